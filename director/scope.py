@@ -1,0 +1,80 @@
+"""The values a job has on a node: ARG, ENV, USER, WORKDIR, SHELL, QUERY, in one small value object.
+
+The planner keeps one while it reads a file (what is known then); the client keeps one per lane of a job,
+changes it only by the effects of steps, and so can rebuild it from its journal.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RESERVED = frozenset(("node", "facts", "query"))
+PROXIES = tuple(
+    name
+    for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+    for name in (base, base.lower())
+)
+
+
+@dataclass(slots=True)
+class Scope:
+    """Values of one job on one node (or of one async lane of it).
+
+    Attributes:
+        remembered: ARGs the node kept from earlier jobs; they serve templates, never `$X`.
+        args: the text of each ARG the job set; `declared` has those that reach `$X` and a RUN.
+        env: the text of each ENV.
+        overrides: `--arg KEY=VALUE`, which beat the file.
+        query: `{node: {name: text}}`, grown by QUERY.
+    """
+
+    remembered: dict[str, str] = field(default_factory=dict)
+    args: dict[str, str] = field(default_factory=dict)
+    declared: set[str] = field(default_factory=set)
+    env: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
+    query: dict[str, dict[str, str]] = field(default_factory=dict)
+    user: str = ""
+    workdir: str = ""
+    shell: list[str] = field(default_factory=list)
+    version: int = 0  # grows with every change, for those who keep what they made of the values
+    made: tuple[int, Any] | None = None  # what the executor made of `version`
+
+    def apply(self, effects: Mapping[str, Any]) -> None:
+        """Take over what a step did; the same effects give the same scope, so a journal can be replayed."""
+        for name in effects.get("settled", ()):
+            self.overrides.pop(name, None)
+        for kind in effects.get("evict", ()):
+            {"args": self.remembered, "query": self.query}.get(kind, {}).clear()
+        self.version += 1
+        self.env.update(effects.get("env", {}))
+        self.args.update(effects.get("arg", {}))
+        self.declared.update(effects.get("declare", ()))
+        for node, values in effects.get("query", {}).items():
+            self.query.setdefault(node, {}).update(values)
+        for name in ("user", "workdir", "shell"):
+            if name in effects:
+                setattr(self, name, effects[name])
+
+    def end_stage(self) -> None:
+        """USER, WORKDIR and SHELL last to the end of the stage."""
+        self.version += 1
+        self.user, self.workdir, self.shell = "", "", []
+
+    def copy(self) -> Scope:
+        """An independent copy, for a lane that runs beside others."""
+        return copy.deepcopy(self)
+
+    def texts(self) -> dict[str, str]:
+        """Name to text for templates: remembered ARGs, the job's, `--arg`, then ENV, the later beats."""
+        return {**self.remembered, **self.args, **self.overrides, **self.env}
+
+    def dollars(self) -> dict[str, str]:
+        """Name to text for `$X`: declared ARGs and ENVs."""
+        declared = {name: self.args[name] for name in self.declared if name in self.args}
+        declared.update((name, self.overrides[name]) for name in self.declared if name in self.overrides)
+        proxies = {name: self.overrides[name] for name in PROXIES if name in self.overrides}
+        return {**proxies, **declared, **self.env}

@@ -1,0 +1,286 @@
+"""What a verb is: one file that parses its argument on the server and applies it on a node.
+
+Adding a verb takes three steps: a file beside this one with a subclass of `Verb`, a row in
+`director/verbs/__init__.py`, and golden cases in `tests/verbs/`. The class docstring is the verb's manual:
+`director --exec 'VERB --help'` prints it, and `docs/verbs.md` is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from director.states import CACHED, FAILED, SUCCESS
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+    from director.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag of a verb.
+
+    Attributes:
+        name: as written, without dashes (`skip-cache`); in YAML `vars` with underscores.
+        kind: `bool`, `str`, `int`, `duration` (seconds, float), `ints` (comma list) or `words` (comma list).
+        help: one line for the manual.
+        repeatable: given several times it makes a list, in the order written.
+        aliases: other spellings (`retries` for `retry`).
+        default: what `flags[name]` is when it was not written.
+        metavar: how the manual names the value.
+    """
+
+    name: str
+    kind: str = "str"
+    help: str = ""
+    repeatable: bool = False
+    aliases: tuple[str, ...] = ()
+    default: Any = None
+    metavar: str = ""
+
+
+COMMON_FLAGS: tuple[Flag, ...] = (
+    Flag("timeout", "duration", "end the task after this long (default: the job's --timeout)"),
+    Flag("skip-cache", "bool", "run this step also when it is cached", default=False),
+    Flag("run-once", "bool", "run on one node of the stage; the others wait for it", default=False),
+    Flag("name", "str", "a name for the step, shown by --job-info"),
+    Flag("ignore-errors", "bool", "a failure stops nothing and does not fail the job", default=False),
+    Flag("raw", "bool", "leave braces as they are: no template", default=False),
+    Flag("stdout-arg", "str", "keep the standard output as this ARG", metavar="NAME"),
+    Flag("stderr-arg", "str", "keep the standard error as this ARG", metavar="NAME"),
+    Flag("help", "bool", "print the verb's manual and submit nothing", default=False),
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What applying a step came to, on one node.
+
+    Attributes:
+        state: a final state letter of `director.states`.
+        exit_code: of the process, None where there was none.
+        stdout, stderr: bytes as they came, already capped.
+        reason: one line a person can act on; needed for every state but success and cached.
+        truncated: bytes of output that were left out.
+        effects: JSON-able changes for `Scope.apply` (and for the node): any of
+            `env {name: text}`, `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`,
+            `labels {name: text|None}`, `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer
+            overrides), `evict ["jobs"|"args"|"query"]` (what the node forgets).
+    """
+
+    state: int = SUCCESS
+    exit_code: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    reason: str = ""
+    truncated: int = 0
+    effects: dict[str, Any] = field(default_factory=dict)
+
+
+def success(stdout: str | bytes = b"", **effects: Any) -> Outcome:
+    """A step that went well; `effects` are those of `Outcome`."""
+    return Outcome(SUCCESS, stdout=_bytes(stdout), effects=effects)
+
+
+def cached(stdout: str | bytes = b"", reason: str = "already so", **effects: Any) -> Outcome:
+    """A step that found everything as asked."""
+    return Outcome(CACHED, stdout=_bytes(stdout), reason=reason, effects=effects)
+
+
+def failed(reason: str, stdout: str | bytes = b"", stderr: str | bytes = b"", exit_code: int | None = None) -> Outcome:
+    """A step that failed, with the reason in one line."""
+    return Outcome(FAILED, exit_code, _bytes(stdout), _bytes(stderr), reason)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+class Node(Protocol):
+    """What a verb may do on a node; `director/executor.py` is the real one."""
+
+    name: str
+    job: str
+    scope: Scope
+    facts: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+    def text(self, raw: str) -> str:
+        """Render `{{ }}` and `{% %}` in `raw`; nothing else is touched (RUN). The step's `--raw` leaves all as it is."""
+
+    def word(self, raw: str, escape: str = "\\") -> str:
+        """Render braces and `$X` in `raw` in one pass and take quotes and escapes away (COPY, ENV …).
+
+        The step's `--raw` leaves the braces as they are.
+        """
+
+    def document(self, raw: str) -> str:
+        """Render braces and `$X` in `raw` in one pass; quotes stay (the content of a heredoc of COPY)."""
+
+    def run(
+        self,
+        argv: list[str],
+        *,
+        user: str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        detach: bool = False,
+        timeout: float | None = None,
+    ) -> Outcome:
+        """Run a program within the step's timeout in the RUN environment of DSL.md section 4.
+
+        `user` None is the scope's and "" the client's own; `env` is added to the environment. The outcome is SUCCESS for exit
+        code 0, FAILED for any other (with `exit_code` and a reason), TIMEOUT when it was killed.
+        `timeout` (seconds) may only make the step's shorter. `detach` starts it in its own session, does not wait and is never ended with the step.
+        """
+
+    def blob(self, digest: str, size: int) -> str:
+        """The path of the content with this sha256 hex digest, fetched from the server when not yet here."""
+
+    def blueprint(self, source: str) -> str:
+        """Render the text of a file as one template (`--blueprint`)."""
+
+    def identity(self, user: str) -> tuple[int, int]:
+        """uid and gid of `user[:group]` (names or numbers) on this node; raises VerbError."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait without stopping the client."""
+
+    def breathe(self) -> None:
+        """Let other work run; to be called every few milliseconds of CPU or disk work."""
+
+    def exclusive(self, name: str) -> Any:
+        """A context manager: only one task on this node is inside at a time (`PACKAGE`)."""
+
+    def remaining(self) -> float:
+        """Seconds until this attempt is ended by its timeout."""
+
+    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
+        """`{node: {name: text}}` of the ARG or fact, of those of `nodes` that have it (QUERY).
+
+        `wait`: first wait until the online ones have passed or ended the steps before.
+        """
+
+    def reboot(self, delay: float) -> Outcome:
+        """Wait until nothing else runs here, hold new tasks back, restart the host (REBOOT).
+
+        The outcome comes from the client that is back under another boot id.
+        """
+
+    def offer(self, paths: list[str], folder: str) -> list[str]:
+        """Send files and folders of this node to `folder` on the submitter's machine (FETCH).
+
+        Gives the destinations, one for each file.
+        """
+
+    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
+        """Sources like those of a COPY body, read on another node (`COPY --from`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Files a step needs from the submitter's machine, read there with the caller's rights.
+
+    Attributes:
+        base: absolute folder that relative patterns start from.
+        pattern: a path or glob as written.
+        exclude: patterns relative to the source's root.
+        hidden: whether a glob matches names that begin with a dot.
+        parents: whether the path's folders are kept (`--parents`, `/./` pivots).
+    """
+
+    base: str
+    pattern: str
+    exclude: tuple[str, ...] = ()
+    hidden: bool = True
+    parents: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file, folder or link that a `Want` came to.
+
+    Attributes:
+        path: where it goes below the destination, `/`-separated, "" for a single file given by name.
+        kind: `file`, `dir` or `link`.
+        mode: permission bits.
+        size: bytes of a file.
+        digest: sha256 hex of a file.
+        target: of a link.
+        name: the last part of the source's own path, used when the destination ends in `/`.
+    """
+
+    path: str
+    kind: str
+    mode: int = 0o644
+    size: int = 0
+    digest: str = ""
+    target: str = ""
+    name: str = ""
+
+
+class Planning(Protocol):
+    """What a verb may ask for while it is planned on the server; `director/planner.py` is the real one.
+
+    Attributes:
+        folder: absolute; relative sources start from it.
+        flags: the step's flags, rendered and typed; a verb may change them.
+    """
+
+    folder: str
+    flags: dict[str, Any]
+
+    def fail(self, message: str) -> Exception:
+        """An error of this instruction, with its file and line, to be raised."""
+
+    def word(self, raw: str) -> str:
+        """What is known when planning: the file's ARGs and `--arg`; any other name is an error (DSL.md 4)."""
+
+    def content(self, data: bytes) -> Entry:
+        """Keep `data` (a heredoc) in the blob store and return its entry."""
+
+    def note(self, text: str) -> None:
+        """A line for the submitter's stderr."""
+
+    def target(self, expression: str) -> list[str]:
+        """The nodes that a target expression (or the name of an earlier stage) means now."""
+
+    def nodes(self) -> list[str]:
+        """All nodes of the job."""
+
+
+class Verb:
+    """Base of every verb."""
+
+    name: ClassVar[str] = ""
+    flags: ClassVar[tuple[Flag, ...]] = ()
+    #: the step only changes values: it is applied even when the chain is cached
+    always: ClassVar[bool] = False
+    #: flags that `parse` takes over into the body: the executor does not see them
+    owned: ClassVar[frozenset[str]] = frozenset()
+    #: no block of steps goes across it: its nodes wait for what was before, or the next ones for it
+    gate: ClassVar[bool] = False
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """The JSON-able body that travels to the nodes; raises `planning.fail(...)`."""
+        raise planning.fail(f"{self.name} is not known here")
+
+    def wants(self, body: dict[str, Any], planning: Planning) -> Iterable[Want]:
+        """The files the step needs from the submitter; their entries arrive as `body["sources"]`."""
+        return ()
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Do it on the node; raises VerbError for a failure with a reason."""
+        from director.errors import VerbError
+
+        raise VerbError(f"{self.name} cannot run on a node")
+
+
+    def sources(self, body: dict[str, Any], answers: Iterable[Iterable[Entry]], planning: Planning) -> None:
+        """Put what the wants came to, one list for each in their order, into the body."""
+
+
+Applier = Callable[[Mapping[str, Any], Mapping[str, Any], Node], Outcome]
