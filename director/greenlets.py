@@ -1,0 +1,47 @@
+"""Greenlets that cannot die in silence: named, and linked to the log."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import Greenlet
+
+log = logging.getLogger(__name__)
+
+
+def spawn(name: str, function: Callable[..., Any], *args: Any, fatal: Callable[[str], None] | None = None) -> Greenlet:
+    """Run `function(*args)` in a greenlet whose unexpected end is logged, and given to `fatal` when there is one."""
+    greenlet = Greenlet(function, *args)
+    greenlet.name = name
+
+    def died(dead: Greenlet) -> None:
+        log.error("greenlet %s died", name, exc_info=dead.exc_info)
+        if fatal:
+            fatal(f"{name} died: {dead.exception}")
+
+    greenlet.link_exception(died)
+    greenlet.start()
+    return greenlet
+
+
+def periodic(name: str, seconds: float, function: Callable[[], Any]) -> Greenlet:
+    """Call `function` every `seconds` until killed; what it raises is logged and the next call still comes."""
+
+    def loop() -> None:
+        while True:
+            gevent.sleep(seconds)
+            try:
+                function()
+            except Exception:
+                log.exception("%s failed; it is tried again in %g s", name, seconds)
+
+    return spawn(name, loop)
+
+
+def jitter(seconds: float) -> float:
+    """Full jitter: any time from none to `seconds`."""
+    return random.uniform(0.0, seconds)

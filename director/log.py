@@ -1,0 +1,53 @@
+"""Logs go to stderr, as text or as one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import ujson
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z info  director.hub.sessions: text`, always one line plus a traceback if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for `record`."""
+        text = f"{stamp(record.created)} {record.levelname.lower():7} {record.name}: {_line(record.getMessage())}"
+        return text + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time", "level", "logger", "message", "error"?}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for `record`."""
+        row = {
+            "time": stamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            row["error"] = self.formatException(record.exc_info)
+        return str(ujson.dumps(row, escape_forward_slashes=False))
+
+
+def set_up(level: str = "info", form: str = "text") -> None:
+    """Send everything from `level` on to stderr; later calls replace earlier ones."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def stamp(epoch: float) -> str:
+    """ISO 8601 UTC with milliseconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch)) + f".{int(epoch % 1 * 1000):03d}Z"
+
+
+def _line(text: str) -> str:
+    """Control characters from peers must not forge or colour a line."""
+    return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text)

@@ -1,0 +1,109 @@
+"""The messages between server and clients: kinds, who may send them, their fields and bounds.
+
+A message is a list of ZeroMQ frames: the first is JSON `[kind, {field: value}]`, the rest are raw bytes.
+`docs/protocol.md` describes every kind. Everything is checked here, before any handler sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ujson
+
+from director.errors import ProtocolError
+
+VERSION = 1
+HEADER_LIMIT = 4 * 1024 * 1024
+PAYLOAD_LIMIT = 64 * 1024 * 1024
+
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of message.
+
+    Attributes:
+        sender: `client` or `server`.
+        fields: required field names and their types.
+        header: largest first frame in bytes.
+        payload: largest sum of the other frames in bytes.
+        frames: most frames behind the first.
+    """
+
+    sender: str
+    fields: Mapping[str, type | tuple[type, ...]]
+    header: int = 4096
+    payload: int = 0
+    frames: int = 0
+
+
+KINDS: dict[str, Kind] = {
+    # client to server
+    "hello": Kind(
+        "client",
+        {"v": int, "name": str, "version": str, "instance": str, "mark": int, "held": list},
+        HEADER_LIMIT,
+    ),
+    "beat": Kind("client", {"mark": int}),
+    "results": Kind("client", {"n": int, "mark": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
+    "profile": Kind("client", {"facts": dict, "labels": dict, "args": dict}, 1024 * 1024),
+    "get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
+    "offer": Kind(
+        "client",
+        {"job": str, "step": int, "digest": str, "offset": int, "size": int},
+        65536,
+        PAYLOAD_LIMIT,
+        1,
+    ),
+    "bye": Kind("client", {"reason": str}),
+    # server to client
+    "who": Kind("server", {"v": int, "within": NUMBER}),
+    "welcome": Kind("server", {"v": int, "beat": NUMBER, "now": NUMBER, "jobs": dict}, HEADER_LIMIT),
+    "refuse": Kind("server", {"reason": str, "retry": NUMBER}),
+    "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
+    "ack": Kind("server", {"n": int, "close": list}, 1024 * 1024),
+    "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
+    "pulse": Kind("server", {}),
+    "chunk": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
+    "values": Kind("server", {"job": str, "step": int, "query": dict}, PAYLOAD_LIMIT),
+}
+
+
+def encode(kind: str, **fields: Any) -> bytes:
+    """The first frame of a message."""
+    return ujson.dumps((kind, fields)).encode()
+
+
+def decode(frames: list[bytes], sender: str) -> tuple[str, dict[str, Any], list[bytes]]:
+    """Kind, fields and payload frames of a message that came from `sender`.
+
+    Raises:
+        ProtocolError: unknown kind, wrong sender, a field that is missing or of the wrong type, a bound passed.
+    """
+    head = frames[0]
+    if len(head) > HEADER_LIMIT:
+        raise ProtocolError(f"a header of {len(head)} bytes")
+    try:
+        kind, fields = ujson.loads(head)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ProtocolError("a header that is not [kind, fields]") from error
+    if not isinstance(kind, str) or not isinstance(fields, dict):
+        raise ProtocolError("a header that is not [kind, fields]")
+    _check(kind, fields, frames, sender)
+    return kind, fields, frames[1:]
+
+
+def _check(kind: str, fields: dict[str, Any], frames: list[bytes], sender: str) -> None:
+    spec = KINDS.get(kind)
+    if spec is None or spec.sender != sender:
+        raise ProtocolError(f"a {sender} may not send {kind[:40]!r}")
+    if len(frames[0]) > spec.header or len(frames) - 1 > spec.frames:
+        raise ProtocolError(f"{kind} is larger than allowed")
+    if len(frames) > 1 and sum(map(len, frames)) - len(frames[0]) > spec.payload:
+        raise ProtocolError(f"{kind} carries more than allowed")
+    for name, types in spec.fields.items():
+        if not isinstance(fields.get(name), types):
+            raise ProtocolError(f"{kind} without a proper {name}")

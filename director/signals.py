@@ -1,0 +1,40 @@
+"""Signals queue and return: a greenlet does what they ask for. And the word to the service manager."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from gevent import get_hub
+
+
+def on_end(function: Callable[[str], None]) -> None:
+    """Call `function(name)` in the hub's turn for each SIGTERM or SIGINT; works for process 1 too."""
+    loop = get_hub().loop
+    notify = loop.async_()
+    asked: list[str] = []
+
+    def deliver() -> None:
+        while asked:
+            function(asked.pop(0))
+
+    notify.start(deliver)
+
+    def handler(number: int, _frame: object) -> None:
+        asked.append(signal.Signals(number).name)
+        notify.send()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def tell_service_manager(text: str) -> None:
+    """sd_notify: `READY=1`, `STOPPING=1`; nothing happens without a service manager."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        link.connect("\0" + address[1:] if address.startswith("@") else address)
+        link.sendall(text.encode())

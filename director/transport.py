@@ -1,0 +1,238 @@
+"""The one door to ZeroMQ: a ROUTER and DEALERs that gevent can wait on, with CURVE and ZAP.
+
+Plain pyzmq sockets with our own watcher on the socket's descriptor; `zmq.green` costs three times as much
+a message. The descriptor is edge-triggered, hence the rules kept here: one reader greenlet a socket drains
+before it waits, and after sends the socket's events are asked again, as a send may eat the edge.
+Nothing here blocks in a send: a peer that is gone or full is told to the caller by a return value.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+
+import gevent
+import zmq
+import zmq.utils.z85
+from gevent import get_hub
+from gevent.event import Event
+from zmq.backend import Socket as Raw
+
+from director.errors import StartError
+from director.greenlets import spawn
+from director.keys import KeyPair
+
+NOBLOCK = int(zmq.NOBLOCK)
+MORE = int(zmq.SNDMORE)
+RCVMORE = int(zmq.RCVMORE)
+EVENTS = int(zmq.EVENTS)
+POLLIN = int(zmq.POLLIN)
+BURST = 0.005  # seconds a reader may go on before others get a turn
+QUIET = 60.0  # seconds after which a reader looks again, should an edge ever be missed
+FRAME_LIMIT = 70 * 1024 * 1024
+FRAMES_LIMIT = 8
+
+SENT, GONE, FULL = "sent", "gone", "full"
+
+
+def new_context(sockets: int = 1023) -> zmq.Context[zmq.Socket[bytes]]:
+    """A fresh context for this process, with room for `sockets` sockets."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, sockets)
+    context.set(zmq.BLOCKY, 0)
+    return context
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard one and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Link:
+    """A socket that one greenlet reads and any greenlet may send on."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self._ready = Event()
+        self._watcher = get_hub().loop.io(socket.FD, 1)
+        self._watcher.start(self._ready.set)
+        self._turn = 0.0
+
+    def close(self) -> None:
+        """Let go of the socket; what was not sent yet is dropped."""
+        self._watcher.stop()
+        self._watcher.close()
+        self.socket.close(linger=0)
+        self._ready.set()
+
+    def stir(self) -> None:
+        """Wake the reader when a send may have eaten the edge."""
+        if not self.socket.closed and int(Raw.get(self.socket, EVENTS)) & POLLIN:
+            self._ready.set()
+
+    def _wait(self) -> None:
+        self._ready.clear()
+        if not int(Raw.get(self.socket, EVENTS)) & POLLIN:
+            self._ready.wait(QUIET)
+        self._turn = time.monotonic()
+
+    def _breathe(self) -> None:
+        now = time.monotonic()
+        if now - self._turn > BURST:
+            gevent.sleep(0)
+            self._turn = time.monotonic()
+
+    def _rest(self) -> list[bytes]:
+        """The frames behind the one just read; a peer that sends too many has them dropped."""
+        frames: list[bytes] = []
+        while Raw.get(self.socket, RCVMORE):
+            frame = Raw.recv(self.socket, NOBLOCK)
+            if len(frames) < FRAMES_LIMIT:
+                frames.append(frame)
+        return frames
+
+
+class Router(Link):
+    """The server's ROUTER: CURVE server, identity from ZAP, mandatory routing."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], pair: KeyPair, address: str) -> None:
+        socket = context.socket(zmq.ROUTER)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        socket.set(zmq.CURVE_SERVER, 1)
+        socket.set(zmq.CURVE_SECRETKEY, pair.secret.encode())
+        socket.set_string(zmq.ZAP_DOMAIN, "director")
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, 2000)
+        socket.set(zmq.RCVHWM, 1000)
+        socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
+        socket.set(zmq.BACKLOG, 4096)
+        socket.set(zmq.IPV6, 1 if ":" in address.split("//")[1].rsplit(":", 1)[0] else 0)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            socket.close(linger=0)
+            raise StartError(
+                f"cannot listen at {address}: {error.strerror}; is another server running there?"
+            ) from error
+        super().__init__(socket)
+
+    def receive(self) -> tuple[bytes, zmq.Frame, list[bytes]]:
+        """The next message: routing id, the first frame with the peer's metadata, the other frames."""
+        while True:
+            try:
+                peer = Raw.recv(self.socket, NOBLOCK)
+            except zmq.Again:
+                self._wait()
+                continue
+            first = self.socket.recv(NOBLOCK, copy=False) if Raw.get(self.socket, RCVMORE) else None
+            frames = self._rest()
+            self._breathe()
+            # ids that the library gave begin with a zero byte; a peer can choose only others
+            if first is not None and peer[:1] == b"\0":
+                return peer, first, frames
+
+    def send(self, peer: bytes, *frames: bytes) -> str:
+        """Queue a message for `peer`: SENT, GONE (surely not delivered) or FULL (it does not read)."""
+        try:
+            Raw.send(self.socket, peer, NOBLOCK | MORE)
+            for frame in frames[:-1]:
+                Raw.send(self.socket, frame, NOBLOCK | MORE)
+            Raw.send(self.socket, frames[-1], NOBLOCK)
+        except zmq.Again:
+            return FULL
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return GONE
+            raise
+        return SENT
+
+
+class Dealer(Link):
+    """A client's DEALER to one server."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        pair: KeyPair,
+        server_key: str,
+        address: str,
+        pace: float = 0.2,
+    ) -> None:
+        socket = context.socket(zmq.DEALER)
+        socket.set(zmq.CURVE_SERVERKEY, server_key.encode())
+        socket.set(zmq.CURVE_PUBLICKEY, pair.public.encode())
+        socket.set(zmq.CURVE_SECRETKEY, pair.secret.encode())
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, 1000)
+        socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
+        socket.set(zmq.PROBE_ROUTER, 1)  # the server answers the probe with "who", also after a reconnect
+        socket.set(zmq.RECONNECT_IVL, int(pace * 1000))
+        socket.set(zmq.RECONNECT_IVL_MAX, 4000)
+        socket.set(zmq.IPV6, 1)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+        socket.connect(address)
+        super().__init__(socket)
+
+    def receive(self) -> list[bytes] | None:
+        """The next message's frames; None once the socket is closed."""
+        while not self.socket.closed:
+            try:
+                first = Raw.recv(self.socket, NOBLOCK)
+            except zmq.Again:
+                self._wait()
+                continue
+            frames = [first, *self._rest()]
+            self._breathe()
+            return frames
+        return None
+
+    def send(self, *frames: bytes) -> bool:
+        """Queue a message; False when the socket is full or closed, as with a server long away."""
+        if self.socket.closed:
+            return False
+        try:
+            for frame in frames[:-1]:
+                Raw.send(self.socket, frame, NOBLOCK | MORE)
+            Raw.send(self.socket, frames[-1], NOBLOCK)
+        except zmq.Again:
+            return False
+        self.stir()
+        return True
+
+
+class Gatekeeper:
+    """The ZAP handler: every CURVE handshake asks it whether the key may come in; it answers from memory."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], admits: Callable[[str], bool]) -> None:
+        self._admits = admits
+        socket = context.socket(zmq.ROUTER)
+        socket.set(zmq.LINGER, 0)
+        socket.bind("inproc://zeromq.zap.01")
+        self._link = Link(socket)
+        spawn("gatekeeper", self._serve)
+
+    def _serve(self) -> None:
+        socket = self._link.socket
+        while True:
+            try:
+                frames = socket.recv_multipart(NOBLOCK)
+            except zmq.Again:
+                self._link._wait()
+                continue
+            socket.send_multipart(self._answer(frames), NOBLOCK)
+            self._link._breathe()
+
+    def _answer(self, frames: list[bytes]) -> list[bytes]:
+        peer, _empty, version, sequence, _domain, _address, _identity, mechanism, *credentials = frames
+        status, text, user = b"400", b"not enrolled", b""
+        if mechanism == b"CURVE" and credentials:
+            key = zmq.utils.z85.encode(credentials[0]).decode()
+            if self._admits(key):
+                status, text, user = b"200", b"OK", key.encode()
+        return [peer, b"", version, sequence, status, text, user, b""]
