@@ -1,0 +1,410 @@
+"""What goes to whom next: the pure core of the server. It decides; others send, store and keep time.
+
+A job on one node is a `NodeRun`: a bytearray with one state letter a step and a cursor up to which steps
+were handed over. Steps are handed over in order, so everything below the cursor has been sent (or decided)
+and everything from it on has not. A `JobRun` is all its node runs, with the gates between its blocks.
+
+A gate stands before a block that may start only when every task of the blocks before it is final, or
+belongs to a node that was offline when the job began (a *waived* node, which nobody waits for).
+Ends that cover many tasks at once (skipped, cancelled, expired, lost) are `Rest`s: a range, not a row each.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from director import states as st
+
+CHUNK = 256  # steps encoded together; the same bytes go to every node
+WINDOW = 512  # tasks of one job that a node holds at most
+OPEN = bytes(st.OPEN)
+HANDED = bytes((st.SENT, st.RUNNING))
+WAITING = bytes((st.QUEUED,))
+
+
+def _table(sources: bytes, new: int) -> bytes:
+    return bytes(new if letter in sources else letter for letter in range(256))
+
+
+_TABLES = {
+    (sources, new): _table(sources, new) for sources in (OPEN, HANDED, WAITING) for new in st.FINAL | {st.QUEUED}
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Steps `first`..`last` of a stage that need no barrier between them; `nodes` None means the stage's."""
+
+    first: int
+    last: int
+    stage: int
+    lane: int = 0
+    group: int = 0
+    gate: bool = False
+    nodes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Tasks of `node` from step `first` to `last` that ended together, without a result each."""
+
+    node: str
+    first: int
+    last: int
+    state: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Steps `first`..`last` to hand to a node; they lie in one chunk and in one block."""
+
+    first: int
+    last: int
+
+
+class NodeRun:
+    """One job on one node."""
+
+    __slots__ = ("chunk", "cursor", "epoch", "node", "open", "sent_at", "started", "states", "waived")
+
+    def __init__(self, node: str, states: bytearray, waived: bool) -> None:
+        self.node = node
+        self.states = states
+        self.cursor = 0
+        self.open = 0
+        self.waived = waived
+        self.chunk = -1  # newest chunk that this session of the node has been given
+        self.sent_at = 0.0
+        self.epoch = 0  # grows when steps are taken back: what was decided before is void
+        self.started: dict[int, float] = {}
+
+    @property
+    def handed(self) -> int:
+        """Tasks the node holds: sent or running."""
+        return self.states.count(st.SENT, 0, self.cursor) + self.states.count(st.RUNNING, 0, self.cursor)
+
+    def first_open(self) -> int:
+        """The lowest step that is not final, or the number of steps."""
+        found = [self.states.find(letter) for letter in OPEN]
+        return min((index for index in found if index >= 0), default=len(self.states))
+
+
+def blocks_of(meta: Mapping[str, Any]) -> list[Block]:
+    """The blocks of a plan's meta, in step order."""
+    return [
+        Block(
+            row["first"], row["last"], row["stage"], row.get("lane", 0), row.get("group", 0), bool(row.get("gate")),
+            None if row.get("nodes") is None else frozenset(row["nodes"]),
+        )
+        for row in meta["blocks"]
+    ]  # fmt: skip
+
+
+@dataclass(slots=True)
+class JobRun:
+    """One job that is not final.
+
+    Attributes:
+        meta: the plan's meta (stages, blocks, ignored, once, digests …), as stored.
+        created_at: epoch seconds by the server's clock.
+        valid_for: seconds a task may wait for its node.
+        counts: tasks by state letter.
+        limit: first step behind a closed gate.
+    """
+
+    id: str
+    meta: Mapping[str, Any]
+    created_at: float
+    valid_for: float
+    steps: int
+    state: str = st.JOB_QUEUED
+    started_at: float | None = None
+    cancelled: str = ""  # the reason, when a cancel was ordered
+    held: bool = False  # waits for the job before it
+    blocks: list[Block] = field(default_factory=list)
+    nodes: dict[str, NodeRun] = field(default_factory=dict)
+    counts: list[int] = field(default_factory=lambda: [0] * 256)
+    ignored: frozenset[int] = frozenset()
+    ignored_failures: int = 0
+    limit: int = 0
+    _segments: list[int] = field(default_factory=list)  # first step of each stretch between gates
+    _left: list[int] = field(default_factory=list)  # open tasks of nodes that are waited for, by stretch
+
+    @classmethod
+    def build(
+        cls, job: str, meta: Mapping[str, Any], created_at: float, valid_for: float, waived: Iterable[str]
+    ) -> JobRun:
+        """A new run with every task queued; `waived` are the nodes that are offline now."""
+        run = cls(job, meta, created_at, valid_for, meta["step_count"])
+        run.blocks = blocks_of(meta)
+        run.ignored = frozenset(meta.get("ignored", ()))
+        run._segments = [0, *(block.first for block in run.blocks if block.gate and block.first)]
+        run._left = [0] * len(run._segments)
+        absent = set(waived)
+        for block in run.blocks:
+            stage = meta["stages"][block.stage]["nodes"]
+            for name in stage if block.nodes is None else sorted(block.nodes):
+                run._add(name, block, name in absent)
+        run._open_gates()
+        return run
+
+    def _add(self, name: str, block: Block, waived: bool) -> None:
+        node = self.nodes.get(name)
+        if node is None:
+            node = self.nodes[name] = NodeRun(name, bytearray(b"-") * self.steps, waived)
+        width = block.last - block.first + 1
+        node.states[block.first : block.last + 1] = WAITING * width
+        node.open += width
+        self.counts[st.QUEUED] += width
+        if not waived:
+            self._left[self._segment(block.first)] += width
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> int:
+        """Tasks that are not final."""
+        return sum(self.counts[letter] for letter in OPEN)
+
+    @property
+    def total(self) -> int:
+        """All tasks."""
+        return sum(self.counts)
+
+    def tasks(self) -> dict[str, int]:
+        """The contract's `tasks` object."""
+        counts = {"total": self.total}
+        counts.update((name, self.counts[letter]) for letter, name in st.NAMES.items())
+        return counts
+
+    def verdict(self) -> str:
+        """The final state this job has come to; meaningful when nothing is open."""
+        bad = sum(self.counts[letter] for letter in st.BAD) - self.ignored_failures
+        return st.job_verdict(bad > 0, self.counts[st.CANCELLED] > 0, self.counts[st.EXPIRED] > 0)
+
+    # -- handing over -------------------------------------------------------------------------------------
+
+    def next_parts(self, node: NodeRun, room: int = WINDOW) -> list[Part]:
+        """What `node` may be given now, at most `room` tasks; nothing is changed."""
+        parts: list[Part] = []
+        if self.held or self.cancelled:
+            return parts
+        room = min(room, WINDOW) - node.handed
+        for index in range(self._block_index(node.cursor), len(self.blocks)):
+            block = self.blocks[index]
+            if room <= 0 or block.first >= self.limit:
+                break
+            first = max(block.first, node.cursor)
+            if first > block.last or node.states[first] != st.QUEUED:
+                continue
+            for part in _by_chunk(first, min(block.last, first + room - 1)):
+                parts.append(part)
+                room -= part.last - part.first + 1
+        return parts
+
+    def hand(self, node: NodeRun, upto: int) -> None:
+        """The steps below `upto` are on their way: queued ones become sent."""
+        stretch = node.states[node.cursor : upto]
+        moved = stretch.count(st.QUEUED)
+        node.states[node.cursor : upto] = stretch.replace(WAITING, bytes((st.SENT,)))
+        node.cursor = max(node.cursor, upto)
+        self.counts[st.QUEUED] -= moved
+        self.counts[st.SENT] += moved
+        if moved and self.state == st.JOB_QUEUED:
+            self.state = st.JOB_RUNNING
+
+    def take_back(self, node: NodeRun, upto: int) -> int:
+        """The node says it never had the steps from `upto` on: sent ones are queued again; how many."""
+        upto = min(upto, node.cursor)
+        stretch = node.states[upto : node.cursor]
+        moved = stretch.count(st.SENT)
+        node.states[upto : node.cursor] = stretch.replace(bytes((st.SENT,)), WAITING)
+        node.cursor = upto
+        node.chunk = -1
+        node.epoch += 1
+        self.counts[st.SENT] -= moved
+        self.counts[st.QUEUED] += moved
+        return moved
+
+    # -- ends ---------------------------------------------------------------------------------------------
+
+    def begin(self, node: NodeRun, step: int, at: float) -> bool:
+        """The node has started this step."""
+        if not 0 <= step < self.steps or not st.may_become(node.states[step], st.RUNNING):
+            return False
+        self._move(node, step, st.RUNNING)
+        node.started[step] = at
+        return True
+
+    def end(self, node: NodeRun, step: int, state: int, reason: str = "") -> list[Rest] | None:
+        """A task ended; the rests that follow from it, or None when it was final already."""
+        if not 0 <= step < self.steps or state not in st.FINAL or node.states[step] not in st.OPEN:
+            return None
+        self._move(node, step, state)
+        node.started.pop(step, None)
+        node.open -= 1
+        self._settle(node, step, 1)
+        if state not in st.BAD and state != st.CANCELLED:
+            return []
+        if step in self.ignored:
+            self.ignored_failures += state in st.BAD
+            return []
+        return self._skip_after(node, step, state, reason)
+
+    def end_range(
+        self, node: NodeRun, first: int, last: int, state: int, reason: str, only: bytes = OPEN
+    ) -> list[Rest]:
+        """End every task of `node` from `first` to `last` that is in a state of `only`."""
+        last = min(last, self.steps - 1)
+        ended = 0
+        for low, high, segment in self._stretches(first, last):
+            stretch = node.states[low : high + 1]
+            here = 0
+            for letter in only:
+                found = stretch.count(letter)
+                self.counts[letter] -= found
+                here += found
+            if here:
+                self.counts[state] += here
+                node.states[low : high + 1] = stretch.translate(_TABLES[only, state])
+                ended += here
+                if not node.waived:
+                    self._left[segment] -= here
+        if not ended:
+            return []
+        node.open -= ended
+        for step in [step for step in node.started if first <= step <= last]:
+            if node.states[step] in st.FINAL:
+                del node.started[step]
+        return [Rest(node.node, first, last, state, reason)]
+
+    def cancel(self, reason: str) -> list[Rest]:
+        """Cancel what no node has; what nodes hold ends when they report it."""
+        self.cancelled = reason
+        rests: list[Rest] = []
+        for node in self.nodes.values():
+            rests += self.end_range(node, node.cursor, self.steps - 1, st.CANCELLED, reason, WAITING)
+        return rests
+
+    def expire(self, node: NodeRun, reason: str) -> list[Rest]:
+        """What was surely never delivered to `node` has waited too long."""
+        return self.end_range(node, node.cursor, self.steps - 1, st.EXPIRED, reason, WAITING)
+
+    def lose(self, node: NodeRun, reason: str) -> list[Rest]:
+        """What `node` held is lost, and what would have followed there is skipped."""
+        rests = self.end_range(node, 0, node.cursor - 1, st.LOST, reason, HANDED) if node.cursor else []
+        if rests:
+            rests += self.end_range(
+                node, node.cursor, self.steps - 1, st.SKIPPED, f"a step before it was lost: {reason}"
+            )
+        return rests
+
+    def open_gates(self) -> bool:
+        """Open every gate whose time has come; whether one opened."""
+        before = self.limit
+        self._open_gates()
+        return self.limit != before
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _skip_after(self, node: NodeRun, step: int, state: int, reason: str) -> list[Rest]:
+        block = self._block(step)
+        why = f"step {step} {st.NAMES[state]}" + (f": {reason}" if reason else "")
+        letter = st.CANCELLED if state == st.CANCELLED else st.SKIPPED
+        why = reason if state == st.CANCELLED else why
+        if block.lane:
+            return self.end_range(node, step + 1, self._lane_end(block), letter, why)
+        rests = self.end_range(node, step + 1, self.steps - 1, letter, why)
+        if step in self.meta.get("once", ()) and state in st.BAD:
+            for other in self.nodes.values():
+                if other is not node:
+                    rests += self.end_range(other, step + 1, self.steps - 1, st.SKIPPED, f"on {node.node}, {why}")
+        return rests
+
+    def _lane_end(self, block: Block) -> int:
+        return max(b.last for b in self.blocks if b.stage == block.stage)
+
+    def _block(self, step: int) -> Block:
+        return self.blocks[self._block_index(step)]
+
+    def _block_index(self, step: int) -> int:
+        return max(0, bisect_right(self.blocks, step, key=lambda block: block.first) - 1)
+
+    def _move(self, node: NodeRun, step: int, state: int) -> None:
+        self.counts[node.states[step]] -= 1
+        self.counts[state] += 1
+        node.states[step] = state
+
+    def _settle(self, node: NodeRun, step: int, ended: int) -> None:
+        if not node.waived:
+            self._left[self._segment(step)] -= ended
+
+    def _segment(self, step: int) -> int:
+        return bisect_right(self._segments, step) - 1
+
+    def _stretches(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        if first > last:
+            return
+        for segment in range(self._segment(first), len(self._segments)):
+            low = max(first, self._segments[segment])
+            if low > last:
+                return
+            end = self._segments[segment + 1] - 1 if segment + 1 < len(self._segments) else self.steps - 1
+            yield low, min(last, end), segment
+
+    def _open_gates(self) -> None:
+        for segment, left in enumerate(self._left):
+            if left:
+                self.limit = self._segments[segment + 1] if segment + 1 < len(self._segments) else self.steps
+                return
+        self.limit = self.steps
+
+
+def restore(run: JobRun, held: Mapping[str, Mapping[str, Any]], cancelled: str = "") -> None:
+    """Bring a freshly built run to what the ledger holds.
+
+    Args:
+        run: from `JobRun.build`.
+        held: node to `{"sent": upto, "rows": [(step, letter)], "rests": [(first, last, letter)]}`.
+        cancelled: the reason of a cancel that was ordered before, "" for none.
+    """
+    run.cancelled = cancelled
+    for name, record in held.items():
+        node = run.nodes.get(name)
+        if node is None:
+            continue
+        if record["sent"]:
+            run.hand(node, record["sent"])
+        for step, letter in record["rows"]:
+            _replay(run, node, step, _letter(letter))
+        for first, last, letter in record["rests"]:
+            run.end_range(node, first, last, _letter(letter), "")
+    run.open_gates()
+
+
+def _replay(run: JobRun, node: NodeRun, step: int, state: int) -> None:
+    if node.states[step] in st.OPEN:
+        run._move(node, step, state)
+        node.open -= 1
+        run._settle(node, step, 1)
+        run.ignored_failures += state in st.BAD and step in run.ignored
+
+
+def _letter(state: int | str) -> int:
+    return ord(state) if isinstance(state, str) else state
+
+
+def _by_chunk(first: int, last: int) -> Iterator[Part]:
+    while first <= last:
+        end = min(last, first - first % CHUNK + CHUNK - 1)
+        yield Part(first, end)
+        first = end + 1
+
+
+def stage_nodes(meta: Mapping[str, Any]) -> Sequence[str]:
+    """Every node of a plan, in the order of its stages."""
+    return list(dict.fromkeys(name for stage in meta["stages"] for name in stage["nodes"]))

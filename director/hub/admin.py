@@ -1,0 +1,324 @@
+"""The operator's socket: one greenlet a connection, a table of commands, deadlines and limits."""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import pwd
+import socket as plain
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import ujson
+from gevent import socket
+
+from director import __version__
+from director.errors import BusyError, DirectorError, NotFoundError, ProtocolError, StartError, UsageError
+from director.framing import Channel
+from director.greenlets import spawn
+from director.hub import views
+from director.hub.desk import Desk
+from director.hub.enrolment import Enrolment
+from director.hub.ledger import Ledger
+from director.hub.planners import PlannerPool
+from director.hub.submit import Submissions
+from director.roster import NodeRecord, Roster
+from director.targets import settle
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 1000
+PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to read an answer
+PACE = 0.5  # seconds between two progress events
+CALM = 5.0  # seconds after which a progress event comes even when nothing changed
+BATCH = 1000  # rows of nodes in one frame of an export
+
+
+class Admin:
+    """Answers the commands of `docs/protocol.md`, section "operator's socket"."""
+
+    def __init__(
+        self, desk: Desk, roster: Roster, enrolment: Enrolment, ledger: Ledger, planners: PlannerPool,
+        lost_after: float, note: Callable[[str, NodeRecord | None], None],
+    ) -> None:  # fmt: skip
+        self._desk, self._roster, self._enrolment, self._ledger = desk, roster, enrolment, ledger
+        self._submissions = Submissions(desk, planners, ledger)
+        self._lost_after = lost_after
+        self._note = note
+        self._open = 0
+        self._listener: socket.socket | None = None
+        self._path = ""
+        self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
+            "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "wait": self.do_wait,
+            "list-jobs": self.do_list_jobs, "job-info": self.do_job_info, "list-nodes": self.do_list_nodes,
+            "node-info": self.do_node_info, "cancel": self.do_cancel, "purge-jobs": self.do_purge_jobs,
+            "purge-nodes": self.do_purge_nodes, "export-jobs": self.do_export_jobs, "export-nodes": self.do_export_nodes,
+        }  # fmt: skip
+
+    # -- the socket ---------------------------------------------------------------------------------------
+
+    def listen(self, path: str, group: str = "") -> None:
+        """Open the socket at `path`, 0660, in place of a stale one; StartError when somebody answers there."""
+        if _answers(path):
+            raise StartError(f"another server answers at {path}; stop it or give this one another --socket-path")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o117)
+        try:
+            if os.path.lexists(path):
+                os.unlink(path)
+            listener.bind(path)
+            if group:
+                os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        except KeyError as error:
+            raise StartError(f"--socket-group: there is no group {group}") from error
+        except OSError as error:
+            raise StartError(f"cannot listen at {path} (--socket-path): {error.strerror}") from error
+        finally:
+            os.umask(old)
+        listener.listen(128)
+        self._listener, self._path = listener, path
+        spawn("operator's socket", self._accept, listener)
+
+    def stop(self) -> None:
+        """Close the socket and take its file away."""
+        if self._listener is not None:
+            self._listener.close()
+            if os.path.lexists(self._path):
+                os.unlink(self._path)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                if listener.fileno() < 0:
+                    return
+                log.exception("the operator's socket")
+                gevent.sleep(0.2)
+                continue
+            gevent.spawn(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        channel = Channel(connection, take_fds=True)
+        self._open += 1
+        try:
+            user = _user(connection)
+            if self._open > CONNECTIONS:
+                channel.send({"error": f"{CONNECTIONS} callers are connected; try again", "exit": 1})
+                return
+            while True:
+                with gevent.Timeout(PATIENCE, False):
+                    frame = None
+                    frame = channel.receive()
+                if frame is None:
+                    return
+                header, _, fds = frame
+                for fd in fds:
+                    os.close(fd)
+                self._command(header, channel, user)
+        except (OSError, ProtocolError) as error:
+            log.debug("a caller left: %s", error)
+        finally:
+            self._open -= 1
+            channel.close()
+
+    def _command(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        handler = self.commands.get(str(header.get("do")))
+        try:
+            if handler is None:
+                raise UsageError(f"the server knows no command {header.get('do')!r}; it runs version {__version__}")
+            handler(header, channel, user)
+        except (OSError, ProtocolError):
+            raise
+        except DirectorError as error:
+            channel.send({"error": str(error), "exit": error.exit_code})
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            log.exception("the command %s failed", header.get("do"))
+            channel.send({"error": f"the server could not carry this out: {error!r}", "exit": 1})
+
+    # -- submitting and waiting ---------------------------------------------------------------------------
+
+    def do_hello(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Who is there."""
+        channel.send({"ok": True, "version": __version__, "pid": os.getpid()})
+
+    def do_submit(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Plan and accept."""
+        if header.get("plan"):
+            self.do_plan(header, channel, user)
+        else:
+            channel.send(self._submissions.submit(header, channel, user))
+
+    def do_plan(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Plan only."""
+        _body(channel, ujson.dumps(self._submissions.plan(header, channel)).encode())
+
+    def do_wait(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Progress until all are final."""
+        jobs = [self._resolve(str(job)) for job in header["ids"]]
+        events = {job: event for job in jobs if (event := self._desk.final_event(job)) is not None}
+        told, said = 0.0, ""
+        try:
+            while events:
+                now = time.monotonic()
+                runs = [self._desk.runs[job] for job in events if job in self._desk.runs]
+                rows = views.progress(runs)
+                text = ujson.dumps(rows)
+                if text != said or now - told > CALM:
+                    told, said = now, text
+                    waiting = views.waiting(runs, self._roster, self._desk, self._lost_after)
+                    channel.send({"progress": {"jobs": rows, "waiting": waiting}})
+                next(iter(events.values())).wait(PACE)
+                events = {job: event for job, event in events.items() if not event.is_set()}
+        finally:
+            for job, event in events.items():
+                self._desk.forget_event(job, event)
+        channel.send({"ok": True, "final": True, "ids": jobs})
+
+    def do_cancel(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Order the end of jobs; answered when the order is on disk."""
+        jobs = [self._resolve(str(job)) for job in header["ids"]]
+        rows = [{"id": job, "was_final": not self._desk.cancel(job, f"cancelled by {user}")} for job in jobs]
+        channel.send({"ok": True, "jobs": rows})
+
+    # -- listings -----------------------------------------------------------------------------------------
+
+    def do_list_jobs(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Jobs, newest last."""
+        filters = self._filters(header)
+        _body(channel, self._ledger.ask("list_jobs", filters=filters, live=views.live(self._desk.runs)))
+
+    def do_job_info(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """One job, whole."""
+        job = self._resolve(str(header["id"]))
+        _parts(channel, self._ledger.stream("job_info", id=job, live=self._live(job)))
+
+    def do_export_jobs(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Every job, whole, in JSON lists."""
+        for part in self._ledger.stream("export_jobs", live=views.live(self._desk.runs)):
+            channel.send({"ok": True, "more": True, "body": "json"}, part)
+        channel.send({"ok": True, "more": False})
+
+    def do_list_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Nodes by name, and newcomers that were refused."""
+        _body(channel, ujson.dumps(self._node_rows(header)).encode())
+
+    def do_node_info(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """One node, whole."""
+        _body(channel, ujson.dumps(views.node_detail(self._node(str(header["node"])))).encode())
+
+    def do_export_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Every node, whole, in JSON lists."""
+        records = [self._roster.nodes[name] for name in sorted(self._roster.nodes)]
+        for start in range(0, len(records), BATCH):
+            rows = [views.node_detail(record) for record in records[start : start + BATCH]]
+            channel.send({"ok": True, "more": True, "body": "json"}, ujson.dumps(rows).encode())
+        channel.send({"ok": True, "more": False})
+
+    # -- forgetting ---------------------------------------------------------------------------------------
+
+    def do_purge_jobs(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Forget final jobs."""
+        jobs = ujson.loads(self._ledger.ask("final_jobs", filters={**self._filters(header), "limit": 0}))
+        for start in range(0, len(jobs), 100):
+            self._ledger.commit(("purge_jobs", {"ids": jobs[start : start + 100]}))
+        channel.send({"ok": True, "count": len(jobs)})
+
+    def do_purge_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Forget offline nodes; what waits for them expires."""
+        names = self._matching(header)
+        gone = [name for name in names if not self._roster.nodes[name].online]
+        for name in gone:
+            record = self._roster.nodes[name]
+            self._desk.abandon(record, f"{name} was purged by {user}")
+            self._roster.remove(name)
+            self._note(name, None)
+        self._ledger.commit(*(("forget_node", {"name": name}) for name in gone))
+        channel.send({"ok": True, "count": len(gone)})
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _resolve(self, job: str) -> str:
+        """The whole id of an id, a unique prefix or `last`."""
+        return job if job in self._desk.runs else self._ledger.ask("resolve", id=job).decode()
+
+    def _live(self, job: str) -> dict[str, Any]:
+        run = self._desk.runs.get(job)
+        return views.live({job: run}, job) if run is not None else {}
+
+    def _filters(self, header: dict[str, Any]) -> dict[str, Any]:
+        filters: dict[str, Any] = {"limit": int(header.get("limit") or 0)}
+        if header.get("ids"):
+            filters["ids"] = [self._resolve(str(job)) for job in header["ids"]]
+        if header.get("state"):
+            filters["state"] = [str(state) for state in header["state"]]
+        if header.get("since") is not None:
+            filters["since"] = float(header["since"])
+        if header.get("node"):
+            filters["nodes"] = self._matching(header)
+        return filters
+
+    def _matching(self, header: dict[str, Any]) -> list[str]:
+        """Names that `--node EXPR` means; without it all."""
+        if not header.get("node"):
+            return list(self._roster.nodes)
+        return list(settle([str(header["node"])], self._roster).nodes)
+
+    def _node_rows(self, header: dict[str, Any]) -> list[dict[str, Any]]:
+        names = self._matching(header)
+        rows = [views.node_row(self._roster.nodes[name]) for name in sorted(names)]
+        if not header.get("node"):
+            rows += views.pending_rows(self._enrolment)
+        states = header.get("state") or ()
+        rows = [row for row in rows if not states or row["state"] in states]
+        limit = int(header.get("limit") or 0)
+        return rows[-limit:] if limit else rows
+
+    def _node(self, name: str) -> NodeRecord:
+        record = self._roster.nodes.get(name)
+        if record is None:
+            matches = [known for known in self._roster.nodes if known.startswith(name)]
+            if len(matches) != 1:
+                near = f"; did you mean {', '.join(sorted(matches)[:3])}?" if matches else ""
+                raise NotFoundError(f"there is no node {name}{near}")
+            record = self._roster.nodes[matches[0]]
+        return record
+
+
+def _body(channel: Channel, body: bytes) -> None:
+    with gevent.Timeout(PATIENCE, BusyError("the caller does not read")):
+        channel.send({"ok": True, "body": "json"}, body)
+
+
+def _parts(channel: Channel, parts: Any) -> None:
+    """A JSON text in several frames: `more` says that another one follows."""
+    held = None
+    for part in parts:
+        if held is not None:
+            channel.send({"ok": True, "body": "json", "more": True}, held)
+        held = part
+    channel.send({"ok": True, "body": "json", "more": False}, held or b"")
+
+
+def _answers(path: str) -> bool:
+    probe = plain.socket(plain.AF_UNIX, plain.SOCK_STREAM)
+    probe.settimeout(2)
+    try:
+        probe.connect(path)
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def _user(connection: socket.socket) -> str:
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(plain.SOL_SOCKET, plain.SO_PEERCRED, 12))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

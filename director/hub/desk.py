@@ -1,0 +1,595 @@
+"""The jobs that are not final: accepts them, hands their steps out, takes results in, ends them.
+
+All decisions are `dispatch`'s; this room writes them to the ledger first and then lets the sessions send.
+Order of things, always: memory decides, the ledger makes it durable, only then does anybody hear of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+import ujson
+from gevent.event import Event
+
+from director import dispatch, messages
+from director import states as st
+from director.dispatch import JobRun, NodeRun, Part, Rest
+from director.errors import BusyError, ProtocolError
+from director.greenlets import spawn
+from director.hub.chunks import Chunks
+from director.hub.ledger import Ledger
+from director.roster import NodeRecord, Roster
+
+log = logging.getLogger(__name__)
+
+NODE_LIMIT = 4096  # tasks of all jobs that one node holds at most
+OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are refused
+OPEN_JOBS = 50_000
+TURN = 0.005  # seconds of work before others get a turn
+REASON_LIMIT = 2000
+
+Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
+
+
+@dataclass(slots=True)
+class Accepted:
+    """A plan that shall become a job.
+
+    Attributes:
+        meta: of the plan, with `steps`, `stages`, `blocks`.
+        chunks: encoded steps.
+        record: the fields of the store's `accept` that come from the submission.
+    """
+
+    meta: dict[str, Any]
+    chunks: list[bytes]
+    record: dict[str, Any]
+    valid_for: float = 3600.0
+
+
+@dataclass(slots=True)
+class _Hand:
+    """Steps that will be sent as soon as the ledger says that they may be."""
+
+    run: JobRun
+    node: NodeRun
+    parts: list[Part] = field(default_factory=list)
+    epoch: int = 0
+
+
+class Desk:
+    """All open jobs of this server."""
+
+    def __init__(self, ledger: Ledger, roster: Roster, lost_after: float) -> None:
+        self.runs: dict[str, JobRun] = {}
+        self.chunks = Chunks(ledger)
+        self.changed = Event()  # set whenever a job changed; waiters clear nothing, they wait for the next set
+        self.send: Send = lambda node, header, frames: False
+        self.open_tasks = 0
+        self._heads: dict[str, bytes] = {}
+        self._ledger = ledger
+        self._roster = roster
+        self._lost_after = lost_after
+        self._ready: dict[tuple[str, str], None] = {}
+        self._work = Event()
+        self._ending: set[str] = set()
+        self._final: dict[str, list[Event]] = {}
+        self._started = time.monotonic()
+        spawn("dispatcher", self._pump)
+
+    # -- accepting ----------------------------------------------------------------------------------------
+
+    def accept(self, jobs: Sequence[Accepted]) -> None:
+        """Make jobs durable, all or none, and begin them; returns when they are on disk.
+
+        Raises:
+            BusyError: too many tasks are open.
+            StoreError: the disk takes nothing, or another job has this id.
+        """
+        self.check_room()
+        runs = [self._build(job) for job in jobs]
+        hands: list[_Hand] = []
+        ops: list[Any] = []
+        for job, run in zip(jobs, runs, strict=True):
+            first = [
+                hand for node in run.nodes.values() if self._online(node.node) and (hand := self._decide(run, node))
+            ]
+            hands += first
+            fields = {
+                **job.record, "meta": job.meta, "node_count": len(run.nodes), "task_count": run.total,
+                "step_count": run.steps, "nodes": list(run.nodes), "sent": {hand.node.node: hand.node.cursor for hand in first},
+            }  # fmt: skip
+            ops.append(("accept", fields, job.chunks))
+        try:
+            self._ledger.commit(*ops, refusable=True)
+        except Exception:
+            for run in runs:
+                self._forget(run)
+            raise
+        self._deliver(hands)
+        for run in runs:
+            self._check(run)
+
+    def _build(self, job: Accepted) -> JobRun:
+        record, meta = job.record, job.meta
+        meta["offline"] = [name for name in dispatch.stage_nodes(meta) if not self._online(name)]
+        run = JobRun.build(record["id"], meta, record["created_at"], job.valid_for, meta["offline"])
+        run.held = bool(meta.get("after"))
+        self.chunks.keep(run.id, job.chunks)
+        self._adopt(run, record)
+        return run
+
+    def check_room(self) -> None:
+        """Raise BusyError when no more can be taken."""
+        if self.open_tasks > OPEN_TASKS or len(self.runs) >= OPEN_JOBS:
+            raise BusyError(
+                f"{self.open_tasks} tasks of {len(self.runs)} jobs are open; try again when some have ended"
+            )
+
+    def restore(self, row: Mapping[str, Any]) -> None:
+        """Take a job up again after a restart of the server."""
+        meta = row["meta"]
+        run = JobRun.build(
+            row["id"],
+            meta,
+            row["created_at"],
+            row["options"].get("valid_for", 3600.0),
+            meta.get("offline", ()),
+        )
+        run.state, run.started_at = row["state"], row["started_at"]
+        run.held = bool(meta.get("after"))
+        dispatch.restore(run, row["nodes"], row["cancel_reason"] if row["cancel_at"] else "")
+        self._adopt(run, row)
+        self._check(run)
+
+    def release_held(self) -> None:
+        """After a restart: jobs whose predecessor is final go on, or end with it."""
+        for run in list(self.runs.values()):
+            if run.held and run.meta["after"] not in self.runs:
+                found = ujson.loads(self._ledger.ask("find", id=run.meta["after"]))
+                self._follow(run, found["state"] if found else "purged")
+
+    def _adopt(self, run: JobRun, row: Mapping[str, Any]) -> None:
+        self.runs[run.id] = run
+        self.open_tasks += run.total
+        head = {
+            "name": row["name"],
+            "kind": row["kind"],
+            "options": row["options"],
+            "stages": self._stage_names(run),
+        }
+        self._heads[run.id] = ujson.dumps(head).encode()
+        for node in run.nodes.values():
+            record = self._roster.nodes.get(node.node)
+            if node.open and record is not None:
+                record.jobs[run.id] = node
+
+    def _stage_names(self, run: JobRun) -> list[str]:
+        return [stage.get("name") or "" for stage in run.meta["stages"]]
+
+    def _forget(self, run: JobRun) -> None:
+        self.runs.pop(run.id, None)
+        self.open_tasks -= run.total
+        self._heads.pop(run.id, None)
+        self.chunks.forget(run.id)
+        for name in run.nodes:
+            record = self._roster.nodes.get(name)
+            if record is not None:
+                record.jobs.pop(run.id, None)
+
+    # -- handing out --------------------------------------------------------------------------------------
+
+    def wake(self, run: JobRun, node: NodeRun) -> None:
+        """Look soon whether `node` may be given more of `run`."""
+        self._ready[run.id, node.node] = None
+        self._work.set()
+
+    def _online(self, name: str) -> bool:
+        record = self._roster.nodes.get(name)
+        return record is not None and record.online
+
+    def _decide(self, run: JobRun, node: NodeRun) -> _Hand | None:
+        """What the node gets now; it counts as sent from here on."""
+        record = self._roster.nodes[node.node]
+        room = NODE_LIMIT - sum(other.handed for other in record.jobs.values()) if len(record.jobs) > 7 else NODE_LIMIT
+        parts = run.next_parts(node, max(0, room))
+        if not parts:
+            return None
+        run.hand(node, parts[-1].last + 1)
+        node.sent_at = time.time()
+        return _Hand(run, node, parts, node.epoch)
+
+    def _pump(self) -> None:
+        while True:
+            self._work.wait()
+            hands: list[_Hand] = []
+            until = time.monotonic() + TURN
+            while self._ready and time.monotonic() < until and len(hands) < 500:
+                key = next(iter(self._ready))
+                del self._ready[key]
+                hand = self._consider(*key)
+                if hand:
+                    hands.append(hand)
+            if not self._ready:
+                self._work.clear()
+            if hands:
+                self._write_ahead(hands)
+            gevent.sleep(0)
+
+    def _consider(self, job: str, name: str) -> _Hand | None:
+        run = self.runs.get(job)
+        node = run.nodes.get(name) if run else None
+        if run is None or node is None or not node.open or not self._online(name):
+            return None
+        return self._decide(run, node)
+
+    def _write_ahead(self, hands: list[_Hand]) -> None:
+        ops: dict[str, dict[str, int]] = {}
+        for hand in hands:
+            ops.setdefault(hand.run.id, {})[hand.node.node] = hand.node.cursor
+        self._ledger.write(
+            *(("sent", {"job": job, "upto": upto}) for job, upto in ops.items()),
+            then=lambda error: self._deliver_soon(hands),
+        )
+
+    def _deliver_soon(self, hands: list[_Hand]) -> None:
+        spawn("delivery", self._deliver, hands)
+
+    def _deliver(self, hands: list[_Hand]) -> None:
+        until = time.monotonic() + TURN
+        for hand in hands:
+            if hand.epoch == hand.node.epoch:
+                left = self._hand_over(hand)
+                if left is not None:
+                    self._take_back(hand, left)
+            if time.monotonic() > until:
+                gevent.sleep(0)
+                until = time.monotonic() + TURN
+
+    def _hand_over(self, hand: _Hand) -> int | None:
+        """Send the parts; the first step that was surely not delivered, None when all were sent."""
+        record = self._roster.nodes.get(hand.node.node)
+        for number, parts in _chunked(hand.parts):
+            if record is None or not record.online or hand.run.cancelled:
+                return parts[0][0]
+            fresh = hand.node.chunk < number
+            chunk = self.chunks.get(hand.run.id, number) if fresh else b""
+            head = self._heads.get(hand.run.id, b"") if hand.node.chunk < 0 else b""
+            record.seq += 1
+            header = messages.encode("slice", seq=record.seq, job=hand.run.id, chunk=number, parts=parts)
+            if not self.send(record, header, (chunk, head)):
+                return parts[0][0]
+            hand.node.chunk = max(hand.node.chunk, number)
+        self._mark_started(hand.run)
+        return None
+
+    def _take_back(self, hand: _Hand, first: int) -> None:
+        """The steps from `first` on were surely not delivered: they are queued again, or end with the cancel."""
+        run, node = hand.run, hand.node
+        run.take_back(node, first)
+        self._ledger.write(("sent", {"job": run.id, "upto": {node.node: first}}))
+        self._end_cancelled(run, node)
+
+    def _end_cancelled(self, run: JobRun, node: NodeRun) -> None:
+        if run.cancelled:
+            self._rests(
+                run,
+                run.end_range(node, node.cursor, run.steps - 1, st.CANCELLED, run.cancelled, dispatch.WAITING),
+            )
+            self._check(run)
+
+    def _mark_started(self, run: JobRun) -> None:
+        if run.started_at is None:
+            run.started_at = time.time()
+            self._ledger.write(("job", {"id": run.id, "state": run.state, "started_at": run.started_at}))
+            self._touch()
+
+    # -- taking in ----------------------------------------------------------------------------------------
+
+    def take_results(
+        self, record: NodeRecord, jobs: Sequence[Any], payload: bytes, then: Callable[[list[str]], None]
+    ) -> None:
+        """Results of a node: `[[job, rows, begun, rests], …]`; `then(jobs to close)` when they are durable.
+
+        Raises:
+            ProtocolError: rows that no client of ours would send.
+        """
+        start = 0
+        ops: list[Any] = []
+        after: list[JobRun] = []
+        close: list[str] = []
+        for entry in jobs:
+            job, rows, begun, rests = _entry(entry)
+            size = sum(row[10] + row[11] for row in rows)
+            blob = payload[start : start + size]
+            start += size
+            run = self.runs.get(job)
+            node = run.nodes.get(record.name) if run else None
+            if run is None or node is None:
+                if rows:
+                    ops.append(("late", {"job": job, "node": record.name, "rows": rows}, blob))
+                close.append(job)
+                continue
+            self._begin(run, node, begun)
+            ops += self._end_rows(run, node, rows, blob)
+            ops += self._end_rests(run, node, rests)
+            after.append(run)
+            if not node.open:
+                close.append(job)
+        self._ledger.write(*ops, then=lambda error: then(close))
+        for run in after:
+            self._after(run, record)
+
+    def _begin(self, run: JobRun, node: NodeRun, begun: Sequence[Any]) -> None:
+        for step, at in begun:
+            if isinstance(step, int) and isinstance(at, messages.NUMBER):
+                run.begin(node, step, at)
+
+    def _end_rows(self, run: JobRun, node: NodeRun, rows: list[Any], blob: bytes) -> list[Any]:
+        """The ops for one job's rows: those that end a task, and those that came after its end."""
+        now = time.time()
+        name, ops = node.node, []
+        late, cut, rests = False, 0, []
+        for _index, row in enumerate(rows):
+            row[6] = round(max(0.0, now - node.sent_at), 6)
+            followed = run.end(node, row[0], ord(row[1]), row[8] or "")
+            if followed is None:
+                late = True
+            else:
+                rests += followed
+        if late:
+            for row in rows:
+                size = row[10] + row[11]
+                ops.append(
+                    (
+                        "late" if _is_late(node, row) else "results",
+                        {"job": run.id, "node": name, "rows": [row]},
+                        blob[cut : cut + size],
+                    )
+                )
+                cut += size
+        elif rows:
+            ops.append(("results", {"job": run.id, "node": name, "rows": rows}, blob))
+        if rests:
+            ops.append(self._rest_op(run, rests))
+        return ops
+
+    def _end_rests(self, run: JobRun, node: NodeRun, rests: Sequence[Any]) -> list[Any]:
+        done: list[Rest] = []
+        for first, last, letter, reason in rests:
+            if st.NAMES.get(ord(letter)) in ("cancelled", "lost", "skipped", "failed", "timeout"):
+                done += run.end_range(
+                    node, int(first), min(int(last), node.cursor - 1), ord(letter), str(reason)[:REASON_LIMIT]
+                )
+        return [self._rest_op(run, done)] if done else []
+
+    def _after(self, run: JobRun, record: NodeRecord) -> None:
+        """What results may have made possible: more for this node, an open gate, the end of the job."""
+        node = run.nodes[record.name]
+        if not node.open:
+            record.jobs.pop(run.id, None)
+        elif not run.cancelled and node.cursor < run.limit and node.handed < dispatch.WINDOW // 2:
+            self.wake(run, node)
+        self._check(run)
+
+    def _check(self, run: JobRun) -> None:
+        if run.open_gates():
+            for node in run.nodes.values():
+                if node.open:
+                    self.wake(run, node)
+        self._touch()
+        if not run.open and run.id not in self._ending:
+            self._ending.add(run.id)
+            self._finish(run)
+
+    def _finish(self, run: JobRun) -> None:
+        now = time.time()
+        fields = {"id": run.id, "state": run.verdict(), "finished_at": now, "counts": run.tasks()}
+        if run.started_at is None:
+            run.started_at = fields["started_at"] = now
+        self._ledger.write(("job", fields), then=lambda error: self._finished(run))
+
+    def _finished(self, run: JobRun) -> None:
+        self._ending.discard(run.id)
+        self._forget(run)
+        for event in self._final.pop(run.id, ()):
+            event.set()
+        self._touch()
+        for other in list(self.runs.values()) if run.meta.get("before") else ():
+            if other.meta.get("after") == run.id and other.held:
+                spawn("next file", self._follow, other, run.verdict())
+
+    def _follow(self, run: JobRun, state: str) -> None:
+        """The file before ended in `state`: this one starts, or is cancelled with that reason."""
+        if state == st.JOB_SUCCESS:
+            run.held = False
+            for node in run.nodes.values():
+                self.wake(run, node)
+        else:
+            self.cancel(run.id, f"job {run.meta['after']} before it ended {state}")
+
+    def _rests(self, run: JobRun, rests: Iterable[Rest]) -> None:
+        rests = list(rests)
+        if rests:
+            self._ledger.write(self._rest_op(run, rests))
+
+    def _rest_op(self, run: JobRun, rests: Sequence[Rest]) -> Any:
+        now = time.time()
+        items = [(r.node, r.first, r.last, chr(r.state), r.reason[:REASON_LIMIT], now) for r in rests]
+        for rest in rests:
+            node = run.nodes[rest.node]
+            record = self._roster.nodes.get(rest.node)
+            if not node.open and record is not None:
+                record.jobs.pop(run.id, None)
+        return ("rest", {"job": run.id, "items": items})
+
+    def _touch(self) -> None:
+        self.changed.set()
+        self.changed.clear()
+
+    # -- nodes that come, go and stay away ----------------------------------------------------------------
+
+    def settle(self, record: NodeRecord, held: Mapping[str, int], lost: str) -> dict[str, Any]:
+        """Compare what a node holds with what it should hold; what each job it holds shall become.
+
+        Args:
+            held: job to the first step that the node was never given.
+            lost: why everything it was given is lost, "" when it is not.
+
+        Returns:
+            Job to `{"act": "go" | "drop" | "cancel", "upto": cursor}`.
+        """
+        orders: dict[str, Any] = {}
+        for job, node in list(record.jobs.items()):
+            run = self.runs[job]
+            if lost:
+                self._rests(run, run.lose(node, lost))
+            elif (upto := held.get(job, 0)) < node.cursor:
+                moved = run.take_back(node, upto)
+                log.debug("%s never had %d tasks of %s", record.name, moved, job)
+                self._ledger.write(("sent", {"job": job, "upto": {record.name: upto}}))
+                self._end_cancelled(run, node)
+            node.chunk = -1
+            self._check(run)
+        for job in held:
+            orders[job] = self._order(record, job)
+        return orders
+
+    def _order(self, record: NodeRecord, job: str) -> dict[str, Any]:
+        node = record.jobs.get(job)
+        run = self.runs.get(job)
+        if run is not None and run.cancelled:
+            return {"act": "cancel", "reason": run.cancelled}
+        if run is None or node is None:
+            return {"act": "drop"}
+        return {"act": "go", "upto": node.cursor}
+
+    def online(self, record: NodeRecord) -> None:
+        """The node has settled: it may be given what waits for it."""
+        for job in list(record.jobs):
+            run = self.runs.get(job)
+            if run is not None:
+                self.wake(run, run.nodes[record.name])
+
+    def tick(self, now: float) -> None:
+        """Expire and lose what has waited too long; `now` is monotonic seconds."""
+        for record in list(self._roster.nodes.values()):
+            if record.jobs and not record.online:
+                self._overdue(record, now)
+
+    def _overdue(self, record: NodeRecord, now: float) -> None:
+        heard = max(record.heard or 0.0, self._started)
+        silence = now - heard
+        for job, node in list(record.jobs.items()):
+            run = self.runs[job]
+            rests: list[Rest] = []
+            waited = min(now - record.offline_since, time.time() - run.created_at)
+            if waited >= run.valid_for and node.states.count(st.QUEUED):
+                rests += run.expire(
+                    node, f"{record.name} was offline for longer than --valid-for ({run.valid_for:g} s)"
+                )
+            if silence >= self._lost_after and node.handed:
+                rests += run.lose(
+                    node, f"{record.name} was silent for longer than --lost-after ({self._lost_after:g} s)"
+                )
+            if rests:
+                self._rests(run, rests)
+                self._check(run)
+
+    def lose_all(self, record: NodeRecord, reason: str) -> None:
+        """The node will not come back as it was: what it held is lost, what waits stays queued for the name."""
+        for job, node in list(record.jobs.items()):
+            run = self.runs[job]
+            self._rests(run, run.lose(node, reason))
+            self._check(run)
+
+    def abandon(self, record: NodeRecord, reason: str) -> None:
+        """The node is forgotten: nothing of it stays open."""
+        self.lose_all(record, reason)
+        for job, node in list(record.jobs.items()):
+            run = self.runs[job]
+            self._rests(run, run.expire(node, reason))
+            self._check(run)
+
+    # -- cancelling and waiting ---------------------------------------------------------------------------
+
+    def cancel(self, job: str, reason: str) -> bool:
+        """Order the end of a job; returns when the order is on disk. False when it is not open."""
+        run = self.runs.get(job)
+        if run is None or job in self._ending:
+            return False
+        if run.cancelled:
+            return True
+        rests = run.cancel(reason)
+        ops: list[Any] = [("job", {"id": job, "cancel_at": time.time(), "cancel_reason": reason})]
+        if rests:
+            ops.append(self._rest_op(run, rests))
+        self._ledger.commit(*ops)
+        header = messages.encode("cancel", jobs=[[job, reason]])
+        for node in run.nodes.values():
+            record = self._roster.nodes.get(node.node)
+            if node.open and record is not None and record.online:
+                self.send(record, header, ())
+        self._check(run)
+        return True
+
+    def final_event(self, job: str) -> Event | None:
+        """An event that is set when the job is final on disk; None when it is not open."""
+        if job not in self.runs:
+            return None
+        event = Event()
+        self._final.setdefault(job, []).append(event)
+        return event
+
+    def forget_event(self, job: str, event: Event) -> None:
+        """Nobody waits on `event` any more."""
+        waiting = self._final.get(job, [])
+        if event in waiting:
+            waiting.remove(event)
+        if not waiting:
+            self._final.pop(job, None)
+
+
+def _chunked(parts: Sequence[Part]) -> list[tuple[int, list[tuple[int, int]]]]:
+    chunks: dict[int, list[tuple[int, int]]] = {}
+    for part in parts:
+        chunks.setdefault(part.first // dispatch.CHUNK, []).append((part.first, part.last))
+    return list(chunks.items())
+
+
+def _entry(entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
+    try:
+        job, rows, begun, rests = entry
+        for row in rows:
+            _check_row(row)
+        if not isinstance(job, str) or any(len(pair) != 2 for pair in begun):
+            raise ProtocolError("results of a strange shape")
+        if any(len(r) != 4 or not isinstance(r[2], str) or len(r[2]) != 1 for r in rests):
+            raise ProtocolError("rests of a strange shape")
+    except (TypeError, ValueError) as error:
+        raise ProtocolError("results of a strange shape") from error
+    return job, rows, begun, rests
+
+
+def _check_row(row: Any) -> None:
+    step, letter, code, started, finished, seconds, _, attempt, reason, truncated, out, err, effects = row
+    well = (
+        isinstance(step, int) and isinstance(letter, str) and len(letter) == 1 and ord(letter) in st.FINAL
+        and (code is None or isinstance(code, int)) and isinstance(out, int) and isinstance(err, int)
+        and out >= 0 and err >= 0 and isinstance(attempt, int) and isinstance(truncated, int)
+        and isinstance(seconds, messages.NUMBER) and (reason is None or isinstance(reason, str))
+        and (started is None or isinstance(started, messages.NUMBER))
+        and (finished is None or isinstance(finished, messages.NUMBER))
+        and (effects is None or isinstance(effects, dict))
+    )  # fmt: skip
+    if not well:
+        raise ProtocolError("a result row of a strange shape")
+
+
+def _is_late(node: NodeRun, row: Any) -> bool:
+    return 0 <= row[0] < len(node.states) and node.states[row[0]] != ord(row[1])

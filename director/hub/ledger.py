@@ -1,0 +1,193 @@
+"""The hub's side of the ledger: ordered writes that are kept until they are durable, and queries."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gevent.event import Event
+from gevent.queue import Queue
+
+from director import errors
+from director.workers.child import Child
+
+log = logging.getLogger(__name__)
+
+FRAME_OPS = 2000
+FRAME_BYTES = 8 * 1024 * 1024
+CONGESTED_BYTES = 64 * 1024 * 1024
+CONGESTED_OPS = 50_000
+
+Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
+Then = Callable[[str | None], None]
+
+
+class Ledger:
+    """Writes are numbered; each is sent again to a new process until it said that it is on disk."""
+
+    def __init__(self, hello: dict[str, Any], fatal: Callable[[str], None]) -> None:
+        self.ready = Event()
+        self.stuck = ""  # why the disk takes nothing, "" when it does
+        self._numbers = itertools.count(1)
+        self._pending: deque[tuple[int, bool, Sequence[Op], Then | None]] = deque()
+        self._unsent: deque[tuple[int, bool, Sequence[Op], Then | None]] = deque()
+        self._refused: dict[int, str] = {}
+        self._bytes = 0
+        self._room = Event()
+        self._room.set()
+        self._answers: dict[int, Queue[Any]] = {}
+        self._flights: deque[int] = deque()  # the last write of each frame on its way
+        self.child = Child(
+            "ledger", "director.workers.ledger", hello,
+            on_ready=self._on_ready, on_frame=self._on_frame, on_death=self._on_death, fatal=fatal,
+        )  # fmt: skip
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def write(self, *ops: Op, then: Then | None = None, refusable: bool = False) -> None:
+        """Make `ops` durable together, after all writes before; then call `then(error or None)`."""
+        entry = (next(self._numbers), refusable, ops, then)
+        self._pending.append(entry)
+        self._unsent.append(entry)
+        self._bytes += _weight(ops)
+        if self._bytes > CONGESTED_BYTES or len(self._pending) > CONGESTED_OPS:
+            self._room.clear()
+        self._flush()
+
+    def commit(self, *ops: Op, refusable: bool = False) -> None:
+        """The same, and wait for it; raises StoreError when it was refused."""
+        done: Queue[str | None] = Queue()
+        self.write(*ops, then=done.put, refusable=refusable)
+        error = done.get()
+        if error:
+            raise errors.StoreError(error)
+
+    def wait_for_room(self) -> None:
+        """Block the caller while too much waits for the disk: this is what stops the readers of the network."""
+        self._room.wait()
+
+    @property
+    def waiting(self) -> int:
+        """Writes that are not durable yet."""
+        return len(self._pending)
+
+    def _flush(self) -> None:
+        """Send what waits in large frames; a second frame goes only when the one before was taken."""
+        if not self.child.ready:
+            return
+        while self._unsent and len(self._flights) < 2:
+            writes, body, last = self._pack()
+            self._flights.append(last)
+            self.child.send({"writes": writes}, body)
+
+    def _pack(self) -> tuple[list[Any], bytes, int]:
+        writes: list[Any] = []
+        blobs: list[bytes] = []
+        size = count = last = 0
+        while self._unsent and count < FRAME_OPS and size < FRAME_BYTES:
+            seq, refusable, ops, _ = self._unsent.popleft()
+            rows = []
+            for op in ops:
+                blob = op[2] if len(op) > 2 else b""
+                parts = blob if isinstance(blob, list) else [blob]
+                blobs += parts
+                size += sum(map(len, parts))
+                rows.append((op[0], op[1], [len(p) for p in parts] if isinstance(blob, list) else len(blob)))
+            writes.append((seq, refusable, rows))
+            count += len(rows)
+            last = seq
+        return writes, b"".join(blobs), last
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    def ask(self, name: str, **args: Any) -> bytes:
+        """The whole answer of a query; raises what the ledger raised."""
+        return b"".join(self.stream(name, **args))
+
+    def stream(self, name: str, **args: Any) -> Iterator[bytes]:
+        """The answer of a query, part by part."""
+        number = next(self._numbers)
+        answers: Queue[Any] = Queue()
+        self._answers[number] = answers
+        self.ready.wait()
+        self.child.send({"query": number, "name": name, "args": args})
+        try:
+            while True:
+                header, body = answers.get()
+                if "error" in header:
+                    raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+                if not header["more"]:
+                    return
+                yield body
+        finally:
+            self._answers.pop(number, None)
+
+    # -- the process --------------------------------------------------------------------------------------
+
+    def _on_ready(self, child: Child) -> None:
+        self._flights.clear()
+        self._unsent = deque(self._pending)
+        self.ready.set()
+        self._flush()
+
+    def _on_frame(self, child: Child, header: dict[str, Any], body: bytes) -> None:
+        if "done" in header:
+            self._done(header["done"])
+        elif "query" in header:
+            answers = self._answers.get(header["query"])
+            if answers is not None:
+                answers.put((header, body))
+        elif "refused" in header:
+            self._refused[header["refused"]] = header["error"]
+        else:
+            self.stuck = header.get("stuck", "")
+
+    def _done(self, upto: int) -> None:
+        while self._flights and self._flights[0] <= upto:
+            self._flights.popleft()
+        while self._pending and self._pending[0][0] <= upto:
+            seq, _, ops, then = self._pending.popleft()
+            self._bytes -= _weight(ops)
+            if then is not None:
+                try:
+                    then(self._refused.pop(seq, None))
+                except Exception:
+                    log.exception("what follows write %d failed", seq)
+        if self._bytes < CONGESTED_BYTES // 2 and len(self._pending) < CONGESTED_OPS // 2:
+            self._room.set()
+        self._flush()
+
+    def _on_death(self, child: Child) -> None:
+        self.ready.clear()
+        for answers in list(self._answers.values()):
+            answers.put(({"error": "the ledger process ended; ask again", "exit": 1}, b""))
+
+    def stop(self) -> None:
+        """Wait for what was written, then end the process."""
+        while self._pending and not self.stuck:
+            self._flush()
+            done = Event()
+            self._pending[-1] = (*self._pending[-1][:3], _chain(self._pending[-1][3], done))
+            if not done.wait(5):
+                break
+        self.child.stop()
+
+
+def _chain(then: Then | None, done: Event) -> Then:
+    def both(error: str | None) -> None:
+        if then:
+            then(error)
+        done.set()
+
+    return both
+
+
+def _weight(ops: Sequence[Op]) -> int:
+    return sum(_size(op[2]) if len(op) > 2 else 64 for op in ops)
+
+
+def _size(blob: bytes | list[bytes]) -> int:
+    return sum(map(len, blob)) if isinstance(blob, list) else len(blob) + 64

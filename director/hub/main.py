@@ -1,0 +1,194 @@
+"""Starts the rooms of the server in the right order and ends them in the reverse one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+import gevent
+import ujson
+from gevent.event import AsyncResult
+
+from director import __version__, keys, locks, paths, signals
+from director import log as logs
+from director.blobs import BlobStore
+from director.errors import DirectorError, StartError
+from director.greenlets import periodic
+from director.hub.admin import Admin
+from director.hub.desk import Desk
+from director.hub.enrolment import Enrolment
+from director.hub.ledger import Ledger
+from director.hub.planners import PlannerPool
+from director.hub.sessions import Sessions
+from director.hub.transfer import Transfer
+from director.lag import LagGauge
+from director.options import Settings
+from director.roster import NodeRecord, Roster
+from director.transport import Gatekeeper, Router, new_context, raise_descriptor_limit
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 60.0
+HISTORY_EVERY = 60.0
+HISTORY_STEP = 200
+
+
+class Server:
+    """One running server."""
+
+    def __init__(self, settings: Settings, folder: str) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._end: AsyncResult[str] = AsyncResult()
+        self.roster = Roster()
+        self._parts: list[Any] = []  # what has a stop(), in the order it was started
+
+    def fatal(self, reason: str) -> None:
+        """Something without which there is no server has failed."""
+        if not self._end.ready():
+            self._end.set_exception(StartError(reason))
+
+    def start(self) -> None:
+        """Open everything; raises StartError."""
+        s = self._settings
+        hello = {"log_level": s.log_level, "log_format": s.log_format}
+        blobs = BlobStore(os.path.join(self._folder, "blobs"))
+        pair = keys.load_or_make(self._folder)
+        self.ledger = self._keep(Ledger({**hello, "store": s.store, "folder": self._folder}, self.fatal))
+        self.planners = self._keep(
+            PlannerPool(
+                _workers(s.workers),
+                {**hello, "blobs": os.path.join(self._folder, "blobs")},
+                self.roster,
+                self.fatal,
+            )
+        )
+        self._await(lambda: self.ledger.ready.wait(READY_SECONDS), "the ledger did not get ready")
+        self._load_nodes()
+        self.desk = Desk(self.ledger, self.roster, s.lost_after)
+        enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt))
+        context = new_context()
+        self.gatekeeper = Gatekeeper(context, enrolment.admits)
+        self._load_jobs()
+        self.desk.release_held()
+        router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
+        self.sessions = Sessions(
+            router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk), self.ledger,
+            s.heartbeat_interval, self._note, self.fatal,
+        )  # fmt: skip
+        enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
+        self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
+        self.admin = self._keep(
+            Admin(self.desk, self.roster, enrolment, self.ledger, self.planners, s.lost_after, self._note)
+        )
+        path = paths.server_socket(s.socket_path, self._folder)
+        self.admin.listen(path, s.socket_group)
+        periodic("history", HISTORY_EVERY, self._prune)
+        self.lag = LagGauge("server")
+        log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
+                 __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
+
+    def wait(self) -> str:
+        """Until a signal, or an error that ends the server, which is raised."""
+        return self._end.get()
+
+    def ask_to_end(self, why: str) -> None:
+        """From a signal handler's greenlet."""
+        if not self._end.ready():
+            self._end.set(why)
+
+    def stop(self) -> None:
+        """End the rooms, the last first; what was written to the ledger is on disk afterwards."""
+        for part in reversed(self._parts):
+            try:
+                part.stop()
+            except Exception:
+                log.exception("a part of the server did not end well")
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _keep(self, part: Any) -> Any:
+        self._parts.append(part)
+        return part
+
+    def _await(self, ready: Any, text: str) -> None:
+        waiter = gevent.spawn(ready)
+        done = gevent.wait([waiter, self._end], count=1)
+        if self._end in done:
+            self._end.get()
+        if not waiter.value:
+            raise StartError(f"{text} within {READY_SECONDS:g} s")
+
+    def _load_nodes(self) -> None:
+        now = time.monotonic()
+        for part in self.ledger.stream("nodes"):
+            row = ujson.loads(part)
+            record = NodeRecord(row["name"], row["key"] or "")
+            record.last_seen = row["last_seen"]
+            record.address, record.version = row["address"] or "", row["version"] or ""
+            record.labels, record.args = row["labels"] or {}, row["args"] or {}
+            record.facts, record.reason = row["facts"] or "{}", row["reason"] or ""
+            record.mark, record.instance = row["mark"] or 0, row["instance"] or ""
+            record.offline_since = now
+            self.roster.add(record)
+
+    def _load_jobs(self) -> None:
+        count = 0
+        for part in self.ledger.stream("open_jobs"):
+            self.desk.restore(ujson.loads(part))
+            count += 1
+        if count:
+            log.info("took up %d open jobs", count)
+
+    def _adopt(self, record: NodeRecord, why: str) -> None:
+        """A key has become a node; with `why` it took the name from another key."""
+        former = self.roster.nodes.get(record.name)
+        if former is not None:
+            self.desk.lose_all(former, f"{record.name} {why}")
+            record.jobs = dict(former.jobs)
+        renamed = self.roster.by_key.get(record.key)
+        if renamed is not None:
+            self.desk.abandon(renamed, f"{renamed.name} calls itself {record.name} now")
+            self.roster.remove(renamed.name)
+            self._note(renamed.name, None)
+            self.ledger.write(("forget_node", {"name": renamed.name}))
+        self.roster.add(record)
+
+    def _note(self, name: str, record: NodeRecord | None) -> None:
+        self.planners.note(name, record)
+
+    def _prune(self) -> None:
+        before = time.time() - self._settings.history
+        fields = {"before": before, "keep": self._settings.history_jobs, "limit": HISTORY_STEP}
+        self.ledger.write(("prune", fields))
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until it is told to end; the exit code."""
+    logs.set_up(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
+    server = None
+    try:
+        folder = paths.state_folder(settings.state_dir, "server")
+        with locks.held(folder, "server"):
+            server = Server(settings, folder)
+            signals.on_end(server.ask_to_end)
+            server.start()
+            signals.tell_service_manager("READY=1")
+            log.info("ends: %s", server.wait())
+            signals.tell_service_manager("STOPPING=1")
+            server.stop()
+            return 0
+    except DirectorError as error:
+        if server is not None:
+            server.stop()
+        log.error("%s", error)
+        sys.stderr.write(f"director: {error}\n")
+        return error.exit_code
+
+
+def _workers(asked: int | None) -> int:
+    return asked or min(4, os.cpu_count() or 1)

@@ -1,0 +1,172 @@
+"""The pool of planner processes: shares plans out, feeds them the roster, plans again what a dead one held."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.queue import Empty, Queue
+
+from director import errors
+from director.roster import NodeRecord, Roster
+from director.workers.child import Child
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+WAITING_LIMIT = 2000  # plans at a time, running or waiting
+Relay = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], list[int]]]]
+
+
+class _Died(Exception):
+    pass
+
+
+class _Ticket:
+    def __init__(self, number: int, child: Child) -> None:
+        self.number = number
+        self.child = child
+        self.frames: Queue[Any] = Queue()
+
+
+class PlannerPool:
+    """`count` planner processes."""
+
+    def __init__(self, count: int, hello: dict[str, Any], roster: Roster, fatal: Callable[[str], None]) -> None:
+        self._roster = roster
+        self._numbers = itertools.count(1)
+        self._tickets: dict[int, _Ticket] = {}
+        self._some_ready = Event()
+        self._dirty: dict[str, NodeRecord | None] = {}
+        self.children = [
+            Child(
+                f"planner {number}", "director.workers.planner", hello,
+                on_ready=self._on_ready, on_frame=self._on_frame, on_death=self._on_death, fatal=fatal,
+            )
+            for number in range(1, count + 1)
+        ]  # fmt: skip
+
+    def plan(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        """The plan's meta and its chunks of encoded steps.
+
+        `relay(want)` asks the submitter and gives the frames that answer it, each with its descriptors.
+        Raises what the planner raised; BusyError when too much waits or planners die on this text.
+        """
+        if len(self._tickets) >= WAITING_LIMIT:
+            raise errors.BusyError(f"{WAITING_LIMIT} submissions are being planned; try again in a moment")
+        for _ in range(TRIES):
+            try:
+                return self._plan_once(request, relay)
+            except _Died:
+                log.warning("a planner died in mid-plan; it is planned again")
+        raise errors.BusyError(f"{TRIES} planners died while they planned this; nothing was accepted")
+
+    def note(self, name: str, record: NodeRecord | None) -> None:
+        """A node changed (None: it is gone); planners hear of it before any later plan."""
+        self._dirty[name] = record
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _plan_once(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        self._some_ready.wait()
+        self._flush_roster()
+        ready = [child for child in self.children if child.ready]
+        if not ready:
+            raise _Died
+        child = min(ready, key=self._load)
+        ticket = _Ticket(next(self._numbers), child)
+        self._tickets[ticket.number] = ticket
+        try:
+            child.send({"plan": ticket.number, "request": request})
+            return self._follow(ticket, relay)
+        finally:
+            self._tickets.pop(ticket.number, None)
+            if child.ready:
+                child.send({"drop": ticket.number})
+
+    def _follow(self, ticket: _Ticket, relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        while True:
+            header, body = self._next(ticket)
+            if "planned" in header:
+                return header["planned"], _cut(body, header["lengths"])
+            if "error" in header:
+                raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+            if "want" in header:
+                for answer, fds in relay({**header["want"], "req": ticket.number}):
+                    last = bool(answer.get("last")) or "error" in answer
+                    ticket.child.send({**answer, "source": ticket.number}, b"", fds)
+                    if not last:
+                        self._expect_next(ticket)
+
+    def _expect_next(self, ticket: _Ticket) -> None:
+        header, _ = self._next(ticket)
+        if "error" in header:
+            raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+
+    def _next(self, ticket: _Ticket) -> tuple[dict[str, Any], bytes]:
+        try:
+            frame = ticket.frames.get(timeout=600)
+        except Empty:
+            raise errors.BusyError("the plan took more than ten minutes") from None
+        if frame is None:
+            raise _Died
+        header, body = frame
+        return header, body
+
+    def _load(self, child: Child) -> int:
+        return sum(ticket.child is child for ticket in self._tickets.values())
+
+    def _flush_roster(self) -> None:
+        if not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, {}
+        header = _delta(dirty.items())
+        for child in self.children:
+            if child.ready:
+                child.send(header)
+
+    def _on_ready(self, child: Child) -> None:
+        child.send(_delta(self._roster.nodes.items()))
+        self._some_ready.set()
+
+    def _on_frame(self, child: Child, header: dict[str, Any], body: bytes) -> None:
+        ticket = self._tickets.get(header.get("req", 0))
+        if ticket is not None:
+            ticket.frames.put((header, body))
+
+    def _on_death(self, child: Child) -> None:
+        if not any(other.ready for other in self.children):
+            self._some_ready.clear()
+        for ticket in list(self._tickets.values()):
+            if ticket.child is child:
+                ticket.frames.put(None)
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Whether a planner is ready within `timeout` seconds."""
+        return bool(self._some_ready.wait(timeout))
+
+    def stop(self) -> None:
+        """End all planners."""
+        gevent.joinall([gevent.spawn(child.stop, 1.0) for child in self.children])
+
+
+def _delta(items: Iterable[tuple[str, NodeRecord | None]]) -> dict[str, Any]:
+    nodes, gone = [], []
+    for name, record in items:
+        if record is None:
+            gone.append(name)
+        else:
+            nodes.append((name, record.online, record.labels, record.facts))
+    return {"nodes": nodes, "gone": gone}
+
+
+def _cut(body: bytes, lengths: list[int]) -> list[bytes]:
+    chunks, start = [], 0
+    for length in lengths:
+        chunks.append(body[start : start + length])
+        start += length
+    return chunks

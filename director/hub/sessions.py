@@ -1,0 +1,270 @@
+"""The live connections of nodes: who speaks, what they may say, when they fall silent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ujson
+import zmq
+
+from director import __version__, messages
+from director.errors import ProtocolError
+from director.greenlets import periodic, spawn
+from director.hub.desk import Desk
+from director.hub.enrolment import Enrolment
+from director.hub.ledger import Ledger
+from director.hub.transfer import Transfer
+from director.liveness import MISSED
+from director.roster import NodeRecord, Roster
+from director.transport import SENT, Router
+
+log = logging.getLogger(__name__)
+
+HELLOS_PER_SECOND = 1500.0
+FACTS_LIMIT = 256 * 1024
+
+
+class Sessions:
+    """Reads the ROUTER, one `handle_<kind>` for each message a client may send."""
+
+    def __init__(
+        self, router: Router, roster: Roster, desk: Desk, enrolment: Enrolment, transfer: Transfer, ledger: Ledger,
+        interval: float, note: Callable[[str, NodeRecord | None], None],
+        fatal: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._router, self._roster, self._desk, self._ledger = router, roster, desk, ledger
+        self._enrolment, self._transfer = enrolment, transfer
+        self._interval = interval
+        self._note = note
+        self._probes = 0.0  # recent arrivals, for the pace that newcomers are given
+        self._probed = time.monotonic()
+        self._strange = 0
+        self._complained = 0.0
+        self._pulse = messages.encode("pulse")
+        desk.send = self.send
+        enrolment.probe = self.probe
+        spawn("sessions", self._read, fatal=fatal)
+        periodic("liveness", min(1.0, interval / 4), self.tick)
+
+    # -- sending ------------------------------------------------------------------------------------------
+
+    def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
+        """Queue a message for a node; False when it was surely not delivered, and the node must say hello again."""
+        if record.peer is None:
+            return False
+        if self._router.send(record.peer, header, *frames) == SENT:
+            self._router.stir()
+            return True
+        self._roster.detach(record)
+        return False
+
+    def probe(self, record: NodeRecord) -> bool:
+        """Ask a node to show that it lives; False when its connection is gone."""
+        return self.send(record, messages.encode("who", v=messages.VERSION, within=0), ())
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        while True:
+            peer, frame, frames = self._router.receive()
+            self._ledger.wait_for_room()
+            try:
+                self._take(peer, frame, frames)
+            except ProtocolError as error:
+                self._complain(peer, str(error))
+            except Exception:
+                log.exception("a message could not be handled")
+
+    def _take(self, peer: bytes, frame: zmq.Frame, frames: list[bytes]) -> None:
+        head = frame.bytes
+        if not head:
+            self._ask_who(peer)
+            return
+        kind, fields, payload = messages.decode([head, *frames], "client")
+        if kind == "hello":
+            self._hello(peer, frame, fields)
+            return
+        record = self._roster.by_peer.get(peer)
+        if record is None:
+            self._ask_who(peer)
+            return
+        record.heard = time.monotonic()
+        getattr(self, f"handle_{kind}")(record, fields, payload)
+
+    def _ask_who(self, peer: bytes) -> None:
+        """The server names the pace: with many at the door each is given a longer time to spread over."""
+        now = time.monotonic()
+        self._probes = max(0.0, self._probes - (now - self._probed) * HELLOS_PER_SECOND) + 1
+        self._probed = now
+        within = min(10.0, self._probes / HELLOS_PER_SECOND) if self._probes > 50 else 0.0
+        self._router.send(peer, messages.encode("who", v=messages.VERSION, within=round(within, 3)))
+        self._router.stir()
+
+    def _complain(self, peer: bytes, text: str) -> None:
+        self._strange += 1
+        now = time.monotonic()
+        if now - self._complained > 10:
+            self._complained = now
+            record = self._roster.by_peer.get(peer)
+            log.warning(
+                "dropped a message of %s: %s (%d so far)",
+                record.name if record else "a stranger",
+                text,
+                self._strange,
+            )
+
+    # -- hello --------------------------------------------------------------------------------------------
+
+    def _hello(self, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+        key = str(frame.get("User-Id"))
+        if fields["v"] != messages.VERSION:
+            self._refuse(peer, f"the server speaks protocol {messages.VERSION}, this client {fields['v']}; "
+                         f"install version {__version__} on it", 60)  # fmt: skip
+            return
+        record = self._roster.by_key.get(key) or self._enrolment.confirm(key)
+        if record is None or record.name != fields["name"]:
+            self._refuse(peer, "this key is not enrolled under this name", 5)
+            return
+        held = _held(fields["held"])
+        lost = _lost(record, fields)
+        known = record.peer is not None
+        self._roster.attach(record, peer)
+        self._update(record, frame, fields)
+        orders = self._desk.settle(record, held, lost)
+        welcome = messages.encode(
+            "welcome",
+            v=messages.VERSION,
+            beat=self._interval,
+            now=time.time(),
+            jobs=orders,
+            server=__version__,
+        )
+        if not self.send(record, welcome, ()):
+            return
+        if not record.online:
+            log.info("%s is online%s", record.name, " again" if known else "")
+        record.online = True
+        record.reason = record.reason if record.reason.startswith("took over") else ""
+        self._note(record.name, record)
+        self._desk.online(record)
+
+    def _refuse(self, peer: bytes, reason: str, retry: float) -> None:
+        self._router.send(peer, messages.encode("refuse", reason=reason, retry=retry))
+        self._router.stir()
+
+    def _update(self, record: NodeRecord, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+        now = time.time()
+        record.heard, record.last_seen = time.monotonic(), now
+        record.address = str(frame.get("Peer-Address"))
+        record.version = fields["version"][:100]
+        record.instance, record.mark = fields["instance"][:100], fields["mark"]
+        record.agent_start = now - _number(fields.get("agent_uptime"))
+        record.host_start = now - _number(fields.get("host_uptime"))
+        self._profile(record, fields.get("profile") or {})
+        self._store(record)
+
+    def _profile(self, record: NodeRecord, profile: dict[str, Any]) -> None:
+        facts = ujson.dumps(profile.get("facts") or {})
+        record.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
+        record.labels = _texts(profile.get("labels"))
+        record.args = _texts(profile.get("args"))
+
+    def _store(self, record: NodeRecord) -> None:
+        fields = {
+            "name": record.name, "key": record.key, "address": record.address, "version": record.version,
+            "labels": record.labels, "facts": record.facts, "args": record.args, "last_seen": record.last_seen,
+            "reason": record.reason, "mark": record.mark, "instance": record.instance,
+        }  # fmt: skip
+        self._ledger.write(("node", fields))
+
+    # -- the other kinds ----------------------------------------------------------------------------------
+
+    def handle_beat(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """A sign of life, answered by one."""
+        self._mark(record, fields)
+        record.lag = _number(fields.get("lag"))
+        self.send(record, self._pulse, ())
+
+    def handle_results(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """Results are acknowledged when they are on disk, never before."""
+        number = fields["n"]
+
+        def stored(close: list[str]) -> None:
+            self.send(record, messages.encode("ack", n=number, close=close), ())
+
+        self._mark(record, fields)
+        self._desk.take_results(record, fields["jobs"], payload[0] if payload else b"", stored)
+
+    def handle_profile(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """Facts, labels or remembered ARGs have changed."""
+        self._profile(record, fields)
+        self._store(record)
+        self._note(record.name, record)
+
+    def handle_get(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """A piece of a file that one of the node's jobs needs."""
+        self._transfer.get(record, fields, self.send)
+
+    def handle_offer(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """A piece of a file that the server asked for; nothing asks for any yet."""
+        raise ProtocolError("an offer that nobody asked for")
+
+    def handle_bye(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """The client ends on purpose."""
+        log.info("%s says goodbye: %s", record.name, fields["reason"][:200])
+        self._roster.detach(record)
+        self._gone(record)
+
+    def _mark(self, record: NodeRecord, fields: dict[str, Any]) -> None:
+        record.mark = max(record.mark, fields["mark"])
+
+    # -- silence ------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Nodes that missed three beats are offline; the desk ends what has waited too long."""
+        now = time.monotonic()
+        limit = MISSED * self._interval
+        for record in list(self._roster.nodes.values()):
+            if record.online and now - (record.heard or 0.0) > limit:
+                log.warning("%s is offline: silent for %.1f s", record.name, now - (record.heard or 0.0))
+                self._roster.detach(record)
+                self._gone(record)
+        self._desk.tick(now)
+
+    def _gone(self, record: NodeRecord) -> None:
+        record.online = False
+        record.offline_since = record.heard or time.monotonic()
+        record.last_seen = time.time() - (time.monotonic() - record.offline_since)
+        self._ledger.write(("node", {"name": record.name, "last_seen": record.last_seen, "mark": record.mark}))
+        self._note(record.name, record)
+
+
+def _held(rows: list[Any]) -> dict[str, int]:
+    try:
+        held = {job: upto for job, upto in rows}
+    except (TypeError, ValueError) as error:
+        raise ProtocolError("a hello whose jobs have a strange shape") from error
+    if not all(isinstance(job, str) and isinstance(upto, int) and upto >= 0 for job, upto in held.items()):
+        raise ProtocolError("a hello whose jobs have a strange shape")
+    return held
+
+
+def _lost(record: NodeRecord, fields: dict[str, Any]) -> str:
+    """Why a node cannot know what it was given before: its state folder is another or an older one."""
+    if record.instance and record.instance != fields["instance"]:
+        return f"{record.name} came back with another state folder"
+    if record.instance and fields["mark"] < record.mark:
+        return f"{record.name} came back with an older state folder"
+    return ""
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, messages.NUMBER) else 0.0
+
+
+def _texts(value: Any) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(k)[:253]: str(v)[:65536] for k, v in list(pairs)[:1000]}

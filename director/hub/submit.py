@@ -1,0 +1,195 @@
+"""A submission: checked, planned in a worker with the caller's own eyes on the files, accepted whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import ujson
+
+from director import ids
+from director.errors import DirectorError, UsageError
+from director.framing import Channel
+from director.hub.desk import Accepted, Desk
+from director.hub.ledger import Ledger
+from director.hub.planners import PlannerPool
+
+FILES_LIMIT = 1000
+TEXT_LIMIT = 4 * 1024 * 1024
+PATIENCE = 60.0  # seconds the submitter may take to answer a want
+
+
+class Submissions:
+    """Turns `submit` requests into accepted jobs."""
+
+    def __init__(self, desk: Desk, planners: PlannerPool, ledger: Ledger) -> None:
+        self._desk, self._planners, self._ledger = desk, planners, ledger
+        self._under_way: set[str] = set()
+
+    def submit(self, header: dict[str, Any], channel: Channel, user: str) -> dict[str, Any]:
+        """Plan every file, then accept all of them; the answer's fields.
+
+        Raises DirectorError: what is wrong with the request, a file, a target, a source, or the server's room.
+        """
+        files, options = _files(header), _options(header)
+        names = [file["id"] for file in files]
+        while self._under_way.intersection(names):  # the same submission, asked again while it is being planned
+            gevent.sleep(0.05)
+        self._under_way.update(names)
+        try:
+            known = self._known(files, options)
+            if known is not None:
+                return {"ok": True, "jobs": known, "notes": []}
+            return self._accept(files, options, channel, user)
+        finally:
+            self._under_way.difference_update(names)
+
+    def plan(self, header: dict[str, Any], channel: Channel) -> dict[str, Any]:
+        """The plan of a submission as the contract's object; nothing is accepted."""
+        files, options = _files(header), _options(header)
+        answers = []
+        for file in files:
+            meta, chunks = self._planners.plan({"file": file, "options": options}, _relay(channel))
+            answers.append(explain(meta, chunks))
+        return answers[0] if len(answers) == 1 else {"plans": answers}
+
+    def _known(self, files: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, str]] | None:
+        """The jobs, when this very submission was accepted before."""
+        found = [ujson.loads(self._ledger.ask("find", id=file["id"])) for file in files]
+        if not any(found):
+            return None
+        if all(row and row["digest"] == _digest(file, options) for row, file in zip(found, files, strict=True)):
+            return [{"id": file["id"], "name": _name(file, options)} for file in files]
+        raise UsageError("another job has this id; submit again with a new one")
+
+    def _accept(
+        self, files: list[dict[str, Any]], options: dict[str, Any], channel: Channel, user: str
+    ) -> dict[str, Any]:
+        self._desk.check_room()
+        if self._ledger.stuck:
+            raise DirectorError(f"nothing can be accepted now: {self._ledger.stuck}")
+        jobs, notes = [], []
+        relay = _relay(channel)
+        for file in files:
+            meta, chunks = self._planners.plan({"file": file, "options": options}, relay)
+            notes += meta.pop("notes", [])
+            jobs.append(self._job(file, options, meta, chunks, user))
+        if not options["async"]:
+            for before, after in itertools.pairwise(jobs):
+                before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
+        self._desk.accept(jobs)
+        return {
+            "ok": True,
+            "jobs": [{"id": j.record["id"], "name": j.record["name"]} for j in jobs],
+            "notes": notes,
+        }
+
+    def _job(
+        self,
+        file: dict[str, Any],
+        options: dict[str, Any],
+        meta: dict[str, Any],
+        chunks: list[bytes],
+        user: str,
+    ) -> Accepted:
+        record = {
+            "id": file["id"],
+            "name": _name(file, options),
+            "kind": file["kind"],
+            "created_at": time.time(),
+            "submitted_by": user,
+            "digest": _digest(file, options),
+            "options": {**options, "file": file["name"], "folder": file["folder"]},
+            "digests": meta.get("digests", {}),
+        }
+        return Accepted(meta, chunks, record, options["valid_for"])
+
+
+def explain(meta: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
+    """A plan as `--plan` shows it."""
+    stages = [
+        {"name": s.get("name") or "", "nodes": s["nodes"], "unmatched": s.get("unmatched", [])} for s in meta["stages"]
+    ]
+    members: dict[int, list[str]] = {}
+    for block in meta["blocks"]:
+        nodes = meta["stages"][block["stage"]]["nodes"] if block.get("nodes") is None else block["nodes"]
+        for step in range(block["first"], block["last"] + 1):
+            members[step] = nodes
+    steps = []
+    for step in (row for chunk in chunks for row in ujson.loads(chunk)):
+        nodes = [{"node": name, "action": "run", "reason": ""} for name in members.get(step["i"], ())]
+        steps.append(
+            {
+                "index": step["i"],
+                "verb": step["verb"],
+                "text": step["text"],
+                "stage": step["stage"],
+                "nodes": nodes,
+            }
+        )
+    return {"stages": stages, "steps": steps, "warnings": meta.get("notes", [])}
+
+
+def _relay(channel: Channel) -> Callable[[dict[str, Any]], Iterator[tuple[dict[str, Any], list[int]]]]:
+    def relay(want: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        channel.send({"want": want})
+        while True:
+            with gevent.Timeout(PATIENCE, UsageError("the sources did not come within a minute; nothing was accepted")):
+                frame = channel.receive()
+            if frame is None:
+                raise DirectorError("the submitter left")
+            header, _, fds = frame
+            yield header, fds
+            if header.get("last") or "error" in header:
+                return
+            channel.send({"next": {"req": want["req"], "spec": want["spec"]}})
+
+    return relay
+
+
+def _files(header: dict[str, Any]) -> list[dict[str, Any]]:
+    files = header.get("files")
+    if not isinstance(files, list) or not 0 < len(files) <= FILES_LIMIT:
+        raise UsageError(f"a submission has 1 to {FILES_LIMIT} files")
+    for file in files:
+        well = isinstance(file, dict) and all(
+            isinstance(file.get(k), str) for k in ("id", "kind", "name", "form", "text", "folder")
+        )
+        if not well or file["kind"] not in ("exec", "orchestrate") or not ids.is_job_id(file["id"]):
+            raise UsageError("a file of a submission has id, kind, name, form, text and folder")
+        if len(file["text"]) > TEXT_LIMIT:
+            raise UsageError(f"{file['name']}: larger than {TEXT_LIMIT >> 20} MiB")
+    if len({file["id"] for file in files}) != len(files):
+        raise UsageError("two files of a submission have one id")
+    return files
+
+
+DEFAULTS: dict[str, Any] = {
+    "target": [], "timeout": 600.0, "valid_for": 3600.0, "no_cache": False, "args": {}, "extend_args": False,
+    "async": False, "name": None,
+}  # fmt: skip
+
+
+def _options(header: dict[str, Any]) -> dict[str, Any]:
+    options = {**DEFAULTS, **(header.get("options") or {})}
+    if not isinstance(options["args"], dict) or not isinstance(options["target"], list):
+        raise UsageError("options.args is an object, options.target a list")
+    options["timeout"], options["valid_for"] = float(options["timeout"]), float(options["valid_for"])
+    return options
+
+
+def _name(file: dict[str, Any], options: dict[str, Any]) -> str:
+    if options["name"]:
+        return str(options["name"])[:200]
+    if file["kind"] == "exec":
+        lines = file["text"].strip().splitlines() or [""]
+        return (lines[0] + (" …" if len(lines) > 1 else ""))[:80]
+    return str(file["name"].rsplit("/", 1)[-1])
+
+
+def _digest(file: dict[str, Any], options: dict[str, Any]) -> str:
+    return hashlib.sha256(ujson.dumps([file, options], sort_keys=True).encode()).hexdigest()

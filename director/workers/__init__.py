@@ -1,0 +1,1 @@
+"""The server's child processes: planners, and the keeper of the ledger."""

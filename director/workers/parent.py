@@ -1,0 +1,35 @@
+"""A worker process's side of the frames: where its parent is, and what to do when the parent is gone."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from typing import Any
+
+import ujson
+
+from director.framing import Channel
+from director.log import set_up
+
+
+def connect() -> tuple[Channel, dict[str, Any]]:
+    """The channel to the parent and the settings it sent; logging is set up from them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    link = socket.socket(fileno=int(sys.argv[1]))
+    link.setblocking(True)
+    channel = Channel(link, take_fds=True)
+    frame = channel.receive()
+    if frame is None:
+        raise SystemExit(0)
+    settings = frame[0]
+    set_up(settings.get("log_level", "info"), settings.get("log_format", "text"))
+    logging.getLogger(__name__).debug("worker ready")
+    return channel, settings
+
+
+def dumps(value: Any) -> bytes:
+    """JSON bytes, quickly."""
+    return bytes(ujson.dumps(value, escape_forward_slashes=False).encode())

@@ -1,0 +1,183 @@
+"""A planner process: reads what was submitted, settles its targets, digests its sources, makes the plan.
+
+Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` keep its picture of the fleet;
+`{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` brings what a want asked for (with
+descriptors); `{"drop": req}` forgets one. Frames out: `{"req", "want": {…}}`, `{"req", "next": spec}`,
+`{"req", "planned": meta, "lengths": […]}` with the chunks as body, or `{"req", "error", "exit"}`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
+
+import ujson
+
+from director.blobs import BlobStore
+from director.errors import DirectorError, LanguageError
+from director.framing import Channel
+from director.planner import Plan, plan
+from director.verbs.base import Entry, Want
+from director.workers.parent import connect
+
+log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """The planner's picture of the roster, fed by the hub; a `RosterView`."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[bool, Mapping[str, str], str]] = {}
+
+    def update(self, header: Mapping[str, Any]) -> None:
+        """Take over what changed."""
+        for name, online, labels, facts in header["nodes"]:
+            self._nodes[name] = (online, labels, facts)
+        for name in header.get("gone", ()):
+            self._nodes.pop(name, None)
+
+    def names(self) -> Iterable[str]:
+        """Every enrolled node."""
+        return self._nodes.keys()
+
+    def has(self, name: str) -> bool:
+        """Whether it is enrolled."""
+        return name in self._nodes
+
+    def online(self, name: str) -> bool:
+        """Whether it was here a moment ago."""
+        return self._nodes[name][0]
+
+    def labels(self, name: str) -> Mapping[str, str]:
+        """Its labels."""
+        return self._nodes[name][1]
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """Its facts, parsed now."""
+        facts: Mapping[str, Any] = ujson.loads(self._nodes[name][2])
+        return facts
+
+
+class Draft:
+    """One plan in the making: the generator, and the entries of the want it waits for."""
+
+    def __init__(self, steps: Generator[Any, Any, Plan]) -> None:
+        self.steps = steps
+        self.spec = -1
+        self.place = ("exec", 1)
+        self.entries: list[Entry] = []
+
+
+class Planner:
+    """Serves the hub: several drafts may wait for their sources at a time."""
+
+    def __init__(self, channel: Channel, blobs: BlobStore) -> None:
+        self.channel = channel
+        self.blobs = blobs
+        self.mirror = Mirror()
+        self.drafts: dict[int, Draft] = {}
+
+    def handle(self, header: dict[str, Any], fds: list[int]) -> None:
+        """One frame from the hub."""
+        if "nodes" in header:
+            self.mirror.update(header)
+        elif "plan" in header:
+            draft = self.drafts[header["plan"]] = Draft(plan(header["request"], self.mirror, self.blobs))
+            self._advance(header["plan"], draft, None)
+        elif "source" in header:
+            self._take_source(header, fds)
+        elif "drop" in header:
+            self.drafts.pop(header["drop"], None)
+
+    def _take_source(self, header: dict[str, Any], fds: list[int]) -> None:
+        req = header["source"]
+        draft = self.drafts.get(req)
+        if draft is None or header["spec"] != draft.spec:
+            return
+        if "error" in header:
+            file, line = draft.place
+            self._advance(req, draft, LanguageError(str(header["error"]), file, line))
+            return
+        try:
+            draft.entries += self._digest(header["entries"], fds)
+        except (OSError, DirectorError) as error:
+            text = getattr(error, "strerror", None) or str(error)
+            self._advance(req, draft, DirectorError(f"a source cannot be kept: {text}"))
+            return
+        if header["last"]:
+            entries, draft.entries = draft.entries, []
+            self._advance(req, draft, entries)
+        else:
+            self.channel.send({"req": req, "next": draft.spec})
+
+    def _digest(self, rows: list[dict[str, Any]], fds: list[int]) -> list[Entry]:
+        left = iter(fds)
+        entries = []
+        for row in rows:
+            digest, size = self.blobs.put_fd(next(left)) if row["kind"] == "file" else ("", 0)
+            entries.append(
+                Entry(
+                    row["path"],
+                    row["kind"],
+                    row["mode"],
+                    size,
+                    digest,
+                    row.get("target") or "",
+                    row.get("name") or "",
+                )
+            )
+        return entries
+
+    def _advance(self, req: int, draft: Draft, value: Any) -> None:
+        """Give the generator what it asked for; send on what it asks next, or the end."""
+        try:
+            asked = draft.steps.throw(value) if isinstance(value, Exception) else draft.steps.send(value)
+        except StopIteration as end:
+            self._finish(req, end.value)
+        except DirectorError as error:
+            self._fail(req, str(error), error.exit_code)
+        except RecursionError:
+            self._fail(req, "the text is nested too deeply", 2)
+        except Exception as error:
+            log.exception("a plan failed")
+            self._fail(req, f"the plan failed: {type(error).__name__}: {error}", 1)
+        else:
+            self._ask(req, draft, *asked)
+
+    def _ask(self, req: int, draft: Draft, spec: int, want: Want, file: str, line: int) -> None:
+        draft.spec, draft.place = spec, (file, line)
+        fields: dict[str, Any] = {"base": want.base, "pattern": want.pattern, "exclude": list(want.exclude)}
+        fields.update(hidden=want.hidden, parents=want.parents, spec=spec, file=file, line=line)
+        self.channel.send({"req": req, "want": fields})
+
+    def _finish(self, req: int, plan: Plan) -> None:
+        self.drafts.pop(req, None)
+        chunks = plan.chunks()
+        self.channel.send(
+            {"req": req, "planned": plan.meta(), "lengths": [len(chunk) for chunk in chunks]},
+            b"".join(chunks),
+        )
+
+    def _fail(self, req: int, text: str, code: int) -> None:
+        self.drafts.pop(req, None)
+        self.channel.send({"req": req, "error": text, "exit": code})
+
+
+def main() -> None:
+    """Serve the parent until it closes the channel."""
+    channel, settings = connect()
+    planner = Planner(channel, BlobStore(settings["blobs"]))
+    channel.send({"ready": True})
+    while (frame := channel.receive()) is not None:
+        header, _, fds = frame
+        try:
+            planner.handle(header, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+if __name__ == "__main__":
+    main()
