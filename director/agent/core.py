@@ -1,0 +1,365 @@
+"""The client's side of the protocol: takes messages, keeps the journal, runs what it was given, reports.
+
+It knows neither sockets nor processes: `send` queues a message, `apply` runs one attempt of a step. The real
+client and the fleet simulator both run this very code.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gevent
+import ujson
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+from director import __version__, messages
+from director import states as st
+from director.agent.holding import Held, Row, Running, Step
+from director.agent.keeping import Keeping
+from director.agent.outbox import Outbox
+from director.errors import BusyError, ProtocolError, StoreError
+from director.greenlets import jitter, spawn
+from director.liveness import Pulse
+from director.process import cancel as end_process
+from director.scope import Scope
+from director.verbs.base import Outcome
+
+log = logging.getLogger(__name__)
+
+TELL_AFTER = 0.25  # seconds after which a running step is reported as running
+RETRY_FIRST = 1.0
+RETRY_LAST = 30.0
+DEFAULT_TIMEOUT = 600.0
+
+Apply = Callable[["Agent", Held, Scope, Step, Running], Outcome]
+
+
+class Agent:
+    """One enrolled client.
+
+    Args:
+        name: of the node.
+        journal: what it was given and did.
+        apply: runs one attempt of a step.
+        profile: `{"facts", "labels", "args"}` as they are now.
+        concurrency: tasks at once.
+    """
+
+    def __init__(
+        self, name: str, journal: Keeping, apply: Apply, profile: Callable[[], dict[str, Any]], concurrency: int = 8,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.journal = journal
+        self.held: dict[str, Held] = {}
+        self.transmit: Callable[..., bool] = lambda *frames: False
+        self.outbox = Outbox(journal, lambda header, payload: self.transmit(header, payload))
+        self.pulse = Pulse(10.0, time.monotonic())
+        self.offset = time.time() - time.monotonic()  # server's clock minus our monotonic one
+        self.settled = Event()  # the server has said what becomes of what we hold
+        self.refused = ""
+        self.retry = 0.0
+        self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
+        self.on_labels: Callable[[dict[str, Any]], None] = lambda effects: None
+        self.lag: Callable[[], float] = lambda: 0.0
+        self._apply = apply
+        self._profile = profile
+        self._slots = BoundedSemaphore(concurrency)
+        self._about = dict(about or {})
+        self._draining = False
+        self._running = 0
+        self._ticker: Any = None
+        self._hello: Any = None
+
+    # -- connection ---------------------------------------------------------------------------------------
+
+    def take(self, frames: list[bytes]) -> None:
+        """One message of the server."""
+        self.pulse.hear(time.monotonic())
+        try:
+            kind, fields, payload = messages.decode(frames, "server")
+        except ProtocolError as error:
+            log.warning("the server sent what this client does not understand: %s", error)
+            return
+        getattr(self, f"handle_{kind}")(fields, payload)
+
+    def beat(self) -> None:
+        """Say that we live; after three silent beats nothing starts until the server has settled with us."""
+        if self.pulse.silent(time.monotonic()):
+            self.unsettle()
+        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=round(self.lag(), 4)))
+
+    def unsettle(self) -> None:
+        """We were cut off: start nothing before the server has said what becomes of what we hold."""
+        if self.settled.is_set():
+            log.warning(
+                "the server was silent for %.0f s; nothing starts until it answers",
+                self.pulse.silence(time.monotonic()),
+            )
+        self.settled.clear()
+        self.outbox.shut()
+
+    def handle_who(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """The server asks who we are, and how long we may spread the answer over."""
+        if fields["v"] != messages.VERSION:
+            log.error(
+                "the server speaks protocol %s, this client %s; install the server's version",
+                fields["v"],
+                messages.VERSION,
+            )
+            return
+        if self._hello is None:
+            self._hello = gevent.spawn_later(jitter(fields["within"]), self._say_hello)
+
+    def _say_hello(self) -> None:
+        self._hello = None
+        held = [(job, held.upto) for job, held in self.held.items()]
+        self.transmit(
+            messages.encode(
+                "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
+                mark=self.journal.mark, held=held, profile=self._profile(), **self._ages(),
+            )
+        )  # fmt: skip
+
+    def _ages(self) -> dict[str, float]:
+        now = time.time()
+        return {name: round(now - start, 3) for name, start in self._about.items()}
+
+    def handle_welcome(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """The server has settled: what it says becomes of each job, then everything not stored goes again."""
+        self.refused = ""
+        self.pulse.interval = max(0.05, float(fields["beat"]))
+        self.offset = float(fields["now"]) - time.monotonic()
+        for job, order in fields["jobs"].items():
+            self._obey(job, order)
+        self.outbox.reopen()
+        if not self.settled.is_set():
+            log.info("settled with the server (%d jobs here)", len(self.held))
+        self.settled.set()
+        for job in list(self.held):
+            self._end_cancelled(job)
+
+    def _obey(self, job: str, order: Mapping[str, Any]) -> None:
+        held = self.held.get(job)
+        if held is None:
+            return
+        if order["act"] == "cancel":
+            self._cancel(job, order.get("reason", "cancelled"))
+        elif order["act"] == "drop":
+            held.drop()
+            if not held.running:
+                self._close(job)
+        elif order.get("upto", 0) < held.upto:
+            log.warning("job %s: the server counts %d steps, %d are here", job, order["upto"], held.upto)
+
+    def handle_refuse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """The server does not take us as we are."""
+        if fields["reason"] != self.refused:
+            log.error("the server refuses this client: %s", fields["reason"])
+        self.refused = fields["reason"]
+        self.retry = float(fields["retry"])
+
+    def handle_pulse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """A sign of life."""
+
+    # -- work ---------------------------------------------------------------------------------------------
+
+    def handle_slice(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """Steps to run: journaled and flushed to disk before any of them starts."""
+        chunk, head = ([*payload, b"", b""])[:2]
+        job, parts = fields["job"], [(int(first), int(last)) for first, last in fields["parts"]]
+        held = self.held.get(job)
+        if held is None and not head:
+            self.handle_who({"v": messages.VERSION, "within": 0.0}, [])
+            return
+        facts = ujson.loads(head) if held is None else {}
+        try:
+            self.journal.take(fields["seq"], job, facts, parts, chunk)
+        except (BusyError, StoreError) as error:
+            log.error("cannot take steps of job %s: %s", job, error)
+            gevent.spawn_later(self.pulse.interval, self.handle_who, {"v": messages.VERSION, "within": 1.0}, [])
+            return
+        if held is None:
+            held = self.held[job] = self.new_job(job, facts)
+        held.add(fields["chunk"], chunk, parts)
+
+    def new_job(self, job: str, head: Mapping[str, Any]) -> Held:
+        """A job that came to this client, with its first values."""
+        scope = Scope(remembered=dict(self._profile()["args"]), overrides=dict(head["options"].get("args", {})))
+        return Held(job, head, scope, self._run_step)
+
+    def _run_step(self, held: Held, scope: Scope, step: Step) -> Row:
+        """Run one step when there is a slot and the server has settled; journal, report, give its row."""
+        with self._slots:
+            self.settled.wait()
+            if held.dead or held.cancelled or self._draining:
+                raise gevent.GreenletExit
+            return self.run_now(held, scope, step)
+
+    def run_now(self, held: Held, scope: Scope, step: Step, attempt: int = 1) -> Row:
+        """All attempts of one step."""
+        number, retry = step["i"], int(step["flags"].get("retry", 1) or 1)
+        now = time.monotonic()
+        running = held.running[number] = Running(number, now + self.offset, now)
+        self._running += 1
+        self._start_ticker()
+        running.greenlet = gevent.getcurrent()
+        try:
+            outcome, attempt = self._attempts(held, scope, step, running, attempt, retry)
+            return self._report(held, scope, step, running, outcome, attempt)
+        finally:
+            self._running -= 1
+            held.running.pop(number, None)
+            if held.cancelled:
+                self._end_cancelled(held.job)
+
+    def _attempts(
+        self, held: Held, scope: Scope, step: Step, running: Running, attempt: int, retry: int
+    ) -> tuple[Outcome, int]:
+        try:
+            while True:
+                self.journal.started(held.job, step["i"], attempt)
+                outcome = self._apply(self, held, scope, step, running)
+                if outcome.state not in (st.FAILED, st.TIMEOUT) or attempt >= retry or held.cancelled or self._draining:
+                    return outcome, attempt
+                gevent.sleep(min(RETRY_LAST, RETRY_FIRST * 2 ** (attempt - 1)))
+                attempt += 1
+        except Interrupted:
+            return Outcome(st.FAILED, reason="client stopped"), attempt
+
+    def _report(self, held: Held, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int) -> Row:
+        if outcome.effects:
+            scope.apply(outcome.effects)
+            if "labels" in outcome.effects or "arg" in outcome.effects:
+                self.on_labels(outcome.effects)
+                self.send_profile()
+        if held.cancelled and outcome.state not in st.GOOD:
+            outcome.state, outcome.reason = st.CANCELLED, held.cancelled
+        elif outcome.state in st.BAD and step["flags"].get("ignore-errors"):
+            outcome.reason = f"ignored: {outcome.reason}" if outcome.reason else "ignored"
+        now = time.monotonic()
+        row: Row = [
+            step["i"], chr(outcome.state), outcome.exit_code, round(running.at, 6), round(now + self.offset, 6),
+            round(now - running.since, 6), 0, attempt, outcome.reason[:2000] or None, outcome.truncated,
+            len(outcome.stdout), len(outcome.stderr), outcome.effects or None,
+        ]  # fmt: skip
+        outputs = outcome.stdout + outcome.stderr if outcome.stderr else outcome.stdout
+        self._keep(held.job, row, outputs)
+        more = held.pending and outcome.state not in st.BAD
+        self.outbox.add(held.job, row, outputs, more)
+        return row
+
+    def _keep(self, job: str, row: Row, outputs: bytes) -> None:
+        """In the journal before anybody hears of it; a full disk is waited for, the result is not given up."""
+        while True:
+            try:
+                self.journal.result(job, row[0], row, outputs)
+                return
+            except StoreError as error:
+                log.error("a result cannot be kept: %s; trying again", error)
+                gevent.sleep(1.0)
+
+    def send_profile(self) -> None:
+        """Tell the server that labels, ARGs or facts have changed."""
+        self.transmit(messages.encode("profile", **self._profile()))
+
+    def handle_ack(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """Results are on the server's disk; jobs that are over there are forgotten here."""
+        self.outbox.acknowledged(fields["n"])
+        for job in fields["close"]:
+            held = self.held.get(job)
+            if held is not None:
+                held.drop()
+                if not held.running:
+                    self._close(job)
+
+    def _close(self, job: str) -> None:
+        self.held.pop(job, None)
+        self.journal.closed(job)
+
+    # -- cancelling ---------------------------------------------------------------------------------------
+
+    def handle_cancel(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """End jobs: what runs is ended, what waits never starts; reported when the processes are gone."""
+        for job, reason in fields["jobs"]:
+            self._cancel(job, reason)
+
+    def _cancel(self, job: str, reason: str) -> None:
+        held = self.held.get(job)
+        if held is None:
+            return
+        if not held.cancelled:
+            held.cancelled = reason
+            self.journal.note(job, {"cancelled": reason})
+            held.drop()
+            for running in list(held.running.values()):
+                self.interrupt(running)
+        self._end_cancelled(job)
+
+    def interrupt(self, running: Running) -> None:
+        """End a step that runs: its process by signals, and anything else by an exception in its greenlet."""
+        end_process(running.handle)
+        if running.greenlet is not None and not running.in_process:
+            running.greenlet.kill(Interrupted, block=False)
+
+    def _end_cancelled(self, job: str) -> None:
+        """When nothing of a cancelled job runs any more, say what never will."""
+        held = self.held.get(job)
+        if held is not None and held.cancelled and not held.running and self.outbox.open:
+            self.outbox.rest(job, 0, max(0, held.upto - 1), chr(st.CANCELLED), held.cancelled)
+
+    # -- telling what runs --------------------------------------------------------------------------------
+
+    def _start_ticker(self) -> None:
+        if self._ticker is None:
+            self._ticker = spawn("running steps", self._tick)
+
+    def _tick(self) -> None:
+        """While steps run: report those that take their time; ends when nothing runs."""
+        try:
+            while self._running:
+                gevent.sleep(TELL_AFTER)
+                limit = time.monotonic() - TELL_AFTER
+                for held in list(self.held.values()):
+                    for running in list(held.running.values()):
+                        if not running.told and running.since < limit:
+                            running.told = True
+                            self.outbox.begun(held.job, running.step, round(running.at, 6))
+        finally:
+            self._ticker = None
+
+    # -- the end and the beginning ------------------------------------------------------------------------
+
+    def drain(self, seconds: float, reason: str = "client stopped") -> None:
+        """Start nothing new, give what runs `seconds`, then end it; results go out as far as they can."""
+        self._draining = True
+        deadline = time.monotonic() + seconds
+        while self._running and time.monotonic() < deadline:
+            gevent.sleep(0.02)
+        for held in self.held.values():
+            for running in list(held.running.values()):
+                self.interrupt(running)
+        limit = time.monotonic() + 7.0
+        while self._running and time.monotonic() < limit:
+            gevent.sleep(0.02)
+        self.outbox.flush()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the client ends."""
+        return self._draining
+
+    def handle_chunk(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """A piece of a file."""
+        self.on_chunk(fields, payload[0] if payload else b"")
+
+    def handle_values(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """Values of other nodes; nothing asks for any yet."""
+
+
+class Interrupted(gevent.GreenletExit):
+    """A step's greenlet shall end now."""

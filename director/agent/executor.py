@@ -1,0 +1,368 @@
+"""What a step may do on this machine: values, rendering, processes, files; the `Node` that verbs are given."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import logging
+import os
+import pwd
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from director import process, verbs
+from director import states as st
+from director.agent.core import DEFAULT_TIMEOUT, Agent
+from director.agent.fetch import Fetcher
+from director.agent.holding import Held, Running, Step
+from director.errors import DirectorError, VerbError
+from director.scope import Scope
+from director.verbs.base import Outcome, Verb
+
+log = logging.getLogger(__name__)
+
+SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+GRACE = 5.0
+
+
+class Executor:
+    """Applies steps for an agent; one for the whole client.
+
+    Args:
+        facts: `{…}` of this machine, replaced when they are read again.
+        labels: of this node.
+        fetcher: brings file contents from the server.
+    """
+
+    def __init__(self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher) -> None:
+        self.name = name
+        self.facts = facts
+        self.labels = labels
+        self.fetcher = fetcher
+        self.base = _base_environment(name)
+        self.home = os.path.expanduser("~")
+        self._verbs: dict[str, Verb] = {}
+        self._locks: dict[str, BoundedSemaphore] = {}
+
+    def apply(self, agent: Agent, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
+        """One attempt of one step, ended by its timeout."""
+        flags = step["flags"]
+        verb = self._verbs.get(step["verb"]) or self._load(step["verb"])
+        timeout = flags.get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
+        node = TaskNode(self, agent, held, scope, step, running, timeout)
+        if step["verb"] == "RUN":  # its process is ended by the runner itself
+            outcome = _guarded(verb, step, node)
+        else:
+            outcome = self._apply_timed(verb, step, node, timeout)
+        for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
+            if flag in flags:
+                text = data.decode("utf-8", "replace").strip()
+                outcome.effects = {
+                    **outcome.effects,
+                    "arg": {**outcome.effects.get("arg", {}), flags[flag]: text},
+                }
+                outcome.effects["declare"] = [*outcome.effects.get("declare", ()), flags[flag]]
+        return outcome
+
+    def _apply_timed(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
+        """With some slack over the process's own timeout, so that the runner ends processes first."""
+        clock = gevent.Timeout(timeout + 0.5)
+        clock.start()
+        try:
+            return _guarded(verb, step, node)
+        except gevent.Timeout as expired:
+            if expired is not clock:
+                raise
+            return Outcome(st.TIMEOUT, reason=f"not done within {timeout:g} s")
+        finally:
+            clock.close()
+
+    def _load(self, name: str) -> Verb:
+        verb = self._verbs[name] = verbs.load(name)
+        return verb
+
+    def environment(self, held: Held, scope: Scope) -> dict[bytes, bytes]:
+        """The environment of a RUN as bytes, made again only when a value of the scope has changed."""
+        if scope.made is not None and scope.made[0] == scope.version:
+            known: dict[bytes, bytes] = scope.made[1]
+            return known
+        texts = {name: text for name, text in scope.dollars().items() if SHELL_NAME.fullmatch(name)}
+        made = {**self.base, b"DIRECTOR_JOB": held.job.encode()}
+        made.update((os.fsencode(name), os.fsencode(text.replace("\0", ""))) for name, text in texts.items())
+        scope.made = (scope.version, made)
+        return made
+
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """One at a time on this node."""
+        with self._locks.setdefault(name, BoundedSemaphore(1)):
+            yield
+
+
+class TaskNode:
+    """The node as one attempt of one step sees it; see `verbs.base.Node`."""
+
+    __slots__ = (
+        "_agent",
+        "_deadline",
+        "_executor",
+        "_held",
+        "_names",
+        "_running",
+        "_step",
+        "_timeout",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        executor: Executor,
+        agent: Agent,
+        held: Held,
+        scope: Scope,
+        step: Step,
+        running: Running,
+        timeout: float,
+    ) -> None:
+        self.scope = scope
+        self._executor, self._agent, self._held = executor, agent, held
+        self._step, self._running = step, running
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._names: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The node's."""
+        return self._executor.name
+
+    @property
+    def job(self) -> str:
+        """The job's id."""
+        return self._held.job
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Of this machine."""
+        return self._executor.facts
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Of this node."""
+        return self._executor.labels
+
+    # -- rendering ----------------------------------------------------------------------------------------
+
+    def text(self, raw: str) -> str:
+        """Braces only."""
+        if ("{{" not in raw and "{%" not in raw) or "raw" in self._step["flags"]:
+            return raw
+        from director.language.substitution import render_text
+
+        return render_text(raw, self._namespace())
+
+    def word(self, raw: str, escape: str = "\\") -> str:
+        """Braces and `$X`, quotes and escapes taken away."""
+        from director.language.substitution import render_word
+
+        return render_word(raw, self._namespace(), self._dollar, escape, **self._raw())
+
+    def document(self, raw: str) -> str:
+        """Braces and `$X`, quotes stay."""
+        from director.language.substitution import render_document
+
+        return render_document(raw, self._namespace(), self._dollar, **self._raw())
+
+    def blueprint(self, source: str) -> str:
+        """A file's text as one template."""
+        from director.language.substitution import render_text
+
+        return render_text(source, self._namespace())
+
+    def _raw(self) -> dict[str, bool]:
+        return {"braces": False} if self._step["flags"].get("raw") else {}
+
+    def _namespace(self) -> Mapping[str, Any]:
+        if self._names is None:
+            from director.language.values import namespace
+
+            node = {"id": self.name, "labels": dict(self.labels)}
+            self._names = namespace(self.scope.texts(), self.facts, node, self.scope.query)
+        return self._names
+
+    def _dollar(self, name: str) -> str | None:
+        value = self.scope.dollars().get(name)
+        if value is not None:
+            return value
+        inherited = self._executor.base.get(os.fsencode(name))
+        return None if inherited is None else os.fsdecode(inherited)
+
+    # -- processes ----------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        argv: list[str],
+        *,
+        user: str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        detach: bool = False,
+    ) -> Outcome:
+        """A program to its end, within the step's time."""
+        scope, running = self.scope, self._running
+        environment = self._executor.environment(self._held, scope)
+        if env:
+            environment = {**environment, **{os.fsencode(k): os.fsencode(v) for k, v in env.items()}}
+        user = user or scope.user or None
+        spec = process.Spec(
+            argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin, timeout=self.remaining(),
+            grace=GRACE, token=f"{self._held.job}.{self._step['i']}", detach=detach,
+        )  # fmt: skip
+        if user:
+            self._become(spec, user, cwd)
+        if scope.workdir and not cwd and not os.path.isdir(scope.workdir):
+            os.makedirs(scope.workdir, exist_ok=True)
+        running.in_process = True
+        try:
+            result = process.run(spec, running.handle)
+        finally:
+            running.in_process = False
+        return self._outcome(result, argv)
+
+    def _become(self, spec: process.Spec, user: str, cwd: str | None) -> None:
+        """Run as another user: ids, groups, HOME and USER of theirs."""
+        uid, gid = self.identity(user)
+        home, name = _home_of(uid)
+        spec.env = {
+            **spec.env,
+            b"HOME": os.fsencode(home),
+            b"USER": os.fsencode(name),
+            b"LOGNAME": os.fsencode(name),
+        }
+        if not (cwd or self.scope.workdir):
+            spec.cwd = home if os.path.isdir(home) else "/"
+        if uid != os.geteuid() or gid != os.getegid():
+            spec.uid, spec.gid = uid, gid
+            spec.groups = [gid] if ":" in user else None
+
+    def _outcome(self, result: process.Result, argv: list[str]) -> Outcome:
+        if result.exit_code == 0 and not (result.timed_out or result.cancelled or result.error):
+            return Outcome(st.SUCCESS, 0, result.stdout, result.stderr, "", result.truncated)
+        state, reason = st.FAILED, result.error or f"exit code {result.exit_code}"
+        if result.timed_out:
+            state, reason = st.TIMEOUT, f"not done within {self._timeout:g} s; its processes were ended"
+        elif result.cancelled:
+            reason = "client stopped" if self._agent.draining else (self._held.cancelled or "cancelled")
+        elif not result.error and result.stderr:
+            reason = f"{reason}: {_last_line(result.stderr)}"
+        if result.error and (result.timed_out or result.cancelled):
+            reason = f"{reason} ({result.error})"
+        return Outcome(state, result.exit_code, result.stdout, result.stderr, reason, result.truncated)
+
+    # -- the rest -----------------------------------------------------------------------------------------
+
+    def blob(self, digest: str, size: int) -> str:
+        """The path of this content."""
+        return self._executor.fetcher.get(self._held.job, digest, size)
+
+    def identity(self, user: str) -> tuple[int, int]:
+        """uid and gid of `user[:group]`."""
+        name, _, group = user.partition(":")
+        uid, gid = os.geteuid(), os.getegid()
+        if name:
+            uid, gid = _user(name)
+        if group:
+            gid = int(group) if group.isdigit() else _group(group)
+        return uid, gid
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        gevent.sleep(seconds)
+
+    def breathe(self) -> None:
+        """Let others work."""
+        gevent.sleep(0)
+
+    def exclusive(self, name: str) -> Any:
+        """One at a time on this node."""
+        return self._executor.exclusive(name)
+
+    def remaining(self) -> float:
+        """Seconds left for this attempt."""
+        return max(0.001, self._deadline - time.monotonic())
+
+    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
+        """Values of other nodes."""
+        raise VerbError("QUERY is not there yet")
+
+    def reboot(self, delay: float) -> Outcome:
+        """Restart the host."""
+        raise VerbError("REBOOT is not there yet")
+
+    def offer(self, paths: list[str], folder: str) -> list[str]:
+        """Send files back."""
+        raise VerbError("FETCH is not there yet")
+
+    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
+        """Files of another node."""
+        raise VerbError("COPY --from is not there yet")
+
+
+def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
+    try:
+        return verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
+    except DirectorError as error:
+        return Outcome(st.FAILED, reason=str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return Outcome(st.FAILED, reason=f"{where}{error.strerror or error}")
+    except Exception as error:
+        log.exception("%s failed in an unexpected way", step["verb"])
+        return Outcome(st.FAILED, reason=f"{step['verb']} failed: {type(error).__name__}: {error}")
+
+
+def _base_environment(name: str) -> dict[bytes, bytes]:
+    base = {key: value for key, value in os.environb.items() if not key.startswith(b"DIRECTOR_")}
+    entry = _home_of(os.geteuid())
+    base.setdefault(b"HOME", os.fsencode(entry[0]))
+    base.setdefault(b"USER", os.fsencode(entry[1]))
+    base.setdefault(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    base.pop(b"NOTIFY_SOCKET", None)
+    base[b"DIRECTOR_NODE"] = name.encode()
+    return base
+
+
+def _home_of(uid: int) -> tuple[str, str]:
+    try:
+        entry = pwd.getpwuid(uid)
+        return entry.pw_dir, entry.pw_name
+    except KeyError:
+        return "/", str(uid)
+
+
+def _user(name: str) -> tuple[int, int]:
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        return entry.pw_uid, entry.pw_gid
+    except KeyError:
+        if name.isdigit():
+            return int(name), int(name)
+        raise VerbError(f"there is no user {name} on this node") from None
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise VerbError(f"there is no group {name} on this node") from None
+
+
+def _last_line(data: bytes) -> str:
+    lines = data[-500:].decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else ""

@@ -1,0 +1,140 @@
+"""Starts a client and ends it in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+import gevent
+from gevent.event import AsyncResult
+
+from director import __version__, facts, ids, keys, locks, paths, process, signals
+from director import log as logs
+from director.agent.core import Agent
+from director.agent.executor import Executor
+from director.agent.fetch import Fetcher
+from director.agent.keeping import DiskKeeping
+from director.agent.link import Link
+from director.agent.profile import Profile
+from director.agent.recovery import take_up
+from director.blobs import BlobStore
+from director.errors import DirectorError, UsageError
+from director.greenlets import periodic, spawn
+from director.journal import Journal
+from director.lag import LagGauge
+from director.options import Settings
+from director.transport import new_context, raise_descriptor_limit
+
+log = logging.getLogger(__name__)
+
+FACTS_EVERY = 600.0
+BLOBS_EVERY = 3600.0
+BLOB_AGE = 24 * 3600.0
+
+
+class Client:
+    """One running client."""
+
+    def __init__(self, settings: Settings, folder: str) -> None:
+        self._settings = settings
+        self._end: AsyncResult[str] = AsyncResult()
+        started = time.time()
+        journal = Journal.open(folder)
+        self.profile = Profile(folder, facts.read())
+        self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
+        fetcher = Fetcher(self.blobs)
+        executor = Executor(settings.identity, self.profile.facts, self.profile.labels, fetcher)
+        self.agent = Agent(
+            settings.identity, DiskKeeping(journal), executor.apply, self.profile.as_message, settings.concurrency,
+            {"agent_uptime": started, "host_uptime": facts.boot_epoch()},
+        )  # fmt: skip
+        self.agent.on_chunk = fetcher.take
+        self.agent.on_labels = self.profile.take
+        fetcher.send = lambda *frames: self.agent.transmit(*frames)
+        self._executor = executor
+        self._journal = journal
+        self.link = Link(
+            self.agent, new_context(), keys.load_or_make(folder), folder,
+            settings.server_address, settings.port, settings.enroll_port,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """End what an earlier client left running, take up its jobs, connect."""
+        records = self._journal.replay()
+        tokens = [f"{job}.{step}" for job, record in records.items() for step in record.in_flight]
+        if tokens and (ended := process.end_leftovers(tokens)):
+            log.warning("ended %d processes that an earlier client had left", ended)
+        take_up(self.agent, records, self._journal.boot.changed)
+        gauge = LagGauge("client", 10.0)
+        self.agent.lag = gauge.take
+        periodic("facts", FACTS_EVERY, self._read_facts)
+        periodic("blob cache", BLOBS_EVERY, lambda: self.blobs.sweep((), BLOB_AGE))
+        spawn("link", self._run_link)
+        signals.tell_service_manager("READY=1")
+        log.info("director %s client %s, server %s, %s", __version__, self.agent.name,
+                 self._settings.server_address, self._told())  # fmt: skip
+
+    def wait(self) -> str:
+        """Until a signal; raises what makes going on senseless."""
+        return self._end.get()
+
+    def ask_to_end(self, why: str) -> None:
+        """SIGTERM begins an orderly end; a second one ends at once and loses nothing that was acknowledged."""
+        if self._end.ready():
+            os._exit(1)
+        self._end.set(why)
+
+    def stop(self) -> None:
+        """Drain, report, say goodbye."""
+        signals.tell_service_manager("STOPPING=1")
+        self.agent.drain(self._settings.drain)
+        deadline = time.monotonic() + 2.0
+        while not self.agent.outbox.empty and self.agent.outbox.open and time.monotonic() < deadline:
+            gevent.sleep(0.02)
+        self.link.stop("the client was stopped")
+
+    def _run_link(self) -> None:
+        try:
+            self.link.run()
+        except DirectorError as error:
+            self._end.set_exception(error)
+
+    def _read_facts(self) -> None:
+        fresh = facts.read()
+        if fresh != self.profile.facts:
+            self.profile.facts = self._executor.facts = fresh
+            self.agent.send_profile()
+
+    def _told(self) -> str:
+        """The settings that were given, and where each came from."""
+        given = {name: where for name, where in self._settings.sources.items() if where != "default"}
+        shown = ("identity", "server-address", "port", "enroll-port", "concurrency", "drain", "state-dir")
+        told = [f"{n}={getattr(self._settings, n.replace('-', '_'))} ({given[n]})" for n in shown if n in given]
+        return "settings: " + (", ".join(told) or "defaults")
+
+
+def serve(settings: Settings) -> int:
+    """Run a client until it is told to end; the exit code."""
+    logs.set_up(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
+    os.umask(0o022)
+    process.seal_descriptors()
+    process.become_subreaper()
+    try:
+        why = ids.name_fault(settings.identity)
+        if why:
+            raise UsageError(f"--identity {settings.identity}: {why}")
+        folder = paths.state_folder(settings.state_dir, "client")
+        with locks.held(folder, "client"):
+            client = Client(settings, folder)
+            signals.on_end(client.ask_to_end)
+            client.start()
+            log.info("ends: %s", client.wait())
+            client.stop()
+            return 0
+    except DirectorError as error:
+        log.error("%s", error)
+        sys.stderr.write(f"director: {error}\n")
+        return error.exit_code

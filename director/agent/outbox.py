@@ -1,0 +1,164 @@
+"""Results on their way to the server: batched, kept in the journal until the server has stored them.
+
+An idle client's first result goes at once, a last one too; in between they travel in large batches, as a
+message a result would cost more than running a quick step does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gevent import get_hub
+
+from director import messages
+from director.agent.keeping import Keeping
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 500
+BATCH_BYTES = 4 * 1024 * 1024
+BATCH_SECONDS = 0.2
+IN_FLIGHT = 32  # messages that are not acknowledged yet
+IN_MEMORY = 16 * 1024 * 1024  # bytes of outputs kept beside the journal
+
+Entry = tuple[int, str, list[Any], "bytes | None"]  # number, job, row, outputs (None: read them from the journal)
+
+
+class Outbox:
+    """`send(header, payload)` says whether the message was queued; `journal` keeps what was not stored."""
+
+    def __init__(self, journal: Keeping, send: Callable[[bytes, bytes], bool]) -> None:
+        self._journal = journal
+        self._send = send
+        self.open = False  # the server has welcomed this connection
+        self._waiting: list[Entry] = []
+        self._begun: dict[str, list[tuple[int, float]]] = {}
+        self._rests: dict[str, list[tuple[int, int, str, str]]] = {}
+        self._sent: dict[int, int] = {}  # message number -> last result number in it
+        self._number = 0
+        self._bytes = 0
+        self._last = 0.0
+        self._timer: Any = None
+
+    def add(self, job: str, row: list[Any], outputs: bytes, more: bool) -> None:
+        """A result that the journal has taken; `more` says whether another one is about to follow."""
+        number = self._journal.number
+        kept: bytes | None = outputs
+        if self._bytes + len(outputs) > IN_MEMORY:
+            kept = None
+        else:
+            self._bytes += len(outputs)
+        self._waiting.append((number, job, row, kept))
+        self._stir(more)
+
+    def begun(self, job: str, step: int, at: float) -> None:
+        """A step that takes its time is running."""
+        self._begun.setdefault(job, []).append((step, at))
+        self._stir(False)
+
+    def rest(self, job: str, first: int, last: int, letter: str, reason: str) -> None:
+        """Tasks that will never run here."""
+        self._rests.setdefault(job, []).append((first, last, letter, reason))
+        self._stir(False)
+
+    def acknowledged(self, number: int) -> None:
+        """The server has stored message `number`."""
+        last = self._sent.pop(number, None)
+        if last:
+            self._journal.stored(last)
+        if self._waiting:
+            self._stir(False)
+
+    def reopen(self) -> None:
+        """A new connection was welcomed: everything that is not known to be stored goes again."""
+        self.open = True
+        self._sent.clear()
+        self._bytes = 0
+        self._waiting = [(number, job, row, None) for number, job, row in self._journal.waiting()]
+        self.flush()
+
+    def shut(self) -> None:
+        """The connection is gone."""
+        self.open = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether the server has stored everything."""
+        return not (self._waiting or self._sent or self._rests)
+
+    def _stir(self, more: bool) -> None:
+        if not self.open:
+            return
+        if not more or len(self._waiting) >= BATCH_ROWS or time.monotonic() - self._last > BATCH_SECONDS:
+            self.flush()
+        elif self._timer is None:
+            self._timer = get_hub().loop.timer(BATCH_SECONDS)
+            self._timer.start(self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the connection takes it."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+        while self.open and (self._waiting or self._begun or self._rests) and len(self._sent) < IN_FLIGHT:
+            batch, payload = self._batch()
+            if not self._send_batch(batch, payload):
+                return
+            self._bytes -= sum(len(entry[3]) for entry in batch if entry[3] is not None)
+            del self._waiting[: len(batch)]
+            self._begun.clear()
+            if not self._waiting:
+                self._rests.clear()
+            self._last = time.monotonic()
+
+    def _send_batch(self, batch: list[Entry], payload: list[bytes]) -> bool:
+        self._number += 1
+        last = len(batch) == len(self._waiting)
+        jobs = list(self._rows(batch, self._rests if last else {}))
+        header = messages.encode("results", n=self._number, mark=self._journal.mark, jobs=jobs)
+        if not self._send(header, b"".join(payload)):
+            self.open = False
+            return False
+        self._sent[self._number] = batch[-1][0] if batch else 0
+        return True
+
+    def _batch(self) -> tuple[list[Entry], list[bytes]]:
+        batch: list[Entry] = []
+        payload: list[bytes] = []
+        size = 0
+        for entry in self._waiting[:BATCH_ROWS]:
+            outputs = entry[3]
+            if outputs is None:
+                outputs = self._journal.outputs(entry[1], entry[2][0])
+                entry[2][10:12] = _lengths(entry[2], outputs)
+            size += len(outputs)
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(entry)
+            payload.append(outputs)
+        return batch, payload
+
+    def _rows(self, batch: list[Entry], rests: dict[str, list[tuple[int, int, str, str]]]) -> Iterator[list[Any]]:
+        """`[job, rows, begun, rests]` for each run of rows of one job, in the order of the payload."""
+        begun = dict(self._begun)
+        runs: list[tuple[str, list[Any]]] = []
+        for _, job, row, _ in batch:
+            if not runs or runs[-1][0] != job:
+                runs.append((job, []))
+            runs[-1][1].append(row)
+        for job, rows in runs:
+            yield [job, rows, begun.pop(job, []), []]
+        for job in dict.fromkeys((*begun, *rests)):
+            yield [job, [], begun.get(job, []), rests.get(job, [])]
+
+
+def _lengths(row: list[Any], outputs: bytes) -> list[int]:
+    """What a row says of its outputs, made true should the journal have lost them."""
+    return [row[10], row[11]] if row[10] + row[11] == len(outputs) else [len(outputs), 0]

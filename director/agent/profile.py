@@ -1,0 +1,79 @@
+"""What a client says of itself: facts, the labels it was given, the ARGs it remembers; the last two on disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import ujson
+
+log = logging.getLogger(__name__)
+
+REMEMBER = 12 * 3600.0  # seconds an ARG is remembered
+ARGS_LIMIT = 1000
+TEXT_LIMIT = 65536
+
+
+class Profile:
+    """Facts of now, labels and remembered ARGs of the state folder; changes are written at once."""
+
+    def __init__(self, folder: str, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self._path = os.path.join(folder, "profile.json")
+        self.labels: dict[str, str] = {}
+        self._args: dict[str, tuple[str, float]] = {}
+        self._load()
+
+    def as_message(self) -> dict[str, Any]:
+        """The fields of a `profile` message."""
+        return {"facts": self.facts, "labels": self.labels, "args": self.args()}
+
+    def args(self) -> dict[str, str]:
+        """Remembered ARGs that are not older than twelve hours."""
+        limit = time.time() - REMEMBER
+        return {name: text for name, (text, at) in self._args.items() if at > limit}
+
+    def take(self, effects: dict[str, Any]) -> None:
+        """Labels and ARGs that a step has set; a label that is None goes."""
+        for name, value in effects.get("labels", {}).items():
+            if value is None:
+                self.labels.pop(name, None)
+            else:
+                self.labels[name] = value
+        now = time.time()
+        for name, text in effects.get("arg", {}).items():
+            self._args.pop(name, None)
+            self._args[name] = (text[:TEXT_LIMIT], now)
+        while len(self._args) > ARGS_LIMIT:
+            del self._args[next(iter(self._args))]
+        self._save()
+
+    def forget_args(self) -> None:
+        """CACHEEVICT args."""
+        self._args.clear()
+        self._save()
+
+    def _load(self) -> None:
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                data = ujson.load(file)
+            self.labels = {str(k): str(v) for k, v in data["labels"].items()}
+            self._args = {str(k): (str(v), float(at)) for k, (v, at) in data["args"].items()}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s cannot be read and begins anew: %s", self._path, error)
+
+    def _save(self) -> None:
+        temporary = f"{self._path}.new"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                ujson.dump({"labels": self.labels, "args": self._args}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self._path)
+        except OSError as error:
+            log.error("labels and ARGs cannot be kept: %s: %s", self._path, error.strerror)
