@@ -1,0 +1,60 @@
+"""Builders of small operations, so that a test says only what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ujson
+
+from director.stores.base import STEPS_PER_CHUNK
+
+T0 = 1_790_000_000.0
+
+
+def steps(count: int) -> list[dict[str, Any]]:
+    return [{"i": i, "verb": "RUN", "text": f"RUN echo {i}", "stage": 0, "line": i + 1} for i in range(count)]
+
+
+def accept(
+    job: str,
+    nodes: tuple[str, ...] = ("a", "b"),
+    count: int = 3,
+    digest: str = "d",
+    at: float = T0,
+    **more: Any,
+) -> tuple[str, dict[str, Any], list[bytes]]:
+    block = {"first": 0, "last": count - 1, "stage": 0, "lane": 0, "group": 0, "gate": False, "nodes": None}
+    meta = {"blocks": [block], "stages": [{"name": "", "nodes": list(nodes), "unmatched": []}], "notes": []}
+    fields = {
+        "id": job, "name": "exec", "kind": "exec", "created_at": at, "submitted_by": "root",
+        "step_count": count,
+        "node_count": len(nodes), "task_count": count * len(nodes), "digest": digest,
+        "options": {"timeout": 600.0}, "meta": meta, "nodes": list(nodes), "sent": {}, "digests": {}, **more,
+    }  # fmt: skip
+    listed = steps(count)
+    chunks = [
+        ujson.dumps(listed[first : first + STEPS_PER_CHUNK]).encode() for first in range(0, count, STEPS_PER_CHUNK)
+    ]
+    return "accept", fields, chunks
+
+
+def row(step: int, state: str = "S", out: bytes = b"", err: bytes = b"", **more: Any) -> dict[str, Any]:
+    return {
+        "step": step, "state": state, "exit_code": 0, "started_at": T0 + 1, "finished_at": T0 + 1.5,
+        "execution_time": 0.25, "roundtrip_time": 0.5, "attempt": 1, "reason": "", "truncated": 0,
+        "out_len": len(out), "err_len": len(err), "effects": None, "body": out + err, **more,
+    }  # fmt: skip
+
+
+def results(job: str, node: str, *rows: dict[str, Any], late: bool = False) -> tuple[str, dict[str, Any], bytes]:
+    listed = [[value for name, value in row.items() if name != "body"] for row in rows]
+    body = b"".join(row["body"] for row in rows)
+    return "late" if late else "results", {"job": job, "node": node, "rows": listed}, body
+
+
+def rest(job: str, node: str, first: int, last: int, state: str = "L", reason: str = "silent") -> tuple[str, Any]:
+    return "rest", {"job": job, "items": [[node, first, last, state, reason, T0 + 9]]}
+
+
+def done(job: str, state: str = "success", **more: Any) -> tuple[str, dict[str, Any]]:
+    return "job", {"id": job, "state": state, "started_at": T0 + 1, "finished_at": T0 + 3, **more}

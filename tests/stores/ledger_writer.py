@@ -1,0 +1,28 @@
+"""A process that applies batch after batch and says so after each, until it is killed: `PATH FIRST`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ledger_ops import accept, done, rest, results, row
+
+from director.stores.sqlite import SqliteStore
+
+
+def main(path: str, first: int) -> None:
+    store = SqliteStore(path)
+    n = first
+    while True:
+        job = f"j{n:06}"
+        rows = [row(step, "S", b"o" * 300) for step in range(40)]
+        store.apply([accept(job, count=60), results(job, "a", *rows)])
+        store.apply([rest(job, "a", 40, 59), rest(job, "b", 0, 59), done(job, "failed", counts={"total": 120})])
+        if n % 5 == 4:
+            store.apply([("purge_jobs", {"ids": [job]})])
+        os.write(1, f"{n}\n".encode())
+        n += 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,42 @@
+"""Times and letters as the shapes have them."""
+
+from __future__ import annotations
+
+from director.stores.rows import Rest
+from director.stores.shapes import fold, iso, lists, members
+
+
+def test_times_are_iso_8601_in_utc_with_milliseconds() -> None:
+    assert iso(None) is None
+    assert iso(0) == "1970-01-01T00:00:00.000Z"
+    assert [iso(1_790_000_000 + part / 1000) for part in (1, 123, 999)] == [
+        f"2026-09-21T14:13:20.{part:03}Z" for part in (1, 123, 999)
+    ]
+    assert [iso(odd) for odd in (1e20, float("inf"), float("nan"))] == [None, None, None]
+
+
+def test_a_node_has_the_steps_of_its_blocks_only() -> None:
+    meta = {
+        "stages": [{"name": "", "nodes": ["a", "b"]}, {"name": "", "nodes": ["b"]}],
+        "blocks": [
+            {"first": 0, "last": 1, "stage": 0, "nodes": None},
+            {"first": 2, "last": 2, "stage": 0, "nodes": ["a"]},
+            {"first": 3, "last": 9, "stage": 1, "nodes": None},
+        ],
+    }
+    assert members(meta, 5, ["a", "b"]) == [b"qqq--", b"qq-qq"]
+
+
+def test_rests_cover_what_is_there_and_the_earlier_one_wins() -> None:
+    rests = [Rest(2, 3, "K", "", 0), Rest(0, 9, "X", "", 0)]
+    assert fold(bytearray(b"qq-qqq"), 1, []) == b"sq-qqq"
+    assert fold(bytearray(b"qq-qqq"), 1, rests) == b"XX-KXX"
+
+
+def test_lists_hold_whole_objects_and_stay_small_where_they_can() -> None:
+    assert list(lists([b"1" * 4, b"2" * 4, b"3" * 20, b"4"], 12)) == [
+        b"[1111,2222]",
+        b"[" + b"3" * 20 + b"]",
+        b"[4]",
+    ]
+    assert list(lists([])) == []

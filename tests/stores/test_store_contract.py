@@ -1,0 +1,348 @@
+"""What every store must do, said once and run over all of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ledger_ops import T0, accept, done, rest, results, row
+
+from director.errors import NotFoundError, StoreError, UsageError
+from director.stores import open_store
+from director.stores.base import BadOperationError, DuplicateJobError, Store
+
+
+def info(store: Store, job: str, live: Any = None) -> Any:
+    return json.loads(store.job_info(job, live or {}))
+
+
+def listed(store: Store, live: Any = None, **filters: Any) -> list[str]:
+    return [job["id"] for job in json.loads(store.list_jobs(filters, live or {}))]
+
+
+def task(store: Store, job: str, step: int, node: str, live: Any = None) -> Any:
+    return next(t for t in info(store, job, live)["steps"][step]["tasks"] if t["node"] == node)
+
+
+def test_a_job_is_found_after_it_was_accepted(store: Store) -> None:
+    assert store.find("j1") is None
+    store.apply([accept("j1")])
+    assert store.find("j1") == {"state": "queued", "digest": "d"}
+    assert json.loads(store.chunk("j1", 0))[2]["text"] == "RUN echo 2"
+    with pytest.raises(NotFoundError):
+        store.chunk("j1", 1)
+
+
+def test_the_same_submission_is_accepted_once(store: Store) -> None:
+    store.apply([accept("j1")])
+    store.apply([accept("j1", at=T0 + 50)])
+    assert listed(store) == ["j1"]
+    assert info(store, "j1")["created_at"] == "2026-09-21T14:13:20.000Z"
+
+
+def test_another_submission_with_the_same_id_is_refused_and_nothing_is_applied(store: Store) -> None:
+    store.apply([accept("j1")])
+    with pytest.raises(DuplicateJobError):
+        store.apply([accept("j2"), accept("j1", digest="other"), ("node", {"name": "a"})])
+    assert listed(store) == ["j1"]
+    assert store.nodes() == []
+
+
+def test_job_info_has_the_shape_of_the_contract(store: Store) -> None:
+    store.apply([accept("j1"), ("sent", {"job": "j1", "upto": {"a": 3}})])
+    store.apply([results("j1", "a", row(0, "F", b"out", b"\xff!", exit_code=3, reason="exit code 3"))])
+    store.apply([rest("j1", "a", 1, 2, "K", "step 0 failed")])
+    store.apply([done("j1", "failed", counts={"total": 6, "failed": 1, "skipped": 2, "queued": 3})])
+    found = info(store, "j1")
+    assert {name: found[name] for name in found if name != "steps"} == {
+        "id": "j1", "name": "exec", "kind": "exec", "state": "failed", "final": True, "step_count": 3,
+        "node_count": 2, "created_at": "2026-09-21T14:13:20.000Z", "started_at": "2026-09-21T14:13:21.000Z",
+        "finished_at": "2026-09-21T14:13:23.000Z", "duration": 2.0, "submitted_by": "root",
+        "tasks": {"total": 6, "queued": 3, "sent": 0, "running": 0, "success": 0, "cached": 0, "failed": 1,
+                  "timeout": 0, "cancelled": 0, "expired": 0, "lost": 0, "skipped": 2},
+    }  # fmt: skip
+    assert {name: value for name, value in found["steps"][0].items() if name != "tasks"} == {
+        "index": 0, "verb": "RUN", "text": "RUN echo 0", "stage": 0, "name": "",
+    }  # fmt: skip
+    assert found["steps"][0]["tasks"][0] == {
+        "node": "a", "state": "failed", "exit_code": 3, "stdout": "out", "stderr": "\ufffd!", "truncated": 0,
+        "reason": "exit code 3", "started_at": "2026-09-21T14:13:21.000Z",
+        "finished_at": "2026-09-21T14:13:21.500Z", "execution_time": 0.25, "roundtrip_time": 0.5,
+        "attempt": 1, "late": None,
+    }  # fmt: skip
+    skipped = found["steps"][2]["tasks"][0]
+    assert (skipped["state"], skipped["reason"], skipped["attempt"]) == ("skipped", "step 0 failed", 0)
+    assert [t["state"] for t in found["steps"][1]["tasks"]] == ["skipped", "queued"]
+
+
+def test_a_final_task_state_is_set_once(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", row(0, "S", b"first"))])
+    store.apply([results("j1", "a", row(0, "F", b"second")), rest("j1", "a", 0, 1)])
+    store.apply([rest("j1", "a", 1, 2, "X", "cancelled by root")])
+    states = [(task(store, "j1", i, "a")["state"], task(store, "j1", i, "a")["reason"]) for i in range(3)]
+    assert states == [("success", ""), ("lost", "silent"), ("cancelled", "cancelled by root")]
+    assert task(store, "j1", 0, "a")["stdout"] == "first"
+
+
+def test_a_result_after_a_rest_is_late_and_changes_no_state(store: Store) -> None:
+    store.apply([accept("j1"), rest("j1", "a", 0, 2)])
+    store.apply([results("j1", "a", row(0, "S", b"after all")), results("j1", "a", row(1), late=True)])
+    store.apply([results("j1", "b", row(1, "L")), results("j1", "b", row(1, "F", b"", b"e"), late=True)])
+    found = task(store, "j1", 0, "a")
+    assert (found["state"], found["late"]["state"], found["late"]["stdout"]) == (
+        "lost",
+        "success",
+        "after all",
+    )
+    assert task(store, "j1", 1, "a")["late"]["state"] == "success"
+    assert task(store, "j1", 1, "b")["late"]["stderr"] == "e"
+    assert task(store, "j1", 2, "a")["late"] is None
+
+
+def test_applied_again_after_a_crash_is_the_same(store: Store) -> None:
+    ops = [
+        accept("j1"),
+        results("j1", "a", row(0)),
+        rest("j1", "a", 0, 2),
+        ("sent", {"job": "j1", "upto": {"a": 2}}),
+    ]
+    store.apply(ops)
+    before = store.job_info("j1", {})
+    store.apply(ops)
+    assert store.job_info("j1", {}) == before
+    assert task(store, "j1", 0, "a")["late"] is None
+
+
+def test_a_final_job_state_is_set_once(store: Store) -> None:
+    store.apply([accept("j1"), done("j1", "failed")])
+    store.apply([("job", {"id": "j1", "state": "success", "finished_at": T0 + 99, "counts": {"total": 1}})])
+    assert (info(store, "j1")["state"], info(store, "j1")["duration"]) == ("failed", 2.0)
+    assert info(store, "j1")["tasks"]["total"] == 6
+
+
+def test_a_step_exists_only_where_its_block_says(store: Store) -> None:
+    op = accept("j1")
+    op[1]["meta"]["blocks"] = [
+        {"first": 0, "last": 0, "stage": 0, "nodes": None},
+        {"first": 1, "last": 1, "stage": 0, "nodes": ["b"]},
+        {"first": 2, "last": 2, "stage": 0, "nodes": []},
+    ]
+    store.apply([op])
+    assert [[t["node"] for t in step["tasks"]] for step in info(store, "j1")["steps"]] == [
+        ["a", "b"],
+        ["b"],
+        [],
+    ]
+    assert info(store, "j1")["tasks"]["total"] == 3
+
+
+def test_the_memory_of_the_server_beats_the_ledger_for_tasks_without_a_row(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", row(0))])
+    live = {
+        "j1": {
+            "state": "running",
+            "tasks": {"total": 6, "success": 1, "running": 1, "sent": 1, "queued": 3},
+            "started_at": T0 + 5,
+            "nodes": {"a": "srs"},
+            "running": {"a": {"1": T0 + 6}},
+        }
+    }
+    found = info(store, "j1", live)
+    assert (found["state"], found["tasks"]["running"], found["final"]) == ("running", 1, False)
+    assert found["started_at"] == "2026-09-21T14:13:25.000Z"
+    assert [task(store, "j1", i, "a", live)["state"] for i in range(3)] == ["success", "running", "sent"]
+    assert task(store, "j1", 1, "a", live)["started_at"] == "2026-09-21T14:13:26.000Z"
+    store.apply([done("j1", counts={"total": 6, "success": 6})])
+    assert info(store, "j1", live)["state"] == "success"
+    assert info(store, "j1", live)["tasks"]["success"] == 6
+
+
+def test_listings_narrow_and_keep_the_newest_last(store: Store) -> None:
+    for n in range(6):
+        nodes = ("a", "b") if n % 2 else ("c",)
+        store.apply([accept(f"j{n}", nodes, at=T0 + n)])
+        if n < 4:
+            store.apply([done(f"j{n}", "failed" if n == 2 else "success")])
+    live = {"j4": {"state": "running", "tasks": {"total": 3, "running": 3}}}
+    assert listed(store) == ["j0", "j1", "j2", "j3", "j4", "j5"]
+    assert listed(store, limit=2) == ["j4", "j5"]
+    assert listed(store, live, state=["running"]) == ["j4"]
+    assert listed(store, live, state=["queued", "failed"]) == ["j2", "j5"]
+    assert listed(store, live, state=["success"], limit=2) == ["j1", "j3"]
+    assert listed(store, since=T0 + 4) == ["j4", "j5"]
+    assert listed(store, since=T0 + 40) == []
+    assert listed(store, nodes=["c"]) == ["j0", "j2", "j4"]
+    assert listed(store, nodes=["c", "a"], limit=2, state=["success", "failed"]) == ["j2", "j3"]
+    assert listed(store, nodes=[f"x{n}" for n in range(100)] + ["b"], limit=2) == ["j3", "j5"]
+    assert listed(store, nodes=[]) == []
+    assert listed(store, ids=["j5", "last", "j1"], state=["failed"], limit=1) == ["j1", "j5"]
+    assert store.final_jobs({"nodes": ["c"]}) == ["j0", "j2"]
+
+
+def test_ids_are_found_by_a_unique_prefix_or_last(store: Store) -> None:
+    with pytest.raises(NotFoundError):
+        store.resolve("last")
+    store.apply([accept(job) for job in ("ab", "abc1", "abd2", "f0")])
+    assert [store.resolve(name) for name in ("ab", "abc", "f", "last")] == ["ab", "abc1", "f0", "f0"]
+    with pytest.raises(UsageError, match="ab, abc1, abd2"):
+        store.resolve("a")
+    for absent in ("", "x", "abc12"):
+        with pytest.raises(NotFoundError):
+            store.resolve(absent)
+    with pytest.raises(NotFoundError):
+        store.job_info("x", {})
+
+
+def test_open_jobs_come_back_for_recovery(store: Store) -> None:
+    store.apply([accept("old"), done("old"), accept("j1", sent={"b": 1}), accept("j2")])
+    store.apply([("sent", {"job": "j1", "upto": {"a": 3}}), ("sent", {"job": "j1", "upto": {"a": 2}})])
+    store.apply([results("j1", "a", row(1, "F"), row(0)), rest("j1", "a", 2, 2, "K"), rest("j1", "a", 0, 2)])
+    store.apply(
+        [
+            (
+                "job",
+                {
+                    "id": "j1",
+                    "state": "running",
+                    "started_at": T0 + 1,
+                    "cancel_at": T0 + 2,
+                    "cancel_reason": "x",
+                },
+            )
+        ]
+    )
+    first, second = store.open_jobs()
+    assert (first.id, second.id, second.state) == ("j1", "j2", "queued")
+    assert first.nodes == {
+        "a": {"sent": 2, "rows": [(0, "S"), (1, "F")], "rests": [(2, 2, "K"), (0, 2, "L")]},
+        "b": {"sent": 1, "rows": [], "rests": []},
+    }
+    assert (first.state, first.started_at, first.cancel_at, first.cancel_reason) == (
+        "running",
+        T0 + 1,
+        T0 + 2,
+        "x",
+    )
+    assert (first.options, first.meta["stages"][0]["nodes"], first.digest) == (
+        {"timeout": 600.0},
+        ["a", "b"],
+        "d",
+    )
+
+
+def test_nodes_change_only_in_what_is_given(store: Store) -> None:
+    store.apply([("node", {"name": "b"}), ("node", {"name": "a", "key": "K", "labels": {"t": "w"}, "facts": "{}"})])
+    store.apply([("node", {"name": "a", "address": "10.0.0.1", "args": {"X": "1"}}), ("forget_node", {"name": "b"})])
+    store.apply([("node_seen", {"seen": {"a": T0, "gone": T0}}), ("forget_node", {"name": "never"})])
+    assert store.nodes() == [
+        {"name": "a", "key": "K", "address": "10.0.0.1", "version": None, "labels": {"t": "w"}, "facts": "{}",
+         "args": {"X": "1"}, "last_seen": T0, "reason": None, "state": None, "mark": None, "instance": None},
+    ]  # fmt: skip
+
+
+def test_purging_deletes_final_jobs_only_and_frees_their_blobs(store: Store) -> None:
+    store.apply([accept("j1", digests={"f1": 10, "f2": 20}), accept("j2", digests=["f2", "f3"])])
+    store.apply([results("j1", "a", row(0)), done("j1")])
+    assert (store.blobs_of("j1"), store.blobs()) == (["f1", "f2"], {"f1", "f2", "f3"})
+    store.apply([("purge_jobs", {"ids": ["j1", "j2", "gone"]})])
+    assert (listed(store), store.blobs_of("j1"), store.blobs()) == (["j2"], [], {"f2", "f3"})
+    store.apply(
+        [
+            results("j1", "a", row(1)),
+            rest("j1", "a", 0, 2),
+            ("sent", {"job": "j1", "upto": {"a": 1}}),
+            done("j1"),
+        ]
+    )
+    store.apply([accept("j1", nodes=("z", "a"))])
+    assert {t["state"] for step in info(store, "j1")["steps"] for t in step["tasks"]} == {"queued"}
+
+
+def test_pruning_takes_small_steps_from_the_oldest(store: Store) -> None:
+    for n in range(6):
+        store.apply([accept(f"j{n}", at=T0 + n), *([] if n == 1 else [done(f"j{n}")])])
+    assert store.prunable(T0 + 3, 100, 10) == ["j0", "j2"]
+    assert store.prunable(0, 2, 10) == ["j0", "j2", "j3"]
+    store.apply([("prune", {"before": T0 + 3, "keep": 2, "limit": 2})])
+    assert listed(store) == ["j1", "j3", "j4", "j5"]
+    store.apply([("prune", {"before": T0 + 3, "keep": 2, "limit": 2})])
+    assert listed(store) == ["j1", "j4", "j5"]
+
+
+def test_a_resume_knows_what_succeeded_with_its_effects(store: Store) -> None:
+    store.apply([accept("j1")])
+    store.apply(
+        [results("j1", "a", row(0, effects={"arg": {"X": "é"}}), row(1, "C"), row(2, "F", effects={"env": {}}))]
+    )
+    store.apply([rest("j1", "b", 0, 2), results("j1", "b", row(1), late=True), done("j1", "failed")])
+    record = store.resume_record("last")
+    assert record.succeeded == {"a": bytearray(b"\1\1\0"), "b": bytearray(3)}
+    assert record.effects == {"a": {0: {"arg": {"X": "é"}}}}
+    assert (record.state, record.options, json.loads(record.chunks[0])[0]["i"]) == (
+        "failed",
+        {"timeout": 600.0},
+        0,
+    )
+
+
+def test_exports_hold_whole_jobs(store: Store) -> None:
+    store.apply([accept(f"j{n}") for n in range(3)])
+    output = b"x" * (3 << 20)
+    store.apply([results("j0", "a", row(0, "S", output)), results("j1", "b", row(0, "S", output))])
+    chunks = [json.loads(chunk) for chunk in store.export_jobs()]
+    assert [[job["id"] for job in chunk] for chunk in chunks] == [["j0"], ["j1", "j2"]]
+    parts = list(store.job_info_parts("j0", {}))
+    assert len(parts) > 1
+    assert b"".join(parts) == store.job_info("j0", {})
+
+
+def test_steps_of_several_chunks_come_in_order(store: Store) -> None:
+    store.apply([accept("j1", ("a",), 600), results("j1", "a", *(row(i) for i in range(600)))])
+    found = info(store, "j1")
+    assert [step["index"] for step in found["steps"]] == list(range(600))
+    assert found["tasks"]["success"] == 600
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("nonsense", {}),
+        ("accept", {"id": "j2"}),
+        ("results", {"job": "j1", "node": "a", "rows": [[0, "S"]]}, b""),
+        results("j1", "a", row(0, "r")),
+        results("j1", "a", row(0, "S", b"x", out_len=2)),
+        ("rest", {"job": "j1", "items": [["a", 0, 1, "q", "", T0]]}),
+        ("job", {"id": "j1", "state": "odd"}),
+        ("node_seen", {}),
+    ],
+)
+def test_what_makes_no_sense_is_refused_whole(store: Store, bad: Any) -> None:
+    store.apply([accept("j1"), ("node", {"name": "a", "labels": {"x": "1"}})])
+    before = store.job_info("j1", {}), store.nodes()
+    with pytest.raises(BadOperationError):
+        store.apply(
+            [accept("j9"), results("j1", "a", row(1)), rest("j1", "b", 0, 2),
+             ("node", {"name": "a", "key": "K"}), ("sent", {"job": "j1", "upto": {"a": 3}}),
+             ("forget_node", {"name": "a"}), bad]
+        )  # fmt: skip
+    assert (store.job_info("j1", {}), store.nodes()) == before
+    store.apply([results("j1", "a", row(1))])
+    assert task(store, "j1", 1, "a")["state"] == "success"
+
+
+def test_text_that_is_no_unicode_is_kept_with_replacements(store: Store) -> None:
+    store.apply([accept("j1", name="n\ud800é"), results("j1", "a", row(0, "F", reason="\udcffbad"))])
+    store.apply([("job", {"id": "j1", "cancel_reason": "\ud800"}), ("node", {"name": "a", "reason": "\ud83d\ude00"})])
+    assert info(store, "j1")["name"] == "n\ufffdé"
+    assert task(store, "j1", 0, "a")["reason"] == "\ufffdbad"
+    assert store.nodes()[0]["reason"] == "\U0001f600"
+
+
+def test_unknown_stores_are_a_usage_error(tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match="sqlite"):
+        open_store("redis://localhost", str(tmp_path))
+
+
+def test_a_duplicate_is_a_store_error() -> None:
+    assert issubclass(DuplicateJobError, StoreError)

@@ -1,0 +1,217 @@
+"""What only a file can do: survive kills, fill up, be damaged, be of another version, be read meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ledger_ops import accept, done, rest, results, row
+
+from director.errors import StoreError
+from director.stores import schema
+from director.stores.base import BadOperationError
+from director.stores.sqlite import SqliteStore
+
+WRITER = Path(__file__).with_name("ledger_writer.py")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[SqliteStore]:
+    opened = SqliteStore(path)
+    yield opened
+    opened.close()
+
+
+def kill_at_some_moment(path: str, first: int, batches: int, delay: float) -> int:
+    """Run the writer, kill it `delay` seconds after `batches` answers; the last number it acknowledged."""
+    child = subprocess.Popen(
+        [sys.executable, str(WRITER), path, str(first)],
+        env={**os.environ, "PYTHONPATH": str(WRITER.parents[2])},
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    for _ in range(batches):
+        assert child.stdout.readline()
+    timer = threading.Timer(delay, child.kill)
+    timer.start()
+    lines = child.stdout.read().split()
+    child.stdout.close()
+    assert child.wait() < 0
+    timer.join()
+    return int(lines[-1]) if lines else first + batches - 1
+
+
+def check_job(store: SqliteStore, n: int) -> None:
+    found = json.loads(store.job_info(f"j{n:06}", {}))
+    assert (found["state"], found["tasks"]["total"], len(found["steps"])) == ("failed", 120, 60)
+    states = [task["state"] for step in found["steps"] for task in step["tasks"]]
+    assert (states.count("success"), states.count("lost")) == (40, 80)
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(path: str) -> None:
+    chance = random.Random(7)
+    first, known = 0, 0
+    for _ in range(10):
+        last = kill_at_some_moment(path, first, chance.randint(1, 4), chance.random() * 0.05)
+        with sqlite3.connect(path) as db:
+            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        db.close()
+        store = SqliteStore(path)
+        for n in range(known, last + 1):
+            if n % 5 == 4:
+                assert store.find(f"j{n:06}") is None
+            else:
+                check_job(store, n)
+        store.close()
+        known, first = last + 1, last + 1  # the batch under way is applied again by the next writer
+
+
+def test_a_full_disk_is_said_plainly_and_changes_nothing(store: SqliteStore) -> None:
+    store.apply([accept("j1")])
+    before = store.job_info("j1", {})
+    pages = store._write.execute("PRAGMA page_count").fetchone()[0]
+    store._write.execute(f"PRAGMA max_page_count = {pages + 5}")
+    more = [results("j1", "a", row(0)), accept("j2"), results("j1", "b", row(0, "S", b"x" * 100_000))]
+    with pytest.raises(StoreError, match="is full"):
+        store.apply(more)
+    assert (store.job_info("j1", {}), store.find("j2")) == (before, None)
+    store._write.execute("PRAGMA max_page_count = 100000")
+    store.apply(more)
+    assert json.loads(store.job_info("j1", {}))["tasks"]["success"] == 2
+
+
+def test_a_damaged_file_is_said_plainly(store: SqliteStore, path: str, tmp_path: Path) -> None:
+    store.apply([accept(f"j{n}", count=200) for n in range(20)])
+    store.close()
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.seek(4096 * 2)
+        file.write(os.urandom(size - 4096 * 2))
+    broken = SqliteStore(path)
+    with pytest.raises(StoreError, match=r"is damaged|cannot be used"):
+        broken.list_jobs({}, {})
+    broken.close()
+    other = tmp_path / "other.sqlite"
+    other.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StoreError, match="is not a ledger"):
+        SqliteStore(str(other))
+
+
+def test_a_folder_that_is_not_there_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be"):
+        SqliteStore(str(tmp_path / "no" / "ledger.sqlite"))
+
+
+def test_the_file_is_private(store: SqliteStore, path: str) -> None:
+    store.apply([accept("j1")])
+    for name in (path, path + "-wal", path + "-shm"):
+        assert stat.S_IMODE(os.stat(name).st_mode) == 0o600
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path: str) -> None:
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="newer version"):
+        SqliteStore(path)
+    with sqlite3.connect(path) as db:
+        assert schema.version_of(db) == 99
+    db.close()
+
+
+def test_migrations_go_forward_and_keep_what_is_there(path: str) -> None:
+    store = SqliteStore(path)
+    store.apply([accept("j1")])
+    store.close()
+    db = sqlite3.connect(path, isolation_level=None)
+    wrong = (
+        *schema.MIGRATIONS,
+        ("ALTER TABLE jobs ADD COLUMN extra TEXT", "ALTER TABLE nothing ADD COLUMN x"),
+    )
+    with pytest.raises(sqlite3.Error):
+        schema.migrate(db, wrong)
+    db.close()
+    db = sqlite3.connect(path, isolation_level=None)
+    assert schema.version_of(db) == len(schema.MIGRATIONS)
+    schema.migrate(db, (*schema.MIGRATIONS, ("ALTER TABLE jobs ADD COLUMN extra TEXT DEFAULT 'x'",)))
+    assert db.execute("SELECT id, extra FROM jobs").fetchall() == [("j1", "x")]
+    assert schema.version_of(db) == len(schema.MIGRATIONS) + 1
+    db.close()
+
+
+def test_every_table_of_a_job_is_emptied_with_it(store: SqliteStore) -> None:
+    store.apply([accept("j1", digests=["f1"]), results("j1", "a", row(0)), rest("j1", "a", 0, 2)])
+    store.apply([results("j1", "a", row(0), late=True), done("j1"), ("purge_jobs", {"ids": ["j1"]})])
+    tables = [name for (name,) in store._read.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert set(schema.OF_A_JOB) < set(tables)
+    assert {
+        name: store._read.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables
+    } == dict.fromkeys(tables, 0)
+
+
+def test_room_is_given_back(store: SqliteStore) -> None:
+    store.apply([accept("j1"), results("j1", "a", row(0, "S", b"x" * 4_000_000)), done("j1")])
+    pages = store._read.execute("PRAGMA page_count").fetchone()[0]
+    store.apply([("purge_jobs", {"ids": ["j1"]})])
+    assert store._read.execute("PRAGMA page_count").fetchone()[0] < pages / 10
+
+
+def test_a_value_no_column_holds_is_a_bad_operation(store: SqliteStore) -> None:
+    store.apply([accept("j1")])
+    for bad in (row(0, exit_code=1 << 70), row(0, truncated=None), row(None)):  # type: ignore[arg-type]
+        with pytest.raises(BadOperationError):
+            store.apply([results("j1", "a", row(1)), results("j1", "a", bad)])
+    assert json.loads(store.job_info("j1", {}))["tasks"]["success"] == 0
+
+
+def test_readers_see_whole_applies_while_a_writer_writes(store: SqliteStore) -> None:
+    store.apply([accept("j1", ("a", "b"), 400)])
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for step in range(0, 400, 4):
+                both = [row(step + k) for k in range(4)]
+                store.apply([results("j1", "a", *both), results("j1", "b", *both)])
+        except BaseException as error:
+            failed.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = 0
+    while seen < 800 and not failed:
+        found = json.loads(store.job_info("j1", {}))
+        now = found["tasks"]["success"]
+        assert now % 8 == 0 and now >= seen
+        states = [task["state"] for step in found["steps"] for task in step["tasks"]]
+        assert states.count("success") == now
+        seen = now
+    writer.join()
+    assert not failed
+
+
+def test_an_export_that_is_given_up_holds_nothing(store: SqliteStore) -> None:
+    store.apply([accept(f"j{n}") for n in range(3)])
+    store.apply([results("j0", "a", row(0, "S", b"x" * (5 << 20)))])
+    export, parts = store.export_jobs(), store.job_info_parts("j0", {})
+    next(export), next(parts)
+    store.apply([done("j0"), ("purge_jobs", {"ids": ["j0"]})])
+    assert len(b"".join(parts)) > 1000
+    export.close()  # type: ignore[attr-defined]
+    busy = store._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    assert busy == 0
