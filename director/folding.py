@@ -1,0 +1,186 @@
+"""Many node names as one short text and back: `web-[01-38,40],db1`; names in natural order.
+
+Brackets hold numbers and ranges. A range keeps the width of its first number when that begins with a zero:
+`[08-10]` is 08, 09, 10 and `[8-10]` is 8, 9, 10. Several brackets in a word are every combination.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import product
+
+LIMIT = 100_000
+_MAX_DIGITS = 18
+_NUMBER = re.compile("[0-9]+")
+_digits = re.compile("([0-9]+)").split
+_brackets = re.compile(r"\[([^\[\]]*)\]").split
+_ITEMS = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
+_words = re.compile(r",(?![^\[\]]*\])").split
+
+
+class FoldError(ValueError):
+    """A folded text that cannot be unfolded; the message says why, without the text."""
+
+
+def number_first(text: str) -> str:
+    """`text` with each number preceded by its length, so that 2 sorts before 10 and 2 equals 02."""
+    return _NUMBER.sub(_with_length, text)
+
+
+def _with_length(match: re.Match[str]) -> str:
+    digits = match.group().lstrip("0")
+    return chr(48 + len(digits)) + digits
+
+
+@lru_cache(maxsize=1 << 16)
+def natural_key(name: str) -> str:
+    """The sort key that puts web-2 before web-10; one text, as texts are compared fastest."""
+    return f"{number_first(name)}\0{name}"
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """The names in natural order."""
+    return sorted(names, key=natural_key)
+
+
+def fold(names: Iterable[str]) -> str:
+    """The names, each once, in natural order and as short as numbers in brackets make it; "" for none.
+
+    `unfold` gives the same names again, in any number; names with brackets or commas (no node has them)
+    are the exception.
+    """
+    shapes: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for name in set(names):
+        parts = _digits(name)
+        shapes.setdefault(tuple(parts[::2]), []).append(tuple(parts[1::2]))
+    words = [_weave(texts, row) for texts, rows in shapes.items() for row in _fold_rows(rows)]
+    return ",".join(sorted(words, key=lambda word: natural_key(word.replace("[", ""))))
+
+
+def _weave(texts: Sequence[str], row: Sequence[str]) -> str:
+    woven = [part for pair in zip(texts, row, strict=False) for part in pair]
+    return "".join((*woven, texts[-1]))
+
+
+def _fold_rows(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Fold one column of numbers after the other, the one with the most different values first."""
+    if len(rows) < 2 or not rows[0]:
+        return rows
+    kinds = [len(set(column)) for column in zip(*rows, strict=True)]
+    for at in sorted(range(len(kinds)), key=lambda i: -kinds[i]):
+        if kinds[at] > 1:
+            rows = _fold_column(rows, at)
+    return rows
+
+
+def _fold_column(rows: list[tuple[str, ...]], at: int) -> list[tuple[str, ...]]:
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for row in rows:
+        alike.setdefault((row[:at], row[at + 1 :]), []).append(row[at])
+    return [(*before, _bracket(values), *after) for (before, after), values in alike.items()]
+
+
+def _bracket(values: list[str]) -> str:
+    if len(values) == 1:
+        return values[0]
+    return "[" + ",".join(_ranges(values)) + "]"
+
+
+def _ranges(values: list[str]) -> Iterator[str]:
+    """`01 02 03 7` as `01-03`, `7`: numbers of one width belong together where one begins with a zero."""
+    padded = {len(value) for value in values if value[0] == "0" and len(value) > 1}
+    rank = sorted((len(v) if len(v) in padded else 0, len(v.lstrip("0")), v) for v in values)
+    start = before = rank[0]
+    for item in rank[1:]:
+        if not _follows(before, item):
+            yield _range(start[2], before[2])
+            start = item
+        before = item
+    yield _range(start[2], before[2])
+
+
+def _follows(before: tuple[int, int, str], item: tuple[int, int, str]) -> bool:
+    alike = before[0] == item[0] and len(item[2]) <= _MAX_DIGITS
+    return alike and int(item[2]) == int(before[2]) + 1
+
+
+def _range(first: str, last: str) -> str:
+    return first if first == last else f"{first}-{last}"
+
+
+def unfold(text: str, limit: int = LIMIT) -> list[str]:
+    """The names of a folded text in the order written; raises FoldError, also for more than `limit` names."""
+    names: list[str] = []
+    for word in _words(text) if text else ():
+        names += expand(word, limit)
+        if len(names) > limit:
+            raise FoldError(_too_many(limit))
+    return names
+
+
+def _too_many(limit: int) -> str:
+    return f"more than {limit} names; expected a smaller set or a glob"
+
+
+def is_folded(word: str) -> bool:
+    """Whether every bracket of `word` holds numbers and ranges only, and there is one."""
+    pieces = _brackets(word)
+    return len(pieces) > 1 and all(_ITEMS.fullmatch(piece) for piece in pieces[1::2])
+
+
+def expand(word: str, limit: int = LIMIT) -> list[str]:
+    """The names of one folded word, in the order written.
+
+    Args:
+        word: literal text with any number of brackets, also none.
+        limit: the most names to make.
+
+    Raises:
+        FoldError: a bracket is left open, holds anything but numbers and ranges, or there are too many names.
+    """
+    pieces = _brackets(word)
+    for piece in pieces[::2]:
+        if "[" in piece or "]" in piece:
+            raise FoldError("a bracket has no partner; expected [01-40]")
+    parsed = [_spans(piece) for piece in pieces[1::2]]
+    total = 1
+    for spans in parsed:
+        total *= sum(last - first + 1 if step else 1 for first, last, _, step in spans)
+        if total > limit:
+            raise FoldError(_too_many(limit))
+    choices: list[Iterable[str]] = []
+    for literal, spans in zip(pieces[::2], parsed, strict=False):
+        choices += [(literal,), [number for span in spans for number in _numbers(span)]]
+    return ["".join(parts) for parts in product(*choices, pieces[-1:])]
+
+
+_Span = tuple[int, int, str, bool]  # first, last, text of the first, whether it is a range
+
+
+def _spans(items: str) -> list[_Span]:
+    if not _ITEMS.fullmatch(items):
+        raise FoldError(f"[{items}] is no list of numbers; expected numbers and ranges, as in [01-40,45]")
+    return [_span(item) for item in items.split(",")]
+
+
+def _span(item: str) -> _Span:
+    first, dash, last = item.partition("-")
+    if not dash:
+        return 0, 0, first, False
+    if len(first) > _MAX_DIGITS or len(last) > _MAX_DIGITS:
+        raise FoldError(f"a range has a number of more than {_MAX_DIGITS} digits")
+    if int(last) < int(first):
+        raise FoldError(f"the range {item} ends before it begins")
+    return int(first), int(last), first, True
+
+
+def _numbers(span: _Span) -> Iterator[str]:
+    first, last, text, is_range = span
+    if not is_range:
+        yield text
+        return
+    width = len(text) if text[0] == "0" else 0
+    for number in range(first, last + 1):
+        yield str(number).zfill(width)

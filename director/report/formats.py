@@ -1,0 +1,118 @@
+"""The formats for programs, written row by row; each imports its library when it begins."""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from director.report.columns import Column
+
+# they can stand in strings only, where JSON takes an escape for them too
+_RISKY = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return "\\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON in readable UTF-8; what could steer a terminal is escaped, surrogates are U+FFFD."""
+    import json
+
+    return _RISKY.sub(_escaped, json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+
+
+def json_list(rows: Iterable[Any]) -> Iterator[str]:
+    """One JSON list, a row a line."""
+    before = "[\n"
+    for row in rows:
+        yield before + to_json(row)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def json_lines(rows: Iterable[Any]) -> Iterator[str]:
+    """One JSON document a line."""
+    for row in rows:
+        yield to_json(row) + "\n"
+
+
+def json_object(value: Any) -> Iterator[str]:
+    """One document, indented."""
+    yield to_json(value, 2) + "\n"
+
+
+def _yaml_writer() -> Callable[[Any], str]:
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    def write(value: Any) -> str:
+        return str(yaml.dump(_whole(value), Dumper=dumper, sort_keys=False, allow_unicode=True, width=110))
+
+    return write
+
+
+def _whole(value: Any) -> Any:
+    """`value` without lone surrogates, which no file can hold."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_whole(key): _whole(part) for key, part in value.items()}
+    return [_whole(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def yaml_list(rows: Iterable[Any]) -> Iterator[str]:
+    """One YAML list."""
+    write = _yaml_writer()
+    empty = True
+    for row in rows:
+        empty = False
+        yield write([row])
+    if empty:
+        yield "[]\n"
+
+
+def yaml_object(value: Any) -> Iterator[str]:
+    """One YAML document."""
+    yield _yaml_writer()(value)
+
+
+class _Line:
+    """A file of one line, for the csv module to write to."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text = text
+        return len(text)
+
+
+def csv_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], header: bool) -> Iterator[str]:
+    """RFC 4180: lines end in CR LF; fields by the JSON's names, lists and mappings as JSON, None empty."""
+    import csv
+
+    line = _Line()
+    fields = [column for column in columns if column.key]
+    writer = csv.writer(line)
+    if header:
+        writer.writerow([column.key.replace(".", "_") for column in fields])
+        yield line.text
+    for row in rows:
+        writer.writerow([_csv_value(column.value(row)) for column in fields])
+        yield line.text
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return to_json(value)
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

@@ -1,0 +1,84 @@
+"""Text from nodes made fit for a terminal: control characters shown, not obeyed; widths as displayed."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, marks that reorder or hide text, line separators, lone surrogates; not newline and tab
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+_UNSAFE_OR_BREAK = "[\n\t]|" + _UNSAFE
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _shown(match: re.Match[str]) -> str:
+    sign = match.group()
+    code = ord(sign)
+    if sign in _SHORT:
+        return _SHORT[sign]
+    if 0xD800 <= code <= 0xDFFF:
+        return "\ufffd"
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def safe(text: str) -> str:
+    """`text` with control characters escaped, but newline and tab: it cannot steer a terminal."""
+    return text if text.isprintable() else re.sub(_UNSAFE, _shown, text)
+
+
+def cell(value: object) -> str:
+    """A value as one line of a table; `-` when there is none."""
+    text = "" if value is None else str(value)
+    if not text.isprintable():
+        text = re.sub(_UNSAFE_OR_BREAK, _shown, text)
+    return text or "-"
+
+
+def width(text: str) -> int:
+    """The columns `text` takes on a terminal: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, combining, east_asian_width
+
+    columns = 0
+    for sign in text:
+        if not combining(sign) and category(sign) not in ("Mn", "Me", "Cf"):
+            columns += 2 if east_asian_width(sign) in "WF" else 1
+    return columns
+
+
+def pad(text: str, columns: int) -> str:
+    """`text` filled with blanks on the right to `columns`."""
+    return text + " " * (columns - width(text))
+
+
+def seconds(value: float | None) -> str:
+    """A duration for a table: `0.24s`, `12.3s`, `3m05s`, `2h00m`, `4d03h`; "" for None."""
+    if value is None:
+        return ""
+    if value < 59.95:
+        return f"{value:.2f}s" if value < 9.995 else f"{value:.1f}s"
+    whole = round(value)
+    for size, unit, part, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // part:02}{below}"
+    return f"{whole}s"
+
+
+def moment(value: object) -> str:
+    """An ISO 8601 time to the second, `2031-05-04T10:20:30Z`; epoch seconds become one; "" for None."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, (int, float)):
+        import time
+
+        try:
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
+        except (OverflowError, ValueError, OSError):
+            return str(value)
+    whole, dot, _ = str(value).partition(".")
+    return f"{whole}Z" if dot else whole.replace("+00:00", "Z")
+
+
+def pairs(mapping: dict[str, object] | None) -> str:
+    """Labels as `a=1,b=2`, by name."""
+    return ",".join(f"{key}={value}" for key, value in sorted((mapping or {}).items()))

@@ -1,0 +1,36 @@
+"""Which nodes a wait waits for, why and until when."""
+
+from __future__ import annotations
+
+from director.folding import fold
+from director.report.text import cell, moment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def waiting_lines(progress: Mapping[str, Any]) -> list[str]:
+    """A line for each reason and end there is, the most nodes first; without line breaks, for stderr.
+
+    Args:
+        progress: has `waiting`: a list of `node`, `why`, `since` and `until` (ISO 8601, epoch seconds or
+            None; `since` is shown for the earliest of a group).
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in progress.get("waiting") or []:
+        groups.setdefault((str(item.get("why") or "unknown"), moment(item.get("until"))), []).append(item)
+    order = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return [_line(why, until, items) for (why, until), items in order]
+
+
+def _line(why: str, until: str, items: list[Mapping[str, Any]]) -> str:
+    names = fold(str(item.get("node")) for item in items)
+    since = min((time for item in items if (time := moment(item.get("since")))), default="")
+    why = cell(why).removesuffix(" since")
+    return (
+        f"waiting for {cell(names)}: {why}"
+        + (f" since {cell(since)}" if since else "")
+        + (f", until {cell(until)}" if until else "")
+    )

@@ -1,0 +1,48 @@
+"""Compares a fact with what an expression asks: numbers as numbers, texts as texts, lists by any element."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from director.folding import number_first
+from director.targets.expressions import Fact
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def fact_fits(expr: Fact, facts: Mapping[str, Any]) -> bool:
+    """Whether a node with these facts is meant; an absent fact fits nothing, `!=` too."""
+    return any(_fits(expr, value) for value in fact_values(facts, expr.path))
+
+
+def fact_values(facts: Mapping[str, Any], path: str) -> list[Any]:
+    """The values at a dotted path: none when absent, each element of a list, else the one."""
+    value: Any = facts
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return []
+        value = value[part]
+    if isinstance(value, (list, tuple)):
+        return [element for element in value if not isinstance(element, (Mapping, list))]
+    return [] if value is None or isinstance(value, Mapping) else [value]
+
+
+def _fits(expr: Fact, value: Any) -> bool:
+    compare = _OPERATORS[expr.operator]
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    if isinstance(value, (int, float)):
+        # a number is never less or more than a word, only different from it
+        return expr.operator == "!=" if expr.number is None else compare(value, expr.number)
+    if expr.operator in ("=", "!="):
+        return compare(str(value), expr.value)
+    return compare(number_first(str(value)), number_first(expr.value))

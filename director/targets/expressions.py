@@ -1,0 +1,146 @@
+"""The parts of a target expression, as small frozen values; each keeps the text it was written as."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from director.errors import UsageError
+
+
+class TargetSyntaxError(UsageError, ValueError):
+    """An expression that cannot be read.
+
+    Args:
+        problem: what is wrong and what was expected.
+        text: the whole expression.
+        position: 0-based offset of the trouble in `text`.
+    """
+
+    def __init__(self, problem: str, text: str, position: int) -> None:
+        self.problem = problem
+        self.text = text
+        self.position = position
+        super().__init__(f"target `{shorten(text)}`, character {position + 1}: {problem}")
+
+
+def shorten(text: str, most: int = 120) -> str:
+    """`text` as one line, with its middle left out when it is long; for messages."""
+    if not text.isprintable():
+        text = ascii(text)[1:-1]
+    if len(text) <= most:
+        return text
+    half = (most - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """Base of all parts; `text` is what was written."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone(Expr):
+    """`all`: every node online now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Expr):
+    """A plain name of a node, or of an earlier stage."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Members(Expr):
+    """A folded set, unfolded, in the order written."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern(Expr):
+    """A glob or a regex; `matches` takes a whole name."""
+
+    matches: Callable[[str], object] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Expr):
+    """`label:key=value`, or `label:key` (value None) for any value."""
+
+    key: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact(Expr):
+    """`fact:path` compared; `number` is the value as a number (units applied), None when it is none."""
+
+    path: str
+    operator: str
+    value: str
+    number: int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Expr):
+    """Nodes that the operand does not mean."""
+
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class And(Expr):
+    """Nodes that all operands mean."""
+
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Expr):
+    """Nodes that any operand means."""
+
+    operands: tuple[Expr, ...]
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The direct parts of an expression, none for a leaf."""
+    if isinstance(expr, Not):
+        return (expr.operand,)
+    return expr.operands if isinstance(expr, (And, Or)) else ()
+
+
+def leaves(expr: Expr) -> Iterator[Expr]:
+    """The leaves in the order written."""
+    parts = children(expr)
+    if not parts:
+        yield expr
+    for part in parts:
+        yield from leaves(part)
+
+
+def bounded(expr: Expr) -> bool:
+    """Whether something positive bounds the expression; `not Y` alone is not: it means `all and not Y`."""
+    if isinstance(expr, Not):
+        return False
+    if isinstance(expr, And):
+        return any(map(bounded, expr.operands))
+    return all(map(bounded, expr.operands)) if isinstance(expr, Or) else True
+
+
+_UNIT = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)(?:([KMGTPE])(?:i?B)?|B)?", re.IGNORECASE)
+_POWER = {unit: 1024**power for power, unit in enumerate("KMGTPE", 1)}
+
+
+def number_of(text: str) -> int | float | None:
+    """`8G` as 8589934592 (units are powers of 1024: K M G T P E, also KiB, KB); None when it is no number."""
+    match = _UNIT.fullmatch(text)
+    if match is None:
+        return None
+    digits, unit = match.groups()
+    number = float(digits) if "." in digits else int(digits)
+    return number * _POWER[unit.upper()] if unit else number

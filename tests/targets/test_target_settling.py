@@ -1,0 +1,192 @@
+"""Which nodes expressions mean, in which order."""
+
+import time
+
+import pytest
+from targets.fleet import Fleet, Machine, small_fleet
+
+from director.errors import NoTargetError
+from director.targets import explain, settle, why_not
+
+WEB = [f"web-{n:02}" for n in range(1, 13)]
+WEB_ONLINE = [name for name in WEB if name not in ("web-05", "web-10")]
+
+
+@pytest.mark.parametrize(
+    ("expr", "nodes"),
+    [
+        ("web-07", ["web-07"]),
+        ("db2", ["db2"]),
+        ("web-[03,01-02]", ["web-03", "web-01", "web-02"]),
+        ("web-01,web-01", ["web-01"]),
+        ("web-*", WEB),
+        ("web-0?", WEB[:9]),
+        ("web-[0-1]1", ["web-01", "web-11"]),
+        ("web-[01-03]*", WEB[:3]),
+        ("?b[!1]", ["db2"]),
+        ("d[a-c]1", ["db1"]),
+        (r"~web-(0|1)\d", WEB),
+        (r"~web-\d{1,2}[02468]", ["web-02", "web-04", "web-06", "web-08", "web-10", "web-12"]),
+        ("~db", None),
+        ("(~web-(01|02) or db1)", ["web-01", "web-02", "db1"]),
+        ('~"db(1|2)"', ["db1", "db2"]),
+        ("all", ["db1", *WEB_ONLINE]),
+        ("label:tier=db", ["db1"]),
+        ("label:keep", ["web-01"]),
+        ('label:owner="A B"', ["db1"]),
+        ("label:owner='A B' and all", ["db1"]),
+        ('"label:tier=db"', None),
+        ("fact:os.id=fedora", ["db1"]),
+        ("fact:memory.total>10G", ["web-11", "web-12"]),
+        ("fact:memory.total >= 11G", ["web-11", "web-12"]),
+        ("fact:memory.total<1.5GiB", ["web-01"]),
+        ("fact:memory.total<=2048M", ["web-01", "web-02"]),
+        ("fact:cpu.count=3", ["web-03"]),
+        ("fact:cpu.count!=3 and web-0[2-4]", ["web-02", "web-04"]),
+        ("fact:os.version>=10", WEB_ONLINE),
+        ("fact:os.version<9.10", ["db1"]),
+        ("fact:addresses=10.0.0.7", ["web-07"]),
+        ("fact:virtual=true", WEB_ONLINE),
+        ("fact:cpu.count>many", None),
+        ("fact:none!=x", None),
+        ("fact:os=debian", None),
+        ("not web-*", ["db1"]),
+        ("not (web-* or db2)", ["db1"]),
+        ("not not web-05", None),
+        ("not not db1", ["db1"]),
+        ("not web-* and not db2", ["db1"]),
+        ("db2 or not web-*", ["db2", "db1"]),
+        ("web-* and not web-0*", ["web-10", "web-11", "web-12"]),
+        ("web-* and not all", ["web-05", "web-10"]),
+        ("web-0[1-6] and (not web-01 or not web-05)", WEB[:6]),
+        ("db1 or web-* and web-01", ["db1", "web-01"]),
+        ("(db1 or web-*) and web-01", ["web-01"]),
+        ("not db1 and web-01 or db1", ["web-01", "db1"]),
+        ("db2,web-02 or db1", ["db2", "web-02", "db1"]),
+        ("all and (web-02,db1,web-01)", ["web-02", "db1", "web-01"]),
+        ("web-1* , db*", ["web-10", "web-11", "web-12", "db1", "db2"]),
+        ("  db1\t", ["db1"]),
+        ("'db1'", ["db1"]),
+        ("not(web-01)and(web-0[1-2])", ["web-02"]),
+    ],
+)
+def test_settle(expr, nodes):
+    if nodes is None:
+        with pytest.raises((NoTargetError, ValueError)):
+            settle([expr], small_fleet())
+    else:
+        assert settle([expr], small_fleet()).nodes == nodes
+
+
+def test_what_is_excluded_by_label_or_fact_stays_excluded_while_offline():
+    fleet = small_fleet()
+    assert "web-05" not in settle(["web-* and not label:keep=yes"], fleet).nodes
+    assert "web-10" in settle(["web-* and not label:keep=yes"], fleet).nodes
+    assert "web-10" not in settle(["web-* and not fact:cpu.count=10"], fleet).nodes
+    assert settle(["web-05,web-01 and not not label:keep"], fleet).nodes == ["web-05", "web-01"]
+
+
+def test_the_union_keeps_the_order_and_says_what_is_offline_or_unmatched():
+    settled = settle(["db2", "web-01,nix-*,db2", "web-0[1-2]"], small_fleet())
+    assert settled.nodes == ["db2", "web-01", "web-02"]
+    assert settled.offline == ["db2"]
+    assert settled.unmatched == ["nix-*"]
+
+
+def test_no_expression_means_every_node_online():
+    assert settle([], small_fleet()).nodes == ["db1", *WEB_ONLINE]
+    with pytest.raises(NoTargetError, match=r"online now \(1 offline: a\)"):
+        settle([], Fleet({"a": Machine(online=False)}))
+    with pytest.raises(NoTargetError, match="no node is enrolled"):
+        settle([], Fleet({}))
+
+
+def test_stage_names():
+    stages = {"web": ["web-03", "web-01"], "db1": ["db2"], "empty": []}
+    fleet = small_fleet()
+    assert settle(["web"], fleet, stages).nodes == ["web-03", "web-01"]
+    assert settle(["db1"], fleet, stages).nodes == ["db2"]
+    assert settle(["web and not web-01"], fleet, stages).nodes == ["web-03"]
+    assert settle(["empty"], fleet, stages).nodes == []
+
+
+@pytest.mark.parametrize(
+    ("expr", "said"),
+    [
+        ("web-1", ["no node is named web-1", "close: web-01"]),
+        ("WEB_01", ["close: web-01"]),
+        ("db1.example.org", ["close: db1"]),
+        ("web-01 or dbb1", ["named dbb1", "db1"]),
+        ("web-01 and not nobody", ["no node is named nobody"]),
+        ("web-[11-15]", ["web-[13-15] (of web-[11-15])"]),
+        ("wbe-*", ["wbe-* matches no node", "web-"]),
+        ("label:tier=wbe", ["matches no node online now", "label tier is web, db"]),
+        ("label:teir=web", ["no node has the label teir", "tier"]),
+        ("label:tier=db and web-*", ["label:tier=db matches 1", "web-* matches 12"]),
+        ("label:keep=yes and db*", ["label:keep=yes matches 1", "db* matches 2"]),
+        ("fact:cpu.count=10", ["offline: web-10"]),
+        ("fact:os.id=debain", ["fact os.id is debian, fedora"]),
+        ("fact:osid=debian", ["no node has the fact osid", "os"]),
+    ],
+)
+def test_what_matches_nothing_is_told_with_what_came_close(expr, said):
+    with pytest.raises(NoTargetError) as caught:
+        settle([expr], small_fleet())
+    assert caught.value.exit_code == 5
+    assert "\n" not in str(caught.value)
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_one_bad_expression_spoils_all():
+    with pytest.raises(NoTargetError):
+        settle(["web-01", "nix-*"], small_fleet())
+
+
+def test_facts_are_read_once_and_only_where_they_matter():
+    fleet = small_fleet()
+    settle(["fact:os.id=debian and web-0[1-3],fact:cpu.count=2 and web-02"], fleet)
+    assert sorted(fleet.asked) == ["web-01", "web-02", "web-03"]
+    fleet = small_fleet()
+    settle(["web-*,db1 and label:tier"], fleet)
+    assert fleet.asked == []
+
+
+@pytest.mark.parametrize(
+    ("expr", "name", "reason"),
+    [
+        ("web-01", "db1", "is not web-01"),
+        ("web-[01-02]", "db1", "not one of"),
+        ("web-*", "db1", "does not match web-*"),
+        ("all", "db2", "offline"),
+        ("not web-*", "db2", "offline"),
+        ("not db1", "db1", "excluded by not db1"),
+        ("label:tier=web", "db1", "label tier is db"),
+        ("label:tier=web", "web-05", "offline"),
+        ("label:keep", "web-02", "has no label keep"),
+        ("fact:os.id=debian", "db1", "fact os.id is fedora"),
+        ("fact:cpu.count>1", "db1", "has no fact cpu.count"),
+        ("web-* and not web-01", "web-01", "excluded by not web-01"),
+        ("web-01,web-02", "db1", "is not web-01; is not web-02"),
+    ],
+)
+def test_explain(expr, name, reason):
+    fleet = small_fleet()
+    assert reason in explain(expr, fleet)[name]
+    assert why_not(expr, fleet, name) == explain(expr, fleet)[name]
+
+
+def test_explain_and_settle_agree():
+    fleet = small_fleet()
+    for expr in ("web-*", "not web-01", "all and db*", "label:tier=web or db2"):
+        assert set(explain(expr, fleet)) == set(fleet.names()) - set(settle([expr], fleet).nodes)
+    assert why_not("all", fleet, "db1") == ""
+
+
+@pytest.mark.parametrize("expr", ["web-[00000-09999]", "web-*", r"~web-\d+", "all", "label:tier", "web-00001"])
+def test_ten_thousand_nodes_are_quick(expr):
+    fleet = Fleet({f"web-{n:05}": Machine(labels={"tier": "web"}) for n in range(10_000)})
+    settle([expr], fleet)
+    began = time.perf_counter()
+    assert len(settle([expr], fleet).nodes) in (1, 10_000)
+    assert time.perf_counter() - began < 0.5
