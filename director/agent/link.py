@@ -66,6 +66,14 @@ class Link:
             gevent.sleep(0.05)  # the library sends in a thread of its own
             self._dealer.close()
 
+    def pinned(self) -> str | None:
+        """The server's key that this client trusts."""
+        return keys.pinned(self._folder)
+
+    def pin(self, key: str) -> None:
+        """Trust the server with this key from now on."""
+        keys.pin(self._folder, key)
+
     # -- inside -------------------------------------------------------------------------------------------
 
     def _pause(self, backoff: Backoff) -> None:
@@ -80,7 +88,7 @@ class Link:
 
     def _enrol(self, first: bool) -> str | None:
         """The address to connect to, None when this must be tried again."""
-        pinned = keys.pinned(self._folder)
+        pinned = self.pinned()
         try:
             answer = enrol.ask(self._host, self._enroll_port, self._agent.name, self._pair.public)
         except UsageError:
@@ -95,7 +103,7 @@ class Link:
             self._say(f"the enrolment port of {self._host} gave no key: {answer.reason}")
             return None
         if not pinned:
-            keys.pin(self._folder, answer.server_key)
+            self.pin(answer.server_key)
             log.info("trusts the server key %s from now on", answer.server_key)
         if answer.status != "ok":
             self._say(f"not enrolled as {self._agent.name}: {answer.reason}")
@@ -122,7 +130,7 @@ class Link:
     def _talk(self, address: str) -> bool:
         """One connection, until it falls silent; whether the server ever welcomed us on it."""
         literal = f"[{address}]" if ":" in address else address
-        server_key = keys.pinned(self._folder) or ""
+        server_key = self.pinned() or ""
         dealer = self._dealer = Dealer(self._context, self._pair, server_key, f"tcp://{literal}:{self._port}")
         reader = spawn("reader", self._read, dealer)
         agent = self._agent
