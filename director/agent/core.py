@@ -65,6 +65,7 @@ class Agent:
         self.retry = 0.0
         self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
         self.on_labels: Callable[[dict[str, Any]], None] = lambda effects: None
+        self.on_beat: Callable[[], object] = lambda: None
         self.lag: Callable[[], float] = lambda: 0.0
         self._apply = apply
         self._profile = profile
@@ -91,6 +92,7 @@ class Agent:
         """Say that we live; after three silent beats nothing starts until the server has settled with us."""
         if self.pulse.silent(time.monotonic()):
             self.unsettle()
+        self.on_beat()
         self.transmit(messages.encode("beat", mark=self.journal.mark, lag=round(self.lag(), 4)))
 
     def unsettle(self) -> None:

@@ -55,10 +55,8 @@ class Executor:
         verb = self._verbs.get(step["verb"]) or self._load(step["verb"])
         timeout = flags.get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
         node = TaskNode(self, agent, held, scope, step, running, timeout)
-        if step["verb"] == "RUN":  # its process is ended by the runner itself
-            outcome = _guarded(verb, step, node)
-        else:
-            outcome = self._apply_timed(verb, step, node, timeout)
+        by_runner = step["verb"] == "RUN"  # the runner itself ends its process in time
+        outcome = _guarded(verb, step, node) if by_runner else self._apply_timed(verb, step, node, timeout)
         for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
             if flag in flags:
                 text = data.decode("utf-8", "replace").strip()

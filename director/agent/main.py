@@ -25,7 +25,7 @@ from director.greenlets import periodic, spawn
 from director.journal import Journal
 from director.lag import LagGauge
 from director.options import Settings
-from director.transport import new_context, raise_descriptor_limit
+from director.transport import new_context
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Client:
         )  # fmt: skip
         self.agent.on_chunk = fetcher.take
         self.agent.on_labels = self.profile.take
+        self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)
         self._executor = executor
         self._journal = journal
@@ -118,7 +119,6 @@ class Client:
 def serve(settings: Settings) -> int:
     """Run a client until it is told to end; the exit code."""
     logs.set_up(settings.log_level, settings.log_format)
-    raise_descriptor_limit()
     os.umask(0o022)
     process.seal_descriptors()
     process.become_subreaper()

@@ -1,0 +1,23 @@
+"""Runs one process of a task to its end, with everything it started: `run(Spec(...)) -> Result`.
+
+Everything here belongs to the one thread that runs the gevent hub, and expects `os`, `signal` and
+`subprocess` unpatched: `monkey.patch_all(os=False, signal=False, subprocess=False)`.
+"""
+
+from director.process.family import become_subreaper, end_leftovers, reap_adopted, spare
+from director.process.runner import cancel, run
+from director.process.spawn import seal_descriptors
+from director.process.spec import Handle, Result, Spec
+
+__all__ = [
+    "Handle",
+    "Result",
+    "Spec",
+    "become_subreaper",
+    "cancel",
+    "end_leftovers",
+    "reap_adopted",
+    "run",
+    "seal_descriptors",
+    "spare",
+]

@@ -1,0 +1,65 @@
+"""Output of a process within a bound: its first and its last half are kept, what was between is counted."""
+
+from __future__ import annotations
+
+import os
+
+READ = 65536  # the usual capacity of a pipe
+DRAINS = 32  # reads after the end; a process that is spared may go on writing for ever
+
+
+class Output:
+    """A stream of which at most `cap` bytes are kept."""
+
+    __slots__ = ("_head", "_head_size", "_tail", "_tail_size", "total")
+
+    def __init__(self, cap: int) -> None:
+        self._head_size = (cap + 1) // 2
+        self._tail_size = cap // 2
+        self._head = bytearray()
+        self._tail = bytearray()
+        self.total = 0
+
+    def add(self, data: bytes) -> None:
+        """Take what was read; memory stays below twice the cap."""
+        self.total += len(data)
+        room = self._head_size - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if data:
+            self._tail += data
+            if len(self._tail) > 2 * self._tail_size:
+                self._trim()
+
+    def _trim(self) -> None:
+        del self._tail[: len(self._tail) - self._tail_size]
+
+    def value(self) -> bytes:
+        """What was kept, head and tail joined."""
+        if len(self._tail) > self._tail_size:
+            self._trim()
+        return bytes(self._head + self._tail)
+
+    @property
+    def left_out(self) -> int:
+        """Bytes that `value()` does not hold."""
+        return self.total - len(self._head) - min(len(self._tail), self._tail_size)
+
+
+def read_some(fd: int) -> bytes | None:
+    """At most `READ` bytes from a non-blocking pipe; b"" at its end, None when there is nothing now."""
+    try:
+        return os.read(fd, READ)
+    except BlockingIOError:
+        return None
+
+
+def drain(fd: int, output: Output) -> None:
+    """Read what is left in a pipe after the end of its process."""
+    for _ in range(DRAINS):
+        data = read_some(fd)
+        if data:
+            output.add(data)
+        if data is None or len(data) < READ:
+            return

@@ -1,0 +1,202 @@
+"""Starts a process by posix_spawn, with its pipes, folder, user and marker; nothing here waits."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from director.process.spec import DETACHED, MARKER, Spec
+
+NOT_FOUND = 127
+NOT_STARTED = 126
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+UMASK = 0o022
+# what the client ignores or found ignored (SIGPIPE, SIGXFSZ, SIGHUP under nohup …) is default again
+DEFAULT_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
+LAUNCH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launch.py")
+
+_numbers = itertools.count(1)
+_kept: dict[str, int] = {}  # descriptors that are opened once: /dev/null and the client's own folder
+
+
+class StartFailure(Exception):
+    """A process that could not be started: a shell's exit code and one line for a person."""
+
+    def __init__(self, exit_code: int, reason: str) -> None:
+        self.exit_code = exit_code
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class Child:
+    """A process that was started, and our ends of its pipes (-1 where there is none)."""
+
+    pid: int
+    token: bytes
+    out: int = -1
+    err: int = -1
+    report: int = -1
+
+
+def seal_descriptors() -> None:
+    """Keep descriptors of the starting shell away from children; 0, 1 and 2 are open afterwards."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+        except OSError:  # the listing's own descriptor is gone by now
+            continue
+
+
+def start(spec: Spec) -> Child:
+    """Start `spec`; raises StartFailure. The caller closes the pipes and waits for the pid."""
+    token = os.fsencode(spec.token) or b"%d.%d" % (os.getpid(), next(_numbers))
+    if spec.detach:
+        return Child(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
+    env = {**spec.env, MARKER: token}
+    fds: list[int] = []
+    try:
+        fds += os.pipe()
+        fds += os.pipe()
+        if _other_user(spec):
+            fds += os.pipe()
+        pid = _spawn(spec, env, fds[1::2])
+    except OSError as error:
+        _close(fds)
+        raise StartFailure(NOT_STARTED, f"cannot start: {error.strerror}") from None
+    except BaseException:
+        _close(fds)
+        raise
+    _close(fds[1::2])
+    for fd in fds[::2]:
+        os.set_blocking(fd, False)
+    return Child(pid, token, *fds[::2])
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _spawn(spec: Spec, env: dict[bytes, bytes], pipes: list[int]) -> int:
+    """The pid, with `pipes` (or /dev/null) as output and, behind them, as descriptor 3."""
+    null = _keep("null", "/dev/null", os.O_RDWR)
+    stdin = _stdin(spec.stdin) if spec.stdin else null
+    dup = os.POSIX_SPAWN_DUP2
+    actions = [(dup, stdin, 0)]
+    actions += [(dup, fd, number) for number, fd in enumerate(pipes or (null, null), 1)]
+    mask = os.umask(UMASK)
+    try:
+        if _other_user(spec):
+            return _exec(os.fsencode(sys.executable), _launcher(spec), env, actions)
+        if spec.cwd is None:
+            return _exec_named(spec, env, actions)
+        return _spawn_in(spec.cwd, spec, env, actions)
+    finally:
+        os.umask(mask)
+        if stdin != null:
+            os.close(stdin)
+
+
+def _spawn_in(cwd: str, spec: Spec, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]) -> int:
+    """posix_spawn knows no folder, so the client goes there and back within one turn of the hub."""
+    home = _keep("home", ".", os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.chdir(cwd)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise StartFailure(NOT_STARTED, f"working folder {cwd}: {reason}") from None
+    try:
+        return _exec_named(spec, env, actions)
+    finally:
+        os.fchdir(home)
+
+
+def _exec_named(spec: Spec, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]) -> int:
+    if not spec.argv:
+        raise StartFailure(NOT_STARTED, "no program is named")
+    path = os.fsencode(spec.argv[0])
+    return _exec(path if b"/" in path else _find(path, env), spec.argv, env, actions)
+
+
+def _exec(
+    path: bytes, argv: Sequence[str | bytes], env: dict[bytes, bytes], actions: list[tuple[int, int, int]]
+) -> int:
+    try:
+        return os.posix_spawn(
+            path, [*argv], env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=DEFAULT_SIGNALS
+        )
+    except (OSError, ValueError) as error:
+        raise _failure(os.fsdecode(path), error) from None
+
+
+def _find(name: bytes, env: dict[bytes, bytes]) -> bytes:
+    """The program `name` on the task's own PATH; raises StartFailure."""
+    refused = b""
+    for folder in env.get(b"PATH", DEFAULT_PATH).split(b":"):
+        path = os.path.join(folder or b".", name)
+        if os.path.isfile(path):
+            if os.access(path, os.X_OK):
+                return path
+            refused = path
+    if refused:
+        raise StartFailure(NOT_STARTED, f"not executable: {os.fsdecode(refused)}")
+    raise StartFailure(NOT_FOUND, f"no such program: {os.fsdecode(name)}")
+
+
+def _failure(path: str, error: OSError | ValueError) -> StartFailure:
+    if isinstance(error, ValueError):
+        return StartFailure(NOT_STARTED, f"cannot start {path}: {error}")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if os.path.lexists(path):
+            return StartFailure(NOT_FOUND, f"cannot start {path}: its interpreter or link does not exist")
+        return StartFailure(NOT_FOUND, f"no such program: {path}")
+    if error.errno == errno.EACCES:
+        return StartFailure(NOT_STARTED, f"not executable: {path}")
+    return StartFailure(NOT_STARTED, f"cannot start {path}: {error.strerror}")
+
+
+def _other_user(spec: Spec) -> bool:
+    if spec.uid is None and spec.gid is None and spec.groups is None:
+        return False
+    if spec.uid not in (None, os.geteuid()) or spec.gid not in (None, os.getegid()):
+        return True
+    return spec.groups is not None and sorted(spec.groups) != sorted(os.getgroups())
+
+
+def _launcher(spec: Spec) -> list[str | bytes]:
+    """The command that changes the user and then becomes the program; see `director/launch.py`."""
+    uid = "-" if spec.uid is None else str(spec.uid)
+    gid = "-" if spec.gid is None else str(spec.gid)
+    groups = "-" if spec.groups is None else ",".join(map(str, spec.groups))
+    # an empty folder is none; descriptor 3 takes the reason when it fails, unless nobody waits for it
+    report = "-" if spec.detach else "3"
+    return [sys.executable, "-I", "-S", LAUNCH, uid, gid, groups, spec.cwd or "", report, "--", *spec.argv]
+
+
+def _stdin(data: bytes) -> int:
+    """A descriptor that reads `data`; memory, so that nobody needs to feed it."""
+    fd = os.memfd_create("stdin")
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _keep(name: str, path: str, flags: int) -> int:
+    if name not in _kept:
+        _kept[name] = os.open(path, flags)
+    return _kept[name]
