@@ -215,7 +215,12 @@ class Gatekeeper:
         socket.set(zmq.LINGER, 0)
         socket.bind("inproc://zeromq.zap.01")
         self._link = Link(socket)
-        spawn("gatekeeper", self._serve)
+        self._greenlet = spawn("gatekeeper", self._serve)
+
+    def stop(self) -> None:
+        """Answer no more: no handshake goes on after this."""
+        self._greenlet.kill()
+        self._link.close()
 
     def _serve(self) -> None:
         socket = self._link.socket
