@@ -1,0 +1,54 @@
+"""The program: settings, then the action; every error ends as one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from director.errors import EXIT_FAILED, EXIT_INTERRUPTED, DirectorError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with `sys.argv`'s words; the exit code."""
+    from director.cli import run
+    from director.options import load
+
+    try:
+        settings = load(sys.argv[1:] if argv is None else argv)
+        for warning in settings.warnings:
+            say(f"warning: {warning}")
+        return run(settings)
+    except DirectorError as error:
+        return _failed(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("interrupted", EXIT_INTERRUPTED)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{place}{error.strerror or error}", EXIT_FAILED)
+    except Exception as error:
+        text = f"this should not happen: {type(error).__name__}: {error} (DIRECTOR_DEBUG=1 shows where)"
+        return _failed(text, EXIT_FAILED)
+
+
+def _failed(text: str, code: int) -> int:
+    if os.environ.get("DIRECTOR_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    say(text)
+    return code
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    from director.cli.output import note
+
+    note(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

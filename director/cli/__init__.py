@@ -1,0 +1,44 @@
+"""The user's actions: a table from action to the function that does it, imported when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from director.errors import EXIT_USAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from director.options import Settings
+
+ACTIONS: dict[str, str] = {
+    "server": "director.server:run",
+    "client": "director.client:run",
+    "exec": "director.cli.submit:run",
+    "orchestrate": "director.cli.submit:run",
+    "resume": "director.cli.submit:resume",
+    "plan": "director.cli.plan:run",
+    "list-jobs": "director.cli.listing:jobs",
+    "list-nodes": "director.cli.listing:nodes",
+    "job-info": "director.cli.info:job",
+    "node-info": "director.cli.info:node",
+    "wait-job": "director.cli.waiting:wait_job",
+    "cancel-job": "director.cli.change:cancel",
+    "purge-jobs": "director.cli.change:purge_jobs",
+    "purge-nodes": "director.cli.change:purge_nodes",
+    "export-jobs": "director.cli.export:jobs",
+    "export-nodes": "director.cli.export:nodes",
+    "version": "director.cli.output:version",
+}
+
+
+def run(settings: Settings) -> int:
+    """Do what the call asks for; the exit code. Raises DirectorError for the caller to show."""
+    if not settings.action:
+        from director.flags import build
+
+        sys.stderr.write(build().format_help())
+        return EXIT_USAGE
+    module, _, name = ACTIONS[settings.action].partition(":")
+    code: int = getattr(import_module(module), name)(settings)
+    return code

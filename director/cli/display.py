@@ -1,0 +1,66 @@
+"""What a waiting call shows on stderr: notes, and on a terminal one line of progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from director.cli.output import note
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+PATIENCE = 1.0  # most jobs end sooner, and need no library to be loaded
+OPEN = ("queued", "sent", "running")
+
+
+class Display:
+    """Progress on stderr where that is a terminal, notes everywhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+        self._from = time.monotonic() + PATIENCE
+        self._bar: Any = None
+        self._task: Any = None
+
+    def show(self, progress: Mapping[str, Any]) -> None:
+        """Take over the numbers of an event."""
+        if not self._live or time.monotonic() < self._from:
+            return
+        if self._bar is None and not self._start():
+            return
+        counts = [job.get("tasks") or {} for job in progress.get("jobs") or []]
+        total = sum(count.get("total", 0) for count in counts)
+        left = sum(count.get(state, 0) for count in counts for state in OPEN)
+        self._bar.update(self._task, total=total, completed=total - left)
+
+    def _start(self) -> bool:
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        except ImportError:
+            self._live = False
+            return False
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("tasks", total=None)
+        self._bar.start()
+        return True
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        if self._bar is None:
+            note(text)
+        else:
+            self._bar.stop()
+            note(text)
+            self._bar.start()
+
+    def close(self) -> None:
+        """Take the progress away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

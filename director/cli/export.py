@@ -1,0 +1,66 @@
+"""--export-jobs and --export-nodes: everything, piece by piece, into a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from director.cli.link import Link
+from director.cli.output import answer, decode
+from director.errors import EXIT_OK, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from director.options import Settings
+
+ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+
+
+def jobs(settings: Settings) -> int:
+    """Every job, whole."""
+    return _export(settings, "export-jobs")
+
+
+def nodes(settings: Settings) -> int:
+    """Every node, whole."""
+    return _export(settings, "export-nodes")
+
+
+def _export(settings: Settings, what: str) -> int:
+    from director.report.formats import json_list, yaml_list
+
+    path = settings.words[0]
+    form = _form(path, settings.output)
+    with Link(settings) as link:
+        rows = (row for body in link.parts({"do": what}) for row in decode(body))
+        pieces = yaml_list(rows) if form == "yaml" else json_list(rows)
+        if path == "-":
+            answer(pieces)
+        else:
+            _write(path, pieces)
+    return EXIT_OK
+
+
+def _form(path: str, output: str) -> str:
+    if path == "-":
+        return "yaml" if output == "yaml" else "json"
+    form = ENDINGS.get(os.path.splitext(path)[1].lower())
+    if form is None:
+        raise UsageError(f"{path}: expected a name that ends in .json, .yaml or .yml, or - for standard output")
+    return form
+
+
+def _write(path: str, pieces: Iterable[str]) -> None:
+    """Write beside it and rename; what was there stays until then."""
+    beside = f"{path}.{os.getpid()}.part"
+    try:
+        with open(beside, "x", encoding="utf-8", errors="replace") as file:
+            file.writelines(pieces)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)

@@ -1,0 +1,57 @@
+"""--list-jobs and --list-nodes."""
+
+from __future__ import annotations
+
+import time
+
+from director.cli.link import Link
+from director.cli.output import answer, decode
+from director.errors import EXIT_OK, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from director.options import Settings
+
+JOB_STATES = ("queued", "running", "success", "failed", "cancelled", "incomplete")
+NODE_STATES = ("online", "offline", "pending", "revoked")
+
+
+def jobs(settings: Settings) -> int:
+    """List jobs, newest last; with ids exactly those."""
+    from director.report import JOB_COLUMNS
+
+    request = {"do": "list-jobs", **filters(settings, JOB_STATES), "ids": list(settings.words)}
+    request["limit"] = 0 if settings.words else settings.limit
+    return _show(settings, request, JOB_COLUMNS)
+
+
+def nodes(settings: Settings) -> int:
+    """List nodes; all of them unless --limit says otherwise."""
+    from director.report import NODE_COLUMNS
+
+    request = {"do": "list-nodes", **filters(settings, NODE_STATES)}
+    request["limit"] = 0 if settings.sources.get("limit") == "default" else settings.limit
+    return _show(settings, request, NODE_COLUMNS)
+
+
+def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
+    """--state, --since and --node as the server takes them; `states` are those there are."""
+    for state in settings.state:
+        if state not in states:
+            from director.flags import nearest
+
+            raise UsageError(f"--state: {state!r} is none of {', '.join(states)}{nearest(state, states)}")
+    since = None if settings.since is None else time.time() - settings.since
+    return {"state": list(settings.state), "since": since, "node": settings.node}
+
+
+def _show(settings: Settings, request: dict[str, Any], columns: Sequence[Any]) -> int:
+    from director.report import render_list
+
+    with Link(settings) as link:
+        _, body = link.ask(request)
+    answer(render_list(decode(body), columns, settings.output, not settings.no_header))
+    return EXIT_OK

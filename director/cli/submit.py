@@ -1,0 +1,107 @@
+"""--exec, --orchestrate and --resume: accepted once or not at all, whatever dies in between."""
+
+from __future__ import annotations
+
+import time
+
+from director.cli.files import options, submission
+from director.cli.link import PLAN_SECONDS, Link, ServerGoneError, again
+from director.cli.output import answer, note
+from director.cli.wants import Wants
+from director.errors import EXIT_INTERRUPTED, EXIT_OK, NoServerError, UsageError
+from director.ids import new_job_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from director.options import Settings
+
+RETRY_SECONDS = 10.0
+
+
+def run(settings: Settings) -> int:
+    """Submit a text or files; a text that asks for a verb's manual gets it and submits nothing."""
+    if settings.text is not None and "--help" in settings.text:
+        from director.cli.manual import manuals
+
+        pages = manuals(settings.text)
+        if pages:
+            answer(pages)
+            return EXIT_OK
+    request = submission(settings)
+    return _submit(settings, request, [file["id"] for file in request["files"]])
+
+
+def resume(settings: Settings) -> int:
+    """A new job that runs only what did not succeed in another."""
+    job = new_job_id()
+    request = {"do": "resume", "id": settings.words[0], "new_id": job, "options": options(settings, True)}
+    return _submit(settings, request, [job])
+
+
+def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:
+    try:
+        link, header, _ = send(settings, request, ids)
+    except KeyboardInterrupt:
+        note(f"interrupted before the server's answer; if it was accepted its id is {' '.join(ids)}")
+        return EXIT_INTERRUPTED
+    jobs = [str(job["id"]) for job in header.get("jobs") or []]
+    with link:
+        for line in header.get("notes") or []:
+            note(line)
+        if settings.wait or settings.sources.get("wait-timeout") == "flag":
+            from director.cli.waiting import wait
+
+            return wait(settings, jobs, link)
+    from director.report import render_ids
+
+    answer(render_ids(jobs, settings.output, not settings.no_header))
+    return EXIT_OK
+
+
+def send(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> tuple[Link, dict[str, Any], bytes]:
+    """Send a submission; when the server dies before its answer, ask again with the same ids.
+
+    Returns:
+        The connection, and the answer's header and body.
+
+    Raises:
+        NoServerError: there was none, or it did not come back within 10 s.
+    """
+    link = Link(settings, PLAN_SECONDS)
+    until = 0.0
+    while True:
+        try:
+            return (link, *_converse(link, request))
+        except ServerGoneError as error:
+            link.close()
+            until = until or time.monotonic() + RETRY_SECONDS
+            try:
+                link = again(settings, until, PLAN_SECONDS)
+            except NoServerError:
+                raise NoServerError(f"{error}; it did not come back within 10 s{_unknown(ids)}") from error
+        except BaseException:
+            link.close()
+            raise
+
+
+def _unknown(ids: Sequence[str]) -> str:
+    return f"; whether {' '.join(ids)} was accepted, `director --list-jobs {' '.join(ids)}` will tell" if ids else ""
+
+
+def _converse(link: Link, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Ask, give the server the sources it wants, until the answer."""
+    wants = Wants(link)
+    link.send(request)
+    while True:
+        header, body = link.receive()
+        if "want" in header:
+            wants.begin(header["want"])
+        elif "next" in header:
+            wants.go_on()
+        elif "ok" in header:
+            return link.whole(header, body)
+        else:
+            raise UsageError("the server speaks another version of this protocol; use the same for both")

@@ -1,0 +1,43 @@
+"""Durations as people write them: seconds, or numbers with ms, s, m, h, d (`1m30s`)."""
+
+from __future__ import annotations
+
+import re
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+EXPECTED = "seconds, or numbers with ms, s, m, h, d such as 1m30s"
+LIMIT = 1e10  # about 300 years; beyond it a clock cannot be reckoned with
+
+_PART = r"(\d+(?:\.\d+)?)(ms|[smhd])"
+
+
+def parse(text: str) -> float:
+    """Seconds of a duration.
+
+    Raises:
+        ValueError: the text is no duration; the message says what was expected.
+    """
+    text = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        seconds = float(text)
+    elif re.fullmatch(f"(?:{_PART})+", text, re.ASCII):
+        seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(_PART, text))
+    else:
+        raise ValueError(f"{text!r} is not a duration; expected {EXPECTED}")
+    if seconds > LIMIT:
+        raise ValueError(f"{text!r} is too long; at most {LIMIT:.0f} seconds")
+    return seconds
+
+
+def show(seconds: float) -> str:
+    """A duration in its shortest form: `1m30s`, `1h`, `250ms`; the inverse of `parse` down to milliseconds."""
+    left = round(seconds * 1000)
+    if not left:
+        return "0s"
+    words = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        size = round(UNITS[unit] * 1000)
+        if left >= size:
+            words.append(f"{left // size}{unit}")
+            left %= size
+    return "".join(words)

@@ -1,0 +1,213 @@
+"""Frames on UNIX sockets: a JSON header, a body of raw bytes, and file descriptors that ride along.
+
+A frame is 4 bytes of header length, 4 bytes of body length (both big-endian), the header (a JSON object in
+UTF-8) and the body. A header with `"fds": n` came with n descriptors. The operator's socket and the server's
+workers speak it alike.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+from director.errors import ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    Frame = tuple[dict[str, Any], bytes, list[int]]
+
+HEADER_LIMIT = 16 * 1024 * 1024
+BODY_LIMIT = 64 * 1024 * 1024
+FDS_LIMIT = 200
+PREFIX = 8
+CHUNK = 64 * 1024
+# what one recvmsg may bring: a sender with a full buffer may have more than one frame's descriptors under way
+_ANCILLARY = _socket.CMSG_SPACE(4 * 253)
+
+
+def encode(header: Mapping[str, Any], body: bytes | bytearray | memoryview = b"", fds: int = 0) -> bytes:
+    """Prefix and header of a frame.
+
+    Raises:
+        ProtocolError: header or body are larger than allowed, or more than 200 descriptors.
+    """
+    if fds or "fds" in header:  # a header that is passed on may say what it came with
+        header = {**header, "fds": fds}
+    text = _json().dumps(header).encode()
+    if len(text) > HEADER_LIMIT:
+        raise ProtocolError(f"a header of {len(text)} bytes; at most {HEADER_LIMIT}")
+    if len(body) > BODY_LIMIT:
+        raise ProtocolError(f"a body of {len(body)} bytes; at most {BODY_LIMIT}")
+    if fds > FDS_LIMIT:
+        raise ProtocolError(f"{fds} descriptors in one frame; at most {FDS_LIMIT}")
+    return len(text).to_bytes(4, "big") + len(body).to_bytes(4, "big") + text
+
+
+def _json() -> Any:
+    """ujson where the process uses it anyway, else the one that costs nothing to import."""
+    module = sys.modules.get("ujson")
+    if module is None:
+        import json as module
+    return module
+
+
+class Channel:
+    """Frames over a connected stream socket (`_socket`, `socket` or gevent's; blocking).
+
+    One sender and one receiver at a time. After an error the channel is closed, its descriptors too.
+
+    Args:
+        sock: the channel owns it from now on.
+        take_fds: whether the peer may send descriptors; if not, one that does is an error.
+    """
+
+    def __init__(self, sock: Any, take_fds: bool = True) -> None:
+        self.sock = sock
+        self._take = _ANCILLARY if take_fds else 0
+        self._buffer = bytearray()
+        self._fds: list[int] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes of a next frame have been read already."""
+        return bool(self._buffer)
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return int(self.sock.fileno())
+
+    def send(self, header: Mapping[str, Any], body: bytes | memoryview = b"", fds: Sequence[int] = ()) -> None:
+        """Send one frame; the descriptors stay open on this side.
+
+        Raises:
+            ProtocolError: a limit, nothing was sent. OSError: the peer is gone.
+        """
+        head = encode(header, body, len(fds))
+        if not fds and len(head) + len(body) <= CHUNK:
+            self.sock.sendall(head + body)
+            return
+        ancillary = []
+        if fds:
+            numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+            ancillary.append((_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers))
+        sent = self.sock.sendmsg([head, body], ancillary)
+        if sent < len(head):
+            self.sock.sendall(head[sent:])
+            sent = len(head)
+        if sent < len(head) + len(body):
+            self.sock.sendall(memoryview(body)[sent - len(head) :])
+
+    def receive(self) -> Frame | None:
+        """The next frame: header, body, descriptors (the caller's to close); None when the peer has ended.
+
+        Raises:
+            ProtocolError: no frame, a limit, or the end in mid-frame. OSError: the connection broke.
+        """
+        try:
+            return self._receive()
+        except ProtocolError:
+            self.close()
+            raise
+
+    def _receive(self) -> Frame | None:
+        while len(self._buffer) < PREFIX:
+            if not self._read():
+                if self._buffer or self._fds:
+                    raise ProtocolError("the peer ended in the middle of a frame")
+                return None
+        head = int.from_bytes(self._buffer[:4], "big")
+        body = int.from_bytes(self._buffer[4:PREFIX], "big")
+        if head > HEADER_LIMIT or body > BODY_LIMIT:
+            raise ProtocolError(f"a frame of {head} and {body} bytes; at most {HEADER_LIMIT} and {BODY_LIMIT}")
+        frame = self._take_bytes(PREFIX + head + body)
+        header = _header(frame[PREFIX : PREFIX + head])
+        return header, bytes(frame[PREFIX + head :]), self._take_fds(header)
+
+    def _take_bytes(self, size: int) -> memoryview:
+        """The first `size` bytes; what is behind them stays for the next frame."""
+        have = self._buffer
+        if len(have) >= size:
+            self._buffer = have[size:]
+            return memoryview(have)[:size]
+        whole = memoryview(bytearray(size))
+        at = len(have)
+        whole[:at] = have
+        self._buffer = bytearray()
+        while at < size:
+            count, ancillary, flags, _ = self.sock.recvmsg_into([whole[at:]], self._take, _socket.MSG_CMSG_CLOEXEC)
+            self._keep(ancillary, flags)
+            if not count:
+                raise ProtocolError("the peer ended in the middle of a frame")
+            at += count
+        return whole
+
+    def _read(self) -> int:
+        data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, self._take, _socket.MSG_CMSG_CLOEXEC)
+        self._buffer += data
+        self._keep(ancillary, flags)
+        return len(data)
+
+    def _keep(self, ancillary: Sequence[tuple[int, int, bytes]], flags: int) -> None:
+        for level, kind, data in ancillary:
+            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                whole = len(data) - len(data) % 4
+                self._fds += [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, whole, 4)]
+        if flags & _socket.MSG_CTRUNC:
+            raise ProtocolError("descriptors that were not asked for")
+        if len(self._fds) > 2 * FDS_LIMIT:
+            raise ProtocolError("more descriptors than frames announce")
+
+    def _take_fds(self, header: Mapping[str, Any]) -> list[int]:
+        """The descriptors of a frame: they arrive with its first byte, or before when frames were sent quickly."""
+        count = header.get("fds", 0)
+        if not isinstance(count, int) or not 0 <= count <= len(self._fds):
+            raise ProtocolError("a frame without the descriptors it announces")
+        taken, self._fds = self._fds[:count], self._fds[count:]
+        if self._fds and not self._buffer:
+            close_all([*taken, *self._fds])
+            self._fds = []
+            raise ProtocolError("descriptors that no frame announces")
+        return taken
+
+    def shutdown(self) -> None:
+        """Say that nothing more will be sent; the peer reads the end."""
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            return  # gone already, which says the same
+
+    def close(self) -> None:
+        """Close the socket and the descriptors that nobody took."""
+        close_all(self._fds)
+        self._fds = []
+        self._buffer = bytearray()
+        self.sock.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _header(data: memoryview) -> dict[str, Any]:
+    try:
+        header = _json().loads(str(data, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("a header that is not JSON") from error
+    if not isinstance(header, dict):
+        raise ProtocolError("a header that is not a JSON object")
+    return header
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors; one that is closed already is not worth an error."""
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError:
+            continue

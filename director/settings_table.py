@@ -1,0 +1,299 @@
+"""The one table of settings and actions: flags, `DIRECTOR_*`, file keys, `--help` and docs/settings.md come from it."""
+
+from __future__ import annotations
+
+SERVER = "server"
+CLIENT = "client"
+USER = "user"
+COMMON = "common"
+
+GROUPS = {
+    SERVER: "settings of the server",
+    CLIENT: "settings of the client",
+    USER: "options of a user's call",
+    COMMON: "settings that all share",
+}
+
+
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: as in `--name` and in a file; `DIRECTOR_NAME` and the attribute of `Settings` are made from it.
+        kind: `text`, `path`, `int`, `port`, `duration` (seconds, float), `yesno`, `choice`, `list` (repeatable,
+            tuple of texts), `words` (repeatable and split at commas) or `pairs` (repeatable KEY=VALUE, a
+            dict).
+        default: the value when nobody sets it, already converted; `shown` is how people read it.
+        group: who needs it.
+        help: one line.
+        choices: for `choice` and `words`.
+        aliases: other flags for the same.
+        low, high: bounds of numbers and durations.
+        env: whether there is a `DIRECTOR_*` variable.
+    """
+
+    __slots__ = (
+        "aliases",
+        "choices",
+        "default",
+        "env",
+        "group",
+        "help",
+        "high",
+        "kind",
+        "low",
+        "metavar",
+        "name",
+        "shown",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        default: object,
+        group: str,
+        help: str,
+        *,
+        shown: str = "",
+        metavar: str = "",
+        choices: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
+        low: float = 0,
+        high: float = float("inf"),
+        env: bool = True,
+    ) -> None:
+        self.name, self.kind, self.default, self.group, self.help = name, kind, default, group, help
+        self.shown, self.metavar, self.choices, self.aliases = shown, metavar, choices, aliases
+        self.low, self.high, self.env = low, high, env
+
+    @property
+    def variable(self) -> str:
+        """The environment variable's name."""
+        return "DIRECTOR_" + self.name.replace("-", "_").upper()
+
+    @property
+    def attribute(self) -> str:
+        """The name in `Settings`; `async` is a word of Python."""
+        return "asynchronous" if self.name == "async" else self.name.replace("-", "_")
+
+
+class Action:
+    """One action of the command line.
+
+    Attributes:
+        name: the flag without dashes.
+        takes: `none`, `one`, `some` (one or more), `any` (none or more) words.
+        metavar: the word's name in the help.
+        help: one line.
+    """
+
+    __slots__ = ("help", "metavar", "name", "takes")
+
+    def __init__(self, name: str, takes: str, metavar: str, help: str) -> None:
+        self.name, self.takes, self.metavar, self.help = name, takes, metavar, help
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("server", "none", "", "run the server in the foreground"),
+    Action("client", "none", "", "run the client in the foreground"),
+    Action(
+        "exec",
+        "one",
+        "TEXT",
+        "submit instructions; unquoted, everything behind a bare verb is the instruction",
+    ),
+    Action("orchestrate", "some", "FILE", "submit files, each one job; - is standard input"),
+    Action("plan", "any", "FILE", "show what FILE (or --exec) would run where and why; run nothing"),
+    Action("resume", "one", "ID", "a new job that runs only what did not succeed in ID"),
+    Action("list-jobs", "any", "ID", "list jobs, newest last"),
+    Action("list-nodes", "none", "", "list nodes"),
+    Action("job-info", "one", "ID", "everything known of a job; a unique prefix or the word last will do"),
+    Action("node-info", "one", "NODE", "everything known of a node"),
+    Action("wait-job", "some", "ID", "wait until jobs are final; output and exit code as with --wait"),
+    Action("cancel-job", "some", "ID", "stop jobs everywhere"),
+    Action("purge-jobs", "any", "ID", "forget final jobs"),
+    Action("purge-nodes", "none", "", "forget offline nodes"),
+    Action(
+        "export-jobs",
+        "one",
+        "FILE",
+        "write every job to FILE as YAML or JSON by its ending; - is standard output",
+    ),
+    Action("export-nodes", "one", "FILE", "the same for nodes"),
+)
+
+FORMATS = ("table", "json", "jsonl", "yaml", "csv")
+HOUR = 3600.0
+DAY = 86400.0
+
+SETTINGS: tuple[Setting, ...] = (
+    # the server's
+    Setting("bind-address", "text", "*", SERVER, "address the server listens on", shown="all", metavar="ADDRESS"),
+    Setting("port", "port", 5555, SERVER, "port the clients connect to", metavar="PORT"),
+    Setting(
+        "socket-group",
+        "text",
+        None,
+        SERVER,
+        "group that may use the operator's socket",
+        metavar="GROUP",
+        shown="the server's own",
+    ),
+    Setting(
+        "store",
+        "text",
+        "sqlite",
+        SERVER,
+        "where the ledger is kept: sqlite (in the state folder) or memory: (keeps nothing)",
+        metavar="URL",
+    ),
+    Setting(
+        "heartbeat-interval",
+        "duration",
+        10.0,
+        SERVER,
+        "pace of heartbeats, clients take it from the server; a node is offline after three missed",
+        low=0.1,
+        high=HOUR,
+    ),
+    Setting(
+        "lost-after",
+        "duration",
+        300.0,
+        SERVER,
+        "silence after which a node's sent and running tasks are lost",
+        low=1,
+    ),
+    Setting(
+        "workers",
+        "int",
+        None,
+        SERVER,
+        "planner processes",
+        shown="CPU count, at most 4",
+        low=1,
+        high=64,
+        metavar="N",
+    ),
+    Setting(
+        "enrollment",
+        "choice",
+        "auto",
+        SERVER,
+        "how a new key gets in; auto: the first key for a name is kept",
+        choices=("auto",),
+    ),
+    Setting("history", "duration", 30 * DAY, SERVER, "final jobs older than this are dropped"),
+    Setting(
+        "history-jobs",
+        "int",
+        100_000,
+        SERVER,
+        "final jobs beyond this number are dropped, oldest first",
+        metavar="N",
+    ),
+    # the client's
+    Setting(
+        "server-address",
+        "text",
+        "localhost",
+        CLIENT,
+        "the server, host[:port]; looked up again at each reconnect",
+        metavar="HOST[:PORT]",
+    ),
+    Setting("identity", "text", None, CLIENT, "the node's name", shown="the host name", metavar="NAME"),
+    Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, metavar="N"),
+    Setting("drain", "duration", 8.0, CLIENT, "time running tasks have left after SIGTERM"),
+    # the user's
+    Setting(
+        "target",
+        "list",
+        (),
+        USER,
+        "nodes: names, sets, globs, ~regex, label:K=V, fact:K=V, all, and, or, not; repeatable",
+        metavar="EXPR",
+    ),
+    Setting("wait", "yesno", False, USER, "wait until the job is final and print its results"),
+    Setting(
+        "wait-timeout",
+        "duration",
+        None,
+        USER,
+        "stop waiting after this long (exit 4); the job goes on",
+        shown="none",
+    ),
+    Setting("timeout", "duration", 600.0, USER, "end each task after this long"),
+    Setting("valid-for", "duration", HOUR, USER, "how long a task may wait for its node; 0: only nodes online now"),
+    Setting("no-cache", "yesno", False, USER, "run every step, cached or not", aliases=("ignore-cache",)),
+    Setting("arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", metavar="KEY=VALUE"),
+    Setting("extend-args", "yesno", False, USER, "ARGs append to lists and merge mappings"),
+    Setting("async", "yesno", False, USER, "files run side by side"),
+    Setting("name", "text", None, USER, "a name for the job", metavar="TEXT", shown="none"),
+    Setting("output", "choice", "table", USER, "form of the answer", choices=FORMATS),
+    Setting("no-header", "yesno", False, USER, "tables and CSV without their first line"),
+    Setting("limit", "int", 100, USER, "list at most so many, the newest; 0: all", metavar="N"),
+    Setting("state", "words", (), USER, "list only these states; repeatable", metavar="STATE"),
+    Setting("since", "duration", None, USER, "list only what is younger than this", shown="any age"),
+    # a RUN has DIRECTOR_NODE in its environment, which is the node it runs on and no filter
+    Setting(
+        "node",
+        "text",
+        None,
+        USER,
+        "only jobs on, or only nodes among, those EXPR names",
+        metavar="EXPR",
+        shown="all",
+        env=False,
+    ),
+    # everybody's
+    Setting("enroll-port", "port", 5556, COMMON, "port on which clients ask to be enrolled", metavar="PORT"),
+    Setting(
+        "socket-path",
+        "path",
+        None,
+        COMMON,
+        "the operator's socket",
+        metavar="PATH",
+        shown="the first usable of /run/director/director.sock, $XDG_RUNTIME_DIR/director/director.sock, "
+        "director.sock in the state folder",
+    ),
+    Setting(
+        "state-dir",
+        "path",
+        None,
+        COMMON,
+        "keys, ledger, files",
+        metavar="FOLDER",
+        shown="/var/lib/director, else ~/.local/state/director",
+    ),
+    Setting(
+        "mode",
+        "choice",
+        None,
+        COMMON,
+        "what to run when no action is given",
+        choices=("server", "client"),
+        shown="none",
+    ),
+    Setting(
+        "log-level",
+        "choice",
+        "info",
+        COMMON,
+        "least level that is logged to stderr",
+        choices=("debug", "info", "warning", "error"),
+    ),
+    Setting("log-format", "choice", "text", COMMON, "form of log lines", choices=("text", "json")),
+    Setting(
+        "config-file",
+        "path",
+        None,
+        COMMON,
+        "read this settings file and no other",
+        metavar="FILE",
+        shown="/etc/director/director.yaml, then ~/.config/director/director.yaml",
+    ),
+)
+
+BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

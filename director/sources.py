@@ -1,0 +1,272 @@
+"""Reads what a step wants from the submitter's machine, with the caller's own rights.
+
+A want names a file, a folder or a glob. A folder gives its contents, symbolic links in it stay links; a glob
+gives the files it matches. In paths, bytes that are not UTF-8 come as surrogates.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from functools import lru_cache
+
+from director.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+IGNORE_FILES = (".directorignore", ".containerignore", ".dockerignore")
+_GLOB = re.compile(r"[*?\[]")
+
+
+class Found:
+    """One file, folder or link that a want came to.
+
+    Attributes:
+        path, kind, mode, size, target, name: as `director.verbs.base.Entry`.
+        real: where it is on this machine; "" for folders above a `--parents` source.
+        inside: it was found in a tree, so that a link there is never followed.
+    """
+
+    __slots__ = ("inside", "kind", "mode", "name", "path", "real", "size", "target")
+
+    def __init__(self, path: str, kind: str, real: str, status: os.stat_result, inside: bool, name: str) -> None:
+        self.path, self.kind, self.real, self.inside, self.name = path, kind, real, inside, name
+        self.mode = stat.S_IMODE(status.st_mode)
+        self.size = status.st_size if kind == "file" else 0
+        self.target = os.readlink(real) if kind == "link" else ""
+
+    def entry(self) -> dict[str, Any]:
+        """As it goes to the server."""
+        return {name: getattr(self, name) for name in ("path", "kind", "mode", "size", "target", "name")}
+
+    def open(self) -> int:
+        """A descriptor for reading a file; mode and size become those of what was opened.
+
+        Raises:
+            UsageError: it cannot be read, or is no plain file any more.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if self.inside else 0)
+        try:
+            fd = os.open(self.real, flags)
+        except OSError as error:
+            raise UsageError(f"cannot read {self.real}: {error.strerror}") from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise UsageError(f"{self.real} is no plain file; expected a file, a folder or a link")
+        self.mode, self.size = stat.S_IMODE(status.st_mode), status.st_size
+        return fd
+
+
+def expand(want: Mapping[str, Any]) -> Iterator[Found]:
+    """What a want (`base`, `pattern`, `exclude`, `hidden`, `parents`) comes to, in the order of names.
+
+    Raises:
+        UsageError: nothing there, not readable, or neither file, folder nor link.
+    """
+    base, pattern = str(want["base"]), str(want["pattern"])
+    exclude = Patterns(want.get("exclude") or ())
+    for real, by_glob in _matches(base, pattern, bool(want.get("hidden", True))):
+        status = _status(real, pattern)
+        prefix = _kept_parents(base, pattern, real) if want.get("parents") else ""
+        if stat.S_ISDIR(status.st_mode):
+            yield from _folder(real, status, [exclude, *_ignored(base, real)], prefix)
+        elif not exclude.match(_name(real)):
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"{real} is no plain file; expected a file, a folder or a link")
+            yield Found(prefix, "file", real, status, by_glob and not os.path.islink(real), _name(real))
+
+
+def _matches(base: str, pattern: str, hidden: bool) -> Iterator[tuple[str, bool]]:
+    """Paths that a pattern means: a path that exists as written is itself, whatever is in its name."""
+    literal = os.path.join(base, pattern)
+    if not _GLOB.search(pattern) or os.path.lexists(literal):
+        yield literal, False
+        return
+    count = 0
+    for real in _glob(base, pattern, hidden):
+        if not os.path.isdir(real):
+            count += 1
+            yield real, True
+    if not count:
+        raise UsageError(f"no file matches {pattern} in {base}")
+
+
+def _glob(base: str, pattern: str, hidden: bool) -> Iterator[str]:
+    """Paths that match, part by part, in the order of names; `**` is any number of folders."""
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    yield from _glob_parts("/" if pattern.startswith("/") else base, parts, hidden)
+
+
+def _glob_parts(folder: str, parts: Sequence[str], hidden: bool) -> Iterator[str]:
+    if not parts:
+        yield folder
+        return
+    first, rest = parts[0], parts[1:]
+    if first == "**":
+        yield from _glob_parts(folder, rest or ["*"], hidden)
+        for name in _globbed(folder):
+            path = os.path.join(folder, name)
+            if (hidden or not name.startswith(".")) and os.path.isdir(path) and not os.path.islink(path):
+                yield from _glob_parts(path, parts, hidden)
+    elif not _GLOB.search(first):
+        path = os.path.join(folder, first)
+        if os.path.lexists(path):
+            yield from _glob_parts(path, rest, hidden)
+    else:
+        match = re.compile(translate(first)).fullmatch
+        for name in _globbed(folder):
+            if match(name) and (hidden or not name.startswith(".")):
+                yield from _glob_parts(os.path.join(folder, name), rest, hidden)
+
+
+def _globbed(folder: str) -> list[str]:
+    """The names in what a glob has led to, which may be no folder at all."""
+    return _names(folder) if os.path.isdir(folder) else []
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise UsageError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _status(real: str, pattern: str) -> os.stat_result:
+    try:
+        return os.stat(real)
+    except FileNotFoundError as error:
+        what = "a link to nothing" if os.path.islink(real) else "no such file or folder"
+        raise UsageError(f"{pattern}: {what} ({real})") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{pattern}: {getattr(error, 'strerror', None) or error} ({real})") from error
+
+
+def _name(real: str) -> str:
+    return os.path.basename(os.path.normpath(real))
+
+
+def _kept_parents(base: str, pattern: str, real: str) -> str:
+    """The path that `--parents` keeps: what is behind `/./`, else all of it below the base."""
+    pivot = pattern.find("/./")
+    if pivot >= 0:
+        return os.path.relpath(real, os.path.join(base, pattern[:pivot]))
+    parts = [part for part in os.path.normpath(os.path.relpath(real, base)).split("/") if part != ".."]
+    return os.path.normpath(real).lstrip("/") if pattern.startswith("/") else "/".join(parts)
+
+
+def _folder(root: str, status: os.stat_result, rules: Sequence[Patterns], prefix: str) -> Iterator[Found]:
+    """The contents of a folder, behind an entry for the folder itself; `prefix` goes before each path."""
+    prefix = "" if prefix == "." else prefix
+    yield Found(prefix, "dir", root, status, True, _name(root))
+    stack = [("", root)]
+    while stack:
+        below, folder = stack.pop()
+        deeper = []
+        for name in _names(folder):
+            path, real = below + name, os.path.join(folder, name)
+            against = [rule for rule in rules if rule.match(path)]
+            found = _inside(f"{prefix}/{path}" if prefix else path, real, bool(against))
+            if found.kind == "dir" and all(rule.takes_back for rule in against):
+                deeper.append((path + "/", real))
+            if not against:
+                yield found
+        stack += reversed(deeper)
+
+
+def _inside(path: str, real: str, left_out: bool) -> Found:
+    try:
+        status = os.lstat(real)
+    except OSError as error:
+        raise UsageError(f"{real}: {error.strerror}") from error
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "")
+    if not kind and not left_out:
+        raise UsageError(f"{real} is no plain file; leave it out with --exclude or an ignore file")
+    return Found(path, kind, real, status, True, _name(real))
+
+
+class Patterns:
+    """Patterns as in a .dockerignore: relative to a root, with `**`; `!` takes back; the last match counts.
+
+    Attributes:
+        takes_back: a path may be kept although a folder above it is left out.
+    """
+
+    def __init__(self, lines: Sequence[str], root: str = "") -> None:
+        rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        self._rules = [(keeps, re.compile(text, re.DOTALL).fullmatch) for keeps, text in rules]
+        self._root = root and root + "/"
+        self.takes_back = any(keeps for keeps, _ in rules)
+
+    def match(self, path: str) -> bool:
+        """Whether a path, or a folder above it, is left out."""
+        if not self._rules:
+            return False
+        parts = (self._root + path).split("/")
+        above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        left_out = False
+        for keeps, matches in self._rules:
+            if left_out == keeps and any(matches(text) for text in above):
+                left_out = not keeps
+        return left_out
+
+
+def _rule(line: str) -> tuple[bool, str] | None:
+    """Whether a pattern takes back, and its regular expression; None for a line without one."""
+    line = line.strip()
+    keeps = line.startswith("!")
+    text = os.path.normpath(line.removeprefix("!").strip()).lstrip("/") if line.removeprefix("!").strip() else ""
+    return (keeps, translate(text)) if text else None
+
+
+def _ignored(base: str, root: str) -> list[Patterns]:
+    """The rules of the nearest ignore file: in the folder itself, else in one above it up to `base`."""
+    top, folder = os.path.abspath(base), os.path.abspath(root)
+    below = ""
+    while True:
+        for name in IGNORE_FILES:
+            lines = _ignore_lines(os.path.join(folder, name))
+            if lines is not None:
+                return [Patterns(lines, below)]
+        if folder == top or not folder.startswith(top.rstrip("/") + "/"):
+            return []
+        folder, name = os.path.split(folder)
+        below = f"{name}/{below}" if below else name
+
+
+def _ignore_lines(path: str) -> list[str] | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return [line for line in file.read().splitlines() if not line.startswith("#")]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=256)
+def translate(pattern: str) -> str:
+    """The regular expression of a glob: `*` and `?` stop at `/`, `**` does not; `[a-z]`, `[^a]`, escapes."""
+    out, at = "", 0
+    while at < len(pattern):
+        rest = pattern[at:]
+        if rest.startswith("**"):
+            at += 3 if rest.startswith("**/") else 2
+            out += ".*" if at >= len(pattern) and not rest.startswith("**/") else "(?:.*/)?"
+            continue
+        match = re.match(r"\[([!^]?)(\]?[^\]]*)\]", rest)
+        if match:
+            out += ("[^" if match[1] else "[") + re.sub(r"([\[&~|])", r"\\\1", match[2]) + "]"
+            at += match.end()
+        elif rest[0] == "\\" and len(rest) > 1:
+            out += re.escape(rest[1])
+            at += 2
+        else:
+            out += {"*": "[^/]*", "?": "[^/]"}.get(rest[0]) or re.escape(rest[0])
+            at += 1
+    return out
