@@ -29,6 +29,7 @@ class Scope:
         env: the text of each ENV.
         overrides: `--arg KEY=VALUE`, which beat the file.
         query: `{node: {name: text}}`, grown by QUERY.
+        quoted: ARGs and ENVs whose value was written in quotes: text in templates, whatever it looks like.
     """
 
     remembered: dict[str, str] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Scope:
     env: dict[str, str] = field(default_factory=dict)
     overrides: dict[str, str] = field(default_factory=dict)
     query: dict[str, dict[str, str]] = field(default_factory=dict)
+    quoted: set[str] = field(default_factory=set)
     user: str = ""
     workdir: str = ""
     shell: list[str] = field(default_factory=list)
@@ -47,9 +49,15 @@ class Scope:
         """Take over what a step did; the same effects give the same scope, so a journal can be replayed."""
         for name in effects.get("settled", ()):
             self.overrides.pop(name, None)
-        for kind in effects.get("evict", ()):
-            {"args": self.remembered, "query": self.query}.get(kind, {}).clear()
+        evicted = effects.get("evict", ())
+        if "args" in evicted:
+            self.remembered.clear()
+        if "query" in evicted:
+            self.query.clear()
         self.version += 1
+        for kind in ("env", "arg"):
+            self.quoted.difference_update(effects.get(kind, ()))
+        self.quoted.update(effects.get("quoted", ()))
         self.env.update(effects.get("env", {}))
         self.args.update(effects.get("arg", {}))
         self.declared.update(effects.get("declare", ()))

@@ -1,0 +1,118 @@
+"""Reads a Directorfile: the Containerfile's grammar line by line, then instructions into stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from director import ids
+from director.errors import LanguageError
+from director.language import messages, words
+from director.language.building import build
+from director.language.flags import Table, take
+from director.language.heredocs import Opening, openings
+from director.language.instructions import Document, Heredoc, Instruction, Stage
+from director.language.lines import Line, Lines
+from director.verbs.base import Flag
+
+_FIRST = re.compile(r"[\t\v\f\r ]+")
+_HEREDOC_VERBS = frozenset(("RUN", "COPY", "ADD"))
+_FROM_FLAGS = {"platform": Flag("platform", "str", "only nodes of this os/arch", metavar="OS/ARCH")}
+
+
+def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
+    """The document of a text in Containerfile form.
+
+    Raises:
+        LanguageError: what is wrong, on the line its instruction begins.
+    """
+    document = Document([], file=file)
+    before: list[Instruction] = []
+    stage: Stage | None = None
+    lines = Lines(text, file)
+    for line in lines:
+        verb, rest = _verb(line.text)
+        if verb == "FROM":
+            if stage is None:
+                document.globals = _only_args(before)
+            stage = _stage(rest, line.number, file)
+            document.stages.append(stage)
+            continue
+        instruction = _instruction(verb, rest, line, lines, verbs)
+        (before if stage is None else stage.instructions).append(instruction)
+    if stage is None:
+        if not before:
+            raise LanguageError("there is no instruction; expected a line such as RUN uptime", file, 1)
+        document.stages.append(Stage(instructions=before, line=before[0].line))
+    return document
+
+
+def _verb(text: str) -> tuple[str, str]:
+    first, *rest = _FIRST.split(text.strip(words.BLANKS), 1)
+    return first.upper(), rest[0] if rest else ""
+
+
+def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[str, Table]) -> Instruction:
+    file, number = lines.file, line.number
+    table = verbs.get(verb)
+    if table is None:
+        word = line.text.strip(words.BLANKS)[: len(verb)]
+        raise LanguageError(messages.unknown(word, verbs), file, number)
+    try:
+        made = build(
+            verb,
+            rest.strip(words.BLANKS),
+            table,
+            file=file,
+            line=number,
+            escape=lines.escape,
+            source=line.text.strip(),
+        )
+        if verb not in _HEREDOC_VERBS or made.args is not None or "<<" not in line.text:
+            return made
+        return _with_heredocs(made, openings(line.text), lines)
+    except ValueError as error:
+        raise LanguageError(str(error), file, number) from None
+
+
+def _with_heredocs(made: Instruction, opened: list[Opening], lines: Lines) -> Instruction:
+    """The instruction with the here-documents that follow its line."""
+    heredocs: list[Heredoc] = []
+    source = [made.source]
+    for opening in opened:
+        content = lines.heredoc(opening, made.line)
+        heredocs.append(Heredoc(opening.name, content, opening.expand, opening.fd))
+        source += [content.removesuffix("\n"), opening.name] if content else [opening.name]
+    return replace(made, heredocs=tuple(heredocs), source="\n".join(source)) if heredocs else made
+
+
+def _only_args(before: list[Instruction]) -> list[Instruction]:
+    for instruction in before:
+        if instruction.verb != "ARG":
+            message = f"{instruction.verb} stands before the first FROM; only ARG may, move it behind"
+            raise LanguageError(message, instruction.file, instruction.line)
+    return before
+
+
+def _stage(text: str, line: int, file: str) -> Stage:
+    """`FROM [--platform=os/arch] expression [AS name]`."""
+    try:
+        flags, text = take(text, _FROM_FLAGS, "FROM")
+        expression, name = _as_name(text)
+    except ValueError as error:
+        raise LanguageError(str(error), file, line) from None
+    return Stage((expression,), name, [], line, platform=flags.get("platform", ""))
+
+
+def _as_name(text: str) -> tuple[str, str]:
+    found = words.plain(text)
+    if not found:
+        raise ValueError(f"FROM has no argument; expected {messages.NEED_TEXT['FROM']}")
+    if found[-1].upper() == "AS" or found[0].upper() == "AS":
+        raise ValueError("AS stands alone in FROM; expected FROM TARGETS AS NAME")
+    if len(found) < 3 or found[-2].upper() != "AS":
+        return text, ""
+    if fault := ids.name_fault(found[-1]):
+        raise ValueError(f"the stage's name {found[-1]!r} {fault}")
+    return text[: -len(found[-1])].rstrip(words.BLANKS)[:-2].rstrip(words.BLANKS), found[-1]

@@ -1,0 +1,209 @@
+"""Reads the flags in front of an instruction's argument and gives their values the verb's types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from director import durations
+from director.language import braces
+from director.language.nearest import hint
+from director.language.words import BLANKS
+from director.verbs.base import Flag
+
+Table = Mapping[str, Flag]
+_YES = frozenset(("true", "yes", "on"))
+_NO = frozenset(("false", "no", "off"))
+_INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
+
+
+class Unrendered(str):
+    """A flag's value that has braces or `$X` in it; `settle` types it once they are replaced."""
+
+    __slots__ = ()
+
+
+def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
+    """The flags at the front of `text` by name, typed, and what stands behind them.
+
+    Raises:
+        ValueError: an unknown flag, a missing or wrong value, or a flag given twice.
+    """
+    found: dict[str, Any] = {}
+    text = text.lstrip(BLANKS)
+    while text.startswith("--"):
+        word, rest = _word(text)
+        if word == "--":
+            return found, rest.strip(BLANKS)
+        name, equals, value = word[2:].partition("=")
+        flag = find(name, table, verb)
+        if flag.kind == "rest":
+            add(found, flag, _behind(text, name, bool(equals)))
+            return found, ""
+        if not equals and flag.kind == "bool":
+            value = "true"
+        elif not equals:
+            value, rest = _next_value(flag, rest, verb)
+        add(found, flag, value)
+        text = rest.lstrip(BLANKS)
+    return found, text.strip(BLANKS)
+
+
+def _behind(text: str, name: str, equals: bool) -> str:
+    """All that stands behind `--name ` or `--name=`, as written."""
+    return text[len(name) + 2 + equals :].strip(BLANKS)
+
+
+def _next_value(flag: Flag, rest: str, verb: str) -> tuple[str, str]:
+    rest = rest.lstrip(BLANKS)
+    if not rest:
+        raise ValueError(f"{verb} --{flag.name} needs a value; expected --{flag.name}={_expected(flag)}")
+    return _word(rest)
+
+
+def _word(text: str) -> tuple[str, str]:
+    """The first word without its quotes and escapes, and the rest; braces are kept whole."""
+    ends = dict(braces.spans(text)) if braces.present(text) else {}
+    pieces: list[str] = []
+    quote, position = "", 0
+    while position < len(text):
+        character = text[position]
+        if position in ends:
+            pieces.append(text[position : ends[position]])
+            position = ends[position]
+            continue
+        if not quote and character in BLANKS:
+            break
+        if character == "\\":
+            position += 1
+            pieces.append(text[position : position + 1])
+        elif character == quote:
+            quote = ""
+        elif not quote and character in "'\"":
+            quote = character
+        else:
+            pieces.append(character)
+        position += 1
+    return "".join(pieces), text[position:]
+
+
+def find(name: str, table: Table, verb: str) -> Flag:
+    """The flag of this name or alias. Raises ValueError with the nearest name."""
+    if flag := table.get(name):
+        return flag
+    for flag in table.values():
+        if name in flag.aliases:
+            return flag
+    raise ValueError(f"{verb} has no flag --{name}{hint(name, table, '--')}")
+
+
+def add(found: dict[str, Any], flag: Flag, text: str) -> None:
+    """Put one value among those found. Raises ValueError for a second one and for a wrong value."""
+    value = Unrendered(text) if _open(text) else convert(flag, text)
+    if flag.repeatable:
+        found.setdefault(flag.name, []).append(value)
+    elif flag.name in found:
+        raise ValueError(f"--{flag.name} is given twice; expected it once")
+    else:
+        found[flag.name] = value
+
+
+def _open(text: str) -> bool:
+    return "$" in text or braces.present(text)
+
+
+def convert(flag: Flag, text: str) -> Any:
+    """The value of `text` after the flag's kind. Raises ValueError that says what was expected."""
+    reader = _READERS.get(flag.kind)
+    if reader is None:
+        return text
+    try:
+        return reader(text)
+    except ValueError:
+        raise ValueError(f"--{flag.name} cannot be {text!r}; expected {_expected(flag)}") from None
+
+
+def _bool(text: str) -> bool:
+    if text.lower() in _YES:
+        return True
+    if text.lower() in _NO:
+        return False
+    raise ValueError(text)
+
+
+def _int(text: str) -> int:
+    if not _INTEGER.fullmatch(text.strip()):
+        raise ValueError(text)
+    return int(text)
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise ValueError(text)
+    return words
+
+
+def _ints(text: str) -> list[int]:
+    return [_int(word) for word in text.split(",")]
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "bool": _bool,
+    "int": _int,
+    "ints": _ints,
+    "words": _words,
+    "duration": durations.parse,
+}
+_EXPECTATIONS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "ints": "whole numbers joined by commas, such as 0,2",
+    "words": "words joined by commas, such as a,b",
+    "duration": durations.EXPECTED,
+}
+
+
+def _expected(flag: Flag) -> str:
+    return _EXPECTATIONS.get(flag.kind, flag.metavar or "TEXT")
+
+
+def settle(found: Mapping[str, Any], table: Table, render: Callable[[str], str]) -> dict[str, Any]:
+    """`found` with every `Unrendered` value rendered and typed. Raises ValueError and what `render` does."""
+
+    def typed(name: str, value: Any) -> Any:
+        return convert(table[name], render(value)) if isinstance(value, Unrendered) else value
+
+    return {
+        name: [typed(name, one) for one in value] if isinstance(value, list) else typed(name, value)
+        for name, value in found.items()
+    }
+
+
+def from_vars(
+    found: dict[str, Any], values: Iterable[tuple[str, list[str]]], table: Table, verb: str
+) -> None:
+    """Add YAML `vars`: names with underscores, each with the values written for it.
+
+    Raises:
+        ValueError: as `take`.
+    """
+    for key, texts in values:
+        name = key.replace("_", "-")
+        if name not in table and not any(name in flag.aliases for flag in table.values()):
+            known = [known.replace("-", "_") for known in table]
+            raise ValueError(f"vars of {verb} has no {key!r}{hint(key, known)}")
+        flag = find(name, table, verb)
+        if len(texts) > 1 and not flag.repeatable and flag.kind in ("ints", "words"):
+            texts = [",".join(texts)]
+        if not texts:
+            raise ValueError(f"{key} in vars of {verb} has no value; expected {_expected(flag)}")
+        for text in texts:
+            add(found, flag, text)
+
+
+def misplaced(text: str, table: Table) -> list[str]:
+    """Words of a command that look like flags of its verb but stand behind the first argument (`--plan`)."""
+    words = (word.partition("=")[0] for word in text.split() if word.startswith("--"))
+    return [word for word in words if word[2:] in table]

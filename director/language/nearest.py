@@ -1,0 +1,15 @@
+"""The name that was probably meant, for the end of a message."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def hint(word: str, names: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean X?`, or `; expected one of X, Y, Z` when none is near."""
+    known = sorted(set(names))
+    near = difflib.get_close_matches(word[:64], known, 1, 0.5)
+    if near:
+        return f"; did you mean {prefix}{near[0]}?"
+    return f"; expected one of {', '.join(prefix + name for name in known)}" if known else ""

@@ -1,0 +1,181 @@
+"""Splits the text of an instruction into raw words: quotes, escapes, braces and `$X` stay for the rendering.
+
+A Directorfile's words are split as BuildKit splits them, YAML's as a shell does; in both, braces are one word.
+"""
+
+from __future__ import annotations
+
+import re
+
+from director.language import braces
+from director.language.instructions import Instruction
+
+#: what counts as a blank around and between words (Unicode white space)
+BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_BLANKS = frozenset(BLANKS)
+_BETWEEN = re.compile(r"[\t\v\f\r ]+")
+_LIVE = re.compile(r"""['"\\`]""")
+_WHOLE = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_TO_ESCAPE = re.compile(r"""['"]|\\(?!\$)""")
+
+
+def strip(text: str) -> str:
+    """`text` without blanks at both ends."""
+    return text.strip(BLANKS)
+
+
+def plain(text: str) -> list[str]:
+    """Words between blanks, quotes meaning nothing: COPY, ADD, EXPOSE, FROM in a Directorfile."""
+    text = strip(text)
+    return braces.split_around(_BETWEEN, text) if text else []
+
+
+def quoted(text: str, escape: str = "\\") -> list[str]:
+    """Words held together by quotes and escapes, which are kept: ENV, ARG, LABEL, and all words in YAML."""
+    text = strip(text)
+    if not _LIVE.search(text):
+        return [word for word in braces.split_around(re.compile(f"[{BLANKS}]+"), text) if word]
+    ends = dict(braces.spans(text))
+    words, position = [], 0
+    while position < len(text):
+        if text[position] in _BLANKS:
+            position += 1
+            continue
+        end = _word_end(text, position, escape, ends)
+        word = text[position:end]
+        words.append(word[:-1] if end == len(text) and _escape_at_end(word, escape) else word)
+        position = end
+    return [word for word in words if word]
+
+
+def _escape_at_end(word: str, escape: str) -> bool:
+    """Whether the last character is an escape with nothing to escape."""
+    return (len(word) - len(word.rstrip(escape))) % 2 == 1
+
+
+def _word_end(text: str, position: int, escape: str, ends: dict[int, int]) -> int:
+    """Where the word that begins at `position` ends; `ends` has the braces."""
+    quote = ""
+    while position < len(text):
+        character = text[position]
+        if position in ends:
+            position = ends[position]
+            continue
+        if character == escape and quote != "'":
+            position += 2
+            continue
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in _BLANKS:
+            return position
+        position += 1
+    return len(text)
+
+
+def shell(text: str, escape: str = "\\") -> list[str]:
+    """As `quoted`, for YAML. Raises ValueError when a quote is not closed."""
+    words = quoted(text, escape)
+    if words and (quote := open_quote(words[-1], escape)):
+        raise ValueError(f"the quote {quote} is not closed in {words[-1]}; close it or put \\ before it")
+    return words
+
+
+def open_quote(word: str, escape: str = "\\") -> str:
+    """The quote character that is not closed in a raw word, or ""."""
+    ends = dict(braces.spans(word)) if braces.present(word) else {}
+    quote, position = "", 0
+    while position < len(word):
+        character = word[position]
+        if position in ends:
+            position = ends[position]
+            continue
+        if character == escape and quote != "'":
+            position += 1
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        position += 1
+    return quote
+
+
+def split(text: str, form: str = "containerfile", escape: str = "\\") -> list[str]:
+    """The raw words of a list such as COPY's. Raises ValueError for a quote left open in YAML."""
+    return plain(text) if form == "containerfile" else shell(text, escape)
+
+
+def arguments(instruction: Instruction) -> list[str]:
+    """The raw words of an instruction, of its JSON form if it has one. Raises ValueError as `split`."""
+    if instruction.args is not None:
+        return list(instruction.args)
+    return split(instruction.text, instruction.form, instruction.escape)
+
+
+def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
+    """Key and raw value of each pair of ENV, LABEL or ARG; the value is None for an ARG that is only declared.
+
+    Raises:
+        ValueError: what is wrong and what was expected.
+    """
+    if instruction.pairs is not None:
+        return [(key, literal(str(value))) for key, value in instruction.pairs]
+    if instruction.args is not None:
+        return [_pair(word, instruction.verb) for word in instruction.args]
+    if instruction.verb == "ARG":
+        return _arg_pairs(instruction)
+    return _key_values(instruction)
+
+
+def _arg_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
+    text = strip(instruction.text)
+    if instruction.form == "containerfile":
+        return [_pair(word, "ARG") for word in quoted(text, instruction.escape)]
+    first = quoted(text)[0] if text else ""
+    if "=" in first and not braces.present(first.partition("=")[0]):
+        return [_pair(text, "ARG")]
+    return [_first_word(text)]
+
+
+def _key_values(instruction: Instruction) -> list[tuple[str, str | None]]:
+    """`KEY=VALUE …`, or `KEY the rest of the line`: the first word decides."""
+    text, verb = strip(instruction.text), instruction.verb
+    words = quoted(text, instruction.escape)
+    if words and "=" in words[0]:
+        for word in words:
+            if "=" not in word:
+                raise ValueError(
+                    f"{verb} has no = in {word!r}; expected KEY=VALUE, with quotes around blanks"
+                )
+        return [_pair(word, verb) for word in words]
+    key, value = _first_word(text)
+    if value is None:
+        raise ValueError(f"{verb} needs a key and a value; expected KEY=VALUE or KEY VALUE")
+    return [(key, value)]
+
+
+def _pair(word: str, verb: str) -> tuple[str, str | None]:
+    key, equals, value = word.partition("=")
+    if not key:
+        raise ValueError(f"{verb} has no name before = in {word!r}; expected KEY=VALUE")
+    return key, value if equals else None
+
+
+def _first_word(text: str) -> tuple[str, str | None]:
+    key, *rest = braces.split_around(_BETWEEN, text, 1)
+    return key, rest[0] if rest else None
+
+
+def literal(text: str) -> str:
+    """A raw word that renders to `text` with its braces and `$X` replaced; quotes and escapes are data in it."""
+    pieces, start = [], 0
+    for first, end in braces.spans(text):
+        pieces += [_TO_ESCAPE.sub(r"\\\g<0>", text[start:first]), text[first:end]]
+        start = end
+    return "".join((*pieces, _TO_ESCAPE.sub(r"\\\g<0>", text[start:])))
+
+
+def whole_quoted(raw: str) -> bool:
+    """Whether quotes stand around the whole of a raw value, which makes it text (DSL.md section 3)."""
+    return _WHOLE.fullmatch(raw) is not None
