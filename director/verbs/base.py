@@ -7,7 +7,7 @@ Adding a verb takes three steps: a file beside this one with a subclass of `Verb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -67,7 +67,8 @@ class Outcome:
         effects: JSON-able changes for `Scope.apply` (and for the node): any of
             `env {name: text}`, `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`,
             `labels {name: text|None}`, `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer
-            overrides), `evict ["jobs"|"args"|"query"]` (what the node forgets).
+            overrides), `quoted [name]` (names among `arg` and `env` whose value was written in quotes),
+            `evict ["jobs"|"args"|"query"]` (what the node forgets).
     """
 
     state: int = SUCCESS
@@ -108,7 +109,7 @@ class Node(Protocol):
     labels: Mapping[str, str]
 
     def text(self, raw: str) -> str:
-        """Render `{{ }}` and `{% %}` in `raw`; nothing else is touched (RUN). The step's `--raw` leaves all as it is."""
+        """Render `{{ }}` and `{% %}` in `raw`; nothing else is touched (RUN). A step's `--raw` leaves all as is."""
 
     def word(self, raw: str, escape: str = "\\") -> str:
         """Render braces and `$X` in `raw` in one pass and take quotes and escapes away (COPY, ENV …).
@@ -132,9 +133,10 @@ class Node(Protocol):
     ) -> Outcome:
         """Run a program within the step's timeout in the RUN environment of DSL.md section 4.
 
-        `user` None is the scope's and "" the client's own; `env` is added to the environment. The outcome is SUCCESS for exit
-        code 0, FAILED for any other (with `exit_code` and a reason), TIMEOUT when it was killed.
-        `timeout` (seconds) may only make the step's shorter. `detach` starts it in its own session, does not wait and is never ended with the step.
+        `user` None is the scope's and "" the client's own; `env` is added to the environment. The outcome is SUCCESS
+        for exit code 0, FAILED for any other (with `exit_code` and a reason), TIMEOUT when it was killed.
+        `timeout` (seconds) may only make the step's shorter. `detach` starts it in its own session, does not wait
+        for it and never ends it with the step.
         """
 
     def blob(self, digest: str, size: int) -> str:
@@ -236,11 +238,22 @@ class Planning(Protocol):
     def fail(self, message: str) -> Exception:
         """An error of this instruction, with its file and line, to be raised."""
 
-    def word(self, raw: str) -> str:
-        """What is known when planning: the file's ARGs and `--arg`; any other name is an error (DSL.md 4)."""
+    def word(self, raw: str, escape: str = "\\") -> str:
+        """A source or the like with what is known when planning: the file's ARGs and `--arg`, `node` and `facts` of
+        the node that is asked for; any other name is an error (DSL.md 4). Stars in values come out escaped.
+        """
 
     def content(self, data: bytes) -> Entry:
-        """Keep `data` (a heredoc) in the blob store and return its entry."""
+        """Keep `data` in the blob store and return its entry; the step needs it."""
+
+    def content_path(self, digest: str) -> str:
+        """Where a content that was kept is."""
+
+    def need(self, entry: Entry) -> None:
+        """The step needs this content on its nodes."""
+
+    def download(self, url: str, checksum: str) -> Entry:
+        """Fetch `url` once and keep it; `checksum` is a sha256 in hex or ""."""
 
     def note(self, text: str) -> None:
         """A line for the submitter's stderr."""
@@ -268,19 +281,36 @@ class Verb:
         """The JSON-able body that travels to the nodes; raises `planning.fail(...)`."""
         raise planning.fail(f"{self.name} is not known here")
 
-    def wants(self, body: dict[str, Any], planning: Planning) -> Iterable[Want]:
-        """The files the step needs from the submitter; their entries arrive as `body["sources"]`."""
+    def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Every raw text in the body that is rendered on a node, each with its kind.
+
+        Kinds: `word` (`Node.word`), `text` (`Node.text`), `document` (`Node.document`). The planner checks them.
+        """
+        for key in ("text", "user", "name", "dest"):
+            if isinstance(body.get(key), str):
+                yield "word", body[key]
+        for key in ("words", "shell", "paths"):
+            yield from (("word", word) for word in body.get(key, ()))
+        yield from (("word", part) for pair in body.get("pairs", ()) for part in pair if part)
+
+    def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
+        """The files the step needs from the submitter; asked for each node where sources name `node` or `facts`."""
         return ()
+
+    def sources(
+        self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
+    ) -> dict[str, Any]:
+        """What goes into the body for the entries that `wants` came to, one list for each want."""
+        return {}
+
+    def strip(self, body: dict[str, Any]) -> None:
+        """Take out of the body what only the planning needed."""
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Do it on the node; raises VerbError for a failure with a reason."""
         from director.errors import VerbError
 
         raise VerbError(f"{self.name} cannot run on a node")
-
-
-    def sources(self, body: dict[str, Any], answers: Iterable[Iterable[Entry]], planning: Planning) -> None:
-        """Put what the wants came to, one list for each in their order, into the body."""
 
 
 Applier = Callable[[Mapping[str, Any], Mapping[str, Any], Node], Outcome]

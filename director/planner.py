@@ -1,0 +1,170 @@
+"""Makes the plan of one text without doing I/O of its own: it yields what it wants read, and is sent the entries.
+
+`plan()` is a generator of `(number, Want, file, line)`; the driver sends a list of `Entry` for each, or throws
+what went wrong, and finds the `Plan` in StopIteration. Contents go to the blob store, which is flushed at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from director import verbs
+from director.blobs import BlobStore
+from director.errors import LanguageError
+from director.language.instructions import Document, Instruction
+from director.language.read import read
+from director.planning.drafting import Asked, Drafting, Surroundings
+from director.planning.known import Known
+from director.planning.result import Plan, PlannedStage, PlannedStep
+from director.planning.staging import Stages, lanes
+from director.targets import RosterView
+from director.verbs.base import Entry
+
+Planner = Generator[Asked, list[Entry], Plan]
+STEPS_LIMIT = 100_000
+
+__all__ = ["Plan", "plan"]
+
+
+def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Planner:
+    """Plan one text.
+
+    Args:
+        request: `{"file": {"name", "form", "text", "folder"}, "options": {"target", "args", "extend_args"}}`, as of a
+            submission.
+        roster: the fleet now.
+        blobs: where contents are kept.
+
+    Raises:
+        LanguageError, UsageError: exit code 2; NoTargetError: exit code 5; and whatever is thrown in.
+    """
+    file, options = request["file"], request.get("options") or {}
+    document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table())
+    known = Known({str(name): str(text) for name, text in (options.get("args") or {}).items()})
+    for instruction in document.globals:
+        _declare(instruction, known)
+    stages = Stages(document, roster, options.get("target") or (), known)
+    drafter = _Drafter(document, stages, known, roster, blobs, file["folder"], bool(options.get("extend_args")))
+    steps = yield from drafter.steps()
+    if not steps:
+        raise LanguageError("there is nothing to do; expected a step for at least one node", document.file, 1)
+    blobs.flush()
+    shared = drafter.shared
+    notes = [*document.notes, *stages.notes, *shared.notes]
+    return Plan(stages.planned, steps, shared.needed, list(dict.fromkeys(notes)), shared.warnings)
+
+
+class _Drafter:
+    """Walks over the stages and drafts their steps."""
+
+    def __init__(
+        self,
+        document: Document,
+        stages: Stages,
+        known: Known,
+        roster: RosterView,
+        blobs: BlobStore,
+        folder: str,
+        extend_args: bool,
+    ) -> None:
+        self.shared = Surroundings(roster, blobs, folder, stages.nodes_of, extend_args=extend_args)
+        self._document = document
+        self._stages = stages
+        self._roster = roster
+        self._globals = known
+        self._declared: list[tuple[frozenset[str], Instruction]] = []
+        self._steps: list[PlannedStep] = []
+
+    def steps(self) -> Generator[Asked, list[Entry], list[PlannedStep]]:
+        """All steps of the text, numbered."""
+        pairs = []
+        for stage in self._document.stages:
+            planned = self._stages.add(stage)
+            if planned is not None:
+                pairs.append((stage, planned))
+        lanes(pairs)
+        self.shared.members = list(dict.fromkeys(name for _, planned in pairs for name in planned.nodes))
+        if pairs:
+            yield from self._global_steps(pairs[0][1])
+        for stage, planned in pairs:
+            yield from self._stage_steps(stage.instructions, planned)
+        for index, step in enumerate(self._steps):
+            step.row = {"i": index, **step.row}
+        return self._steps
+
+    def _global_steps(self, first: PlannedStage) -> Generator[Asked, list[Entry], None]:
+        """The ARGs before the first FROM: steps of every node of the job, before anything else."""
+        everyone = PlannedStage(first.index, "", self.shared.members)
+        for instruction in self._document.globals:
+            row = yield from Drafting(instruction, self.shared, self._globals).step(everyone, everyone.nodes)
+            self._add(PlannedStep(row, everyone, everyone.nodes), instruction)
+
+    def _stage_steps(
+        self, instructions: Sequence[Instruction], stage: PlannedStage
+    ) -> Generator[Asked, list[Entry], None]:
+        known = self._known_in(stage)
+        first = len(self._steps)
+        for instruction in instructions:
+            drafting = Drafting(instruction, self.shared, known)
+            nodes = self._assigned(instruction, drafting, stage)
+            row = yield from drafting.step(stage, stage.nodes if nodes is None else nodes)
+            once = bool(drafting.flags.get("run-once"))
+            if once:
+                nodes = [self._first_online(stage.nodes if nodes is None else nodes)]
+            self._add(PlannedStep(row, stage, nodes, once, _gate(instruction, row)), instruction)
+            self._learn(instruction, row, known, nodes or stage.nodes)
+        if stage.parent >= 0 and first < len(self._steps):
+            self._steps[first].row["inherit"] = stage.parent
+
+    def _add(self, step: PlannedStep, instruction: Instruction) -> None:
+        if len(self._steps) >= STEPS_LIMIT:
+            raise LanguageError(f"more than {STEPS_LIMIT} steps", instruction.file, instruction.line)
+        self._steps.append(step)
+
+    def _assigned(self, instruction: Instruction, drafting: Drafting, stage: PlannedStage) -> list[str] | None:
+        """The nodes of a step's own `assign`, among those of its stage."""
+        if not instruction.assign:
+            return None
+        wanted = {name for expression in instruction.assign for name in drafting.target(expression)}
+        nodes = [name for name in stage.nodes if name in wanted]
+        if not nodes:
+            raise drafting.fail("assign names no node of its entry; expected some of the entry's targets")
+        return nodes
+
+    def _first_online(self, nodes: Sequence[str]) -> str:
+        return next((name for name in nodes if self._roster.online(name)), nodes[0])
+
+    # -- what is known where ------------------------------------------------------------------------------
+
+    def _known_in(self, stage: PlannedStage) -> Known:
+        """The globals, and the ARGs that every node of the stage has had before."""
+        known = self._globals.copy()
+        nodes = set(stage.nodes)
+        for members, instruction in self._declared:
+            if nodes <= members:
+                _declare(instruction, known)
+        return known
+
+    def _learn(self, instruction: Instruction, row: Mapping[str, Any], known: Known, nodes: Sequence[str]) -> None:
+        if instruction.verb == "ARG":
+            _declare(instruction, known)
+            self._declared.append((frozenset(nodes), instruction))
+        for flag in ("stdout-arg", "stderr-arg"):
+            if flag in row["flags"]:
+                known.forget(row["flags"][flag])
+
+
+def _declare(instruction: Instruction, known: Known) -> None:
+    from director.language.words import pairs
+
+    try:
+        known.declare(pairs(instruction), instruction.escape)
+    except ValueError as error:
+        raise LanguageError(str(error), instruction.file, instruction.line) from None
+
+
+def _gate(instruction: Instruction, row: Mapping[str, Any]) -> bool:
+    """Whether a step reads what other nodes have done before."""
+    verb = verbs.load(instruction.verb)
+    return (verb.gate and bool(row["body"].get("wait", True))) or "from" in row["body"]

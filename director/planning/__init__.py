@@ -1,0 +1,1 @@
+"""How a text becomes a plan: what is known beforehand, stages and their nodes, steps, blocks."""

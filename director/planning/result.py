@@ -1,0 +1,125 @@
+"""A finished plan, and how it travels: its meta once, its steps in chunks that are the same for every node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ujson
+
+CHUNK = 256
+
+
+@dataclass(slots=True)
+class PlannedStage:
+    """One stage with its nodes in the order settled.
+
+    Attributes:
+        index: its place in the plan, which is not that in the text where stages were dropped.
+        parent: index of the stage that FROM named, whose WORKDIR, USER and SHELL hold here; -1 for none.
+        lane, group: of an async entry, else 0.
+    """
+
+    index: int
+    name: str
+    nodes: list[str]
+    unmatched: list[str] = field(default_factory=list)
+    parent: int = -1
+    lane: int = 0
+    group: int = 0
+
+
+@dataclass(slots=True)
+class PlannedStep:
+    """One step; `nodes` None means its stage's, `once` that it runs on one node and the others wait for it."""
+
+    row: dict[str, Any]
+    stage: PlannedStage
+    nodes: list[str] | None = None
+    once: bool = False
+    gate: bool = False
+
+    def belongs_with(self, other: PlannedStep) -> bool:
+        """Whether no barrier stands between this step and the next one, `other`."""
+        together = self.stage is other.stage and self.nodes == other.nodes and self.once == other.once
+        return together and not other.gate
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a planner makes of one text.
+
+    Attributes:
+        digests: sha256 to size of every content the steps need.
+        notes: lines for the submitter's stderr; `warnings` are for `--plan` only.
+    """
+
+    stages: list[PlannedStage]
+    steps: list[PlannedStep]
+    digests: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def meta(self) -> dict[str, Any]:
+        """Everything but the steps, JSON-able."""
+        blocks = list(blocks_of(self.steps))
+        nodes = {name for step in self.steps for name in _nodes(step)}
+        return {
+            "step_count": len(self.steps),
+            "node_count": len(nodes),
+            "task_count": sum(len(_nodes(step)) for step in self.steps),
+            "stages": [{"name": s.name, "nodes": s.nodes, "unmatched": s.unmatched} for s in self.stages],
+            "blocks": blocks,
+            "ignored": [index for index, step in enumerate(self.steps) if step.row["flags"].get("ignore-errors")],
+            "once": [index for index, step in enumerate(self.steps) if step.once],
+            "digests": self.digests,
+            "notes": self.notes,
+            "warnings": self.warnings,
+        }
+
+    def chunks(self) -> list[bytes]:
+        """The steps in file order, `CHUNK` in each JSON list."""
+        rows = [step.row for step in self.steps]
+        return [
+            ujson.dumps(rows[at : at + CHUNK], escape_forward_slashes=False).encode()
+            for at in range(0, len(rows), CHUNK)
+        ]
+
+
+def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
+    """Maximal runs of steps that need no barrier between them.
+
+    A gate stands before a new stage (but not before a lane that begins beside another), before and behind a
+    run-once step, and where a step asks for one.
+    """
+    first = 0
+    for index, step in enumerate(steps):
+        last = index + 1 == len(steps)
+        if not last and step.belongs_with(steps[index + 1]):
+            continue
+        before = steps[first - 1] if first else None
+        start = steps[first]
+        yield {
+            "first": first,
+            "last": index,
+            "stage": step.stage.index,
+            "lane": step.stage.lane,
+            "group": step.stage.group,
+            "gate": before is not None and _gated(before, start),
+            "nodes": step.nodes,
+        }
+        first = index + 1
+
+
+def _gated(before: PlannedStep, start: PlannedStep) -> bool:
+    if start.gate or start.once or before.once:
+        return True
+    if start.stage is before.stage:
+        return False
+    beside = start.stage.group and start.stage.group == before.stage.group
+    return not beside and before.stage.index >= 0
+
+
+def _nodes(step: PlannedStep) -> list[str]:
+    return step.stage.nodes if step.nodes is None else step.nodes

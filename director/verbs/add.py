@@ -1,0 +1,105 @@
+"""ADD: what COPY does, addresses, and the contents of archives."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from director.verbs.archives import is_archive, unpack
+from director.verbs.base import Entry, Flag, Node, Planning
+from director.verbs.copy import Copy, is_address
+from director.verbs.placing import Placer
+from director.verbs.rows import Row
+
+_GIT = re.compile(r"(?:git://|ssh://|git@[^/]+:|https?://.*\.git(?:[#?/].*)?$)", re.IGNORECASE)
+_CHECKSUM = re.compile(r"sha256:([0-9a-f]{64})")
+DOWNLOAD_MODE = 0o600
+
+
+class Add(Copy):
+    """ADD SOURCE… DESTINATION: as COPY, and also addresses and archives.
+
+    An address is fetched once, by the server, when the job is submitted; the file's mode is 0600. A local tar archive
+    (plain, gzip, bzip2 or xz) is unpacked into the destination folder; `--unpack=false` copies it as it is. An archive
+    cannot write outside of that folder, and its set-user-id bits are dropped. A Git repository is RUN git clone's.
+
+        ADD --chmod=0755 https://example.com/downloads/app-1.4.2 /opt/app/app
+        ADD release.tar.gz /srv/app/
+    """
+
+    name = "ADD"
+    flags = (
+        *(flag for flag in Copy.flags if flag.name != "from"),
+        Flag("unpack", "bool", "unpack local tar archives", default=True),
+        Flag("checksum", "str", "what an address must hold", metavar="sha256:HEX"),
+    )
+
+    def _take_flags(self, body: dict[str, Any], planning: Planning) -> None:
+        super()._take_flags(body, planning)
+        body["unpack"] = planning.flags.get("unpack", True)
+        checksum = planning.flags.get("checksum")
+        if checksum is not None:
+            match = _CHECKSUM.fullmatch(checksum)
+            if match is None:
+                raise planning.fail(f"--checksum={checksum} is not known; expected sha256: and 64 hexadecimal digits")
+            if len(body["asks"]) != 1 or body["texts"]:
+                raise planning.fail("--checksum is for one address; expected one source")
+            body["checksum"] = match[1]
+
+    def _patterns(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
+        return [pattern for pattern in self._all(body, planning) if not is_address(pattern)]
+
+    def _all(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
+        patterns = [planning.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
+        for pattern in patterns:
+            if not pattern:
+                raise planning.fail("a source came out empty; expected a path or an address")
+            if _GIT.match(pattern):
+                raise planning.fail(f"ADD does not fetch Git repositories; expected RUN git clone {pattern} FOLDER")
+            if "checksum" in body and not is_address(pattern):
+                raise planning.fail("--checksum is for addresses; expected a source that begins with https://")
+        return patterns
+
+    def _row(self, entry: Entry, body: Mapping[str, Any], planning: Planning) -> Row:
+        row = super()._row(entry, body, planning)
+        if (
+            body["unpack"]
+            and entry.kind == "file"
+            and not entry.path
+            and is_archive(planning.content_path(entry.digest))
+        ):
+            row[0] = "tar"
+        return row
+
+    def _more_rows(self, body: Mapping[str, Any], planning: Planning) -> list[Row]:
+        rows = []
+        for pattern in self._all(body, planning):
+            if is_address(pattern):
+                address = pattern.replace("\\", "")
+                name = _name_of(address)
+                if not name and body["dest"].endswith("/"):
+                    raise planning.fail(f"{address} names no file; expected a destination that does not end in /")
+                entry = planning.download(address, body.get("checksum", ""))
+                planning.need(entry)
+                rows.append(["file", "", DOWNLOAD_MODE, entry.size, entry.digest, "", name])
+        return rows
+
+    def strip(self, body: dict[str, Any]) -> None:
+        """Take out what only the planning needed."""
+        super().strip(body)
+        body.pop("checksum", None)
+        del body["unpack"]
+
+    def _place(self, row: Row, dest: str, into: bool, placer: Placer, blueprint: bool, node: Node) -> None:
+        """Archives are unpacked, everything else is COPY's."""
+        if row[0] == "tar":
+            unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", placer)
+        else:
+            super()._place(row, dest, into, placer, blueprint, node)
+
+
+def _name_of(address: str) -> str:
+    return os.path.basename(unquote(urlsplit(address).path))

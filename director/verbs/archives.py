@@ -1,0 +1,145 @@
+"""Unpacks tar archives below one folder, and never anywhere else, whatever the names and links in them say."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from director.blobs import PIECE, write_all
+from director.errors import VerbError
+from director.verbs.contents import sha256_of
+from director.verbs.placing import Placer
+
+MEMBERS_LIMIT = 1_000_000
+BYTES_LIMIT = 1 << 40
+MEMORY_LIMIT = 8 << 20
+_TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError)
+
+
+def is_archive(path: str) -> bool:
+    """Whether the file is a tar archive with anything in it (plain, or by gzip, bzip2 or xz)."""
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            return archive.next() is not None
+    except (*_TAR_ERRORS, OSError):
+        return False
+
+
+def unpack(path: str, root: str, placer: Placer) -> None:
+    """Put what the archive at `path` holds below the folder `root`; nothing is written when a name is wrong.
+
+    Raises:
+        VerbError: a member that would leave the folder, is neither file, folder nor link, or cannot be read.
+    """
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            members = _checked(archive)
+            placer.parents(root)
+            inside = os.path.realpath(root)
+            for member, name in members:
+                _place(archive, member, name, inside, placer)
+    except (*_TAR_ERRORS,) as error:
+        raise VerbError(f"the archive cannot be read: {error}") from error
+    placer.placed.append(root)
+
+
+class Member:
+    """The content of one file of an archive."""
+
+    def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo, breathe: Callable[[], object]) -> None:
+        self._archive = archive
+        self._member = member
+        self._breathe = breathe
+        self.size = _content_size(archive, member)
+        self._data: bytes | None = None
+
+    def is_in(self, path: str) -> bool:
+        """Compared by digest."""
+        sha = hashlib.sha256()
+        for piece in self._pieces():
+            sha.update(piece)
+        return sha.hexdigest() == sha256_of(path, self._breathe)
+
+    def write_to(self, fd: int) -> None:
+        """Piece by piece."""
+        for piece in self._pieces():
+            write_all(fd, piece)
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Small files are read once: going back in a compressed archive means reading it from its beginning."""
+        if self.size > MEMORY_LIMIT:
+            yield from self._read()
+            return
+        if self._data is None:
+            self._data = b"".join(self._read())
+        yield self._data
+
+    def _read(self) -> Iterator[bytes]:
+        source: IO[bytes] | None = self._archive.extractfile(self._member)
+        if source is None:
+            raise VerbError(f"the archive has no content for {self._member.name!r}")
+        with source:
+            while piece := source.read(PIECE):
+                self._breathe()
+                yield piece
+
+
+def _checked(archive: tarfile.TarFile) -> list[tuple[tarfile.TarInfo, str]]:
+    """Every member with its clean name, before anything is written."""
+    found: list[tuple[tarfile.TarInfo, str]] = []
+    total = 0
+    for member in archive:
+        name = _clean(member.name)
+        if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+            raise VerbError(f"the archive has {member.name!r}, which is neither file, folder nor link")
+        total += member.size
+        if len(found) >= MEMBERS_LIMIT or total > BYTES_LIMIT:
+            raise VerbError(f"the archive has more than {MEMBERS_LIMIT} members or {BYTES_LIMIT >> 40} TiB")
+        if name:
+            found.append((member, name))
+    return found
+
+
+def _clean(name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in name:
+        raise VerbError(f"the archive has {name!r}, which leaves its folder")
+    return "/".join(parts)
+
+
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside: str, placer: Placer) -> None:
+    path = os.path.join(inside, name)
+    _check_inside(os.path.dirname(path), inside, member.name)
+    listed = len(placer.placed)
+    mode = member.mode & 0o1777  # who unpacks is another owner than who packed: no set-user-id
+    if member.isdir():
+        _check_inside(path, inside, member.name)
+        placer.folder(path, mode if os.geteuid() == 0 else mode | 0o700)
+    elif member.issym():
+        placer.link(path, member.linkname)
+    else:
+        placer.file(path, Member(archive, member, placer.breathe), mode)
+    del placer.placed[listed:]
+
+
+def _check_inside(folder: str, inside: str, name: str) -> None:
+    """A link that the archive (or somebody else) put in the way must not lead out."""
+    real = os.path.realpath(folder)
+    if real != inside and not real.startswith(inside.rstrip("/") + "/"):
+        raise VerbError(f"the archive's {name!r} goes through a link that leaves {inside}")
+
+
+def _content_size(archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
+    """Of a hard link it is that of the file it names, which must lie before it in the archive."""
+    if not member.islnk():
+        return member.size
+    try:
+        target = archive.getmember(member.linkname)
+    except KeyError:
+        raise VerbError(f"the archive's {member.name!r} is a link to nothing: {member.linkname!r}") from None
+    if not target.isreg():
+        raise VerbError(f"the archive's {member.name!r} is no link to a file: {member.linkname!r}")
+    return target.size

@@ -1,0 +1,125 @@
+"""ARG: values of the job that outlive it, filled in by templates and `$X`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.scope import RESERVED, Scope
+from director.verbs.base import Node, Outcome, Planning, Verb, success
+from director.verbs.reading import pairs, plain_names
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+_MACHINES = {
+    "x86_64": ("amd64", ""),
+    "amd64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "arm64": ("arm64", ""),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "armv5tel": ("arm", "v5"),
+    "i386": ("386", ""),
+    "i686": ("386", ""),
+    "loongarch64": ("loong64", ""),
+}  # others have the same name in both
+
+
+class Arg(Verb):
+    """ARG NAME[=VALUE]…: set or declare values of the job; the node remembers them for 12 hours.
+
+    Templates see them, and from here on `$NAME` and the environment of RUN too. `--arg NAME=VALUE` beats the file,
+    which beats a remembered value; an ENV of the same name beats them all. `ARG NAME` alone takes `--arg`, else the
+    remembered value, else nothing. A value that is JSON, a number, `true` or `false` has that type in templates.
+
+        ARG VERSION=1.4.2
+        ARG PORTS=[80, 443]
+        ECHO {{ VERSION }} on {{ PORTS | length }} ports
+
+    `TARGETPLATFORM`, `TARGETOS`, `TARGETARCH` and `TARGETVARIANT`, once declared, come from the node.
+    """
+
+    name = "ARG"
+    always = True
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`pairs` [[name, value or None]]."""
+        body = pairs(instruction, planning)
+        for name, _ in body["pairs"]:
+            if name in RESERVED:
+                raise planning.fail(f"{name} is no name for an ARG: templates know it already")
+        return body
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Declare all, and set those that have a value from anywhere."""
+        scope, escape = node.scope, body.get("escape", "\\")
+        texts: dict[str, str] = {}
+        names, settled = [], []
+        for raw_name, raw in body["pairs"]:
+            name = node.word(raw_name, escape)
+            value = None if raw is None else node.word(raw, escape)
+            names.append(name)
+            if body.get("extend") and value is not None:
+                texts[name] = extended(scope, name, value)
+                settled.append(name)
+            elif (chosen := _chosen(scope, name, value, node)) is not None:
+                texts[name] = chosen
+        quoted = [name for name in plain_names(body, node) if name not in scope.overrides]
+        effects: dict[str, Any] = {"declare": names, "arg": texts, "settled": settled, "quoted": quoted}
+        return success(**{kind: value for kind, value in effects.items() if value})
+
+
+def _chosen(scope: Scope, name: str, value: str | None, node: Node) -> str | None:
+    if name in scope.overrides:
+        return scope.overrides[name]
+    if value is not None:
+        return value
+    if name.startswith("TARGET"):
+        platform = platform_of(node.facts)
+        if name in platform:
+            return platform[name]
+    return scope.args.get(name, scope.remembered.get(name))
+
+
+def platform_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """`TARGETPLATFORM` and its parts for a node with these facts, in the words of container platforms."""
+    machine = str(facts.get("arch", ""))
+    arch, variant = _MACHINES.get(machine, (machine, ""))
+    whole = "/".join(part for part in ("linux", arch, variant) if part)
+    return {"TARGETPLATFORM": whole, "TARGETOS": "linux", "TARGETARCH": arch, "TARGETVARIANT": variant}
+
+
+def extended(scope: Scope, name: str, value: str) -> str:
+    """`--extend-args`: lists are appended and mappings merged: the earlier value, the file's, then `--arg`."""
+    earlier = scope.args.get(name, scope.remembered.get(name))
+    for later in filter(None, (value, scope.overrides.get(name))):
+        earlier = later if earlier is None else join(earlier, later)
+    return value if earlier is None else earlier
+
+
+def join(old: str, new: str) -> str:
+    """Two values as one: lists appended, mappings merged in depth, anything else replaced by the new."""
+    from director.language.values import typed
+
+    first, second = typed(old), typed(new)
+    if isinstance(first, list) and isinstance(second, list):
+        return _json(first + second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return _json(merged(first, second))
+    return new
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merge, lists and scalars replace."""
+    result = dict(old)
+    for name, value in new.items():
+        before = result.get(name)
+        result[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,43 @@
+"""CACHEEVICT: makes a node forget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.verbs.base import Node, Outcome, Planning, Verb, success
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "jobs": ("jobs",),
+    "args": ("args",),
+    "query": ("query",),
+    "all": ("jobs", "args", "query"),
+    "envs": (),
+    "parents": (),
+}
+
+
+class CacheEvict(Verb):
+    """CACHEEVICT jobs|args|query|all: forget what the node keeps.
+
+    `jobs`: which steps ran last, so that all run again; `args`: remembered ARGs; `query`: what QUERY gathered in
+    this job. `envs` and `parents` are accepted and have nothing to forget.
+
+        CACHEEVICT jobs
+    """
+
+    name = "CACHEEVICT"
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`evict` [kind]."""
+        text = instruction.text.strip().lower()
+        if text not in KINDS:
+            raise planning.fail(f"CACHEEVICT does not know {text!r}; expected jobs, args, query or all")
+        return {"evict": list(KINDS[text])}
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """The executor forgets, by the effect."""
+        return success(evict=body["evict"]) if body["evict"] else success()

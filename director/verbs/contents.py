@@ -1,0 +1,110 @@
+"""What a file shall hold: a content of the blob store or bytes in memory, compared with and written to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from director.blobs import PIECE, write_all
+
+Breathe = Callable[[], object]
+
+
+class Content(Protocol):
+    """The bytes of one file; `size` in bytes."""
+
+    size: int
+
+    def is_in(self, path: str) -> bool:
+        """Whether the file at `path`, which has this size, holds the same; OSError when it cannot be read."""
+
+    def write_to(self, fd: int) -> None:
+        """Write all of it at the descriptor's position."""
+
+
+class Bytes:
+    """A content in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def is_in(self, path: str) -> bool:
+        """Compared byte by byte."""
+        with open(path, "rb") as file:
+            return file.read(self.size + 1) == self.data
+
+    def write_to(self, fd: int) -> None:
+        """In one go."""
+        write_all(fd, self.data)
+
+
+class Blob:
+    """A content known by its digest; it is fetched only when the file does not hold it yet.
+
+    Args:
+        digest: sha256 hex.
+        fetch: gives the path of the content.
+        breathe: called between MiBs.
+    """
+
+    def __init__(self, digest: str, size: int, fetch: Callable[[], str], breathe: Breathe) -> None:
+        self.digest = digest
+        self.size = size
+        self._fetch = fetch
+        self._breathe = breathe
+
+    def is_in(self, path: str) -> bool:
+        """Compared by digest."""
+        return sha256_of(path, self._breathe) == self.digest
+
+    def write_to(self, fd: int) -> None:
+        """By the kernel where it can copy (or share) between the two file systems, else piece by piece."""
+        source = os.open(self._fetch(), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if not self._copy_in_kernel(source, fd):
+                for piece in _pieces(source):
+                    write_all(fd, piece)
+                    self._breathe()
+        finally:
+            os.close(source)
+
+    def _copy_in_kernel(self, source: int, fd: int) -> bool:
+        left = self.size
+        while left:
+            try:
+                count = os.copy_file_range(source, fd, min(left, 8 * PIECE))
+            except OSError:
+                if left != self.size:
+                    raise
+                return False
+            if not count:
+                return left != self.size or _rewound(source)
+            left -= count
+            self._breathe()
+        return True
+
+
+def sha256_of(path: str, breathe: Breathe) -> str:
+    """The digest of a file; OSError when it cannot be read."""
+    sha = hashlib.sha256()
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for piece in _pieces(fd):
+            sha.update(piece)
+            breathe()
+    finally:
+        os.close(fd)
+    return sha.hexdigest()
+
+
+def _pieces(fd: int) -> Iterator[bytes]:
+    while piece := os.read(fd, PIECE):
+        yield piece
+
+
+def _rewound(fd: int) -> bool:
+    os.lseek(fd, 0, os.SEEK_SET)
+    return False

@@ -1,0 +1,264 @@
+"""COPY: files, globs and folders of the operator's machine, and heredocs, onto the node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from director.errors import VerbError
+from director.language.heredocs import openings
+from director.states import CACHED, SUCCESS
+from director.verbs.base import Entry, Flag, Node, Outcome, Planning, Verb, Want
+from director.verbs.contents import Blob, Bytes, Content
+from director.verbs.owners import wish_of
+from director.verbs.places import absolute, is_folder_text
+from director.verbs.placing import OUTPUT_LIMIT, Placer
+from director.verbs.reading import words
+from director.verbs.rows import Row, rows_for, rows_of
+
+if TYPE_CHECKING:
+    from director.language.instructions import Heredoc, Instruction
+
+BLUEPRINT_LIMIT = 1 << 20  # bytes of a file that is rendered
+HEREDOC_MODE = 0o644
+SEVERAL = "several sources need a destination that ends in /"
+
+
+class Copy(Verb):
+    """COPY SOURCE… DESTINATION: put files of the operator's machine on the node.
+
+    A source is a file, a glob or a folder, whose contents are copied. Relative ones start at the file's folder (with
+    `--exec` at the working folder); they are read with the caller's own rights when the job is submitted. Several
+    sources need a destination that ends in `/`; missing folders are made; a relative destination is below WORKDIR.
+    Content, owner and mode are compared first: what is so already is left alone, and the step is `cached` when that is
+    all. A file is replaced as a whole or not at all. It returns one destination a line.
+
+        COPY --chmod=0644 files/app.conf /etc/app/
+        COPY --chown=www-data --exclude=**/*.bak site/ /srv/site/
+        COPY --blueprint motd.in /etc/motd
+        COPY <<app.env /etc/app/
+        NAME=$NAME
+        app.env
+
+    Modes are those of the sources, a heredoc's 0644; an octal `--chmod` lets those who may read a folder enter it.
+    Owner is the client's user. Folders honour `.directorignore`, else `.containerignore`, else `.dockerignore`.
+    """
+
+    name = "COPY"
+    owned = frozenset(("exclude", "parents", "link", "from", "checksum", "unpack"))
+    flags: ClassVar[tuple[Flag, ...]] = (
+        Flag("chown", "str", "owner", metavar="USER[:GROUP]"),
+        Flag("chmod", "str", "mode, octal or symbolic", metavar="MODE"),
+        Flag("blueprint", "bool", "render the files as templates on the node", default=False),
+        Flag("exclude", "str", "leave out what matches, relative to each source", repeatable=True, metavar="PATTERN"),
+        Flag("parents", "bool", "keep the sources' folders, from /./ on if they have it", default=False),
+        Flag("link", "bool", "no effect", default=False),
+        Flag("from", "str", "take them from this node, or from the one node of this stage", metavar="NODE"),
+    )
+
+    # -- planning -----------------------------------------------------------------------------------------
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`dest` raw, `asks` raw sources, `texts` [[name, raw, render]], `count` of sources."""
+        body = words(instruction, planning)
+        given = body.pop("words")
+        if len(given) < 2:
+            raise planning.fail(
+                f"{self.name} needs a source and a destination; expected {self.name} SOURCE… DESTINATION"
+            )
+        *asks, body["dest"] = given
+        if instruction.heredocs:
+            asks = _without_heredocs(asks, len(instruction.heredocs))
+        texts = [_text(heredoc) for heredoc in instruction.heredocs]
+        body.update(asks=asks, texts=texts, count=len(asks) + len(texts), hidden=instruction.form != "yaml")
+        wish_of(planning.flags, planning.fail)
+        self._take_flags(body, planning)
+        if body["count"] > 1 and not _may_be_folder(body["dest"]):
+            raise planning.fail(f"{SEVERAL}; expected {body['dest']}/")
+        return body
+
+    def _take_flags(self, body: dict[str, Any], planning: Planning) -> None:
+        flags = planning.flags
+        body["exclude"], body["parents"] = list(flags.get("exclude") or ()), bool(flags.get("parents"))
+        if flags.get("link"):
+            planning.note("--link has no effect: there are no layers")
+        if "from" in flags:
+            if body["texts"]:
+                raise planning.fail("COPY --from takes files of a node; expected no heredoc")
+            body["from"] = _one_node(flags["from"], planning)
+
+    def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
+        """One for each source, but for those of another node."""
+        if "from" in body:
+            return []
+        return [self._want(body, pattern, planning) for pattern in self._patterns(body, planning)]
+
+    def _patterns(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
+        patterns = [planning.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
+        for pattern in patterns:
+            if not pattern:
+                raise planning.fail("a source came out empty; expected a path")
+            if is_address(pattern):
+                raise planning.fail(f"COPY takes no addresses: {pattern}; expected ADD {pattern}")
+        return patterns
+
+    def _want(self, body: Mapping[str, Any], pattern: str, planning: Planning) -> Want:
+        return Want(planning.folder, pattern, tuple(body["exclude"]), body["hidden"], body["parents"])
+
+    def sources(
+        self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
+    ) -> dict[str, Any]:
+        """`sources` or, for more than a thousand, `manifest`; a COPY --from has none."""
+        if "from" in body:
+            return {}
+        entries = [entry for answer in answers for entry in answer]
+        rows = [self._row(entry, body, planning) for entry in entries] + self._more_rows(body, planning)
+        if _singles(rows) + len(body["texts"]) > 1 and not _may_be_folder(body["dest"]):
+            raise planning.fail(f"{SEVERAL}; expected {body['dest']}/")
+        return rows_for(rows, planning)
+
+    def _row(self, entry: Entry, body: Mapping[str, Any], planning: Planning) -> Row:
+        planning.need(entry)
+        return [entry.kind, entry.path, entry.mode, entry.size, entry.digest, entry.target, entry.name]
+
+    def _more_rows(self, body: Mapping[str, Any], planning: Planning) -> list[Row]:
+        return []
+
+    def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """The destination and the heredocs; sources of another node too."""
+        yield "word", body["dest"]
+        yield from (("document", raw) for _, raw, render in body.get("texts", ()) if render)
+        if "from" in body:
+            yield from (("word", raw) for raw in body["asks"])
+
+    def strip(self, body: dict[str, Any]) -> None:
+        """Take out what only the planning needed."""
+        for name in ("hidden", "parents", *(() if "from" in body else ("asks", "exclude"))):
+            body.pop(name, None)
+        if not body["texts"]:
+            del body["texts"]
+
+    # -- on the node --------------------------------------------------------------------------------------
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Compare, then change what differs."""
+        escape = body.get("escape", "\\")
+        text = node.word(body["dest"], escape)
+        if not text:
+            raise VerbError("the destination came out empty; expected a path")
+        dest = absolute(text, node)
+        rows = _borrowed(body, node) if "from" in body else rows_of(body, node)
+        _check_dest(dest, text, body, rows)
+        placer = Placer(wish_of(flags, VerbError).on(node), node.breathe)
+        into = dest.endswith("/") or os.path.isdir(dest)
+        for row in rows:
+            self._place(row, dest, into, placer, bool(flags.get("blueprint")), node)
+        for name, raw, render in body.get("texts", ()):
+            data = _document(raw, render, bool(flags.get("blueprint")), node)
+            placer.file(_beside(dest, name, into), Bytes(data), HEREDOC_MODE)
+        placer.finish()
+        return _outcome(placer)
+
+    def _place(self, row: Row, dest: str, into: bool, placer: Placer, blueprint: bool, node: Node) -> None:
+        kind, path, mode, size, digest, target, name = row
+        place = _below(dest, path) if path else _beside(dest, name, into)
+        if kind == "file":
+            placer.file(place, content_of(digest, size, blueprint, node), mode)
+        elif kind == "link":
+            placer.link(place, target)
+        elif path or not os.path.isdir(dest):
+            placer.folder(place if path else dest, mode)
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is a URL."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def content_of(digest: str, size: int, blueprint: bool, node: Node) -> Content:
+    """What a file shall hold: the content as it is, or rendered on this node."""
+    if not blueprint:
+        return Blob(digest, size, lambda: node.blob(digest, size), node.breathe)
+    if size > BLUEPRINT_LIMIT:
+        raise VerbError(f"--blueprint renders files of at most {BLUEPRINT_LIMIT >> 20} MiB; this one has {size} bytes")
+    with open(node.blob(digest, size), "rb") as file:
+        data = file.read()
+    try:
+        return Bytes(node.blueprint(data.decode()).encode())
+    except UnicodeDecodeError:
+        raise VerbError("--blueprint renders UTF-8 text only") from None
+
+
+def _document(raw: str, render: bool, blueprint: bool, node: Node) -> bytes:
+    if render:
+        raw = node.document(raw)
+    elif blueprint:
+        raw = node.blueprint(raw)
+    return raw.encode("utf-8", "surrogateescape")
+
+
+def _text(heredoc: Heredoc) -> list[Any]:
+    from director.verbs.reading import document
+
+    return [heredoc.name, document(heredoc.content) if heredoc.expand else heredoc.content, heredoc.expand]
+
+
+def _without_heredocs(asks: list[str], count: int) -> list[str]:
+    """The sources that are no `<<NAME`."""
+    found = [word for word in asks if not openings(word)]
+    return found if len(asks) - len(found) == count else asks[: len(asks) - count]
+
+
+def _may_be_folder(raw: str) -> bool:
+    """Whether a destination as written ends in `/`, or may do so once it is rendered."""
+    return is_folder_text(raw.rstrip("\"'")) or raw.rstrip("\"'").endswith("}") or "$" in raw.rpartition("/")[2]
+
+
+def _one_node(text: str, planning: Planning) -> str:
+    nodes = planning.target(text)
+    if len(nodes) != 1:
+        raise planning.fail(f"--from={text} means {len(nodes)} nodes; expected one node, or a stage of one node")
+    return nodes[0]
+
+
+def _borrowed(body: Mapping[str, Any], node: Node) -> list[Row]:
+    patterns = [node.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
+    return node.borrow(body["from"], patterns, body["exclude"])
+
+
+def _check_dest(dest: str, text: str, body: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """The rules that could not be checked before the destination was known."""
+    singles = _singles(rows) + len(body.get("texts", ()))
+    if (body.get("count", 1) > 1 or singles > 1) and not dest.endswith("/"):
+        raise VerbError(f"{SEVERAL}, not {text}")
+    as_folder = dest.endswith("/") or any(row[0] == "dir" or row[1] for row in rows)
+    if as_folder and os.path.lexists(dest.rstrip("/") or "/") and not os.path.isdir(dest):
+        raise VerbError(f"{dest.rstrip('/')}: not a folder")
+
+
+def _singles(rows: Sequence[Row]) -> int:
+    """Files that go to the destination by their own name."""
+    return sum(row[0] != "dir" and not row[1] for row in rows)
+
+
+def _below(dest: str, path: str) -> str:
+    """A path below the destination; one that would leave it is refused."""
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise VerbError(f"a source's path leaves its folder: {path!r}")
+    return os.path.join(dest, path)
+
+
+def _beside(dest: str, name: str, into: bool) -> str:
+    if not into:
+        return dest
+    if not name or "/" in name or name in (".", "..") or "\0" in name:
+        raise VerbError(f"a source's name cannot be a file's: {name!r}")
+    return os.path.join(dest, name)
+
+
+def _outcome(placer: Placer) -> Outcome:
+    text = "\n".join(placer.placed).encode("utf-8", "surrogateescape")
+    state, reason = (SUCCESS, "") if placer.changed else (CACHED, "already so")
+    shown = text[:OUTPUT_LIMIT]
+    return Outcome(state, stdout=shown, reason=reason, truncated=len(text) - len(shown))

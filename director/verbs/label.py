@@ -1,0 +1,39 @@
+"""LABEL: labels on the node, which targets can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.verbs.base import Node, Outcome, Planning, Verb, cached, success
+from director.verbs.reading import pairs, rendered_pairs
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+
+class Label(Verb):
+    """LABEL NAME=VALUE…: set labels on the node, kept there and usable as targets; `NAME=` removes one.
+
+        LABEL tier=web rack="A 12"
+
+    Later: `director --target label:tier=web --exec 'RUN uptime'`.
+    """
+
+    name = "LABEL"
+    always = True
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`pairs` [[name, value]], both raw."""
+        body = pairs(instruction, planning)
+        for name, value in body["pairs"]:
+            if value is None:
+                raise planning.fail(f"LABEL {name} has no value; expected {name}=VALUE, or {name}= to remove it")
+        return body
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Cached when the node has them already."""
+        wanted = {name: value or None for name, value in rendered_pairs(body, node).items()}
+        if all(node.labels.get(name) == value for name, value in wanted.items()):
+            return cached()
+        return success(labels=wanted)

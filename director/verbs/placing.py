@@ -1,0 +1,159 @@
+"""Puts files, folders and links where they shall be, and touches only what is not so already.
+
+A file is written beside its place under another name, flushed to disk and renamed: at any moment the place
+holds the old content or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from director.blobs import sync_folder
+from director.errors import VerbError
+from director.verbs.contents import Content
+from director.verbs.owners import Asked, settle_status
+from director.verbs.places import broken, make_folders
+
+OUTPUT_LIMIT = 1 << 20  # bytes of destinations that are reported
+
+
+class Placer:
+    """Places the entries of one step.
+
+    Args:
+        asked: owner and mode of the step's flags.
+        breathe: called between two entries.
+    """
+
+    def __init__(self, asked: Asked, breathe: Callable[[], object]) -> None:
+        self.changed = False
+        self.placed: list[str] = []
+        self._asked = asked
+        self.breathe = breathe
+        self._uid = asked.uid if asked.uid >= 0 else os.geteuid()
+        self._gid = asked.gid if asked.gid >= 0 else os.getegid()
+        self._touched: set[str] = set()
+        self._known: set[str] = set()
+
+    def file(self, path: str, content: Content, mode: int) -> None:
+        """`path` shall hold `content`; `mode` are the source's permission bits."""
+        mode = self._asked.bits(mode, False)
+        try:
+            self._file(path, content, mode)
+        except OSError as error:
+            raise broken(path, error) from error
+        self._note(path)
+
+    def link(self, path: str, target: str) -> None:
+        """`path` shall be a symbolic link to `target`."""
+        try:
+            status = _lstat(path)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                raise VerbError(f"{path}: is a folder; a link cannot replace it")
+            if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
+                self._link(path, target)
+            elif (status.st_uid, status.st_gid) != (self._uid, self._gid):
+                os.lchown(path, self._uid, self._gid)
+                self.changed = True
+        except OSError as error:
+            raise broken(path, error) from error
+        self._note(path)
+
+    def folder(self, path: str, mode: int) -> None:
+        """`path` shall be a folder with this mode (but for what the step's flags ask)."""
+        mode = self._asked.bits(mode, True)
+        if self._asked.mode.isdecimal():  # an octal mode is meant for files: who may read may also enter
+            mode |= (mode & 0o444) >> 2
+        try:
+            self.parents(path)
+            self.changed |= settle_status(path, os.stat(path), self._uid, self._gid, mode)
+        except OSError as error:
+            raise broken(path, error) from error
+        self.breathe()
+
+    def parents(self, path: str) -> None:
+        """Make `path` and the folders above it where they are missing."""
+        path = path.rstrip("/") or "/"
+        if path not in self._known:
+            self.changed |= make_folders(path, done=self._made)
+            self._known.add(path)
+
+    def finish(self) -> None:
+        """Make the new names durable."""
+        for folder in self._touched:
+            try:
+                sync_folder(folder)
+            except OSError as error:
+                raise broken(folder, error) from error
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _note(self, path: str) -> None:
+        self.placed.append(path)
+        self.breathe()
+
+    def _made(self, folder: str) -> None:
+        if self._asked.uid >= 0:
+            os.chown(folder, self._uid, self._gid)
+        self._touched.add(os.path.dirname(folder))
+
+    def _file(self, path: str, content: Content, mode: int) -> None:
+        status = _lstat(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            raise VerbError(f"{path}: is a folder; a file cannot replace it")
+        is_file = status is not None and stat.S_ISREG(status.st_mode)
+        if status is not None and is_file and status.st_size == content.size and content.is_in(path):
+            self.changed |= settle_status(path, status, self._uid, self._gid, mode)
+        else:
+            self._write(path, content, mode)
+
+    def _write(self, path: str, content: Content, mode: int) -> None:
+        temp = self._temp_name(path)
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            content.write_to(fd)
+            if (self._uid, self._gid) != (os.geteuid(), os.getegid()) or _inherits_group(fd, self._gid):
+                os.fchown(fd, self._uid, self._gid)
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+            os.rename(temp, path)
+        except BaseException:
+            os.unlink(temp)
+            raise
+        finally:
+            os.close(fd)
+        self._changed_in(path)
+
+    def _link(self, path: str, target: str) -> None:
+        temp = self._temp_name(path)
+        os.symlink(target, temp)
+        try:
+            os.lchown(temp, self._uid, self._gid)
+            os.rename(temp, path)
+        except BaseException:
+            os.unlink(temp)
+            raise
+        self._changed_in(path)
+
+    def _temp_name(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        self.parents(folder)
+        return os.path.join(folder, f".{name[:60]}.director-{os.urandom(6).hex()}")
+
+    def _changed_in(self, path: str) -> None:
+        self.changed = True
+        self._touched.add(os.path.dirname(path))
+
+
+def _inherits_group(fd: int, gid: int) -> bool:
+    """In a folder with the setgid bit new files get the folder's group."""
+    return os.fstat(fd).st_gid != gid
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,190 @@
+"""RUN: a command on the node, by a shell, without one, or as a script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.states import FAILED, SUCCESS
+from director.verbs.base import Flag, Node, Outcome, Planning, Verb
+
+if TYPE_CHECKING:
+    from director.language.instructions import Heredoc, Instruction
+
+SHELL = ("/bin/sh", "-c")
+_NONE: Mapping[str, Any] = {}
+
+
+class Run(Verb):
+    """RUN [flags] COMMAND: run a command on the node.
+
+    The shell form goes to `/bin/sh -c` (or what SHELL names); the JSON form runs a program without a shell.
+    Nothing can be typed: standard input is empty. The step fails when the exit code is not 0.
+
+        RUN systemctl is-active nginx || echo down
+        RUN ["/usr/bin/id", "-u"]
+        RUN --retry 3 --timeout 1m curl -fsS http://localhost/
+        RUN <<EOF
+        set -e
+        cd /srv/app && ./migrate
+        EOF
+
+    A heredoc that is the whole command is a script for the shell, or for the interpreter of its `#!` line;
+    `RUN <<EOF python3` feeds it to a program. Braces are rendered unless the delimiter is quoted.
+    Everything the command started ends with it, except with `--no-block`.
+    """
+
+    name = "RUN"
+    flags = (
+        Flag("user", "str", "run as this user[:group]", metavar="USER"),
+        Flag("ok-codes", "ints", "exit codes that count as success (default 0 alone)"),
+        Flag("retry", "int", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
+        Flag("no-block", "bool", "start it in its own session, do not wait, never end it", default=False),
+        Flag("mount", "str", "type=cache,target=FOLDER: the folder is made and kept", repeatable=True),
+        Flag("network", "str", "default or host: both mean the node's own", metavar="MODE"),
+        Flag("security", "str", "insecure: nothing is confined anyway", metavar="MODE"),
+        Flag("device", "str", "refused: a RUN sees all devices of the node", repeatable=True),
+    )
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`cmd` or `argv` or `script` or `parts` [[text, render]], and `folders` of cache mounts."""
+        body = _command(instruction, planning)
+        _check_promises(planning.flags, planning)
+        folders = [_cache_mount(text, planning) for text in planning.flags.pop("mount", ())]
+        if folders:
+            body["folders"] = folders
+        return body
+
+    def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """The command; what stands in a heredoc with a quoted delimiter is never rendered."""
+        if "cmd" in body:
+            yield "text", body["cmd"]
+        elif "script" in body and body["render"]:
+            yield "text", body["script"]
+        for text in body.get("argv", ()):
+            yield "text", text
+        for text, render in body.get("parts", ()):
+            if render:
+                yield "text", text
+        for folder in body.get("folders", ()):
+            yield "word", folder["path"]
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Run it once; the exit code decides."""
+        if "cmd" in body and not flags and len(body) == 1:  # nearly every step: nothing else to look at
+            return node.run([*(node.scope.shell or SHELL), node.text(body["cmd"])])
+        return _apply_with_flags(body, flags, node)
+
+
+def _apply_with_flags(body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+    if "folders" in body:
+        from director.verbs.places import make_cache_folder
+
+        for folder in body["folders"]:
+            make_cache_folder(folder, node)
+    user, detach = flags.get("user"), bool(flags.get("no-block"))
+    if "script" in body:
+        from director.verbs.script import run_script
+
+        outcome = run_script(body, user, detach, node)
+    else:
+        outcome = node.run(_argv(body, node), user=user, detach=detach)
+    return judge(outcome, flags["ok-codes"]) if "ok-codes" in flags else outcome
+
+
+def judge(outcome: Outcome, ok_codes: Iterable[int]) -> Outcome:
+    """The outcome of a process that ended by itself, by these exit codes instead of 0."""
+    if outcome.exit_code is None or outcome.state not in (SUCCESS, FAILED):
+        return outcome
+    if outcome.exit_code in ok_codes:
+        outcome.state, outcome.reason = SUCCESS, ""
+    elif outcome.state == SUCCESS:
+        outcome.state = FAILED
+        codes = ",".join(map(str, ok_codes))
+        outcome.reason = f"exit code {outcome.exit_code}, and --ok-codes are {codes}"
+    return outcome
+
+
+def _argv(body: Mapping[str, Any], node: Node) -> list[str]:
+    if "argv" in body:
+        return [node.text(word) for word in body["argv"]]
+    if "parts" in body:
+        text = "".join(node.text(part) if render else part for part, render in body["parts"])
+    else:
+        text = node.text(body["cmd"])
+    return [*(node.scope.shell or SHELL), text]
+
+
+def _command(instruction: Instruction, planning: Planning) -> dict[str, Any]:
+    if instruction.args is not None:
+        if not instruction.args or not instruction.args[0]:
+            raise planning.fail("RUN needs a command; expected a program in the JSON form")
+        return {"argv": list(instruction.args)}
+    text = instruction.text.strip()
+    if not text:
+        raise planning.fail("RUN needs a command")
+    if not instruction.heredocs:
+        return {"cmd": text}
+    if len(instruction.heredocs) == 1 and is_only_heredoc(text):
+        return _script(instruction.heredocs[0])
+    parts: list[tuple[str, bool]] = [(text + "\n", True)]
+    for heredoc in instruction.heredocs:
+        parts += [(heredoc.content, heredoc.expand), (heredoc.name + "\n", True)]
+    if all(render for _, render in parts):
+        return {"cmd": "".join(part for part, _ in parts)}
+    return {"parts": parts}
+
+
+def is_only_heredoc(text: str) -> bool:
+    """Whether a command is nothing but `<<NAME`."""
+    return text.lstrip("0123456789").startswith("<<") and len(text.split()) == 1
+
+
+def _script(heredoc: Heredoc) -> dict[str, Any]:
+    if heredoc.content.startswith("#!"):
+        return {"script": heredoc.content, "render": heredoc.expand}
+    return {"cmd": heredoc.content} if heredoc.expand else {"parts": [[heredoc.content, False]]}
+
+
+def _check_promises(flags: dict[str, Any], planning: Planning) -> None:
+    """What cannot be kept is refused, what is so anyway is noted; neither travels to the nodes."""
+    if flags.pop("device", None):
+        raise planning.fail("--device is not kept: a RUN sees all devices of the node; expected no --device")
+    network, security = flags.pop("network", None), flags.pop("security", None)
+    if network not in (None, "default", "host"):
+        raise planning.fail(f"--network={network} would not be kept; expected default or host")
+    if security not in (None, "insecure"):
+        raise planning.fail(f"--security={security} would not be kept; expected insecure")
+    if network:
+        planning.note(f"--network={network} has no effect: a RUN uses the node's network")
+    if security:
+        planning.note("--security=insecure has no effect: a RUN is not confined")
+
+
+def _cache_mount(text: str, planning: Planning) -> dict[str, Any]:
+    pairs = dict(item.partition("=")[::2] for item in text.split(","))
+    kind = pairs.get("type", "bind")
+    if kind == "secret":
+        raise planning.fail("--mount=type=secret is not there yet; expected type=cache")
+    if kind != "cache":
+        raise planning.fail(f"--mount=type={kind} is not known; expected type=cache,target=FOLDER")
+    path = pairs.get("target") or pairs.get("dst") or pairs.get("destination")
+    if not path:
+        raise planning.fail("--mount=type=cache needs a folder; expected target=FOLDER")
+    planning.note(f"--mount=type=cache: the folder {path} is made on the node and kept")
+    return {"path": path, "mode": _octal(pairs.get("mode", "0755"), planning), **_owner(pairs, planning)}
+
+
+def _owner(pairs: Mapping[str, str], planning: Planning) -> dict[str, str]:
+    uid, gid = pairs.get("uid", ""), pairs.get("gid", "")
+    for text in (uid, gid):
+        if text and not text.isdecimal():
+            raise planning.fail(f"--mount: {text!r} is no number; expected uid=N,gid=N")
+    return {"owner": f"{uid or 0}:{gid or uid or 0}"} if uid or gid else {}
+
+
+def _octal(text: str, planning: Planning) -> int:
+    try:
+        return int(text, 8) & 0o7777
+    except ValueError:
+        raise planning.fail(f"--mount: mode={text} is not octal; expected something like mode=0755") from None

@@ -1,0 +1,113 @@
+"""SERVICE: system services, by systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.errors import VerbError
+from director.states import SUCCESS
+from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
+from director.verbs.reading import words
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+_CHOICES = (("restarted", "reloaded", "stopped"), ("enable", "disable"), ("mask", "unmask"))
+_ACTIVE = frozenset(("active", "reloading", "activating"))
+
+
+class Service(Verb):
+    """SERVICE UNIT…: start services, or restart, reload or stop them, and say whether they start at boot.
+
+    What is as asked already is left alone, and the step is `cached` when that is all. `--mask` alone starts nothing.
+
+        SERVICE nginx
+        SERVICE --restarted --enable --daemon-reload app.service worker.service
+    """
+
+    name = "SERVICE"
+    flags = (
+        Flag("restarted", "bool", "restart them", default=False),
+        Flag("reloaded", "bool", "let them read their settings again", default=False),
+        Flag("stopped", "bool", "stop them", default=False),
+        Flag("enable", "bool", "start at boot", default=False),
+        Flag("disable", "bool", "do not start at boot", default=False),
+        Flag("mask", "bool", "make starting impossible", default=False),
+        Flag("unmask", "bool", "make starting possible", default=False),
+        Flag("daemon-reload", "bool", "first let systemd read its files again", default=False),
+        Flag("retry", "int", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
+    )
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`words`: the units, raw."""
+        for group in _CHOICES:
+            given = [name for name in group if planning.flags.get(name)]
+            if len(given) > 1:
+                raise planning.fail(f"SERVICE cannot do --{given[0]} and --{given[1]} at once; expected one of them")
+        body = words(instruction, planning)
+        if not body["words"]:
+            raise planning.fail("SERVICE needs a unit; expected SERVICE UNIT…")
+        return body
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Each unit in turn."""
+        units = [unit for raw in body["words"] for unit in node.word(raw, body.get("escape", "\\")).split()]
+        for unit in units:
+            if unit.startswith("-"):
+                raise VerbError(f"{unit!r} is no unit")
+        done = [_systemctl(node, "daemon-reload")] if flags.get("daemon-reload") else []
+        for unit in units:
+            done += _settle(unit, flags, node)
+        return success("\n".join(done)) if done else cached()
+
+
+def _settle(unit: str, flags: Mapping[str, Any], node: Node) -> list[str]:
+    state = _show(unit, node)
+    if state.get("LoadState") == "not-found" and not flags.get("mask"):
+        raise VerbError(f"{unit}: no such unit on this node")
+    return [_systemctl(node, *words) for words in _actions(unit, flags, state)]
+
+
+def _actions(unit: str, flags: Mapping[str, Any], state: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """The systemctl calls that lead from `state` to what the flags ask for."""
+    file_state, active = state.get("UnitFileState", ""), state.get("ActiveState") in _ACTIVE
+    masked = file_state.startswith("masked") or state.get("LoadState") == "masked"
+    if flags.get("unmask") and masked:
+        yield "unmask", unit
+    if flags.get("enable") and file_state not in ("enabled", "enabled-runtime", "static", "alias", "generated"):
+        yield "enable", unit
+    if flags.get("disable") and file_state.startswith("enabled"):
+        yield "disable", unit
+    if flags.get("stopped"):
+        if active or state.get("ActiveState") == "failed":
+            yield "stop", unit
+    elif flags.get("restarted"):
+        yield "restart", unit
+    elif flags.get("reloaded"):
+        yield "reload", unit
+    elif not active and not flags.get("mask"):
+        yield "start", unit
+    if flags.get("mask") and not masked:
+        yield "mask", unit
+
+
+def _show(unit: str, node: Node) -> dict[str, str]:
+    outcome = _run(node, "show", "--property=LoadState,ActiveState,UnitFileState", "--", unit)
+    lines = outcome.stdout.decode("utf-8", "replace").splitlines()
+    return dict(line.partition("=")[::2] for line in lines)
+
+
+def _systemctl(node: Node, *words: str) -> str:
+    _run(node, *words)
+    return " ".join(words)
+
+
+def _run(node: Node, *words: str) -> Outcome:
+    outcome = node.run(["systemctl", "--no-ask-password", *words], user="", cwd="/")
+    if outcome.exit_code == 127:
+        raise VerbError("systemctl is not on this node: SERVICE needs systemd")
+    if outcome.state != SUCCESS:
+        said = outcome.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise VerbError(f"systemctl {' '.join(words)}: {said[0] if said else outcome.reason}")
+    return outcome

@@ -1,0 +1,38 @@
+"""USER: who the following RUNs of the stage run as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.errors import VerbError
+from director.verbs.base import Node, Outcome, Planning, Verb, success
+from director.verbs.reading import words
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+
+class User(Verb):
+    """USER NAME[:GROUP]: who runs the commands that follow, until the end of the stage; names or numbers.
+
+    USER postgres
+    RUN whoami
+    """
+
+    name = "USER"
+    always = True
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`user`, raw."""
+        body = words(instruction, planning)
+        if len(body["words"]) != 1:
+            raise planning.fail("USER takes one word; expected USER name[:group]")
+        return {"user": body["words"][0], **{name: body[name] for name in ("escape",) if name in body}}
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """The user need not exist before something runs as it."""
+        user = node.word(body["user"], body.get("escape", "\\")).strip()
+        if not user or user.startswith(":"):
+            raise VerbError("USER came out empty; expected name[:group]")
+        return success(user=user)

@@ -1,0 +1,85 @@
+"""WAIT: for a while, for an address that answers, or for a command that succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.errors import VerbError
+from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
+from director.verbs.probes import check_url, command_argv, command_body, command_fault, command_raws, url_fault
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+_EXPECTED = "expected one of --seconds N, --url URL, --cmd COMMAND"
+RETRY, RETRY_WAIT = 30, 1.0
+
+
+class Wait(Verb):
+    """WAIT --seconds N, WAIT --url URL or WAIT --cmd COMMAND…: go on when the time is over, the address answers
+    with 2xx or 3xx, or the command succeeds.
+
+    The command is the rest of the line, for the shell (or in JSON form). An address or a command is tried
+    `--retry` times, with `--retry-wait` between two tries.
+
+        WAIT --seconds 5
+        WAIT --url http://localhost:8080/ready --retry 60
+        WAIT --cmd test -e /run/app.pid
+    """
+
+    name = "WAIT"
+    always = True
+    owned = frozenset(("seconds", "url", "cmd", "insecure", "retry", "retry-wait"))
+    flags = (
+        Flag("seconds", "duration", "how long to wait", metavar="N"),
+        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL"),
+        Flag("cmd", "rest", "the rest of the line: a command that must succeed", metavar="COMMAND"),
+        Flag("insecure", "bool", "take any certificate", default=False),
+        Flag("retry", "int", "tries in all", aliases=("retries",), default=RETRY, metavar="N"),
+        Flag("retry-wait", "duration", "pause between two tries", default=RETRY_WAIT),
+    )
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`seconds`, or `url`, or `cmd`/`argv`; with `retry` and `pause` but for the first."""
+        flags = planning.flags
+        kinds = [name for name in ("seconds", "url", "cmd") if name in flags]
+        if len(kinds) != 1:
+            raise planning.fail(f"WAIT waits for one thing; {_EXPECTED}")
+        if instruction.text.strip() or instruction.args:
+            raise planning.fail(f"WAIT --{kinds[0]} takes nothing behind its value; {_EXPECTED}")
+        if "seconds" in flags:
+            return {"seconds": flags["seconds"]}
+        tries = {"retry": max(1, flags.get("retry", RETRY)), "pause": flags.get("retry-wait", RETRY_WAIT)}
+        if "url" in flags:
+            check_url(flags["url"], planning.fail)
+            return {"url": flags["url"], "insecure": bool(flags.get("insecure")), **tries}
+        command = command_body(flags["cmd"], planning.fail)
+        if command is None:
+            raise planning.fail("WAIT --cmd needs a command; expected WAIT --cmd COMMAND")
+        return {**command, **tries}
+
+    def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """The command."""
+        return command_raws(body)
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Try until it is well, the tries are used up, or the step's time is."""
+        if "seconds" in body:
+            node.sleep(body["seconds"])
+            return success()
+        for left in range(body["retry"] - 1, -1, -1):
+            fault, outcome = _try(body, node)
+            if not fault:
+                return outcome
+            if left:
+                node.sleep(body["pause"])
+        raise VerbError(f"{fault} ({body['retry']} tries)" if body["retry"] > 1 else fault)
+
+
+def _try(body: Mapping[str, Any], node: Node) -> tuple[str, Outcome]:
+    if "url" in body:
+        timeout = max(1.0, min(30.0, node.remaining()))
+        return url_fault(body["url"], timeout, body["insecure"]), success()
+    outcome = node.run(command_argv(body.get("cmd"), body.get("argv"), node))
+    return command_fault(outcome), outcome

@@ -1,0 +1,48 @@
+"""WORKDIR: the folder the following steps of the stage work in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.errors import VerbError
+from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
+from director.verbs.owners import Wish, settle_folder, wish_of
+from director.verbs.places import absolute, make_folders
+from director.verbs.reading import whole
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+
+
+class Workdir(Verb):
+    """WORKDIR FOLDER: make the folder when it is missing and work in it until the end of the stage.
+
+    It takes the whole line, blanks and all; a relative folder adds to the last one. It returns the path.
+
+        WORKDIR --chown app:app --chmod 0750 /srv/app
+        WORKDIR releases
+    """
+
+    name = "WORKDIR"
+    always = True
+    flags = (
+        Flag("chown", "str", "owner of the folder", metavar="USER[:GROUP]"),
+        Flag("chmod", "str", "mode of the folder, octal or symbolic", metavar="MODE"),
+    )
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """`text`, raw."""
+        wish_of(planning.flags, planning.fail)
+        return whole(instruction, planning)
+
+    def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Cached when the folder is already as asked."""
+        text = node.word(body["text"], body.get("escape", "\\"))
+        if not text:
+            raise VerbError("WORKDIR came out empty; expected a folder")
+        path = absolute(text, node).rstrip("/") or "/"
+        made = make_folders(path)
+        wish: Wish = wish_of(flags, VerbError)
+        changed = settle_folder(path, wish.on(node)) if wish else False
+        return (success if made or changed else cached)(path, workdir=path)
