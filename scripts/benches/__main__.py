@@ -1,0 +1,80 @@
+"""scripts/bench: runs the rows it is asked for and prints each as soon as it is measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from benches import document, machine
+from benches.bench import SIZES, Bench
+from benches.row import HEADER, Row, line
+
+BENCHES = (
+    "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "client", "spawn",
+)  # fmt: skip
+APART = ("peers", "plots")  # run only when they are named
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("names", nargs="*", default=["all"], metavar="NAME",
+                        help=f"all, or some of: {' '.join((*BENCHES, *APART))}")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows, samples, machine and versions to FILE")
+    parser.add_argument("--runs", type=int, default=0, help="take each figure so often (default: 5; with --quick 2)")
+    parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="a tenth of the fleet")
+    parser.add_argument("--size", choices=SIZES, default="full", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where state folders are made")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/performance.md")
+    args = parser.parse_args()
+    known = ("all", *BENCHES, *APART)
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(f"no such bench: {' '.join(unknown)}; there are {' '.join(known)}")
+    args.runs = args.runs or {"full": 5, "quick": 2, "tiny": 1}[args.size]
+    return args
+
+
+def measure(names: list[str], bench: Bench) -> Iterator[Row]:
+    """The rows of these benches, one after another."""
+    for name in dict.fromkeys(word for given in names for word in (BENCHES if given == "all" else [given])):
+        yield from import_module(f"benches.{name.replace('-', '_')}").run(bench)
+
+
+def main() -> int:
+    """Print the table; 1 when a bar was missed."""
+    args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    machine.warn_when_busy()
+    folder = Path(tempfile.mkdtemp(prefix="director-bench-", dir=args.folder))
+    about = machine.describe()
+    rows: list[Row] = []
+    print(line(HEADER))
+    try:
+        for row in measure(args.names, Bench(args.size, args.runs, folder)):
+            rows.append(row)
+            print(line(row.cells()), flush=True)
+            if args.json:
+                save(args.json, args, about, rows)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in about.items()))
+    if args.docs:
+        document.write_table(rows, about)
+    return 1 if any(row.ok is False for row in rows) else 0
+
+
+def save(path: Path, args: argparse.Namespace, about: dict[str, str], rows: list[Row]) -> None:
+    """Everything measured so far, as JSON."""
+    answer = {"size": args.size, "runs": args.runs, "machine": about, "rows": [row.as_dict() for row in rows]}
+    path.write_text(json.dumps(answer, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

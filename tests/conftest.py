@@ -1,0 +1,64 @@
+"""Fixtures every test may use, and the one lock that lets a test run alone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Fleet
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember that a test failed, so that its fleet shows the logs."""
+    outcome: Any = yield
+    if outcome.get_result().failed:
+        item.stash[FAILED] = True
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep a test marked `alone` apart from those of the other pytest workers.
+
+    Tests share the room, one marked `alone` has it to itself. Everybody enters by the door, so that one who
+    waits for the room is not passed for ever by those who only share it.
+    """
+    place = Path(tempfile.gettempdir(), f"director-tests-{os.getuid()}")
+    place.mkdir(exist_ok=True)
+    alone = item.get_closest_marker("alone") is not None
+    with open(place / "door", "w") as door, open(place / "room", "w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
+
+
+@pytest.fixture
+def new_fleet(request: pytest.FixtureRequest) -> Iterator[Callable[..., Fleet]]:
+    """Makes fleets (the arguments are `Fleet`'s) and ends them; logs are shown when the test failed."""
+    made: list[Fleet] = []
+
+    def make(**options: Any) -> Fleet:
+        made.append(Fleet(**options))
+        return made[-1]
+
+    yield make
+    for fleet in made:
+        if request.node.stash.get(FAILED, False):
+            print(fleet.tails())
+        fleet.close()
+
+
+@pytest.fixture
+def fleet(new_fleet: Callable[..., Fleet]) -> Fleet:
+    """A running server without clients yet, beats of one second."""
+    made = new_fleet()
+    made.start_server()
+    return made

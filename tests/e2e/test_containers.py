@@ -1,0 +1,192 @@
+"""Forty containers from the Containerfile, and a server in a container that is used by `podman exec`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import ROOT, clean_environment, free_ports, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("containers"),
+]
+
+HELPER = ROOT.parent / "shared/tools/container-env"  # prepares podman where no image registry is reached
+IMAGE = "localhost/director-test"
+COUNT = 40
+
+
+def prepared_environment() -> dict[str, str]:
+    """The environment podman needs, from the helper where there is one."""
+    env = clean_environment()
+    if HELPER.exists() and os.getuid() == 0:
+        script = f'eval "$({HELPER})" && env -0'
+        done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{HELPER} failed:\n{done.stderr[-3000:]}"
+        env = dict(pair.split("=", 1) for pair in done.stdout.split("\0") if "=" in pair)
+    return env
+
+
+class Podman:
+    """Podman commands in a prepared environment."""
+
+    def __init__(self) -> None:
+        self.env = prepared_environment()
+
+    def __call__(self, *args: str, timeout: float = 120) -> str:
+        """Run `podman ARGS` and return what it printed; it must succeed."""
+        done = self.run(*args, timeout=timeout)
+        assert done.returncode == 0, f"podman {' '.join(args)}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def run(self, *args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run `podman ARGS`, whatever becomes of it."""
+        command = ["podman", *args]
+        return subprocess.run(
+            command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def build(self) -> None:
+        """Build the image with the documented command, which names no context folder."""
+        flags = self.env.get("PODMAN_BUILD_FLAGS", "").split()
+        base = ["--build-arg", f"BASE_IMAGE={self.env['BASE_IMAGE']}"] if "BASE_IMAGE" in self.env else []
+        self("build", *flags, *base, "-t", IMAGE, "-f", "Containerfile", timeout=420)
+
+
+@pytest.fixture(scope="module")
+def podman() -> Podman:
+    """Podman with the image built; skipped, and said so, only where podman cannot run."""
+    ready = Podman()
+    if not shutil.which("podman", path=ready.env["PATH"]):
+        pytest.skip("CONTAINERS NOT TESTED: podman is not installed")
+    info = ready.run("info")
+    if info.returncode:
+        pytest.skip(f"CONTAINERS NOT TESTED: podman cannot run here: {info.stderr.strip()[-300:]}")
+    ready.build()
+    return ready
+
+
+class ContainerServer:
+    """A server container with a named volume, its socket shared with the host for scripts/fleet."""
+
+    def __init__(self, podman: Podman, folder: Path) -> None:
+        self.podman = podman
+        self.folder = folder
+        self.port, self.enroll_port = free_ports(2)
+        self.name = self.volume = f"director-test-{os.getpid()}"
+        self.run = folder / "run"
+        self.run.mkdir()
+        self.run.chmod(0o777)
+
+    def start(self) -> None:
+        """Start it as the documented command does, on own ports."""
+        settings = {"MODE": "server", "PORT": self.port, "ENROLL_PORT": self.enroll_port}
+        env = [f"--env=DIRECTOR_{name}={value}" for name, value in settings.items()]
+        volumes = ["--volume", f"{self.volume}:/var/lib/director", "--volume", f"{self.run}:/run/director"]
+        start = ["run", "--detach", "--net=host", "--user", "director", "--name", self.name]
+        self.podman(*start, *volumes, *env, IMAGE, "director")
+        listing = ("exec", self.name, "director", "--list-nodes")
+        wait_until(lambda: self.podman.run(*listing).returncode == 0, "the server answers", every=0.2)
+
+    def director(self, *args: str) -> Any:
+        """The JSON answer of a user's command, given inside the container."""
+        return json.loads(self.podman("exec", self.name, "director", *args, "--output", "json"))
+
+    def online(self) -> set[str]:
+        """Names of the nodes online."""
+        nodes = self.director("--list-nodes", "--limit", "0")
+        return {node["id"] for node in nodes if node["state"] == "online"}
+
+    def run_client(self, name: str, *options: str) -> None:
+        """Start one client container as the contract has it."""
+        address = f"--env=DIRECTOR_SERVER_ADDRESS=127.0.0.1:{self.port}"
+        enroll = f"--env=DIRECTOR_ENROLL_PORT={self.enroll_port}"
+        label = f"--label=director.test={self.name}"
+        run = ["run", "--detach", "--net=host", "--hostname", name, label, address, enroll, *options]
+        self.podman(*run, IMAGE, "director")
+
+    def fleet(self, *args: str) -> None:
+        """Run scripts/fleet against this server."""
+        address = ["--server-address", f"127.0.0.1:{self.port}", "--enroll-port", str(self.enroll_port)]
+        place = ["--folder", str(self.folder / "fleet"), "--socket-path", str(self.run / "director.sock")]
+        command = [str(ROOT / "scripts/fleet"), "--containers", "--image", IMAGE, *address, *place, *args]
+        done = subprocess.run(
+            command, env=self.podman.env, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    def remove(self) -> None:
+        """Remove every container and volume of this test."""
+        labelled = self.podman("ps", "-aq", "--filter", f"label=director.test={self.name}").split()
+        self.podman.run("rm", "-f", "-t", "0", self.name, *labelled)
+        self.podman.run("volume", "rm", "-f", self.volume)
+
+
+@pytest.fixture
+def server(podman: Podman, tmp_path: Path) -> Iterator[ContainerServer]:
+    made = ContainerServer(podman, tmp_path)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+def test_forty_containers_come_go_and_come_again(server: ContainerServer) -> None:
+    names = {f"{socket.gethostname()}-client-{i}" for i in range(1, COUNT + 1)}
+    try:
+        server.fleet(str(COUNT), "--detach")
+        assert server.online() == names
+        job = server.director("--exec", "RUN echo hello from $(hostname)", "--wait")
+        said = {task["node"]: task["stdout"] for task in job["steps"][0]["tasks"]}
+        assert said == {name: f"hello from {name}\n" for name in names}
+        assert job["tasks"]["success"] == COUNT
+
+        server.fleet("--stop")  # rm -f: the clients say no goodbye, their keys are gone
+        for name in sorted(names):
+            server.run_client(name)
+        began = time.monotonic()
+        wait_until(lambda: server.online() == names, "all forty are online again", 40, every=0.5)
+        assert time.monotonic() - began < 20
+        job = server.director("--exec", "RUN true", "--wait")
+        assert job["tasks"]["success"] == COUNT
+    finally:
+        server.fleet("--stop")
+
+
+@pytest.mark.parametrize("user", ["director", "12345"])
+def test_a_client_runs_without_root(server: ContainerServer, user: str) -> None:
+    server.run_client("plain", "--user", user)
+    wait_until(lambda: "plain" in server.online(), "the client is online", every=0.2)
+    job = server.director("--exec", "RUN test $(id -u) != 0 && touch here", "--wait")
+    assert job["state"] == "success", job["steps"]
+
+
+def test_sigterm_is_honoured_and_the_key_outlives_the_container(server: ContainerServer) -> None:
+    server.run_client("stays")
+    wait_until(lambda: "stays" in server.online(), "the client is online", every=0.2)
+    began = time.monotonic()
+    server.podman("stop", "-t", "20", server.name)
+    assert time.monotonic() - began < 15
+    assert server.podman("inspect", "--format", "{{.State.ExitCode}}", server.name).strip() == "0"
+    server.podman("rm", server.name)
+    server.start()
+    wait_until(lambda: "stays" in server.online(), "the client takes the server for the same", 60, every=0.5)
+
+
+def test_the_image_holds_no_keys_and_takes_other_commands(podman: Podman) -> None:
+    run = ("run", "--rm", "--net=host", IMAGE)
+    held = podman(*run, "find", "/var/lib/director", "/run/director", "-type", "f")
+    assert held == ""
+    assert "--list-jobs" in podman(*run, "--help")

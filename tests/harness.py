@@ -1,0 +1,290 @@
+"""Real servers, clients and commands for end-to-end tests: started, watched, killed and always ended.
+
+    with Fleet() as fleet:
+        fleet.start_server()
+        names = fleet.start_clients(3)
+        fleet.wait_online(names)
+        job = fleet.run_json("--exec", "RUN uptime", "--wait")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "FLEET_FOLDER"  # in the environment of all that is started, tasks included
+T = TypeVar("T")
+
+
+def wait_until(check: Callable[[], T], what: str, timeout: float = 30.0, every: float = 0.05) -> T:
+    """The first true answer of `check`; AssertionError with `what` after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"not after {timeout:g} s: {what}; last answer: {answer!r}")
+        time.sleep(every)
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports nobody listens on, below the range the kernel hands out to connections."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as limits:
+        low = int(limits.read().split()[0])
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        for _ in range(2000):
+            if len(found) == count:
+                return found
+            port = 1024 + int.from_bytes(os.urandom(4), "big") % (low - 1024)
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("0.0.0.0", port))
+                found.append(port)
+    raise AssertionError("no free ports")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The caller's environment without its settings of director."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DIRECTOR_", "XDG_"))}
+    return {**kept, "PYTHONUNBUFFERED": "1", **more}
+
+
+def marked_processes(folder: Path) -> list[int]:
+    """Every process, however far it went, that was started with this fleet's mark."""
+    mark = f"{MARK}={folder}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
+                found.append(int(entry))
+    return found
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """Pid and command line of the process's children."""
+    found = {}
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            for child in (thread / "children").read_text().split():
+                command = Path("/proc", child, "cmdline").read_bytes()
+                found[int(child)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time the process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Fleet:
+    """One server, its clients and the commands that ask it, in one folder and on own ports."""
+
+    def __init__(self, *, beat: str = "1s") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="fleet-"))  # short, as a UNIX socket's path has to be
+        self.port, self.enroll_port = free_ports(2)
+        self.socket_path = self.folder / "director.sock"
+        self.beat = beat
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.commands: dict[str, list[str]] = {}
+        self.environments: dict[str, dict[str, str]] = {}
+        (self.folder / "home").mkdir()
+        (self.folder / "none.yaml").touch()
+        self.environment = clean_environment(HOME=str(self.folder / "home"), PYTHONPATH=str(ROOT))
+        self.environment[MARK] = str(self.folder)
+        self.environment["DIRECTOR_CONFIG_FILE"] = str(self.folder / "none.yaml")  # none of the machine's
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # processes
+
+    def start_server(self, *options: str) -> None:
+        """Start the server and return when it answers."""
+        own = ["--bind-address", "127.0.0.1", "--port", str(self.port), "--heartbeat-interval", self.beat]
+        own += ["--enroll-port", str(self.enroll_port), "--socket-path", str(self.socket_path)]
+        self.spawn("server", ["--server", *own, "--state-dir", str(self.folder / "server"), *options])
+        self.wait_server()
+
+    def wait_server(self, timeout: float = 30.0) -> None:
+        """Return when the server answers; fail at once when it has ended."""
+
+        def answers() -> bool:
+            code = self.processes["server"].poll()
+            assert code is None, f"the server ended with {code}:\n{self.log('server')}"
+            return self.socket_path.exists() and self.director("--list-nodes").returncode == 0
+
+        wait_until(answers, "the server answers", timeout)
+
+    def start_client(self, name: str, *options: str, env: dict[str, str] | None = None) -> None:
+        """Start a client by this name; `options` may name another identity."""
+        own = ["--server-address", f"127.0.0.1:{self.port}", "--enroll-port", str(self.enroll_port)]
+        identity = [] if "--identity" in options or env else ["--identity", name]
+        state = ["--state-dir", str(self.folder / name)]
+        self.spawn(name, ["--client", *own, *identity, *state, *options], env)
+
+    def start_clients(self, count: int, *options: str, prefix: str = "node-") -> list[str]:
+        """Start clients by the names `node-1` …, and return the names."""
+        names = [f"{prefix}{i}" for i in range(1, count + 1)]
+        for name in names:
+            self.start_client(name, *options)
+        return names
+
+    def spawn(self, name: str, options: list[str], env: dict[str, str] | None = None) -> None:
+        """Start `director` with these options in the background, its output in `NAME.log`."""
+        self.commands[name] = options
+        self.environments[name] = env or {}
+        with open(self.folder / f"{name}.log", "ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "director", *options],
+                cwd=ROOT,
+                env={**self.environment, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def pid(self, name: str) -> int:
+        """The process id of the server or a client."""
+        return self.processes[name].pid
+
+    def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
+        """Send a signal to this one process; after SIGKILL return when it is gone."""
+        self.processes[name].send_signal(sig)
+        if sig == signal.SIGKILL:
+            self.processes[name].wait(10)
+
+    def stop(self, name: str, timeout: float = 20.0) -> int:
+        """End it with SIGTERM and return its exit code."""
+        self.processes[name].terminate()
+        return self.processes[name].wait(timeout)
+
+    def restart(self, name: str) -> None:
+        """Start it again, after `kill` or `stop`, as it was started before."""
+        self.spawn(name, self.commands[name], self.environments[name])
+        if name == "server":
+            self.wait_server()
+
+    def workers(self, kind: str = "planner") -> list[int]:
+        """Process ids of the server's workers of this kind."""
+        children = children_of(self.pid("server"))
+        return [pid for pid, line in children.items() if f"director.workers.{kind}" in line]
+
+    def log(self, name: str) -> str:
+        """What the process has written so far."""
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def tails(self, size: int = 3000) -> str:
+        """The ends of all logs, for a failed test's report."""
+        return "\n".join(f"--- {name}\n{self.log(name)[-size:]}" for name in self.processes)
+
+    # commands
+
+    def director(self, *args: str, timeout: float = 60.0, **popen: Any) -> subprocess.CompletedProcess[str]:
+        """Run a user's command against this server; the exit code is the caller's to judge."""
+        popen["env"] = {**self.environment, **(popen.get("env") or {})}
+        popen.setdefault("cwd", self.folder)
+        return subprocess.run(
+            self.command(*args), capture_output=True, text=True, timeout=timeout, check=False, **popen
+        )
+
+    def begin(self, *args: str, **popen: Any) -> subprocess.Popen[str]:
+        """Start a user's command and return at once; its output is piped."""
+        popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
+        return subprocess.Popen(
+            self.command(*args), text=True, env=self.environment, cwd=self.folder, **popen
+        )
+
+    def command(self, *args: str) -> list[str]:
+        """The words of a user's command."""
+        return [sys.executable, "-m", "director", "--socket-path", str(self.socket_path), *args]
+
+    def run_json(self, *args: str, exit_code: int = 0, timeout: float = 60.0, **popen: Any) -> Any:
+        """The JSON answer of a command that must end with `exit_code`."""
+        done = self.director("--output", "json", *args, timeout=timeout, **popen)
+        assert done.returncode == exit_code, f"exit {done.returncode}: {done.stderr or done.stdout[-2000:]}"
+        return json.loads(done.stdout)
+
+    def submit(self, *args: str) -> str:
+        """Submit without waiting and return the job's id."""
+        done = self.director(*args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """All nodes by name."""
+        return {node["id"]: node for node in self.run_json("--list-nodes", "--limit", "0")}
+
+    def job(self, job_id: str = "last") -> dict[str, Any]:
+        """All that is known of a job."""
+        info: dict[str, Any] = self.run_json("--job-info", job_id)
+        return info
+
+    def wait_job(self, job_id: str, timeout: float = 60.0) -> dict[str, Any]:
+        """Return the job when it is final, whatever became of it."""
+        listed = ("--list-jobs", job_id)
+        wait_until(lambda: self.run_json(*listed)[0]["final"], f"{job_id} is final", timeout, every=0.2)
+        return self.job(job_id)
+
+    def wait_online(self, names: Iterable[str], timeout: float = 60.0) -> None:
+        """Return when all of these nodes are online."""
+        self.wait_state(names, "online", timeout)
+
+    def wait_state(self, names: Iterable[str], state: str, timeout: float = 60.0) -> None:
+        """Return when all of these nodes are in this state."""
+        wanted = set(names)
+
+        def missing() -> set[str]:
+            return wanted - {name for name, node in self.nodes().items() if node["state"] == state}
+
+        wait_until(lambda: not missing(), f"{len(wanted)} nodes are {state}", timeout, every=0.2)
+
+    # the end
+
+    def close(self) -> None:
+        """End every process, those that tasks left behind included, and remove the folder."""
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        for process in self.processes.values():
+            process.wait()
+        while left := marked_processes(self.folder):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def tasks_of(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every task of a job, with the step's index as `step`."""
+    for step in job["steps"]:
+        for task in step["tasks"]:
+            yield {"step": step["index"], **task}
