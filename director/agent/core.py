@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 TELL_AFTER = 0.25  # seconds after which a running step is reported as running
 RETRY_FIRST = 1.0
 RETRY_LAST = 30.0
+DISK_AGAIN = 1.0
 DEFAULT_TIMEOUT = 600.0
 
 Apply = Callable[["Agent", Held, Scope, Step, Running], Outcome]
@@ -64,7 +65,8 @@ class Agent:
         self.refused = ""
         self.retry = 0.0
         self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
-        self.on_labels: Callable[[dict[str, Any]], None] = lambda effects: None
+        self.on_effects: Callable[[dict[str, Any]], bool] = lambda effects: False
+        self.on_close: Callable[[str], None] = lambda job: None
         self.on_beat: Callable[[], object] = lambda: None
         self.lag: Callable[[], float] = lambda: 0.0
         self._apply = apply
@@ -72,6 +74,7 @@ class Agent:
         self._slots = BoundedSemaphore(concurrency)
         self._about = dict(about or {})
         self._draining = False
+        self._deaf = False  # a slice was not taken: none behind it may be, until the server has settled with us
         self._running = 0
         self._ticker: Any = None
         self._hello: Any = None
@@ -136,8 +139,12 @@ class Agent:
         self.refused = ""
         self.pulse.interval = max(0.05, float(fields["beat"]))
         self.offset = float(fields["now"]) - time.monotonic()
+        self._deaf = False
         for job, order in fields["jobs"].items():
             self._obey(job, order)
+        for held in self.held.values():
+            for running in held.running.values():
+                running.told = False  # the server may be another process than the one that was told
         self.outbox.reopen()
         if not self.settled.is_set():
             log.info("settled with the server (%d jobs here)", len(self.held))
@@ -153,10 +160,14 @@ class Agent:
             self._cancel(job, order.get("reason", "cancelled"))
         elif order["act"] == "drop":
             held.drop()
-            if not held.running:
+            if not held.running and not self._unreported(job):
                 self._close(job)
         elif order.get("upto", 0) < held.upto:
             log.warning("job %s: the server counts %d steps, %d are here", job, order["upto"], held.upto)
+
+    def _unreported(self, job: str) -> bool:
+        """Whether the server, for which the job is over here, may still want a result that came late."""
+        return any(name == job and row[1] != chr(st.LOST) for _, name, row in self.journal.waiting())
 
     def handle_refuse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The server does not take us as we are."""
@@ -172,22 +183,29 @@ class Agent:
 
     def handle_slice(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """Steps to run: journaled and flushed to disk before any of them starts."""
+        if self._deaf:
+            return
         chunk, head = ([*payload, b"", b""])[:2]
         job, parts = fields["job"], [(int(first), int(last)) for first, last in fields["parts"]]
         held = self.held.get(job)
         if held is None and not head:
-            self.handle_who({"v": messages.VERSION, "within": 0.0}, [])
+            self._refuse(0.0)
             return
         facts = ujson.loads(head) if held is None else {}
         try:
             self.journal.take(fields["seq"], job, facts, parts, chunk)
         except (BusyError, StoreError) as error:
             log.error("cannot take steps of job %s: %s", job, error)
-            gevent.spawn_later(self.pulse.interval, self.handle_who, {"v": messages.VERSION, "within": 1.0}, [])
+            self._refuse(self.pulse.interval)
             return
         if held is None:
             held = self.held[job] = self.new_job(job, facts)
         held.add(fields["chunk"], chunk, parts)
+
+    def _refuse(self, pause: float) -> None:
+        """Take nothing, lest steps run out of order, until the server has heard what is here."""
+        self._deaf = True
+        gevent.spawn_later(pause, self.handle_who, {"v": messages.VERSION, "within": min(pause, 1.0)}, [])
 
     def new_job(self, job: str, head: Mapping[str, Any]) -> Held:
         """A job that came to this client, with its first values."""
@@ -224,8 +242,8 @@ class Agent:
     ) -> tuple[Outcome, int]:
         try:
             while True:
-                self.journal.started(held.job, step["i"], attempt)
-                outcome = self._apply(self, held, scope, step, running)
+                self._begin(held.job, step["i"], attempt)
+                outcome = self._try(held, scope, step, running)
                 if outcome.state not in (st.FAILED, st.TIMEOUT) or attempt >= retry or held.cancelled or self._draining:
                     return outcome, attempt
                 gevent.sleep(min(RETRY_LAST, RETRY_FIRST * 2 ** (attempt - 1)))
@@ -233,15 +251,32 @@ class Agent:
         except Interrupted:
             return Outcome(st.FAILED, reason="client stopped"), attempt
 
+    def _begin(self, job: str, step: int, attempt: int) -> None:
+        """In the journal before it begins; a full disk is waited for."""
+        while True:
+            try:
+                self.journal.started(job, step, attempt)
+                return
+            except StoreError as error:
+                log.error("step %d of job %s cannot begin: %s; trying again", step, job, error)
+                gevent.sleep(DISK_AGAIN)
+
+    def _try(self, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
+        """One attempt; whatever goes wrong in it is the step's failure, never the end of the job's greenlet."""
+        try:
+            return self._apply(self, held, scope, step, running)
+        except Exception as error:
+            log.exception("step %d of job %s failed in an unexpected way", step["i"], held.job)
+            return Outcome(st.FAILED, reason=f"{type(error).__name__}: {error}")
+
     def _report(self, held: Held, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int) -> Row:
         if outcome.effects:
             scope.apply(outcome.effects)
-            if "labels" in outcome.effects or "arg" in outcome.effects:
-                self.on_labels(outcome.effects)
+            if self.on_effects(outcome.effects):
                 self.send_profile()
         if held.cancelled and outcome.state not in st.GOOD:
             outcome.state, outcome.reason = st.CANCELLED, held.cancelled
-        elif outcome.state in st.BAD and step["flags"].get("ignore-errors"):
+        elif outcome.state in st.IGNORABLE and step["flags"].get("ignore-errors"):
             outcome.reason = f"ignored: {outcome.reason}" if outcome.reason else "ignored"
         now = time.monotonic()
         row: Row = [
@@ -263,7 +298,7 @@ class Agent:
                 return
             except StoreError as error:
                 log.error("a result cannot be kept: %s; trying again", error)
-                gevent.sleep(1.0)
+                gevent.sleep(DISK_AGAIN)
 
     def send_profile(self) -> None:
         """Tell the server that labels, ARGs or facts have changed."""
@@ -282,6 +317,7 @@ class Agent:
     def _close(self, job: str) -> None:
         self.held.pop(job, None)
         self.journal.closed(job)
+        self.on_close(job)
 
     # -- cancelling ---------------------------------------------------------------------------------------
 
@@ -296,10 +332,13 @@ class Agent:
             return
         if not held.cancelled:
             held.cancelled = reason
-            self.journal.note(job, {"cancelled": reason})
             held.drop()
             for running in list(held.running.values()):
                 self.interrupt(running)
+            try:
+                self.journal.note(job, {"cancelled": reason})
+            except StoreError as error:  # the server tells us again when we come back
+                log.error("the cancel of job %s cannot be kept: %s", job, error)
         self._end_cancelled(job)
 
     def interrupt(self, running: Running) -> None:

@@ -17,6 +17,7 @@ from gevent.lock import BoundedSemaphore
 
 from director import process, verbs
 from director import states as st
+from director.agent.chains import Chains, Link, digest, inputs
 from director.agent.core import DEFAULT_TIMEOUT, Agent
 from director.agent.fetch import Fetcher
 from director.agent.holding import Held, Running, Step
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 GRACE = 5.0
+FILE_VERBS = frozenset(("COPY", "ADD", "FETCH"))  # they compare what is really there, each time
+PROBES = frozenset(("WAIT", "HEALTHCHECK", "EXPOSE", "QUERY"))  # they looked, so they were no copy of a record
 
 
 class Executor:
@@ -37,34 +40,67 @@ class Executor:
         facts: `{…}` of this machine, replaced when they are read again.
         labels: of this node.
         fetcher: brings file contents from the server.
+        chains: what ran last, for the cache of orchestration files.
     """
 
-    def __init__(self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher) -> None:
+    def __init__(
+        self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher, chains: Chains
+    ) -> None:
         self.name = name
         self.facts = facts
         self.labels = labels
         self.fetcher = fetcher
         self.base = _base_environment(name)
         self.home = os.path.expanduser("~")
+        self.chains = chains
         self._verbs: dict[str, Verb] = {}
         self._locks: dict[str, BoundedSemaphore] = {}
 
     def apply(self, agent: Agent, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
-        """One attempt of one step, ended by its timeout."""
-        flags = step["flags"]
+        """One attempt of one step, ended by its timeout; for a step of a file that is cached, its record."""
         verb = self._verbs.get(step["verb"]) or self._load(step["verb"])
-        timeout = flags.get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
+        timeout = step["flags"].get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
         node = TaskNode(self, agent, held, scope, step, running, timeout)
+        if held.head["kind"] == "orchestrate":
+            return self._apply_chained(verb, step, node, held)
+        return self._apply_once(verb, step, node, timeout)
+
+    def _apply_once(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
         by_runner = step["verb"] == "RUN"  # the runner itself ends its process in time
         outcome = _guarded(verb, step, node) if by_runner else self._apply_timed(verb, step, node, timeout)
         for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
-            if flag in flags:
-                text = data.decode("utf-8", "replace").strip()
-                outcome.effects = {
-                    **outcome.effects,
-                    "arg": {**outcome.effects.get("arg", {}), flags[flag]: text},
-                }
-                outcome.effects["declare"] = [*outcome.effects.get("declare", ()), flags[flag]]
+            if flag in step["flags"]:
+                _keep_output(outcome, step["flags"][flag], data)
+        return outcome
+
+    def _apply_chained(self, verb: Verb, step: Step, node: TaskNode, held: Held) -> Outcome:
+        """DSL.md section 6: what ran last in this place, with these inputs, is not run again."""
+        head, number, flags = held.head, step["i"], step["flags"]
+        chain = self.chains.of(held.job, head["name"], _stage_key(head, step), bool(head["options"].get("no_cache")))
+        compared = verb.always or step["verb"] in FILE_VERBS
+        mark = ""
+        if not compared:
+            try:
+                mark = _mark(verb, step, node)
+            except DirectorError as error:
+                chain.known(number, "")
+                return Outcome(st.FAILED, reason=str(error))
+            link = None if flags.get("skip-cache") else chain.known(number, mark)
+            if link is not None:
+                reason = f"unchanged since job {link.job}"
+                return Outcome(st.CACHED, reason=reason, effects=dict(link.effects))
+        outcome = self._apply_once(verb, step, node, node.timeout)
+        if outcome.state not in st.GOOD:
+            chain.known(number, "")
+            return outcome
+        if compared:
+            mark = digest(step["verb"], outcome.effects if verb.always else _mark(verb, step, node))
+            if outcome.state != st.CACHED and step["verb"] in FILE_VERBS and not flags.get("skip-cache"):
+                chain.known(number, "")
+            elif chain.known(number, mark) is not None and step["verb"] not in PROBES and outcome.state == st.SUCCESS:
+                outcome.state, outcome.reason = st.CACHED, "unchanged"
+        kept = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare")}
+        chain.record(number, Link(mark, kept if not compared else {}, time.time(), held.job))
         return outcome
 
     def _apply_timed(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
@@ -113,8 +149,8 @@ class TaskNode:
         "_names",
         "_running",
         "_step",
-        "_timeout",
         "scope",
+        "timeout",
     )
 
     def __init__(
@@ -130,7 +166,7 @@ class TaskNode:
         self.scope = scope
         self._executor, self._agent, self._held = executor, agent, held
         self._step, self._running = step, running
-        self._timeout = timeout
+        self.timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._names: Mapping[str, Any] | None = None
 
@@ -174,7 +210,7 @@ class TaskNode:
         """Braces and `$X`, quotes stay."""
         from director.language.substitution import render_document
 
-        return render_document(raw, self._namespace(), self._dollar, **self._raw())
+        return render_document(raw, self._namespace(), self._dollar, "\\", **self._raw())
 
     def blueprint(self, source: str) -> str:
         """A file's text as one template."""
@@ -190,7 +226,7 @@ class TaskNode:
             from director.language.values import namespace
 
             node = {"id": self.name, "labels": dict(self.labels)}
-            self._names = namespace(self.scope.texts(), self.facts, node, self.scope.query)
+            self._names = namespace(self.scope.texts(), self.facts, node, self.scope.query, self.scope.quoted)
         return self._names
 
     def _dollar(self, name: str) -> str | None:
@@ -199,6 +235,11 @@ class TaskNode:
             return value
         inherited = self._executor.base.get(os.fsencode(name))
         return None if inherited is None else os.fsdecode(inherited)
+
+    def render(self, raw: str, kind: str) -> str:
+        """`raw` as its verb would render it: `word`, `text` or `document`."""
+        rendered: str = getattr(self, kind)(raw)
+        return rendered
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -254,7 +295,7 @@ class TaskNode:
             return Outcome(st.SUCCESS, 0, result.stdout, result.stderr, "", result.truncated)
         state, reason = st.FAILED, result.error or f"exit code {result.exit_code}"
         if result.timed_out:
-            state, reason = st.TIMEOUT, f"not done within {self._timeout:g} s; its processes were ended"
+            state, reason = st.TIMEOUT, f"not done within {self.timeout:g} s; its processes were ended"
         elif result.cancelled:
             reason = "client stopped" if self._agent.draining else (self._held.cancelled or "cancelled")
         elif not result.error and result.stderr:
@@ -323,6 +364,30 @@ def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
     except Exception as error:
         log.exception("%s failed in an unexpected way", step["verb"])
         return Outcome(st.FAILED, reason=f"{step['verb']} failed: {type(error).__name__}: {error}")
+
+
+def _keep_output(outcome: Outcome, name: str, data: bytes) -> None:
+    """`--stdout-arg`: the text without blanks at both ends, as an ARG of the job."""
+    text = data.decode("utf-8", "replace").strip()
+    effects = outcome.effects
+    outcome.effects = {
+        **effects,
+        "arg": {**effects.get("arg", {}), name: text},
+        "declare": [*effects.get("declare", ()), name],
+    }
+
+
+def _stage_key(head: Mapping[str, Any], step: Step) -> str:
+    names = head.get("stages") or []
+    number = step["stage"]
+    return f"{number}:{names[number] if number < len(names) else ''}"
+
+
+def _mark(verb: Verb, step: Step, node: TaskNode) -> str:
+    """The step as rendered on this node, with its inputs."""
+    scope = node.scope
+    rendered = [node.render(raw, kind) for raw, kind in ((r, k) for k, r in verb.raws(step["body"]))]
+    return digest(inputs(step["verb"], step["flags"], step["body"]), rendered, scope.user, scope.workdir, scope.shell)
 
 
 def _base_environment(name: str) -> dict[bytes, bytes]:

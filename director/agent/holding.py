@@ -60,7 +60,7 @@ class Held:
         self.dead = False  # a step failed: nothing of this job starts here any more
         self.cancelled = ""
         self.running: dict[int, Running] = {}
-        self.done: set[int] = set()
+        self.known: dict[int, Row] = {}  # how steps ended before this client began; they are not run again
         self._run_step = run_step
         self._chunks: dict[int, list[Step]] = {}
         self._queue: deque[tuple[int, int]] = deque()
@@ -104,15 +104,23 @@ class Held:
                 self._more.clear()
                 self._more.wait()
                 continue
-            if step["i"] in self.done:
-                continue
             if step.get("lane"):
                 self._to_lane(step)
             else:
                 self._join_lanes()
                 self._enter_stage(self.scope, step)
-                self._after(self._run_step(self, self.scope, step), step)
+                if stops(ord(self.do(self.scope, step)[1]), step):
+                    self.dead = True
+                    self._queue.clear()
         self._join_lanes()
+
+    def do(self, scope: Scope, step: Step) -> Row:
+        """Run a step, or only apply what it did when it has ended before; its row."""
+        row = self.known.pop(step["i"], None)
+        if row is None:
+            return self._run_step(self, scope, step)
+        scope.apply(row[12] or {})
+        return row
 
     def _next(self) -> Step | None:
         while self._queue:
@@ -135,12 +143,6 @@ class Held:
             if self._stage >= 0:
                 scope.end_stage()
             self._stage = step["stage"]
-
-    def _after(self, row: Row, step: Step) -> None:
-        self.done.add(row[0])
-        if stops(ord(row[1]), step):
-            self.dead = True
-            self._queue.clear()
 
     def _to_lane(self, step: Step) -> None:
         if self._lanes and self._lanes[0].group != step["group"]:
@@ -183,8 +185,9 @@ class _Lane:
 
     def give(self, step: Step) -> None:
         """One more step of this entry."""
-        self.queue.append(step)
-        self._more.set()
+        if not self._dead:
+            self.queue.append(step)
+            self._more.set()
 
     def close(self) -> None:
         """No more steps will come."""
@@ -200,22 +203,21 @@ class _Lane:
     def _run(self) -> None:
         while True:
             while self.queue and not self._dead:
-                step = self.queue.popleft()
-                if step["i"] not in self._held.done:
-                    self._one(step)
+                self._one(self.queue.popleft())
             if self._closed or self._dead:
                 return
             self._more.clear()
             self._more.wait()
 
     def _one(self, step: Step) -> None:
-        row = self._held._run_step(self._held, self.scope, step)
-        self._held.done.add(row[0])
+        row = self._held.do(self.scope, step)
         if row[12]:
             self.effects.append(row[12])
-        self._dead = stops(ord(row[1]), step)
+        if stops(ord(row[1]), step):
+            self.stop()
 
 
 def stops(state: int, step: Step) -> bool:
     """Whether a task that ended so stops what follows on the node."""
-    return (state in st.BAD or state == st.CANCELLED) and not (state in st.BAD and step["flags"].get("ignore-errors"))
+    ignored = state in st.IGNORABLE and bool(step["flags"].get("ignore-errors"))
+    return (state in st.BAD or state == st.CANCELLED) and not ignored

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from director.errors import StoreError
 from director.journal import Journal
 from director.journal.records import JobRecord
+
+log = logging.getLogger(__name__)
 
 
 class Keeping(Protocol):
@@ -86,8 +90,13 @@ class DiskKeeping:
 
     def outputs(self, job: str, step: int) -> bytes:
         """Outputs of a result; empty when the disk lost them."""
-        kept = self.journal.replay()[job].results.get(step)
-        return kept.outputs() if kept is not None else b""
+        record = self.journal.replay().get(job)
+        kept = record.results.get(step) if record is not None else None
+        try:
+            return kept.outputs() if kept is not None else b""
+        except StoreError as error:
+            log.error("the output of step %d of job %s is lost: %s", step, job, error)
+            return b""
 
 
 class MemoryKeeping:

@@ -120,8 +120,8 @@ class Link:
 
     def _stranger(self, key: str, pinned: str, first: bool) -> None:
         text = (
-            f"the server at {self._host} shows the key {key}, but this client trusts {pinned}; if the server was set up "
-            f"anew on purpose, remove {self._folder}/server.pub and start the client again"
+            f"the server at {self._host} shows the key {key}, but this client trusts {pinned}; "
+            f"if the server was set up anew on purpose, remove {self._folder}/server.pub and start the client again"
         )
         if first:
             raise NotPermittedError(text)

@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 import time
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
 
 from director import __version__, facts, ids, keys, locks, paths, process, signals
 from director import log as logs
+from director.agent.chains import Chains
 from director.agent.core import Agent
 from director.agent.executor import Executor
 from director.agent.fetch import Fetcher
@@ -45,13 +47,15 @@ class Client:
         self.profile = Profile(folder, facts.read())
         self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
         fetcher = Fetcher(self.blobs)
-        executor = Executor(settings.identity, self.profile.facts, self.profile.labels, fetcher)
+        self.chains = Chains(os.path.join(folder, "chains"))
+        executor = Executor(settings.identity, self.profile.facts, self.profile.labels, fetcher, self.chains)
         self.agent = Agent(
             settings.identity, DiskKeeping(journal), executor.apply, self.profile.as_message, settings.concurrency,
             {"agent_uptime": started, "host_uptime": facts.boot_epoch()},
         )  # fmt: skip
         self.agent.on_chunk = fetcher.take
-        self.agent.on_labels = self.profile.take
+        self.agent.on_effects = self._take_effects
+        self.agent.on_close = self.chains.end
         self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)
         self._executor = executor
@@ -71,6 +75,7 @@ class Client:
         gauge = LagGauge("client", 10.0)
         self.agent.lag = gauge.take
         periodic("facts", FACTS_EVERY, self._read_facts)
+        periodic("chains", BLOBS_EVERY, self.chains.sweep)
         periodic("blob cache", BLOBS_EVERY, lambda: self.blobs.sweep((), BLOB_AGE))
         spawn("link", self._run_link)
         signals.tell_service_manager("READY=1")
@@ -107,6 +112,17 @@ class Client:
         if fresh != self.profile.facts:
             self.profile.facts = self._executor.facts = fresh
             self.agent.send_profile()
+
+    def _take_effects(self, effects: dict[str, Any]) -> bool:
+        """What a step did to the node itself; whether the server must hear of it."""
+        evicted = effects.get("evict", ())
+        if "jobs" in evicted:
+            self.chains.clear()
+        if "args" in evicted:
+            self.profile.forget_args()
+        if "labels" in effects or "arg" in effects:
+            self.profile.take(effects)
+        return bool(evicted) or "labels" in effects or "arg" in effects
 
     def _told(self) -> str:
         """The settings that were given, and where each came from."""

@@ -7,10 +7,12 @@ message a result would cost more than running a quick step does.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import ujson
 from gevent import get_hub
 
 from director import messages
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
+HEAD_BYTES = 2 * 1024 * 1024  # of rows; a larger header would be refused
 BATCH_SECONDS = 0.2
 IN_FLIGHT = 32  # messages that are not acknowledged yet
 IN_MEMORY = 16 * 1024 * 1024  # bytes of outputs kept beside the journal
@@ -38,7 +41,7 @@ class Outbox:
         self._begun: dict[str, list[tuple[int, float]]] = {}
         self._rests: dict[str, list[tuple[int, int, str, str]]] = {}
         self._sent: dict[int, int] = {}  # message number -> last result number in it
-        self._number = 0
+        self._number = random.getrandbits(48)  # an answer to an earlier process of this client means nothing here
         self._bytes = 0
         self._last = 0.0
         self._timer: Any = None
@@ -61,7 +64,9 @@ class Outbox:
 
     def rest(self, job: str, first: int, last: int, letter: str, reason: str) -> None:
         """Tasks that will never run here."""
-        self._rests.setdefault(job, []).append((first, last, letter, reason))
+        rests = self._rests.setdefault(job, [])
+        if (first, last, letter, reason) not in rests:
+            rests.append((first, last, letter, reason))
         self._stir(False)
 
     def acknowledged(self, number: int) -> None:
@@ -69,7 +74,7 @@ class Outbox:
         last = self._sent.pop(number, None)
         if last:
             self._journal.stored(last)
-        if self._waiting:
+        if self._waiting or self._begun or self._rests:
             self._stir(False)
 
     def reopen(self) -> None:
@@ -132,14 +137,15 @@ class Outbox:
     def _batch(self) -> tuple[list[Entry], list[bytes]]:
         batch: list[Entry] = []
         payload: list[bytes] = []
-        size = 0
+        size = head = 0
         for entry in self._waiting[:BATCH_ROWS]:
             outputs = entry[3]
             if outputs is None:
                 outputs = self._journal.outputs(entry[1], entry[2][0])
                 entry[2][10:12] = _lengths(entry[2], outputs)
             size += len(outputs)
-            if batch and size > BATCH_BYTES:
+            head += _head_size(entry[2])
+            if batch and (size > BATCH_BYTES or head > HEAD_BYTES):
                 break
             batch.append(entry)
             payload.append(outputs)
@@ -162,3 +168,8 @@ class Outbox:
 def _lengths(row: list[Any], outputs: bytes) -> list[int]:
     """What a row says of its outputs, made true should the journal have lost them."""
     return [row[10], row[11]] if row[10] + row[11] == len(outputs) else [len(outputs), 0]
+
+
+def _head_size(row: list[Any]) -> int:
+    """About how many bytes a row takes in the header, rather too many."""
+    return 200 + 6 * len(row[8] or "") + (len(ujson.dumps(row[12])) if row[12] else 0)

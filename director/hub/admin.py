@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import grp
 import logging
 import os
 import pwd
 import socket as plain
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
 import ujson
 from gevent import socket
 
-from director import __version__
-from director.errors import BusyError, DirectorError, NotFoundError, ProtocolError, StartError, UsageError
+from director import __version__, unixsocket
+from director.errors import BusyError, DirectorError, NotFoundError, ProtocolError, UsageError
 from director.framing import Channel
 from director.greenlets import spawn
 from director.hub import views
@@ -50,45 +49,27 @@ class Admin:
         self._lost_after = lost_after
         self._note = note
         self._open = 0
-        self._listener: socket.socket | None = None
-        self._path = ""
+        self._listener: unixsocket.Listener | None = None
         self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
             "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "wait": self.do_wait,
             "list-jobs": self.do_list_jobs, "job-info": self.do_job_info, "list-nodes": self.do_list_nodes,
             "node-info": self.do_node_info, "cancel": self.do_cancel, "purge-jobs": self.do_purge_jobs,
-            "purge-nodes": self.do_purge_nodes, "export-jobs": self.do_export_jobs, "export-nodes": self.do_export_nodes,
+            "purge-nodes": self.do_purge_nodes, "export-jobs": self.do_export_jobs,
+            "export-nodes": self.do_export_nodes,
         }  # fmt: skip
 
     # -- the socket ---------------------------------------------------------------------------------------
 
-    def listen(self, path: str, group: str = "") -> None:
-        """Open the socket at `path`, 0660, in place of a stale one; StartError when somebody answers there."""
-        if _answers(path):
-            raise StartError(f"another server answers at {path}; stop it or give this one another --socket-path")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        old = os.umask(0o117)
-        try:
-            if os.path.lexists(path):
-                os.unlink(path)
-            listener.bind(path)
-            if group:
-                os.chown(path, -1, grp.getgrnam(group).gr_gid)
-        except KeyError as error:
-            raise StartError(f"--socket-group: there is no group {group}") from error
-        except OSError as error:
-            raise StartError(f"cannot listen at {path} (--socket-path): {error.strerror}") from error
-        finally:
-            os.umask(old)
-        listener.listen(128)
-        self._listener, self._path = listener, path
-        spawn("operator's socket", self._accept, listener)
+    def listen(self, paths: Sequence[str], group: str | None = None) -> str:
+        """Open the socket, 0660, at the first path that can be used; its path. StartError when none can."""
+        self._listener = unixsocket.listen(paths, group)
+        spawn("operator's socket", self._accept, self._listener.sock)
+        return self._listener.path
 
     def stop(self) -> None:
         """Close the socket and take its file away."""
         if self._listener is not None:
             self._listener.close()
-            if os.path.lexists(self._path):
-                os.unlink(self._path)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -302,18 +283,6 @@ def _parts(channel: Channel, parts: Any) -> None:
             channel.send({"ok": True, "body": "json", "more": True}, held)
         held = part
     channel.send({"ok": True, "body": "json", "more": False}, held or b"")
-
-
-def _answers(path: str) -> bool:
-    probe = plain.socket(plain.AF_UNIX, plain.SOCK_STREAM)
-    probe.settimeout(2)
-    try:
-        probe.connect(path)
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return True
 
 
 def _user(connection: socket.socket) -> str:

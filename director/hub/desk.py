@@ -15,11 +15,12 @@ from typing import Any
 import gevent
 import ujson
 from gevent.event import Event
+from gevent.queue import Queue
 
 from director import dispatch, messages
 from director import states as st
 from director.dispatch import JobRun, NodeRun, Part, Rest
-from director.errors import BusyError, ProtocolError
+from director.errors import BusyError, DirectorError, ProtocolError, StoreError
 from director.greenlets import spawn
 from director.hub.chunks import Chunks
 from director.hub.ledger import Ledger
@@ -32,6 +33,7 @@ OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are r
 OPEN_JOBS = 50_000
 TURN = 0.005  # seconds of work before others get a turn
 REASON_LIMIT = 2000
+READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
 
 Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
@@ -76,11 +78,15 @@ class Desk:
         self._roster = roster
         self._lost_after = lost_after
         self._ready: dict[tuple[str, str], None] = {}
+        self._accepting: set[str] = set()  # jobs that are not on disk yet
+        self._starved: dict[str, set[str]] = {}  # node to jobs for which it had no room
+        self._outgoing: Queue[list[_Hand]] = Queue()  # one line for all, so that steps arrive in their order
         self._work = Event()
         self._ending: set[str] = set()
         self._final: dict[str, list[Event]] = {}
         self._started = time.monotonic()
         spawn("dispatcher", self._pump)
+        spawn("delivery", self._deliver_all)
 
     # -- accepting ----------------------------------------------------------------------------------------
 
@@ -92,6 +98,16 @@ class Desk:
             StoreError: the disk takes nothing, or another job has this id.
         """
         self.check_room()
+        names = {job.record["id"] for job in jobs}
+        if names & self.runs.keys():
+            raise StoreError(f"there is another job with the id {min(names & self.runs.keys())}")
+        self._accepting |= names
+        try:
+            self._accept(jobs)
+        finally:
+            self._accepting -= names
+
+    def _accept(self, jobs: Sequence[Accepted]) -> None:
         runs = [self._build(job) for job in jobs]
         hands: list[_Hand] = []
         ops: list[Any] = []
@@ -102,7 +118,8 @@ class Desk:
             hands += first
             fields = {
                 **job.record, "meta": job.meta, "node_count": len(run.nodes), "task_count": run.total,
-                "step_count": run.steps, "nodes": list(run.nodes), "sent": {hand.node.node: hand.node.cursor for hand in first},
+                "step_count": run.steps, "nodes": list(run.nodes),
+                "sent": {hand.node.node: hand.node.cursor for hand in first},
             }  # fmt: skip
             ops.append(("accept", fields, job.chunks))
         try:
@@ -111,8 +128,13 @@ class Desk:
             for run in runs:
                 self._forget(run)
             raise
-        self._deliver(hands)
+        self._outgoing.put(hands)
         for run in runs:
+            self._accepting.discard(run.id)
+            for node in run.nodes.values():  # those that came online meanwhile
+                if self._online(node.node):
+                    self.wake(run, node)
+            self._end_strays(run)
             self._check(run)
 
     def _build(self, job: Accepted) -> JobRun:
@@ -142,10 +164,23 @@ class Desk:
             meta.get("offline", ()),
         )
         run.state, run.started_at = row["state"], row["started_at"]
-        run.held = bool(meta.get("after"))
         dispatch.restore(run, row["nodes"], row["cancel_reason"] if row["cancel_at"] else "")
+        run.held = bool(meta.get("after")) and run.state == st.JOB_QUEUED  # else it was let go before
         self._adopt(run, row)
+        self._end_strays(run)
+        for node in run.nodes.values():
+            node.sent_at = run.started_at or run.created_at  # as near as we know
+            self._end_cancelled(run, node)
         self._check(run)
+
+    def _end_strays(self, run: JobRun) -> None:
+        """Nodes that were forgotten since the plan was made: nothing of them stays open."""
+        rests: list[Rest] = []
+        for node in run.nodes.values():
+            if node.node not in self._roster.nodes:
+                rests += run.expire(node, f"there is no node {node.node} any more")
+                rests += run.lose(node, f"there is no node {node.node} any more")
+        self._rests(run, rests)
 
     def release_held(self) -> None:
         """After a restart: jobs whose predecessor is final go on, or end with it."""
@@ -173,7 +208,8 @@ class Desk:
         return [stage.get("name") or "" for stage in run.meta["stages"]]
 
     def _forget(self, run: JobRun) -> None:
-        self.runs.pop(run.id, None)
+        if self.runs.pop(run.id, None) is None:
+            return
         self.open_tasks -= run.total
         self._heads.pop(run.id, None)
         self.chunks.forget(run.id)
@@ -191,13 +227,15 @@ class Desk:
 
     def _online(self, name: str) -> bool:
         record = self._roster.nodes.get(name)
-        return record is not None and record.online
+        return record is not None and record.online and record.peer is not None
 
     def _decide(self, run: JobRun, node: NodeRun) -> _Hand | None:
         """What the node gets now; it counts as sent from here on."""
         record = self._roster.nodes[node.node]
         room = NODE_LIMIT - sum(other.handed for other in record.jobs.values()) if len(record.jobs) > 7 else NODE_LIMIT
         parts = run.next_parts(node, max(0, room))
+        if room <= 0:
+            self._starved.setdefault(node.node, set()).add(run.id)
         if not parts:
             return None
         run.hand(node, parts[-1].last + 1)
@@ -212,7 +250,11 @@ class Desk:
             while self._ready and time.monotonic() < until and len(hands) < 500:
                 key = next(iter(self._ready))
                 del self._ready[key]
-                hand = self._consider(*key)
+                try:
+                    hand = self._consider(*key)
+                except Exception:
+                    log.exception("steps of job %s for %s could not be chosen", *key)
+                    continue
                 if hand:
                     hands.append(hand)
             if not self._ready:
@@ -224,7 +266,7 @@ class Desk:
     def _consider(self, job: str, name: str) -> _Hand | None:
         run = self.runs.get(job)
         node = run.nodes.get(name) if run else None
-        if run is None or node is None or not node.open or not self._online(name):
+        if run is None or node is None or not node.open or not self._online(name) or job in self._accepting:
             return None
         return self._decide(run, node)
 
@@ -234,38 +276,48 @@ class Desk:
             ops.setdefault(hand.run.id, {})[hand.node.node] = hand.node.cursor
         self._ledger.write(
             *(("sent", {"job": job, "upto": upto}) for job, upto in ops.items()),
-            then=lambda error: self._deliver_soon(hands),
+            then=lambda error: self._outgoing.put(hands),
         )
 
-    def _deliver_soon(self, hands: list[_Hand]) -> None:
-        spawn("delivery", self._deliver, hands)
+    def _deliver_all(self) -> None:
+        while True:
+            self._deliver(self._outgoing.get())
 
     def _deliver(self, hands: list[_Hand]) -> None:
         until = time.monotonic() + TURN
         for hand in hands:
-            if hand.epoch == hand.node.epoch:
+            try:
                 left = self._hand_over(hand)
                 if left is not None:
                     self._take_back(hand, left)
+            except Exception:
+                log.exception("steps of job %s could not be handed to %s", hand.run.id, hand.node.node)
             if time.monotonic() > until:
                 gevent.sleep(0)
                 until = time.monotonic() + TURN
 
     def _hand_over(self, hand: _Hand) -> int | None:
-        """Send the parts; the first step that was surely not delivered, None when all were sent."""
-        record = self._roster.nodes.get(hand.node.node)
+        """Send the parts; the first step that was surely not delivered, None when nothing is left to do."""
+        run, node = hand.run, hand.node
         for number, parts in _chunked(hand.parts):
-            if record is None or not record.online or hand.run.cancelled:
+            try:
+                chunk = self.chunks.get(run.id, number) if node.chunk < number else b""
+            except DirectorError as error:  # the ledger's process ended while it was asked
+                log.warning("steps of job %s cannot be read now: %s", run.id, error)
+                gevent.spawn_later(READ_AGAIN, self.wake, run, node)
+                return parts[0][0] if hand.epoch == node.epoch else None
+            if hand.epoch != node.epoch or self.runs.get(run.id) is not run:
+                return None
+            record = self._roster.nodes.get(node.node)
+            if record is None or not record.online or run.cancelled:
                 return parts[0][0]
-            fresh = hand.node.chunk < number
-            chunk = self.chunks.get(hand.run.id, number) if fresh else b""
-            head = self._heads.get(hand.run.id, b"") if hand.node.chunk < 0 else b""
+            head = self._heads.get(run.id, b"") if node.chunk < 0 else b""
             record.seq += 1
-            header = messages.encode("slice", seq=record.seq, job=hand.run.id, chunk=number, parts=parts)
+            header = messages.encode("slice", seq=record.seq, job=run.id, chunk=number, parts=parts)
             if not self.send(record, header, (chunk, head)):
                 return parts[0][0]
-            hand.node.chunk = max(hand.node.chunk, number)
-        self._mark_started(hand.run)
+            node.chunk = max(node.chunk, number)
+        self._mark_started(run)
         return None
 
     def _take_back(self, hand: _Hand, first: int) -> None:
@@ -303,8 +355,7 @@ class Desk:
         ops: list[Any] = []
         after: list[JobRun] = []
         close: list[str] = []
-        for entry in jobs:
-            job, rows, begun, rests = _entry(entry)
+        for job, rows, begun, rests in [self._entry(entry) for entry in jobs]:  # all are well, or nothing is done
             size = sum(row[10] + row[11] for row in rows)
             blob = payload[start : start + size]
             start += size
@@ -320,31 +371,44 @@ class Desk:
             ops += self._end_rests(run, node, rests)
             after.append(run)
             if not node.open:
+                node.closed = True
                 close.append(job)
         self._ledger.write(*ops, then=lambda error: then(close))
         for run in after:
             self._after(run, record)
 
+    def _entry(self, entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
+        job, rows, begun, rests = _entry(entry)
+        run = self.runs.get(job)
+        if run is not None and any(not 0 <= row[0] < run.steps for row in rows):
+            raise ProtocolError("a result of a step that there is not")
+        return job, rows, begun, rests
+
     def _begin(self, run: JobRun, node: NodeRun, begun: Sequence[Any]) -> None:
         for step, at in begun:
-            if isinstance(step, int) and isinstance(at, messages.NUMBER):
-                run.begin(node, step, at)
+            run.begin(node, step, at)
 
     def _end_rows(self, run: JobRun, node: NodeRun, rows: list[Any], blob: bytes) -> list[Any]:
         """The ops for one job's rows: those that end a task, and those that came after its end."""
         now = time.time()
         name, ops = node.node, []
         late, cut, rests = False, 0, []
-        for _index, row in enumerate(rows):
+        for row in rows:
             row[6] = round(max(0.0, now - node.sent_at), 6)
             followed = run.end(node, row[0], ord(row[1]), row[8] or "")
-            if followed is None:
-                late = True
-            else:
+            if followed is not None:
                 rests += followed
+                continue
+            late = True
+            if _knows_less(node, row):
+                # its journal knows less than we do: it will run nothing more of this job
+                rests += run.give_up(node, row[8] or "")
         if late:
             for row in rows:
                 size = row[10] + row[11]
+                if _knows_less(node, row):
+                    cut += size
+                    continue
                 ops.append(
                     (
                         "late" if _is_late(node, row) else "results",
@@ -363,9 +427,7 @@ class Desk:
         done: list[Rest] = []
         for first, last, letter, reason in rests:
             if st.NAMES.get(ord(letter)) in ("cancelled", "lost", "skipped", "failed", "timeout"):
-                done += run.end_range(
-                    node, int(first), min(int(last), node.cursor - 1), ord(letter), str(reason)[:REASON_LIMIT]
-                )
+                done += run.end_range(node, first, min(last, node.cursor - 1), ord(letter), reason[:REASON_LIMIT])
         return [self._rest_op(run, done)] if done else []
 
     def _after(self, run: JobRun, record: NodeRecord) -> None:
@@ -375,9 +437,14 @@ class Desk:
             record.jobs.pop(run.id, None)
         elif not run.cancelled and node.cursor < run.limit and node.handed < dispatch.WINDOW // 2:
             self.wake(run, node)
+        for job in self._starved.pop(record.name, ()):
+            self._ready[job, record.name] = None
+            self._work.set()
         self._check(run)
 
     def _check(self, run: JobRun) -> None:
+        if self.runs.get(run.id) is not run or run.id in self._accepting:
+            return
         if run.open_gates():
             for node in run.nodes.values():
                 if node.open:
@@ -396,6 +463,7 @@ class Desk:
 
     def _finished(self, run: JobRun) -> None:
         self._ending.discard(run.id)
+        self._close(run)
         self._forget(run)
         for event in self._final.pop(run.id, ()):
             event.set()
@@ -403,6 +471,14 @@ class Desk:
         for other in list(self.runs.values()) if run.meta.get("before") else ():
             if other.meta.get("after") == run.id and other.held:
                 spawn("next file", self._follow, other, run.verdict())
+
+    def _close(self, run: JobRun) -> None:
+        """Nodes whose last tasks were ended here, not by a result of theirs, may forget the job too."""
+        header = messages.encode("ack", n=0, close=[run.id])
+        for node in run.nodes.values():
+            record = self._roster.nodes.get(node.node)
+            if node.cursor and not node.closed and record is not None and record.online:
+                self.send(record, header, ())
 
     def _follow(self, run: JobRun, state: str) -> None:
         """The file before ended in `state`: this one starts, or is cancelled with that reason."""
@@ -447,9 +523,12 @@ class Desk:
         orders: dict[str, Any] = {}
         for job, node in list(record.jobs.items()):
             run = self.runs[job]
+            upto = held.get(job, 0)
             if lost:
                 self._rests(run, run.lose(node, lost))
-            elif (upto := held.get(job, 0)) < node.cursor:
+            elif st.RUNNING in node.states[upto : node.cursor]:
+                self._rests(run, run.lose(node, f"{record.name} does not know steps that it had begun"))
+            elif upto < node.cursor:
                 moved = run.take_back(node, upto)
                 log.debug("%s never had %d tasks of %s", record.name, moved, job)
                 self._ledger.write(("sent", {"job": job, "upto": {record.name: upto}}))
@@ -567,10 +646,15 @@ def _entry(entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
         job, rows, begun, rests = entry
         for row in rows:
             _check_row(row)
-        if not isinstance(job, str) or any(len(pair) != 2 for pair in begun):
+        if not isinstance(job, str):
             raise ProtocolError("results of a strange shape")
-        if any(len(r) != 4 or not isinstance(r[2], str) or len(r[2]) != 1 for r in rests):
-            raise ProtocolError("rests of a strange shape")
+        if not all(isinstance(step, int) and isinstance(at, messages.NUMBER) for step, at in begun):
+            raise ProtocolError("results of a strange shape")
+        for first, last, letter, reason in rests:
+            if not (isinstance(first, int) and isinstance(last, int) and isinstance(reason, str)):
+                raise ProtocolError("rests of a strange shape")
+            if not isinstance(letter, str) or len(letter) != 1:
+                raise ProtocolError("rests of a strange shape")
     except (TypeError, ValueError) as error:
         raise ProtocolError("results of a strange shape") from error
     return job, rows, begun, rests
@@ -593,3 +677,8 @@ def _check_row(row: Any) -> None:
 
 def _is_late(node: NodeRun, row: Any) -> bool:
     return 0 <= row[0] < len(node.states) and node.states[row[0]] != ord(row[1])
+
+
+def _knows_less(node: NodeRun, row: Any) -> bool:
+    """Whether the row calls a task lost that has ended in another way."""
+    return row[1] == chr(st.LOST) and node.states[row[0]] in st.FINAL - {st.LOST}

@@ -84,8 +84,8 @@ class Server:
         self.admin = self._keep(
             Admin(self.desk, self.roster, enrolment, self.ledger, self.planners, s.lost_after, self._note)
         )
-        path = paths.server_socket(s.socket_path, self._folder)
-        self.admin.listen(path, s.socket_group)
+        offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
+        path = self.admin.listen(offered, s.socket_group)
         periodic("history", HISTORY_EVERY, self._prune)
         self.lag = LagGauge("server")
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",

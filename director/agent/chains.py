@@ -1,0 +1,167 @@
+"""The cache of orchestration files: for each file and stage the chain of steps that last ran on this node.
+
+A step is `cached` when it, and every step before it in the stage, is what ran last: the same verb, flags and
+inputs as rendered here. The first that differs runs, and so do all behind it. A chain on disk is never more
+than what is true: it is cut before the first step that differs runs, and grown at leisure afterwards, so that
+a crash costs a run and never skips one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ujson
+
+log = logging.getLogger(__name__)
+
+KEEP = 30 * 86400.0  # seconds
+CHAINS = 2000  # files kept; the oldest go
+SAVE_EVERY = 2.0  # seconds
+LINK_LIMIT = 256 * 1024  # bytes of ARG texts kept with a step; a longer one is run again
+
+
+@dataclass(slots=True)
+class Link:
+    """One step of a chain: its digest, the ARGs its output set, when and in which job it ran."""
+
+    digest: str
+    effects: dict[str, Any] = field(default_factory=dict)
+    at: float = 0.0
+    job: str = ""
+
+
+class Chain:
+    """The chain of one stage of one file, while a job goes through it."""
+
+    def __init__(self, path: str, links: list[Link]) -> None:
+        self._path = path
+        self._links = links
+        self._place: dict[int, int] = {}  # step number -> place in the chain
+        self._broken = False
+        self._saved = time.monotonic()
+        self._dirty = False
+
+    def known(self, step: int, digest: str) -> Link | None:
+        """What this step was when it last ran, if nothing before it has changed; else the chain breaks here."""
+        place = self._place.setdefault(step, len(self._place))
+        if not self._broken and place < len(self._links) and self._links[place].digest == digest:
+            return self._links[place]
+        self.break_at(place)
+        return None
+
+    def same(self, step: int) -> bool:
+        """Whether the chain holds up to and with this step."""
+        return not self._broken and self._place.get(step, 0) < len(self._links)
+
+    def record(self, step: int, link: Link) -> None:
+        """The step ran and went well."""
+        place = self._place.setdefault(step, len(self._place))
+        if place < len(self._links):
+            self._links[place] = link
+        elif place == len(self._links):
+            self._links.append(link)
+        self._dirty = True
+        if time.monotonic() - self._saved > SAVE_EVERY:
+            self.save()
+
+    def break_at(self, place: int) -> None:
+        """From here on nothing is as it was."""
+        self._broken = True
+        if place < len(self._links):
+            del self._links[place:]
+            self._dirty = True
+            self.save()
+
+    def save(self) -> None:
+        """Write what was learned; durable, as a cut must never be undone by a loss of power."""
+        if not self._dirty:
+            return
+        self._dirty, self._saved = False, time.monotonic()
+        rows = [(link.digest, link.effects, link.at, link.job) for link in self._links]
+        temporary = f"{self._path}.{os.getpid()}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                ujson.dump(rows, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self._path)
+        except OSError as error:
+            log.warning("the chain %s cannot be kept: %s; its steps will run again", self._path, error.strerror)
+            self._forget()
+
+    def _forget(self) -> None:
+        try:
+            os.unlink(self._path)
+        except OSError as error:
+            log.debug("%s: %s", self._path, error.strerror)
+
+
+class Chains:
+    """All chains of this client, one small file each, in a folder of its state."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._open: dict[tuple[str, str], Chain] = {}
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def of(self, job: str, file: str, stage: str, fresh: bool) -> Chain:
+        """The chain of `stage` in `file` for this job; `fresh` begins it anew."""
+        chain = self._open.get((job, stage))
+        if chain is None:
+            path = os.path.join(self._folder, hashlib.sha256(f"{file}\0{stage}".encode()).hexdigest()[:40])
+            chain = self._open[job, stage] = Chain(path, self._load(path))
+            if fresh:
+                chain.break_at(0)
+        return chain
+
+    def end(self, job: str) -> None:
+        """The job is over here: write what it learned."""
+        for key in [key for key in self._open if key[0] == job]:
+            self._open.pop(key).save()
+
+    def clear(self) -> None:
+        """CACHEEVICT jobs: forget every chain."""
+        self._open.clear()
+        for entry in list(os.scandir(self._folder)):
+            os.unlink(entry.path)
+
+    def sweep(self) -> None:
+        """Drop chains that are older than thirty days, and the oldest when there are too many."""
+        entries = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(self._folder))
+        limit = time.time() - KEEP
+        for number, (changed, path) in enumerate(entries):
+            if changed < limit or number < len(entries) - CHAINS:
+                os.unlink(path)
+
+    def _load(self, path: str) -> list[Link]:
+        try:
+            if os.stat(path).st_mtime < time.time() - KEEP:
+                return []
+            with open(path, encoding="utf-8") as file:
+                return [Link(str(d), dict(e), float(at), str(job)) for d, e, at, job in ujson.load(file)]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            log.warning("the chain %s cannot be read, its steps run again: %s", path, error)
+            return []
+
+
+def digest(*parts: Any) -> str:
+    """One short text for everything that makes a step what it is."""
+    return hashlib.blake2b(ujson.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
+
+
+def inputs(verb: str, flags: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a step brings with it; names and ways to run it do not count."""
+    counted = {name: value for name, value in flags.items() if name not in NOT_COUNTED}
+    return verb, counted, body
+
+
+NOT_COUNTED = frozenset(("name", "timeout", "skip-cache", "ignore-errors", "run-once", "retry", "retries"))
