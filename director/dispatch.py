@@ -69,7 +69,7 @@ class Part:
 class NodeRun:
     """One job on one node."""
 
-    __slots__ = ("chunk", "cursor", "epoch", "node", "open", "sent_at", "started", "states", "waived")
+    __slots__ = ("chunk", "closed", "cursor", "epoch", "node", "open", "sent_at", "started", "states", "waived")
 
     def __init__(self, node: str, states: bytearray, waived: bool) -> None:
         self.node = node
@@ -80,6 +80,7 @@ class NodeRun:
         self.chunk = -1  # newest chunk that this session of the node has been given
         self.sent_at = 0.0
         self.epoch = 0  # grows when steps are taken back: what was decided before is void
+        self.closed = False  # the node was told to forget the job
         self.started: dict[int, float] = {}
 
     @property
@@ -198,12 +199,12 @@ class JobRun:
             block = self.blocks[index]
             if room <= 0 or block.first >= self.limit:
                 break
-            first = max(block.first, node.cursor)
-            if first > block.last or node.states[first] != st.QUEUED:
-                continue
-            for part in _by_chunk(first, min(block.last, first + room - 1)):
-                parts.append(part)
-                room -= part.last - part.first + 1
+            for first, last in _queued(node.states, max(block.first, node.cursor), block.last):
+                if room <= 0:
+                    break
+                for part in _by_chunk(first, min(last, first + room - 1)):
+                    parts.append(part)
+                    room -= part.last - part.first + 1
         return parts
 
     def hand(self, node: NodeRun, upto: int) -> None:
@@ -233,8 +234,8 @@ class JobRun:
     # -- ends ---------------------------------------------------------------------------------------------
 
     def begin(self, node: NodeRun, step: int, at: float) -> bool:
-        """The node has started this step."""
-        if not 0 <= step < self.steps or not st.may_become(node.states[step], st.RUNNING):
+        """The node has started this step; what it was not given, as we know it, is not believed."""
+        if not 0 <= step < node.cursor or not st.may_become(node.states[step], st.RUNNING):
             return False
         self._move(node, step, st.RUNNING)
         node.started[step] = at
@@ -248,10 +249,10 @@ class JobRun:
         node.started.pop(step, None)
         node.open -= 1
         self._settle(node, step, 1)
-        if state not in st.BAD and state != st.CANCELLED:
+        if self._is_ignored(step, state):
+            self.ignored_failures += 1
             return []
-        if step in self.ignored:
-            self.ignored_failures += state in st.BAD
+        if state not in st.BAD and state != st.CANCELLED:
             return []
         return self._skip_after(node, step, state, reason)
 
@@ -259,7 +260,7 @@ class JobRun:
         self, node: NodeRun, first: int, last: int, state: int, reason: str, only: bytes = OPEN
     ) -> list[Rest]:
         """End every task of `node` from `first` to `last` that is in a state of `only`."""
-        last = min(last, self.steps - 1)
+        first, last = max(first, 0), min(last, self.steps - 1)
         ended = 0
         for low, high, segment in self._stretches(first, last):
             stretch = node.states[low : high + 1]
@@ -295,12 +296,18 @@ class JobRun:
         return self.end_range(node, node.cursor, self.steps - 1, st.EXPIRED, reason, WAITING)
 
     def lose(self, node: NodeRun, reason: str) -> list[Rest]:
-        """What `node` held is lost, and what would have followed there is skipped."""
-        rests = self.end_range(node, 0, node.cursor - 1, st.LOST, reason, HANDED) if node.cursor else []
-        if rests:
-            rests += self.end_range(
-                node, node.cursor, self.steps - 1, st.SKIPPED, f"a step before it was lost: {reason}"
-            )
+        """What `node` held is lost, and what would have followed there is skipped; nothing when it held nothing."""
+        return self.give_up(node, reason) if node.handed else []
+
+    def give_up(self, node: NodeRun, reason: str) -> list[Rest]:
+        """`node` will run nothing more of this job: what it held is lost, everything else there is skipped."""
+        why = f"a step before it was lost: {reason}"
+        rests = self.end_range(node, 0, node.cursor - 1, st.LOST, reason, HANDED)
+        rests += self.end_range(node, node.cursor, self.steps - 1, st.SKIPPED, why)
+        node.epoch += 1
+        for step in self.meta.get("once", ()):
+            if node.states[step] == st.LOST:
+                rests += self._skip_others(node, step, f"step {step} lost: {reason}")
         return rests
 
     def open_gates(self) -> bool:
@@ -312,21 +319,32 @@ class JobRun:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _skip_after(self, node: NodeRun, step: int, state: int, reason: str) -> list[Rest]:
-        block = self._block(step)
         why = f"step {step} {st.NAMES[state]}" + (f": {reason}" if reason else "")
-        letter = st.CANCELLED if state == st.CANCELLED else st.SKIPPED
-        why = reason if state == st.CANCELLED else why
-        if block.lane:
-            return self.end_range(node, step + 1, self._lane_end(block), letter, why)
-        rests = self.end_range(node, step + 1, self.steps - 1, letter, why)
-        if step in self.meta.get("once", ()) and state in st.BAD:
-            for other in self.nodes.values():
-                if other is not node:
-                    rests += self.end_range(other, step + 1, self.steps - 1, st.SKIPPED, f"on {node.node}, {why}")
+        if state == st.CANCELLED:
+            return self.end_range(node, step + 1, self._reach(step), st.CANCELLED, reason)
+        rests = self.end_range(node, step + 1, self._reach(step), st.SKIPPED, why)
+        if step in self.meta.get("once", ()):
+            rests += self._skip_others(node, step, why)
         return rests
 
-    def _lane_end(self, block: Block) -> int:
+    def _skip_others(self, node: NodeRun, step: int, why: str) -> list[Rest]:
+        """A step that ran on `node` for all did not succeed: the others are skipped from there."""
+        rests: list[Rest] = []
+        for other in self.nodes.values():
+            if other is not node:
+                rests += self.end_range(other, step + 1, self._reach(step), st.SKIPPED, f"on {node.node}, {why}")
+        return rests
+
+    def _reach(self, step: int) -> int:
+        """The last step that a failure of `step` touches: of its async entry, or of the job."""
+        block = self._block(step)
+        if not block.lane:
+            return self.steps - 1
         return max(b.last for b in self.blocks if b.stage == block.stage)
+
+    def _is_ignored(self, step: int, state: int) -> bool:
+        """Whether this failure counts for nothing; a lost step always counts, nobody knows what it did."""
+        return step in self.ignored and state in st.IGNORABLE
 
     def _block(self, step: int) -> Block:
         return self.blocks[self._block_index(step)]
@@ -391,11 +409,21 @@ def _replay(run: JobRun, node: NodeRun, step: int, state: int) -> None:
         run._move(node, step, state)
         node.open -= 1
         run._settle(node, step, 1)
-        run.ignored_failures += state in st.BAD and step in run.ignored
+        run.ignored_failures += run._is_ignored(step, state)
 
 
 def _letter(state: int | str) -> int:
     return ord(state) if isinstance(state, str) else state
+
+
+def _queued(states: bytearray, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The stretches of queued steps between `first` and `last`, long ones in pieces."""
+    while (first := states.find(st.QUEUED, first, last + 1)) >= 0:
+        end = first
+        while end < min(last, first + WINDOW - 1) and states[end + 1] == st.QUEUED:
+            end += 1
+        yield first, end
+        first = end + 1
 
 
 def _by_chunk(first: int, last: int) -> Iterator[Part]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from director import verbs
 from director.blobs import BlobStore
-from director.errors import LanguageError
+from director.errors import LanguageError, NoTargetError
 from director.language.instructions import Document, Instruction
 from director.language.read import read
 from director.planning.drafting import Asked, Drafting, Surroundings
@@ -47,8 +47,12 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Pl
     stages = Stages(document, roster, options.get("target") or (), known)
     drafter = _Drafter(document, stages, known, roster, blobs, file["folder"], bool(options.get("extend_args")))
     steps = yield from drafter.steps()
+    if not stages.planned:
+        raise NoTargetError(
+            f"{document.file}: --target leaves no stage a node: {' '.join(options.get('target') or ())}"
+        )
     if not steps:
-        raise LanguageError("there is nothing to do; expected a step for at least one node", document.file, 1)
+        raise LanguageError("there is nothing to do; expected a step", document.file, 1)
     blobs.flush()
     shared = drafter.shared
     notes = [*document.notes, *stages.notes, *shared.notes]
@@ -104,18 +108,17 @@ class _Drafter:
         self, instructions: Sequence[Instruction], stage: PlannedStage
     ) -> Generator[Asked, list[Entry], None]:
         known = self._known_in(stage)
-        first = len(self._steps)
         for instruction in instructions:
             drafting = Drafting(instruction, self.shared, known)
             nodes = self._assigned(instruction, drafting, stage)
             row = yield from drafting.step(stage, stage.nodes if nodes is None else nodes)
+            if stage.parent >= 0:
+                row["inherit"] = stage.parent
             once = bool(drafting.flags.get("run-once"))
             if once:
                 nodes = [self._first_online(stage.nodes if nodes is None else nodes)]
             self._add(PlannedStep(row, stage, nodes, once, _gate(instruction, row)), instruction)
             self._learn(instruction, row, known, nodes or stage.nodes)
-        if stage.parent >= 0 and first < len(self._steps):
-            self._steps[first].row["inherit"] = stage.parent
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:
         if len(self._steps) >= STEPS_LIMIT:

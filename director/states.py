@@ -40,6 +40,7 @@ OPEN = frozenset((QUEUED, SENT, RUNNING))
 FINAL = frozenset(CODES.values()) - OPEN
 GOOD = frozenset((SUCCESS, CACHED))
 BAD = frozenset((FAILED, TIMEOUT, LOST))  # these stop what follows on the node and fail the job
+IGNORABLE = frozenset((FAILED, TIMEOUT))  # but these do not with --ignore-errors
 
 TRANSITIONS: dict[int, frozenset[int]] = {
     QUEUED: frozenset((SENT, RUNNING)) | FINAL,

@@ -23,7 +23,8 @@ from director.errors import VerbError
 
 MAX_OUTPUT = 1 << 20  # characters of one rendering, and of any one value made while it goes on
 MAX_RANGE = 100_000  # numbers that all range() calls of one rendering may give together
-MAX_SOURCE = 4 << 20
+MAX_SOURCE = 4 << 20  # characters of one template
+MAX_BRACES = 20_000
 _LONE = re.compile(r"\r(?!\n)|(?<!\r)\n")
 _PERCENT = re.compile(r"%(?:\([^)]*\))?[-+ #0]*([0-9]*)(?:\.([0-9]*))?")
 _COLON = re.compile(r":[^{}]*?([0-9]{7,})")
@@ -204,9 +205,7 @@ def _environment(newline: str = "\n") -> _Environment:
     )
     for name in ("center", "indent"):
         environment.filters[name] = _filter_bounded(environment.filters[name])
-    environment.filters.update(
-        {"quote": _quote, "format": _format, "replace": _replace, _WRITTEN: _print_name}
-    )
+    environment.filters.update({"quote": _quote, "format": _format, "replace": _replace, _WRITTEN: _print_name})
     environment.globals.pop("lipsum", None)
     return environment
 
@@ -264,6 +263,8 @@ _keep = functools.lru_cache(maxsize=512)(_compile)
 def _parse(source: str) -> nodes.Template:
     if len(source) > MAX_SOURCE:
         raise ValueError(f"the template is longer than {MAX_SOURCE} characters")
+    if source.count("{{") + source.count("{%") > MAX_BRACES:
+        raise ValueError(f"the template has more than {MAX_BRACES} braces")
     try:
         return _environment_for(source).parse(source)
     except jinja2.TemplateSyntaxError as error:
@@ -326,11 +327,7 @@ def render(source: str, values: Mapping[str, Any], texts: Mapping[str, str]) -> 
 
 
 def _undefined(message: str) -> str:
-    return (
-        f"{message}; expected an ARG, an ENV, facts, node or query"
-        if _NO_NAME.fullmatch(message)
-        else message
-    )
+    return f"{message}; expected an ARG, an ENV, facts, node or query" if _NO_NAME.fullmatch(message) else message
 
 
 def _bounded(template: jinja2.Template, context: Context) -> str:

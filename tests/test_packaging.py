@@ -18,7 +18,7 @@ from harness import ROOT, clean_environment
 import director
 
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "director").rglob("*.py"))
-SCRIPTS = sorted((ROOT / "scripts").iterdir())
+SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
 WORKFLOWS = sorted((ROOT / ".github/workflows").iterdir())
 
 

@@ -75,7 +75,5 @@ def strings(text: str) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         return None
     if not all(isinstance(item, str) for item in value):
-        raise ValueError(
-            "a JSON list here may have only strings in it; put the other values in double quotes"
-        )
+        raise ValueError("a JSON list here may have only strings in it; put the other values in double quotes")
     return tuple(item.encode("utf-8", "replace").decode() for item in value)

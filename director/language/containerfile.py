@@ -17,6 +17,7 @@ from director.language.lines import Line, Lines
 from director.verbs.base import Flag
 
 _FIRST = re.compile(r"[\t\v\f\r ]+")
+_HELP = re.compile(r"--help(?:\s|$)")
 _HEREDOC_VERBS = frozenset(("RUN", "COPY", "ADD"))
 _FROM_FLAGS = {"platform": Flag("platform", "str", "only nodes of this os/arch", metavar="OS/ARCH")}
 
@@ -33,7 +34,7 @@ def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
     lines = Lines(text, file)
     for line in lines:
         verb, rest = _verb(line.text)
-        if verb == "FROM":
+        if verb == "FROM" and not (_HELP.match(rest) and "FROM" in verbs):
             if stage is None:
                 document.globals = _only_args(before)
             stage = _stage(rest, line.number, file)

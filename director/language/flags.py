@@ -13,6 +13,7 @@ from director.language.words import BLANKS
 from director.verbs.base import Flag
 
 Table = Mapping[str, Flag]
+MAX_FLAGS = 500  # of one instruction
 _YES = frozenset(("true", "yes", "on"))
 _NO = frozenset(("false", "no", "off"))
 _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
@@ -32,7 +33,9 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
     """
     found: dict[str, Any] = {}
     text = text.lstrip(BLANKS)
-    while text.startswith("--"):
+    for _ in range(MAX_FLAGS):
+        if not text.startswith("--"):
+            return found, text.strip(BLANKS)
         word, rest = _word(text)
         if word == "--":
             return found, rest.strip(BLANKS)
@@ -47,7 +50,7 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
             value, rest = _next_value(flag, rest, verb)
         add(found, flag, value)
         text = rest.lstrip(BLANKS)
-    return found, text.strip(BLANKS)
+    raise ValueError(f"{verb} has {MAX_FLAGS} flags or more; expected fewer")
 
 
 def _behind(text: str, name: str, equals: bool) -> str:
@@ -64,14 +67,16 @@ def _next_value(flag: Flag, rest: str, verb: str) -> tuple[str, str]:
 
 def _word(text: str) -> tuple[str, str]:
     """The first word without its quotes and escapes, and the rest; braces are kept whole."""
-    ends = dict(braces.spans(text)) if braces.present(text) else {}
+    held = braces.spans(text)
+    start, end = next(held, (-1, -1))
     pieces: list[str] = []
     quote, position = "", 0
     while position < len(text):
         character = text[position]
-        if position in ends:
-            pieces.append(text[position : ends[position]])
-            position = ends[position]
+        if position == start:
+            pieces.append(text[start:end])
+            position = end
+            start, end = next(held, (-1, -1))
             continue
         if not quote and character in BLANKS:
             break
@@ -100,7 +105,7 @@ def find(name: str, table: Table, verb: str) -> Flag:
 
 def add(found: dict[str, Any], flag: Flag, text: str) -> None:
     """Put one value among those found. Raises ValueError for a second one and for a wrong value."""
-    value = Unrendered(text) if _open(text) else convert(flag, text)
+    value = Unrendered(text) if flag.kind != "rest" and _open(text) else convert(flag, text)
     if flag.repeatable:
         found.setdefault(flag.name, []).append(value)
     elif flag.name in found:
@@ -181,9 +186,7 @@ def settle(found: Mapping[str, Any], table: Table, render: Callable[[str], str])
     }
 
 
-def from_vars(
-    found: dict[str, Any], values: Iterable[tuple[str, list[str]]], table: Table, verb: str
-) -> None:
+def from_vars(found: dict[str, Any], values: Iterable[tuple[str, list[str]]], table: Table, verb: str) -> None:
     """Add YAML `vars`: names with underscores, each with the values written for it.
 
     Raises:

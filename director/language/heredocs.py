@@ -9,6 +9,7 @@ from director.errors import VerbError
 from director.language import braces
 from director.language.words import quoted
 
+MAX_HEREDOCS = 1000  # of one line
 _WORD = re.compile(r"([0-9]{0,9})<<(-?)([^<]*)")
 _QUOTING = re.compile(r"""['"\\]""")
 
@@ -44,7 +45,10 @@ def openings(line: str) -> list[Opening]:
         Lexer(line, keep_unset=True).render()
     except (ValueError, VerbError):
         return []
-    return [opening for word in quoted(line) if (opening := _opening(word))]
+    found = [word for word in quoted(line) if "<<" in word]
+    if len(found) > MAX_HEREDOCS:
+        raise ValueError(f"there are more than {MAX_HEREDOCS} heredocs in one line")
+    return [opening for word in found if (opening := _opening(word))]
 
 
 def _opening(word: str) -> Opening | None:

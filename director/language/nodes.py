@@ -19,9 +19,7 @@ MAX_ALIASES = 100
 MAX_NODES = 2_000_000  # every alias counted as what it stands for
 _BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _FOLD = re.compile(r"[ \t]*\\?[ \t]*\n\s*")
-_PLAIN_TAGS = frozenset(
-    (None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
-)
+_PLAIN_TAGS = frozenset((None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"))
 _EVENTS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -91,9 +89,7 @@ def compose(text: str, file: str) -> Node | None:
         line = mark.line + 1 if mark else 1
         raise LanguageError(_plainly(error, text, line), file, line) from None
     except yaml.YAMLError as error:
-        raise LanguageError(
-            f"this is no YAML: {_one_line(str(error))}", file, _bad_line(error, text)
-        ) from None
+        raise LanguageError(f"this is no YAML: {_one_line(str(error))}", file, _bad_line(error, text)) from None
 
 
 def _plainly(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
@@ -168,19 +164,13 @@ class _Composer:
     def _begin(self, node: Items | Pairs, event: Any) -> None:
         self._check_tag(event)
         if len(self._open) >= MAX_DEPTH:
-            raise self._wrong(
-                f"lists and mappings stand inside one another more than {MAX_DEPTH} times", event
-            )
+            raise self._wrong(f"lists and mappings stand inside one another more than {MAX_DEPTH} times", event)
         if event.anchor:
             self._anchors[event.anchor] = node
         self._open.append(node)
 
     def _place(self, node: Node, event: Any) -> None:
-        if (
-            isinstance(node, Scalar)
-            and getattr(event, "anchor", None)
-            and not isinstance(event, yaml.AliasEvent)
-        ):
+        if isinstance(node, Scalar) and getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
             self._anchors[event.anchor] = node
         if not self._open:
             self._root = node

@@ -15,9 +15,7 @@ _YAML_NAMES = (".yaml", ".yml")
 _YAML_STARTS = ("- ", "---", "[", "{")
 
 
-def read(
-    text: str, file: str, form: str = "auto", verbs: Mapping[str, Mapping[str, Flag]] = _NO_VERBS
-) -> Document:
+def read(text: str, file: str, form: str = "auto", verbs: Mapping[str, Mapping[str, Flag]] = _NO_VERBS) -> Document:
     """The instructions of `text`, in stages.
 
     Args:

@@ -210,9 +210,7 @@ class Lexer:
         if modifier == _END:
             raise ValueError(f"${{{name} is not closed; expected }}")
         wrong = ":" * empty_too + modifier.replace(VALUE, "{{")
-        raise ValueError(
-            f"${{{name}{wrong}}} is no form of $X; expected one of :- - :+ + :? ? # ## % %% / //"
-        )
+        raise ValueError(f"${{{name}{wrong}}} is no form of $X; expected one of :- - :+ + :? ? # ## % %% / //")
 
     def _default(self, name: str, modifier: str, empty_too: bool) -> str | None:
         word = self._until("}", False, False)

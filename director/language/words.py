@@ -145,9 +145,7 @@ def _key_values(instruction: Instruction) -> list[tuple[str, str | None]]:
     if words and "=" in words[0]:
         for word in words:
             if "=" not in word:
-                raise ValueError(
-                    f"{verb} has no = in {word!r}; expected KEY=VALUE, with quotes around blanks"
-                )
+                raise ValueError(f"{verb} has no = in {word!r}; expected KEY=VALUE, with quotes around blanks")
         return [_pair(word, verb) for word in words]
     key, value = _first_word(text)
     if value is None:

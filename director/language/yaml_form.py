@@ -34,9 +34,7 @@ def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
             "there is a mapping at the top; expected a list: put '- ' before its first key", file, root.line
         )
     if not isinstance(root, Items):
-        raise LanguageError(
-            "there is a text at the top; expected a list of entries with jobs", file, root.line
-        )
+        raise LanguageError("there is a text at the top; expected a list of entries with jobs", file, root.line)
     return Document([reader.stage(entry) for entry in root.items], file=file)
 
 
@@ -151,17 +149,13 @@ class _Reader:
             return f"a step has no key {key!r}{hint(key, _STEP_KEYS)}"
         return messages.unknown(key, (*self._verbs, *_STEP_KEYS))
 
-    def _instruction(
-        self, verb: str, node: Node, keys: Mapping[str, tuple[Scalar, Node]], line: int
-    ) -> Instruction:
+    def _instruction(self, verb: str, node: Node, keys: Mapping[str, tuple[Scalar, Node]], line: int) -> Instruction:
         table = self._verbs[verb]
         pairs = self._pairs(verb, node, line) if isinstance(node, Pairs) else None
         text = self._text(verb, node, line) if not isinstance(node, Pairs) else _shown(pairs or ())
         source = f"{verb} {text}".rstrip()
         try:
-            made = build(
-                verb, "x" if pairs else text, table, file=self._file, line=line, form="yaml", source=source
-            )
+            made = build(verb, "x" if pairs else text, table, file=self._file, line=line, form="yaml", source=source)
             if isinstance(node, Items):
                 made = replace(made, args=tuple(item.text for item in node.items if isinstance(item, Scalar)))
             flags = dict(made.flags)
@@ -178,9 +172,7 @@ class _Reader:
             return node.text.strip()
         for item in node.items:
             if not isinstance(item, Scalar):
-                raise self._wrong(
-                    f"the list of {verb} has something in it that is no text; expected texts", line
-                )
+                raise self._wrong(f"the list of {verb} has something in it that is no text; expected texts", line)
         return json.dumps([item.text for item in node.items if isinstance(item, Scalar)], ensure_ascii=False)
 
     def _pairs(self, verb: str, node: Pairs, line: int) -> tuple[tuple[str, str], ...]:
@@ -190,9 +182,7 @@ class _Reader:
             raise self._wrong(f"the value of {verb} is a mapping; expected a text or a list of words", line)
         if not node.pairs:
             raise self._wrong(f"{verb} has no argument; expected {messages.NEED_TEXT[verb]}", line)
-        return tuple(
-            (key, _as_text(value)) for key, (_, value) in self._keys(node, f"the mapping of {verb}").items()
-        )
+        return tuple((key, _as_text(value)) for key, (_, value) in self._keys(node, f"the mapping of {verb}").items())
 
     def _vars(self, keys: Mapping[str, tuple[Scalar, Node]], verb: str) -> list[tuple[str, list[str]]]:
         if "vars" not in keys:

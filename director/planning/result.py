@@ -115,10 +115,9 @@ def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
 def _gated(before: PlannedStep, start: PlannedStep) -> bool:
     if start.gate or start.once or before.once:
         return True
-    if start.stage is before.stage:
+    if start.stage.index == before.stage.index:  # the same stage, or the ARGs before the first one
         return False
-    beside = start.stage.group and start.stage.group == before.stage.group
-    return not beside and before.stage.index >= 0
+    return not start.stage.group or start.stage.group != before.stage.group
 
 
 def _nodes(step: PlannedStep) -> list[str]:

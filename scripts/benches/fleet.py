@@ -154,6 +154,7 @@ class Fleet:
 
     def close(self) -> None:
         """End everything: asked first, by force after five seconds."""
+        workers = [pid for name in self.processes for pid in self.pids(name)[1:]]
         for process in self.processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
@@ -164,6 +165,7 @@ class Fleet:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # a session of its own: nobody else's processes are in it
             process.wait()
+        until(lambda: not any(map(machine.runs, workers)), "the workers end with their server", 10)
 
     # commands
 

@@ -56,6 +56,14 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Whether the process lives; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def pss(pids: Iterable[int]) -> float:
     """Proportional memory of these processes together, in MB (1,000,000 bytes)."""
     total = 0

@@ -67,10 +67,15 @@ class Operator:
         self.ask("wait", ids=list(ids))
 
     def run(self, text: str, target: Sequence[str] = ()) -> float:
-        """Seconds from asking to the last result on disk."""
+        """Seconds from asking to the last result on disk; every task must have been successful."""
         began = time.perf_counter()
-        self.wait(self.submit(text, target=target))
-        return time.perf_counter() - began
+        ids = self.submit(text, target=target)
+        self.wait(ids)
+        took = time.perf_counter() - began
+        counts = self.counts(ids[0])
+        if not counts["total"] or counts["success"] != counts["total"]:
+            raise AssertionError(f"not every task was done: {counts}")
+        return took
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Everything known of a job."""

@@ -45,13 +45,13 @@ def write(fleet: Fleet, name: str, text: str) -> str:
 
 def test_refused_instructions(node: Fleet) -> None:
     refused(node, 2, ("exec:1", "RNU", "RUN"), "--exec", "RNU uptime")
-    refused(node, 2, ("exec:1", "--retri", "--retry"), "--exec", "RUN --retri 3 true")
+    refused(node, 2, ("exec:1", "--skip-cahe", "--skip-cache"), "--exec", "RUN --skip-cahe true")
     refused(node, 2, ("exec:1", "RUN"), "--exec", "RUN")
     refused(node, 2, (), "--exec", "")
     refused(node, 2, ("--wiat", "--wait"), "--exec", "RUN true", "--wiat")
     refused(node, 5, ("nobody-*",), "--exec", "RUN true", "--target", "nobody-*")
     refused(node, 5, ("node-2", "node-1"), "--exec", "RUN true", "--target", "node-2")
-    refused(node, 2, ("exec:2", "{{"), "--exec", "RUN true\nRUN echo {{ broken")
+    refused(node, 2, ("exec:2", "braces", "--raw"), "--exec", "RUN true\nRUN echo {{ broken")
 
 
 def test_refused_files(node: Fleet) -> None:

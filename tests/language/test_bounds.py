@@ -17,8 +17,10 @@ from director.language.substitution import check_word, render_document, render_t
 PIECES = st.sampled_from(
     [
         *"abX1 \t\n\r\\\"'`$#=<>-.`,:[]{}&|*!%@?~/é\x85\u2028",
-        "RUN ", "COPY ", "ENV ", "FROM ", " AS ", "ARG ", "<<E", "\nE\n", " \\\n", "--user", "--timeout=", "# escape=`\n",
-        "{{", "}}", "{%", "%}", "{#", "${", ":-", "//", "- jobs:\n", "  - RUN: ", "- ", ">\n", "|\n", "&a", "*a", "? ", "---\n",
+        "RUN ", "COPY ", "ENV ", "FROM ", " AS ", "ARG ",
+        "<<E", "\nE\n", " \\\n", "--user", "--timeout=", "# escape=`\n",
+        "{{", "}}", "{%", "%}", "{#", "${", ":-", "//", "- jobs:\n",
+        "  - RUN: ", "- ", ">\n", "|\n", "&a", "*a", "? ", "---\n",
         "vars: {", "name: ", "\n    ", " if ", " for ", " endif ", "\0", "\ufeff", "\udc80",
     ]
 )  # fmt: skip
@@ -74,9 +76,9 @@ HARD: list[Callable[[], object]] = [
     lambda: document("RUN " + "{{ x \\\n" * LONG, "f"),
     lambda: document("RUN a\\\n" + "# c\n" * LONG, "f"),
     lambda: document("RUN " + "\\ " * LONG, "f"),
-    lambda: document("RUN " + "<<a " * 2000, "f"),
+    lambda: document("RUN " + "<<a " * LONG, "f"),
     lambda: document("ENV A=" + "'" * LONG + " B=1", "f"),
-    lambda: document("RUN " + "--mount=a " * 5000 + "x", "f"),
+    lambda: document("RUN " + "--mount=a{{ b " * LONG + "x", "f"),
     lambda: document("- " * LONG + "a", "f.yaml"),
     lambda: document("[" * LONG, "f.yaml"),
     lambda: document("- jobs:\n  - RUN: >\n" + "      \n" * LONG + "      a\n", "f.yaml"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from language.tables import document
 
@@ -64,7 +66,10 @@ YAML = [
     ("- jobs:\n  - RUN: a\n  tragets: b", "f.yaml:3: an entry has no key 'tragets'; did you mean targets?"),
     ("- RUN: a", "f.yaml:1: an entry has no key 'RUN'; steps stand under jobs: as '- RUN: …'"),
     ("- jobs:\n  - a", "f.yaml:2: a step is no mapping; expected VERB: text, such as RUN: uptime"),
-    ("- jobs:\n  - RUN: a\n    COPY: b c", "f.yaml:2: there is RUN and COPY in one step; expected one VERB: text in each"),
+    (
+        "- jobs:\n  - RUN: a\n    COPY: b c",
+        "f.yaml:2: there is RUN and COPY in one step; expected one VERB: text in each",
+    ),
     ("- jobs:\n  - RUN: a\n  - name: b", "f.yaml:3: there is no verb in a step; expected one VERB"),
     ("- jobs:\n  - RUN: a\n    nmae: b", "f.yaml:2: a step has no key 'nmae'; did you mean name?"),
     ("- jobs:\n  - RNU: a", "f.yaml:2: unknown instruction 'RNU'; did you mean RUN?"),
@@ -121,9 +126,9 @@ def test_yaml(text: str, message: str) -> None:
 def test_many_aliases_are_refused() -> None:
     bomb = "- &a [x, x, x, x, x, x, x, x, x]\n"
     names = "abcdefghi"
-    for before, name in zip(names, names[1:], strict=False):
+    for before, name in pairwise(names):
         bomb += f"- &{name} [{', '.join([f'*{before}'] * 9)}]\n"
-    with pytest.raises(LanguageError, match="aliases stand for more|an entry is no mapping"):
+    with pytest.raises(LanguageError, match="aliases stand for more than 2000000 values"):
         document(bomb, "f.yaml")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from language.tables import document, steps
+from language.tables import VERBS, document, steps
 
 from director.language.flags import Unrendered, misplaced, settle
 from director.language.instructions import Heredoc
+from director.language.read import read
 from director.verbs.base import Flag
 
 LINES = [
@@ -45,6 +46,7 @@ FLAGS = [
     ("RUN --mount=type=cache,target=/x --mount type=secret a", {"mount": ["type=cache,target=/x", "type=secret"]}, "a"),
     ("RUN --name={{ A + 1 }} a", {"name": "{{ A + 1 }}"}, "a"),
     ("WAIT --cmd test -f '/a b'", {"cmd": "test -f '/a b'"}, ""),
+    ("WAIT --cmd test $X = {{ Y }}", {"cmd": "test $X = {{ Y }}"}, ""),
     ("WAIT --cmd=test -f /a", {"cmd": "test -f /a"}, ""),
     ("WAIT --seconds 1h", {"seconds": 3600.0}, ""),
     ("DNF --help", {"help": True}, ""),
@@ -66,6 +68,15 @@ def test_a_flag_with_names_in_it_is_typed_when_they_are_known() -> None:
     table = {"timeout": Flag("timeout", "duration"), "name": Flag("name"), "mount": Flag("mount", repeatable=True)}
     known = {"$T": "2m", "{{ N }}": "n", "$M": "b"}
     assert settle(step.flags, table, known.__getitem__) == {"timeout": 120.0, "name": "n", "mount": ["a", "b"]}
+
+
+def test_the_rest_of_the_line_is_no_value_of_a_plan() -> None:
+    assert not isinstance(steps("WAIT --cmd test $X")[0].flags["cmd"], Unrendered)
+
+
+def test_from_has_a_manual_too() -> None:
+    read_with_from = read("FROM --help", "f", "containerfile", {**VERBS, "FROM": VERBS["RUN"]})
+    assert read_with_from.stages[0].instructions[0].flags == {"help": True}
 
 
 def test_flags_of_the_verb_behind_the_command_are_found() -> None:
@@ -97,7 +108,7 @@ def test_json_form(text: str, args: tuple[str, ...] | None) -> None:
 HEREDOCS = [
     ("RUN <<EOF\na\n# b\\\nEOF", [Heredoc("EOF", "a\n# b\\\n")]),
     ("RUN <<'EOF' bash\n{{ x }}\nEOF", [Heredoc("EOF", "{{ x }}\n", expand=False)]),
-    ("RUN cat <<-A <<\"B\" 3<<C\n\t\ta\n\tA\n\tb\nB\nC", None),
+    ('RUN cat <<-A <<"B" 3<<C\n\t\ta\n\tA\n\tb\nB\nC', None),
     ("COPY <<a.txt <<b.txt /etc/\n1\na.txt\n2\nb.txt", [Heredoc("a.txt", "1\n"), Heredoc("b.txt", "2\n")]),
     ("RUN <<E\\ F\nx\nE F", [Heredoc("E F", "x\n", expand=False)]),
     ("RUN cat << EOF", []),

@@ -56,7 +56,7 @@ WORDS = [
     ("${U/a/b}", ""),
     ("${U:-${X:-y}}", "v"),
     ("${U:-${U:-'a b'}}", "a b"),
-    ("${U:-\"a}b\"}", "a}b"),
+    ('${U:-"a}b"}', "a}b"),
     ("${U:-a\\}b}", "a}b"),
     ("'$X'", "$X"),
     ("\"$X 'q'\"", "v 'q'"),
@@ -74,7 +74,7 @@ WORDS = [
     ("{{ A }}-$X", "1.2-v"),
     ("${U:-{{ A }}}", "1.2"),
     ("'{{ A }}$X'", "1.2$X"),
-    ("\"{{ A }}$X\"", "1.2v"),
+    ('"{{ A }}$X"', "1.2v"),
     ("\\{{ A }}", "1.2"),
     ("{% if B %}$X{% else %}no{% endif %}", "v"),
     ("{% for i in L %}$X{{ i }}{% endfor %}", "v1v2"),
@@ -99,7 +99,7 @@ def test_words(raw: str, expected: str | None) -> None:
     assert render_word(raw, NAMES, ENV.get) == expected
 
 
-@pytest.mark.parametrize("raw", ["$EVIL", "\"$EVIL\"", "{{ EVIL }}", "'{{ EVIL }}'", '"{{ EVIL }}"', "${U:-{{ EVIL }}}"])
+@pytest.mark.parametrize("raw", ["$EVIL", '"$EVIL"', "{{ EVIL }}", "'{{ EVIL }}'", '"{{ EVIL }}"', "${U:-{{ EVIL }}}"])
 def test_a_value_is_never_looked_at_again(raw: str) -> None:
     assert render_word(raw, NAMES, ENV.get) == EVIL
     assert render_word(f"$X{raw}$X", NAMES, ENV.get) == f"v{EVIL}v"
@@ -163,9 +163,13 @@ def test_names_that_are_used() -> None:
         used_names("${X")
 
 
-@pytest.mark.parametrize("raw", ["{{.Names}}", "{{", "{% if x %}", "{{ a b }}", "{{ x | nofilter }}", "{%", "{{ '" * 99])
+@pytest.mark.parametrize(
+    "raw", ["{{.Names}}", "{{", "{% if x %}", "{{ a b }}", "{{ x | nofilter }}", "{%", "{{ '" * 99]
+)
 def test_braces_that_do_not_parse_name_both_ways_out(raw: str) -> None:
-    with pytest.raises(ValueError, match=r"the braces cannot be read.*--raw on the step.*heredoc with a quoted") as raised:
+    with pytest.raises(
+        ValueError, match=r"the braces cannot be read.*--raw on the step.*heredoc with a quoted"
+    ) as raised:
         check(f"podman ps --format '{raw}'")
     assert "\n" not in str(raised.value)
 

@@ -78,7 +78,11 @@ def test_pairs_in_yaml(text: str, expected: list[tuple[str, str | None]]) -> Non
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("ENV A", "ENV needs a key and a value"), ("LABEL a=b c", "LABEL has no = in 'c'"), ("ENV =a", "no name before =")],
+    [
+        ("ENV A", "ENV needs a key and a value"),
+        ("LABEL a=b c", "LABEL has no = in 'c'"),
+        ("ENV =a", "no name before ="),
+    ],
 )
 def test_pairs_that_are_none(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -109,7 +113,13 @@ def test_braces() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "text", "longest", "end"),
-    [("*", "abc", False, 0), ("*", "abc", True, 3), ("*b", "abb", False, 2), ("*b", "abb", True, 3), ("?b*c*", "abxcxc", True, 6)],
+    [
+        ("*", "abc", False, 0),
+        ("*", "abc", True, 3),
+        ("*b", "abb", False, 2),
+        ("*b", "abb", True, 3),
+        ("?b*c*", "abxcxc", True, 6),
+    ],
 )
 def test_globs(pattern: str, text: str, longest: bool, end: int) -> None:
     assert Glob(pattern).prefix(text, longest) == end

@@ -1,0 +1,54 @@
+"""A no-op for every node of a simulated fleet, until each result is on disk, against bare CURVE out and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from statistics import median
+
+from benches.bench import Bench, limit, say
+from benches.fleet import Fleet
+from benches.row import Row, paired
+
+PER_PROCESS = 2500  # clients of one simulator process
+
+
+def run(bench: Bench) -> Iterator[Row]:
+    """Both fleets against the wire, then what a node costs in the large one against the small one."""
+    costs = {}
+    for nodes in bench.pick((1000, 2000, 10_000), (200, 500, 2000), (20, 40)):
+        row, seconds = measure(bench, nodes)
+        costs[nodes] = seconds / nodes
+        if nodes != min(costs):
+            yield row
+    yield _flatness(costs)
+
+
+def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
+    """The row of one fleet, and the median of its seconds."""
+    rounds = bench.runs * bench.pick(2, 2, 1)
+    wire = json.loads(limit("curve", nodes, rounds, -(-nodes // PER_PROCESS)))
+    with Fleet(bench.place()) as fleet:
+        fleet.start_server()
+        fleet.simulate(nodes)
+        with fleet.operator() as operator:
+            operator.run("RUN true")
+            took = [operator.run("RUN true") for _ in range(rounds)]
+        fleet.check(nodes)
+        cold = [fleet.timed("--exec", "RUN true", "--wait") for _ in range(bench.runs)]
+    say(f"simulated: {nodes} nodes in {median(took):.3f} s, the wire {median(wire['rounds']):.3f} s")
+    row = paired(
+        "simulated", f"no-op on {nodes} simulated nodes, all results durable", "s",
+        "bare CURVE out and back", took, wire["rounds"], bar=8.0,
+        more={"cold_cli_with_its_listing": cold, "bare_connect": wire["connect"]},
+    )  # fmt: skip
+    return row, median(took)
+
+
+def _flatness(costs: dict[int, float]) -> Row:
+    small, large = min(costs), max(costs)
+    return Row(
+        "simulated", f"cost of a node, {large} nodes against {small}", costs[large] * 1e6, "us",
+        f"a node of {small}", costs[small] * 1e6, costs[large] / costs[small], bar=1.2,
+        samples=[cost * 1e6 for cost in costs.values()],
+    )  # fmt: skip

@@ -1,0 +1,368 @@
+"""What verbs do on a node: values, commands, probes; outcome and effects out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verb_node import FakeNode
+
+from director.errors import VerbError
+from director.states import CACHED, FAILED, SUCCESS, TIMEOUT
+from director.verbs.base import Outcome
+
+Do = Callable[..., Outcome]
+
+EFFECTS: list[tuple[str, dict[str, Any], bytes]] = [
+    ("ENV A=1 B='2 3'", {"env": {"A": "1", "B": "2 3"}, "quoted": ["B"]}, b""),
+    ("ENV A=$A-2 B=$A", {"env": {"A": "-2", "B": ""}}, b""),
+    ("ARG A=1", {"declare": ["A"], "arg": {"A": "1"}}, b""),
+    ("ARG A", {"declare": ["A"]}, b""),
+    ('ARG A="1.2"', {"declare": ["A"], "arg": {"A": "1.2"}, "quoted": ["A"]}, b""),
+    ('ARG A=["a",{"b":"$X"}]', {"declare": ["A"], "arg": {"A": '["a",{"b":""}]'}}, b""),
+    ("ARG KEPT", {"declare": ["KEPT"], "arg": {"KEPT": "before"}}, b""),
+    ("ARG KEPT=now", {"declare": ["KEPT"], "arg": {"KEPT": "now"}}, b""),
+    ("ARG TARGETARCH TARGETPLATFORM", {
+        "declare": ["TARGETARCH", "TARGETPLATFORM"], "arg": {"TARGETARCH": "amd64", "TARGETPLATFORM": "linux/amd64"},
+    }, b""),
+    ("USER 1000:1000", {"user": "1000:1000"}, b""),
+    ('SHELL ["/bin/bash", "-c"]', {"shell": ["/bin/bash", "-c"]}, b""),
+    ("LABEL tier=db rack=", {"labels": {"tier": "db", "rack": None}}, b""),
+    ("LABEL tier=web", {}, b""),
+    ("CACHEEVICT args", {"evict": ["args"]}, b""),
+    ("CACHEEVICT envs", {}, b""),
+    ("ECHO {{ node.id }} has {{ facts.cpu.count }} on $NOPE.", {}, b"web-01 has 2 on ."),
+    ("ECHO it's", {}, b"it's"),
+    ("QUERY T", {"query": {"web-01": {"T": "T of web-01"}}}, b'{"web-01": {"T": "T of web-01"}}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "effects", "stdout"), EFFECTS, ids=[text for text, _, _ in EFFECTS])
+def test_effects(text: str, effects: dict[str, Any], stdout: bytes, do: Do, node: FakeNode) -> None:
+    node.scope.remembered["KEPT"] = "before"
+    outcome = do(text)
+    assert outcome.state in (SUCCESS, CACHED)
+    assert (outcome.effects, outcome.stdout) == (effects, stdout)
+
+
+def test_label_that_is_so_is_cached(do: Do) -> None:
+    assert do("LABEL tier=web").state == CACHED
+    assert do("LABEL tier=db").state == SUCCESS
+
+
+def test_arg_overridden(do: Do, node: FakeNode) -> None:
+    node.scope.overrides["A"] = "given"
+    assert do("ARG A=1").effects == {"declare": ["A"], "arg": {"A": "given"}}
+    assert do("ARG A=1\nECHO $A {{ A }}").stdout == b"given given"
+
+
+def test_extend_args(do: Do, node: FakeNode) -> None:
+    node.scope.remembered["L"] = "[1]"
+    node.scope.overrides["L"] = "[3]"
+    assert do("ARG L=[2]\nECHO {{ L }}", extend_args=True).stdout == b"[1, 2, 3]"
+    assert do('ARG M={"a":{"b":1}}\nARG M={"a":{"c":2}}\nECHO {{ M.a.b }}{{ M.a.c }}', extend_args=True).stdout == b"12"
+
+
+def test_quoted_value_is_text(do: Do) -> None:
+    assert do('ARG A="1"\nECHO {{ A is string }}').stdout == b"True"
+    assert do("ARG A=1\nECHO {{ A is string }}").stdout == b"False"
+
+
+# -- RUN --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "stdout"),
+    [
+        ("RUN echo {{ node.id }} $((1+1))", SUCCESS, b"web-01 2\n"),
+        ('RUN ["printf", "%s|", "a b", "$X"]', SUCCESS, b"a b|$X|"),
+        ("RUN false", FAILED, b""),
+        ("RUN --ok-codes 0,3 exit 3", SUCCESS, b""),
+        ("RUN --ok-codes 3 true", FAILED, b""),
+        ("ENV A=1\nRUN echo $A", SUCCESS, b"1\n"),
+        ("RUN <<EOF\nx=1\necho $x\nEOF", SUCCESS, b"1\n"),
+        ("RUN <<EOF cat\n{{ node.id }} `echo 2`\nEOF", SUCCESS, b"web-01 2\n"),
+        ("RUN <<'EOF' cat\n{{ x $y\nEOF", SUCCESS, b"{{ x $y\n"),
+        ("RUN cat <<A && cat <<'B'\n{{ 1 + 1 }}\nA\n{{ 1\nB", SUCCESS, b"2\n{{ 1\n"),
+        ("RUN <<EOF\n#!/usr/bin/env python3\nprint('py {{ node.id }}')\nEOF", SUCCESS, b"py web-01\n"),
+        ("RUN <<'EOF'\n#!/bin/sh -e\necho '{{'\nfalse\necho no\nEOF", FAILED, b"{{\n"),
+        ('SHELL ["/bin/bash", "-c"]\nRUN [[ a == a ]] && echo bash', SUCCESS, b"bash\n"),
+        ("RUN no-such-program-here", FAILED, b""),
+        ('RUN ["no-such-program-here"]', FAILED, b""),
+    ],
+)
+def test_run(text: str, state: int, stdout: bytes, do: Do) -> None:
+    outcome = do(text)
+    assert (outcome.state, outcome.stdout) == (state, stdout)
+    assert state == SUCCESS or outcome.reason
+
+
+def test_run_options(do: Do, node: FakeNode) -> None:
+    do("RUN --user 1000 --no-block sleep 0")
+    assert node.ran == [{"argv": ["/bin/sh", "-c", "sleep 0"], "user": "1000", "detach": True}]
+
+
+def test_run_cache_folder(do: Do, there: Path) -> None:
+    text = f"RUN --mount=type=cache,target={there}/c/d,mode=0700 test -d {there}/c/d"
+    assert do(text).state == SUCCESS
+    assert (there / "c/d").stat().st_mode & 0o777 == 0o700
+    (there / "c/d").chmod(0o755)
+    assert do(text).state == SUCCESS
+    assert (there / "c/d").stat().st_mode & 0o777 == 0o755
+
+
+def test_script_leaves_no_file(do: Do, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(there))
+    assert do("RUN <<EOF\n#!/bin/sh\nexit 3\nEOF").exit_code == 3
+    assert do("RUN --no-block <<EOF\n#!/bin/sh\nexit 4\nEOF").exit_code == 4
+    assert list(there.iterdir()) == []
+
+
+def test_run_hot_path_asks_nothing_else(node: FakeNode, here: Path) -> None:
+    from director.verbs import load
+
+    load("RUN").apply({"cmd": "true"}, {}, node)
+    assert node.ran == [{"argv": ["/bin/sh", "-c", "true"]}]
+
+
+# -- WORKDIR ----------------------------------------------------------------------------------------------
+
+
+def test_workdir(do: Do, node: FakeNode, there: Path) -> None:
+    outcome = do("WORKDIR --chmod=0750 a b/c")
+    assert (outcome.state, outcome.stdout) == (SUCCESS, f"{there}/a b/c".encode())
+    assert outcome.effects == {"workdir": f"{there}/a b/c"}
+    assert (there / "a b/c").stat().st_mode & 0o777 == 0o750
+    assert (there / "a b").stat().st_mode & 0o777 == 0o755
+    assert do("WORKDIR ../c").state == CACHED
+    assert do("WORKDIR --chmod=g-x .").state == SUCCESS
+    assert node.scope.workdir == f"{there}/a b/c"
+
+
+def test_workdir_on_a_file(do: Do, there: Path) -> None:
+    (there / "f").write_text("")
+    with pytest.raises(VerbError, match="f: not a folder"):
+        do("WORKDIR f/x")
+
+
+def test_workdir_starts_at_home(do: Do, node: FakeNode) -> None:
+    node.scope.workdir = ""
+    assert do("WORKDIR .").stdout.decode() == os.path.expanduser("~")
+
+
+# -- EXPOSE, WAIT, HEALTHCHECK ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """An address that answers 503 twice, then 204; `/no` is always 404, `/there` leads away."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            known = {"/no": 404, "/there": 302}
+            self.send_response(known.get(self.path, 503 if len(seen) < 3 else 204))
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            """Silent."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_wait_url(do: Do, node: FakeNode, web: str) -> None:
+    assert do(f"WAIT --url {web}/x?y=1").state == SUCCESS
+    assert node.slept == [1.0, 1.0]
+    assert do(f"WAIT --url {web}/there").state == SUCCESS
+    with pytest.raises(VerbError, match=r"answered 404 \(2 tries\)"):
+        do(f"WAIT --url {web}/no --retry 2 --retry-wait 0")
+
+
+def test_wait_seconds_and_command(do: Do, node: FakeNode) -> None:
+    do("WAIT --seconds 2.5")
+    assert node.slept == [2.5]
+    assert do("WAIT --cmd echo $((1+1))").stdout == b"2\n"
+    with pytest.raises(VerbError, match=r"exit code 1: no \(3 tries\)"):
+        do("WAIT --retry 3 --retry-wait 1ms --cmd echo no >&2; false")
+
+
+def test_health(do: Do, node: FakeNode, web: str, there: Path) -> None:
+    assert do(f"HEALTHCHECK --interval=1s --url {web}").state == SUCCESS
+    with pytest.raises(VerbError, match=r"unhealthy: .*answered 404 \(3 in a row\)"):
+        do(f"HEALTHCHECK --interval=10ms --url {web}/no")
+    assert do('HEALTHCHECK CMD ["echo", "well"]').stdout == b"well\n"
+    with pytest.raises(VerbError, match="not done within 0.05 s"):
+        do("HEALTHCHECK --timeout=50ms --retries=1 CMD sleep 9")
+    assert do("HEALTHCHECK NONE").state == SUCCESS
+
+
+def test_health_start_period_does_not_count(do: Do, there: Path, node: FakeNode) -> None:
+    command = f"echo x >> {there}/tries; test $(wc -l < {there}/tries) -ge 4"
+    assert do(f"HEALTHCHECK --start-period=1m --start-interval=1ms --retries=1 CMD {command}").state == SUCCESS
+    assert len(node.slept) == 3
+
+
+def test_expose(do: Do, node: FakeNode) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.bind(("::1", 0))
+        ports = tcp.getsockname()[1], udp.getsockname()[1]
+        assert do(f"EXPOSE {ports[0]} {ports[1]}/udp").stdout == f"{ports[0]}/tcp\n{ports[1]}/udp".encode()
+    node.seconds = 0.5
+    with pytest.raises(VerbError, match=f"not bound: {ports[0]}/tcp"):
+        do(f"EXPOSE {ports[0]}")
+
+
+# -- CACHEFILE ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("{}", {}),
+        ("", {}),
+        ("a: 1\nb: 0644\nc: [x, '1']\n", {"a": "1", "b": "0644", "c": '["x", "1"]'}),
+        ('{"a": {"b": true}, "t": "yes"}', {"a": '{"b": true}', "t": "yes"}),
+        ("m: {b: 2, l: [2]}\n", {"m": '{"a": 1, "b": 2, "l": [2]}'}),
+        ("when: 2026-01-01\n", {"when": "2026-01-01"}),
+    ],
+)
+def test_cachefile(content: str, texts: dict[str, str], do: Do, there: Path, node: FakeNode) -> None:
+    (there / "v").write_text(content)
+    node.scope.remembered["m"] = '{"a": 1, "b": 1, "l": [1]}'
+    outcome = do("CACHEFILE v")
+    assert (outcome.stdout, outcome.effects) == (f"{there}/v".encode(), {"arg": texts, "declare": list(texts)})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a: 1\n2: b\n", r"v:2: the key '2' is not text"),
+        ("- a\n", r"v:1: not a mapping"),
+        ("a: [\n", r"v:2: not YAML or JSON"),
+        ("node: x\n", r"v:1: 'node' is no name"),
+        ("a: &a [1]\nb: [" + "*a, " * 101 + "]\n", r"references to anchors"),
+        ("a: " + "[" * 5000, r"v"),
+    ],
+)
+def test_cachefile_errors(content: str, says: str, do: Do, there: Path) -> None:
+    (there / "v").write_text(content)
+    with pytest.raises(VerbError, match=says):
+        do("CACHEFILE v")
+    (there / "v").unlink()
+    with pytest.raises(VerbError, match="v: No such file"):
+        do("CACHEFILE v")
+
+
+# -- SERVICE, PACKAGE, REBOOT, FETCH ------------------------------------------------------------------------
+
+
+def shown(load: str = "loaded", active: str = "inactive", file: str = "disabled") -> Outcome:
+    return Outcome(stdout=f"LoadState={load}\nActiveState={active}\nUnitFileState={file}\n".encode(), exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "calls"),
+    [
+        ("SERVICE a", shown(), ["start a"]),
+        ("SERVICE a", shown(active="active"), []),
+        ("SERVICE --enable a", shown(active="active"), ["enable a"]),
+        ("SERVICE --restarted --daemon-reload a", shown(active="active"), ["daemon-reload", "restart a"]),
+        ("SERVICE --reloaded a", shown(active="active"), ["reload a"]),
+        ("SERVICE --stopped --disable a", shown(active="active", file="enabled"), ["disable a", "stop a"]),
+        ("SERVICE --stopped a", shown(), []),
+        ("SERVICE --mask a", shown(), ["mask a"]),
+        ("SERVICE --unmask a", shown("masked", file="masked"), ["unmask a", "start a"]),
+    ],
+)
+def test_service(text: str, state: Outcome, calls: list[str], do: Do, node: FakeNode) -> None:
+    node.answers = {"systemctl --no-ask-password show": state, "systemctl": Outcome(exit_code=0)}
+    outcome = do(text)
+    asked = [" ".join(run["argv"][2:]) for run in node.ran]
+    assert [call for call in asked if not call.startswith("show")] == calls
+    assert outcome.state == (SUCCESS if calls else CACHED)
+
+
+def test_service_errors(do: Do, node: FakeNode) -> None:
+    node.answers = {"systemctl": shown("not-found")}
+    with pytest.raises(VerbError, match="a: no such unit"):
+        do("SERVICE a")
+    node.answers = {"systemctl": Outcome(FAILED, 127)}
+    with pytest.raises(VerbError, match="needs systemd"):
+        do("SERVICE a")
+    with pytest.raises(VerbError, match="is no unit"):
+        do("SERVICE a --now")
+
+
+def apt(*installed: str) -> dict[str, Outcome]:
+    rows = "".join(f"installed {name}\n" for name in installed).encode()
+    return {"dpkg-query": Outcome(FAILED if len(installed) < 2 else SUCCESS, 1, rows), "apt-get": Outcome(exit_code=0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "installed", "last"),
+    [
+        ("PACKAGE curl nginx", ("curl",), "install nginx"),
+        ("APT curl nginx", ("curl", "nginx"), ""),
+        ("PACKAGE --latest curl nginx", ("curl", "nginx"), "install curl nginx"),
+        ("DNF --absent curl telnet", ("curl",), "remove curl"),
+        ("PACKAGE --absent telnet", (), ""),
+        ("PACKAGE nginx=1.22", ("nginx",), ""),
+    ],
+)
+def test_package(
+    text: str, installed: tuple[str, ...], last: str, do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("director.verbs.package.find_manager", lambda: "apt-get")
+    node.answers = apt(*installed)
+    outcome = do(text)
+    argv = node.ran[-1]["argv"]
+    assert (f"{argv[1]} {' '.join(argv[5:])}" if argv[0] == "apt-get" else "") == last
+    assert outcome.state == (SUCCESS if last else CACHED)
+    assert node.ran[-1]["user"] == ""
+
+
+def test_package_exclude(do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("director.verbs.package.find_manager", lambda: "dnf")
+    node.answers = {"rpm": Outcome(FAILED, 1), "dnf": Outcome(exit_code=0)}
+    do("PACKAGE --exclude a,b curl")
+    assert node.ran[-1]["argv"] == ["dnf", "install", "-y", "--exclude=a,b", "curl"]
+    monkeypatch.setattr("director.verbs.package.find_manager", lambda: "apt-get")
+    node.answers = apt()
+    do("PACKAGE --exclude a,b curl")
+    assert node.ran[-1]["argv"][-3] == "-o" and "Dir::Etc::Preferences=" in node.ran[-1]["argv"][-2]
+    with pytest.raises(VerbError, match="is no package name"):
+        do("PACKAGE --latest -- --force")
+
+
+def test_package_manager_is_found(tmp_path: Path) -> None:
+    from director.verbs.package import find_manager
+
+    with pytest.raises(VerbError, match="no package manager"):
+        find_manager(str(tmp_path))
+    (tmp_path / "apk").write_text("")
+    (tmp_path / "apk").chmod(0o755)
+    assert find_manager(f"/nowhere:{tmp_path}") == "apk"
+
+
+def test_reboot_and_fetch(do: Do, here: Path, there: Path) -> None:
+    assert do("REBOOT 2").reason == "after 2"
+    assert do("FETCH log out/").stdout.decode() == f"{here}/out//web-01{there}/log"
+
+
+def test_judged_by_exit_code_only() -> None:
+    from director.verbs.run import judge
+
+    assert judge(Outcome(TIMEOUT, 143, reason="late"), [143]).state == TIMEOUT

@@ -1,0 +1,183 @@
+"""A small node for verbs: real rendering, real processes, contents in a folder; and the planning side of one step."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from director import sources, verbs
+from director.blobs import BlobStore
+from director.errors import VerbError
+from director.language.substitution import render_text, render_word
+from director.language.values import namespace
+from director.planner import Plan, plan
+from director.scope import Scope
+from director.states import FAILED, SUCCESS, TIMEOUT
+from director.verbs.base import Entry, Outcome
+
+
+class FakeNode:
+    """Does on this machine what a verb asks for; answers of programs in `answers` come from there."""
+
+    name = "web-01"
+    job = "a000000000000001"
+
+    def __init__(self, folder: Path, blobs: BlobStore | None = None) -> None:
+        self.scope = Scope(workdir=str(folder))
+        self.facts: Mapping[str, Any] = {"arch": "x86_64", "os": {"id": "debian"}, "cpu": {"count": 2}}
+        self.labels: dict[str, str] = {"tier": "web"}
+        self.blobs = blobs
+        self.ran: list[dict[str, Any]] = []
+        self.answers: dict[str, Outcome] = {}
+        self.slept: list[float] = []
+        self.fetched: list[str] = []
+        self.seconds = 5.0
+        self.breaths = 0
+
+    def text(self, raw: str) -> str:
+        return render_text(raw, self._names())
+
+    def word(self, raw: str, escape: str = "\\") -> str:
+        return render_word(raw, self._names(), self.scope.dollars().get, escape)
+
+    def document(self, raw: str) -> str:
+        return render_word(raw, self._names(), self.scope.dollars().get, quotes=False)
+
+    def blueprint(self, source: str) -> str:
+        return render_text(source, self._names())
+
+    def _names(self) -> Mapping[str, Any]:
+        scope = self.scope
+        return namespace(scope.texts(), self.facts, {"id": self.name, "labels": self.labels}, scope.query, scope.quoted)
+
+    def run(self, argv: list[str], **options: Any) -> Outcome:
+        self.ran.append({"argv": argv, **options})
+        line = " ".join(argv)
+        for start, outcome in self.answers.items():
+            if line.startswith(start):
+                return outcome
+        return self._really(argv, options)
+
+    def _really(self, argv: list[str], options: Mapping[str, Any]) -> Outcome:
+        limit = options.get("timeout") or self.seconds
+        env = {**os.environ, **self.scope.dollars(), **(options.get("env") or {})}
+        try:
+            done = subprocess.run(
+                argv, cwd=self.scope.workdir, env=env, timeout=limit, input=options.get("stdin", b""), capture_output=True
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(TIMEOUT, reason=f"not done within {limit:g} s")
+        except FileNotFoundError:
+            return Outcome(FAILED, 127, reason=f"{argv[0]}: no such program")
+        state, reason = (SUCCESS, "") if done.returncode == 0 else (FAILED, f"exit code {done.returncode}")
+        return Outcome(state, done.returncode, done.stdout, done.stderr, reason)
+
+    def blob(self, digest: str, size: int) -> str:
+        assert self.blobs is not None
+        self.fetched.append(digest)
+        return self.blobs.path(digest)
+
+    def identity(self, user: str) -> tuple[int, int]:
+        name, _, group = user.partition(":")
+        if not name.isdecimal():
+            raise VerbError(f"there is no user {name} on this node")
+        return int(name), int(group or name)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds -= seconds
+
+    def breathe(self) -> None:
+        self.breaths += 1
+
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        yield
+
+    def remaining(self) -> float:
+        return self.seconds
+
+    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
+        return {node: {name: f"{name} of {node}"} for node in nodes}
+
+    def reboot(self, delay: float) -> Outcome:
+        return Outcome(SUCCESS, reason=f"after {delay:g}")
+
+    def offer(self, paths: list[str], folder: str) -> list[str]:
+        return [f"{folder}/{self.name}{path}" for path in paths]
+
+    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
+        raise VerbError(f"{node} has no {patterns[0]}")
+
+
+class Fleet:
+    """A roster of nodes by name: online or not; `web-…` are labelled."""
+
+    def __init__(self, **nodes: bool) -> None:
+        self._nodes = {name.replace("_", "-"): online for name, online in nodes.items()}
+
+    def names(self) -> list[str]:
+        return list(self._nodes)
+
+    def has(self, name: str) -> bool:
+        return name in self._nodes
+
+    def online(self, name: str) -> bool:
+        return self._nodes[name]
+
+    def labels(self, name: str) -> dict[str, str]:
+        return {"tier": name.partition("-")[0]}
+
+    def facts(self, name: str) -> dict[str, Any]:
+        return {"arch": "aarch64" if name.startswith("arm") else "x86_64", "os": {"id": "debian"}, "hostname": name}
+
+
+def drive(
+    text: str, folder: Path, blobs: BlobStore, fleet: Fleet | None = None, form: str = "auto", **options: Any
+) -> Plan:
+    """Plan a text as the worker does, with real sources below `folder`."""
+    file = {"name": "exec", "form": form, "text": text, "folder": str(folder)}
+    steps = plan({"file": file, "options": options}, fleet or Fleet(web_01=True), blobs)
+    answer: Any = None
+    try:
+        while True:
+            _, want, _, _ = steps.send(answer)
+            fields = {name: getattr(want, name) for name in ("base", "pattern", "exclude", "hidden", "parents")}
+            answer = [_entry(found, blobs) for found in sources.expand(fields)]
+    except StopIteration as end:
+        made: Plan = end.value
+        return made
+
+
+def _entry(found: sources.Found, blobs: BlobStore) -> Entry:
+    digest, size = "", 0
+    if found.kind == "file":
+        fd = found.open()
+        digest, size = blobs.put_fd(fd)
+        os.close(fd)
+    return Entry(found.path, found.kind, found.mode, size, digest, found.target, found.name)
+
+
+def step_of(text: str, folder: Path, blobs: BlobStore, **options: Any) -> dict[str, Any]:
+    """The row of a text's last step."""
+    return drive(text, folder, blobs, **options).steps[-1].row
+
+
+def apply(text: str, node: FakeNode, folder: Path, **options: Any) -> Outcome:
+    """Plan a text and apply its steps to `node`; the last one's outcome, with effects taken over."""
+    assert node.blobs is not None
+    outcome = Outcome()
+    for step in drive(text, folder, node.blobs, **options).steps:
+        verb = verbs.load(step.row["verb"])
+        outcome = verb.apply(step.row["body"], step.row["flags"], node)
+        node.scope.apply(outcome.effects)
+    return outcome
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
