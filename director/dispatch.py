@@ -11,6 +11,7 @@ Ends that cover many tasks at once (skipped, cancelled, expired, lost) are `Rest
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,10 +67,22 @@ class Part:
     last: int
 
 
+class Load:
+    """How many tasks of all jobs one node holds."""
+
+    __slots__ = ("handed",)
+
+    def __init__(self) -> None:
+        self.handed = 0
+
+
 class NodeRun:
     """One job on one node."""
 
-    __slots__ = ("chunk", "closed", "cursor", "epoch", "node", "open", "sent_at", "started", "states", "waived")
+    __slots__ = (
+        "chunk", "closed", "cursor", "epoch", "handed", "load", "node", "open", "sent_at", "started", "states",
+        "waived",
+    )  # fmt: skip
 
     def __init__(self, node: str, states: bytearray, waived: bool) -> None:
         self.node = node
@@ -82,11 +95,19 @@ class NodeRun:
         self.epoch = 0  # grows when steps are taken back: what was decided before is void
         self.closed = False  # the node was told to forget the job
         self.started: dict[int, float] = {}
+        self.handed = 0  # tasks the node holds: sent or running
+        self.load = Load()  # counts the same over all jobs of the node
 
-    @property
-    def handed(self) -> int:
-        """Tasks the node holds: sent or running."""
-        return self.states.count(st.SENT, 0, self.cursor) + self.states.count(st.RUNNING, 0, self.cursor)
+    def count(self, more: int) -> None:
+        """The node holds `more` tasks of this job, or less."""
+        self.handed += more
+        self.load.handed += more
+
+    def weigh_on(self, load: Load) -> None:
+        """Count on `load` from now on; it is the node's, for all of its jobs."""
+        self.load.handed -= self.handed
+        load.handed += self.handed
+        self.load = load
 
     def first_open(self) -> int:
         """The lowest step that is not final, or the number of steps."""
@@ -130,6 +151,7 @@ class JobRun:
     nodes: dict[str, NodeRun] = field(default_factory=dict)
     counts: list[int] = field(default_factory=lambda: [0] * 256)
     ignored: frozenset[int] = frozenset()
+    seeded: frozenset[str] = frozenset()  # nodes that are told what succeeded in the job that this one resumes
     ignored_failures: int = 0
     limit: int = 0
     _segments: list[int] = field(default_factory=list)  # first step of each stretch between gates
@@ -143,6 +165,7 @@ class JobRun:
         run = cls(job, meta, created_at, valid_for, meta["step_count"])
         run.blocks = blocks_of(meta)
         run.ignored = frozenset(meta.get("ignored", ()))
+        run.seeded = frozenset(meta.get("seeded", ()))
         run._segments = [0, *(block.first for block in run.blocks if block.gate and block.first)]
         run._left = [0] * len(run._segments)
         absent = set(waived)
@@ -187,14 +210,24 @@ class JobRun:
         bad = sum(self.counts[letter] for letter in st.BAD) - self.ignored_failures
         return st.job_verdict(bad > 0, self.counts[st.CANCELLED] > 0, self.counts[st.EXPIRED] > 0)
 
+    def passed(self, node: NodeRun, step: int) -> bool:
+        """Whether the node has ended all it has before `step`: in its async entry and before the group, or in all."""
+        block = self._block(step)
+        first, end = 0, step
+        if block.lane:
+            end = min(other.first for other in self.blocks if other.group == block.group)
+            first = min(other.first for other in self.blocks if other.stage == block.stage and other.first >= end)
+        pieces = [(0, end)] if not block.lane else [(0, end), (first, step)]
+        return all(node.states.find(letter, low, high) < 0 for letter in OPEN for low, high in pieces)
+
     # -- handing over -------------------------------------------------------------------------------------
 
     def next_parts(self, node: NodeRun, room: int = WINDOW) -> list[Part]:
-        """What `node` may be given now, at most `room` tasks; nothing is changed."""
+        """What `node` may be given now, at most `room` tasks more; nothing is changed."""
         parts: list[Part] = []
         if self.held or self.cancelled:
             return parts
-        room = min(room, WINDOW) - node.handed
+        room = min(room, WINDOW - node.handed)
         for index in range(self._block_index(node.cursor), len(self.blocks)):
             block = self.blocks[index]
             if room <= 0 or block.first >= self.limit:
@@ -213,6 +246,7 @@ class JobRun:
         moved = stretch.count(st.QUEUED)
         node.states[node.cursor : upto] = stretch.replace(WAITING, bytes((st.SENT,)))
         node.cursor = max(node.cursor, upto)
+        node.count(moved)
         self.counts[st.QUEUED] -= moved
         self.counts[st.SENT] += moved
         if moved and self.state == st.JOB_QUEUED:
@@ -227,6 +261,7 @@ class JobRun:
         node.cursor = upto
         node.chunk = -1
         node.epoch += 1
+        node.count(-moved)
         self.counts[st.SENT] -= moved
         self.counts[st.QUEUED] += moved
         return moved
@@ -269,6 +304,8 @@ class JobRun:
                 found = stretch.count(letter)
                 self.counts[letter] -= found
                 here += found
+                if found and letter in HANDED:
+                    node.count(-found)
             if here:
                 self.counts[state] += here
                 node.states[low : high + 1] = stretch.translate(_TABLES[only, state])
@@ -332,7 +369,8 @@ class JobRun:
         rests: list[Rest] = []
         for other in self.nodes.values():
             if other is not node:
-                rests += self.end_range(other, step + 1, self._reach(step), st.SKIPPED, f"on {node.node}, {why}")
+                first = max(step + 1, other.cursor)  # what a node holds it may be running
+                rests += self.end_range(other, first, self._reach(step), st.SKIPPED, f"on {node.node}, {why}", WAITING)
         return rests
 
     def _reach(self, step: int) -> int:
@@ -353,9 +391,11 @@ class JobRun:
         return max(0, bisect_right(self.blocks, step, key=lambda block: block.first) - 1)
 
     def _move(self, node: NodeRun, step: int, state: int) -> None:
-        self.counts[node.states[step]] -= 1
+        before = node.states[step]
+        self.counts[before] -= 1
         self.counts[state] += 1
         node.states[step] = state
+        node.count((state in HANDED) - (before in HANDED))
 
     def _settle(self, node: NodeRun, step: int, ended: int) -> None:
         if not node.waived:
@@ -401,6 +441,15 @@ def restore(run: JobRun, held: Mapping[str, Mapping[str, Any]], cancelled: str =
             _replay(run, node, step, _letter(letter))
         for first, last, letter in record["rests"]:
             run.end_range(node, first, last, _letter(letter), "")
+    run.open_gates()
+
+
+def take_over(run: JobRun, succeeded: Mapping[str, str]) -> None:
+    """Mark as cached what went well in the job that `run` resumes; a text of 0 and 1 a step by node."""
+    for name, flags in succeeded.items():
+        node = run.nodes.get(name)
+        for found in re.finditer("1+", flags) if node else ():
+            run.end_range(run.nodes[name], found.start(), found.end() - 1, st.CACHED, "")
     run.open_gates()
 
 

@@ -17,6 +17,7 @@ from director.errors import ProtocolError
 VERSION = 1
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
+OFFER_LIMIT = 4 * 1024 * 1024  # a piece of a file, or a part of a list of files
 
 NUMBER = (int, float)
 
@@ -51,11 +52,20 @@ KINDS: dict[str, Kind] = {
     "results": Kind("client", {"n": int, "mark": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
     "profile": Kind("client", {"facts": dict, "labels": dict, "args": dict}, 1024 * 1024),
     "get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
+    "ask": Kind("client", {"job": str, "step": int, "name": str}, 16384),
+    "borrow": Kind("client", {"job": str, "step": int, "set": int}),
     "offer": Kind(
         "client",
-        {"job": str, "step": int, "digest": str, "offset": int, "size": int},
-        65536,
-        PAYLOAD_LIMIT,
+        {"job": str, "step": int, "set": int, "part": int, "parts": int, "error": str},
+        16384,
+        OFFER_LIMIT,
+        1,
+    ),
+    "piece": Kind(
+        "client",
+        {"job": str, "step": int, "set": int, "file": int, "offset": int, "error": str},
+        16384,
+        OFFER_LIMIT,
         1,
     ),
     "bye": Kind("client", {"reason": str}),
@@ -68,7 +78,11 @@ KINDS: dict[str, Kind] = {
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
     "pulse": Kind("server", {}),
     "chunk": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
-    "values": Kind("server", {"job": str, "step": int, "query": dict}, PAYLOAD_LIMIT),
+    "values": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
+    "sources": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
+    "lend": Kind("server", {"job": str, "step": int, "set": int, "patterns": list, "exclude": list}, HEADER_LIMIT),
+    "pull": Kind("server", {"job": str, "step": int, "set": int, "pieces": list}, 65536),
+    "stored": Kind("server", {"job": str, "step": int, "set": int, "error": str, "changed": bool}, 65536, OFFER_LIMIT, 1),
 }
 
 

@@ -117,12 +117,13 @@ class _Drafter:
             once = bool(drafting.flags.get("run-once"))
             if once:
                 nodes = [self._first_online(stage.nodes if nodes is None else nodes)]
-            self._add(PlannedStep(row, stage, nodes, once, _gate(instruction, row)), instruction)
+            self._add(PlannedStep(row, stage, nodes, once, _gate(instruction, row, stage)), instruction)
             self._learn(instruction, row, known, nodes or stage.nodes)
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:
         if len(self._steps) >= STEPS_LIMIT:
             raise LanguageError(f"more than {STEPS_LIMIT} steps", instruction.file, instruction.line)
+        step.exchange = verbs.load(instruction.verb).exchange(step.row["body"])
         self._steps.append(step)
 
     def _assigned(self, instruction: Instruction, drafting: Drafting, stage: PlannedStage) -> list[str] | None:
@@ -167,7 +168,6 @@ def _declare(instruction: Instruction, known: Known) -> None:
         raise LanguageError(str(error), instruction.file, instruction.line) from None
 
 
-def _gate(instruction: Instruction, row: Mapping[str, Any]) -> bool:
-    """Whether a step reads what other nodes have done before."""
-    verb = verbs.load(instruction.verb)
-    return (verb.gate and bool(row["body"].get("wait", True))) or "from" in row["body"]
+def _gate(instruction: Instruction, row: Mapping[str, Any], stage: PlannedStage) -> bool:
+    """Whether all nodes wait before a step; a COPY --from of an async entry waits for its source only."""
+    return verbs.load(instruction.verb).gate or ("from" in row["body"] and not stage.lane)

@@ -48,6 +48,7 @@ class NodeRecord:
     handed: int = 0
     seq: int = 0
     offline_since: float = 0.0
+    deaf: bool = False  # a result of its was left out as the disk was full: later ones are not taken either
 
     @property
     def state(self) -> str:

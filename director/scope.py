@@ -29,6 +29,7 @@ class Scope:
         env: the text of each ENV.
         overrides: `--arg KEY=VALUE`, which beat the file.
         query: `{node: {name: text}}`, grown by QUERY.
+        outputs: ARGs that were set by the output of a step (`--stdout-arg`).
         quoted: ARGs and ENVs whose value was written in quotes: text in templates, whatever it looks like.
     """
 
@@ -39,6 +40,7 @@ class Scope:
     overrides: dict[str, str] = field(default_factory=dict)
     query: dict[str, dict[str, str]] = field(default_factory=dict)
     quoted: set[str] = field(default_factory=set)
+    outputs: set[str] = field(default_factory=set)
     user: str = ""
     workdir: str = ""
     shell: list[str] = field(default_factory=list)
@@ -58,6 +60,8 @@ class Scope:
         for kind in ("env", "arg"):
             self.quoted.difference_update(effects.get(kind, ()))
         self.quoted.update(effects.get("quoted", ()))
+        self.outputs.difference_update(effects.get("arg", ()))
+        self.outputs.update(effects.get("output", ()))
         self.env.update(effects.get("env", {}))
         self.args.update(effects.get("arg", {}))
         self.declared.update(effects.get("declare", ()))
@@ -66,6 +70,10 @@ class Scope:
         for name in ("user", "workdir", "shell"):
             if name in effects:
                 setattr(self, name, effects[name])
+
+    def place(self) -> dict[str, Any]:
+        """USER, WORKDIR and SHELL now, as effects."""
+        return {"user": self.user, "workdir": self.workdir, "shell": self.shell}
 
     def end_stage(self) -> None:
         """USER, WORKDIR and SHELL last to the end of the stage."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from director.agent.core import Agent
+    from director.verbs.base import Outcome
 
 OPENING = 64  # connections that one process opens at a time
 PER_PROCESS = 2500
@@ -93,6 +95,7 @@ def _start(options: argparse.Namespace, first: int, count: int) -> subprocess.Po
 
 
 def _watch(children: list[subprocess.Popen[str]], count: int) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the children end with us
     try:
         for child in children:
             assert child.stdout is not None
@@ -105,6 +108,8 @@ def _watch(children: list[subprocess.Popen[str]], count: int) -> int:
     finally:
         for child in children:
             child.terminate()
+        for child in children:
+            child.wait()
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -138,6 +143,7 @@ class Fleet:
         self._behaviour = behaviour
         self._context = new_context(options.count * 2 + 100)
         self._output = os.urandom(behaviour.output_size // 2).hex().encode()
+        self._apply = self._acting()
         self.agents: list[Agent] = []
 
     def open(self) -> None:
@@ -155,10 +161,9 @@ class Fleet:
     def _join(self, name: str) -> None:
         import zmq
 
-        from director.agent.memory import MemoryLink
-
         from director.agent.core import Agent
         from director.agent.keeping import MemoryKeeping
+        from director.agent.memory import MemoryLink
         from director.greenlets import spawn
         from director.keys import KeyPair
 
@@ -178,17 +183,23 @@ class Fleet:
         agent.settled.wait()
         self.agents.append(agent)
 
-    def _apply(self, agent: Any, held: Any, scope: Any, step: Any, running: Any) -> Any:
-        import gevent
+    def _acting(self) -> Callable[..., Outcome]:
+        """What runs a step in place of the executor; imported once, as it is called for every step."""
+        from gevent import sleep
 
-        from director import states
+        from director.states import FAILED, SUCCESS
         from director.verbs.base import Outcome
 
-        if self._behaviour.latency:
-            gevent.sleep(random.uniform(0, 2 * self._behaviour.latency))
-        if self._behaviour.failure_rate and random.random() < self._behaviour.failure_rate:
-            return Outcome(states.FAILED, 1, self._output, b"", "a simulated failure")
-        return Outcome(states.SUCCESS, 0, self._output)
+        latency, failure_rate, output = self._behaviour.latency, self._behaviour.failure_rate, self._output
+
+        def apply(agent: Agent, held: Any, scope: Any, step: Any, running: Any) -> Outcome:
+            if latency:
+                sleep(random.uniform(0, 2 * latency))
+            if failure_rate and random.random() < failure_rate:
+                return Outcome(FAILED, 1, output, b"", "a simulated failure")
+            return Outcome(SUCCESS, 0, output)
+
+        return apply
 
     def _churn(self) -> None:
         import gevent

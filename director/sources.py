@@ -65,6 +65,8 @@ class Found:
 def expand(want: Mapping[str, Any]) -> Iterator[Found]:
     """What a want (`base`, `pattern`, `exclude`, `hidden`, `parents`) comes to, in the order of names.
 
+    With `ignore` False the ignore files of folders are files like others.
+
     Raises:
         UsageError: nothing there, not readable, or neither file, folder nor link.
     """
@@ -74,7 +76,8 @@ def expand(want: Mapping[str, Any]) -> Iterator[Found]:
         status = _status(real, pattern)
         prefix = _kept_parents(base, pattern, real) if want.get("parents") else ""
         if stat.S_ISDIR(status.st_mode):
-            yield from _folder(real, status, [exclude, *_ignored(base, real)], prefix)
+            rules = [exclude, *(_ignored(base, real) if want.get("ignore", True) else ())]
+            yield from _folder(real, status, rules, prefix)
         elif not exclude.match(_name(real)):
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{real} is no plain file; expected a file, a folder or a link")

@@ -57,7 +57,9 @@ class Link:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
         self._ready = Event()
-        self._watcher = get_hub().loop.io(socket.FD, 1)
+        self._loop = get_hub().loop
+        self._stirred = False
+        self._watcher = self._loop.io(socket.FD, 1)
         self._watcher.start(self._ready.set)
         self._turn = 0.0
 
@@ -69,7 +71,13 @@ class Link:
         self._ready.set()
 
     def stir(self) -> None:
-        """Wake the reader when a send may have eaten the edge."""
+        """Look, once for all sends of this turn, whether one of them has eaten the edge the reader waits for."""
+        if not self._stirred:
+            self._stirred = True
+            self._loop.run_callback(self._look)
+
+    def _look(self) -> None:
+        self._stirred = False
         if not self.socket.closed and int(Raw.get(self.socket, EVENTS)) & POLLIN:
             self._ready.set()
 
@@ -85,13 +93,13 @@ class Link:
             gevent.sleep(0)
             self._turn = time.monotonic()
 
-    def _rest(self) -> list[bytes]:
-        """The frames behind the one just read; a peer that sends too many has them dropped."""
+    def _behind(self, frame: zmq.Frame) -> list[bytes]:
+        """The frames behind `frame`; those of a peer that sends too many are dropped."""
         frames: list[bytes] = []
-        while Raw.get(self.socket, RCVMORE):
-            frame = Raw.recv(self.socket, NOBLOCK)
+        while frame.more:
+            frame = Raw.recv(self.socket, NOBLOCK, False)
             if len(frames) < FRAMES_LIMIT:
-                frames.append(frame)
+                frames.append(frame.bytes)
         return frames
 
 
@@ -129,8 +137,8 @@ class Router(Link):
             except zmq.Again:
                 self._wait()
                 continue
-            first = self.socket.recv(NOBLOCK, copy=False) if Raw.get(self.socket, RCVMORE) else None
-            frames = self._rest()
+            first = Raw.recv(self.socket, NOBLOCK, False) if Raw.get(self.socket, RCVMORE) else None
+            frames = self._behind(first) if first is not None and first.more else []
             self._breathe()
             # ids that the library gave begin with a zero byte; a peer can choose only others
             if first is not None and peer[:1] == b"\0":
@@ -149,6 +157,7 @@ class Router(Link):
             if error.errno == zmq.EHOSTUNREACH:
                 return GONE
             raise
+        self.stir()
         return SENT
 
 
@@ -183,13 +192,12 @@ class Dealer(Link):
         """The next message's frames; None once the socket is closed."""
         while not self.socket.closed:
             try:
-                first = Raw.recv(self.socket, NOBLOCK)
+                first = Raw.recv(self.socket, NOBLOCK, False)
             except zmq.Again:
                 self._wait()
                 continue
-            frames = [first, *self._rest()]
             self._breathe()
-            return frames
+            return [first.bytes, *self._behind(first)] if first.more else [first.bytes]
         return None
 
     def send(self, *frames: bytes) -> bool:

@@ -115,11 +115,15 @@ class Chains:
         """The chain of `stage` in `file` for this job; `fresh` begins it anew."""
         chain = self._open.get((job, stage))
         if chain is None:
-            path = os.path.join(self._folder, hashlib.sha256(f"{file}\0{stage}".encode()).hexdigest()[:40])
+            path = self._place(file, stage)
             chain = self._open[job, stage] = Chain(path, self._load(path))
             if fresh:
                 chain.break_at(0)
         return chain
+
+    def links(self, file: str, stage: str) -> list[Link]:
+        """What ran last in `stage` of `file`, to look at."""
+        return self._load(self._place(file, stage))
 
     def end(self, job: str) -> None:
         """The job is over here: write what it learned."""
@@ -140,6 +144,9 @@ class Chains:
             if changed < limit or number < len(entries) - CHAINS:
                 os.unlink(path)
 
+    def _place(self, file: str, stage: str) -> str:
+        return os.path.join(self._folder, hashlib.sha256(f"{file}\0{stage}".encode()).hexdigest()[:40])
+
     def _load(self, path: str) -> list[Link]:
         try:
             if os.stat(path).st_mtime < time.time() - KEEP:
@@ -158,10 +165,22 @@ def digest(*parts: Any) -> str:
     return hashlib.blake2b(ujson.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
 
 
-def inputs(verb: str, flags: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a step brings with it; names and ways to run it do not count."""
+def mark(verb: str, flags: Mapping[str, Any], body: Mapping[str, Any], *rest: Any) -> str:
+    """A step with its inputs: one digest of all, and a short one of each part, to say later which one changed.
+
+    Names and ways to run it do not count; `rest` are the other parts of `PARTS`, in their order.
+    """
     counted = {name: value for name, value in flags.items() if name not in NOT_COUNTED}
-    return verb, counted, body
+    parts = (body, counted, *rest)
+    return ".".join((digest(verb, *parts), *(digest(part)[:8] for part in parts)))
 
 
+def difference(old: str, new: str) -> str:
+    """Which part of a step differs between two marks, in words."""
+    pairs = zip(PARTS, old.split(".")[1:], new.split(".")[1:], strict=False)
+    return next((f"{name} changed" for name, before, now in pairs if before != now), "it is another step")
+
+
+#: parts of a mark, the most telling first
+PARTS = ("its text", "a flag", "a value in it", "the user", "the working folder", "the shell", "its environment")
 NOT_COUNTED = frozenset(("name", "timeout", "skip-cache", "ignore-errors", "run-once", "retry", "retries"))

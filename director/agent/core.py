@@ -14,13 +14,13 @@ from typing import Any
 import gevent
 import ujson
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
 
 from director import __version__, messages
 from director import states as st
 from director.agent.holding import Held, Row, Running, Step
 from director.agent.keeping import Keeping
 from director.agent.outbox import Outbox
+from director.agent.slots import Slots
 from director.errors import BusyError, ProtocolError, StoreError
 from director.greenlets import jitter, spawn
 from director.liveness import Pulse
@@ -71,7 +71,7 @@ class Agent:
         self.lag: Callable[[], float] = lambda: 0.0
         self._apply = apply
         self._profile = profile
-        self._slots = BoundedSemaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._about = dict(about or {})
         self._draining = False
         self._deaf = False  # a slice was not taken: none behind it may be, until the server has settled with us
@@ -82,7 +82,9 @@ class Agent:
     # -- connection ---------------------------------------------------------------------------------------
 
     def take(self, frames: list[bytes]) -> None:
-        """One message of the server."""
+        """One message of the server; one that waited while we were stopped does not make up for the silence."""
+        if self._cut_off():
+            self.handle_who({"v": messages.VERSION, "within": 0.0}, [])
         self.pulse.hear(time.monotonic())
         try:
             kind, fields, payload = messages.decode(frames, "server")
@@ -93,10 +95,16 @@ class Agent:
 
     def beat(self) -> None:
         """Say that we live; after three silent beats nothing starts until the server has settled with us."""
-        if self.pulse.silent(time.monotonic()):
-            self.unsettle()
+        self._cut_off()
         self.on_beat()
         self.transmit(messages.encode("beat", mark=self.journal.mark, lag=round(self.lag(), 4)))
+
+    def _cut_off(self) -> bool:
+        """Whether three beats were missed since we settled; then we no longer are."""
+        if not (self.settled.is_set() and self.pulse.silent(time.monotonic())):
+            return False
+        self.unsettle()
+        return True
 
     def unsettle(self) -> None:
         """We were cut off: start nothing before the server has said what becomes of what we hold."""
@@ -140,8 +148,10 @@ class Agent:
         self.pulse.interval = max(0.05, float(fields["beat"]))
         self.offset = float(fields["now"]) - time.monotonic()
         self._deaf = False
+        self.outbox.shut()  # until the results go again: that the rest is cancelled must not overtake them
+        unreported = {job for _, job, row in self.journal.waiting() if row[1] != chr(st.LOST)}
         for job, order in fields["jobs"].items():
-            self._obey(job, order)
+            self._obey(job, order, job in unreported)
         for held in self.held.values():
             for running in held.running.values():
                 running.told = False  # the server may be another process than the one that was told
@@ -152,7 +162,7 @@ class Agent:
         for job in list(self.held):
             self._end_cancelled(job)
 
-    def _obey(self, job: str, order: Mapping[str, Any]) -> None:
+    def _obey(self, job: str, order: Mapping[str, Any], unreported: bool) -> None:
         held = self.held.get(job)
         if held is None:
             return
@@ -160,14 +170,10 @@ class Agent:
             self._cancel(job, order.get("reason", "cancelled"))
         elif order["act"] == "drop":
             held.drop()
-            if not held.running and not self._unreported(job):
+            if not held.running and not unreported:  # what comes late is kept there too
                 self._close(job)
         elif order.get("upto", 0) < held.upto:
             log.warning("job %s: the server counts %d steps, %d are here", job, order["upto"], held.upto)
-
-    def _unreported(self, job: str) -> bool:
-        """Whether the server, for which the job is over here, may still want a result that came late."""
-        return any(name == job and row[1] != chr(st.LOST) for _, name, row in self.journal.waiting())
 
     def handle_refuse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The server does not take us as we are."""
@@ -214,11 +220,12 @@ class Agent:
 
     def _run_step(self, held: Held, scope: Scope, step: Step) -> Row:
         """Run one step when there is a slot and the server has settled; journal, report, give its row."""
-        with self._slots:
+        with self._slots.place(held.job):
+            self._cut_off()  # stopped for a while, a child's end may wake us before anything of the network does
             self.settled.wait()
             if held.dead or held.cancelled or self._draining:
                 raise gevent.GreenletExit
-            return self.run_now(held, scope, step)
+            return self.run_now(held, scope, step, held.attempts.pop(step["i"], 1))
 
     def run_now(self, held: Held, scope: Scope, step: Step, attempt: int = 1) -> Row:
         """All attempts of one step."""
@@ -306,7 +313,10 @@ class Agent:
 
     def handle_ack(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """Results are on the server's disk; jobs that are over there are forgotten here."""
-        self.outbox.acknowledged(fields["n"])
+        try:
+            self.outbox.acknowledged(fields["n"])
+        except StoreError as error:  # they go once more, and are recognised
+            log.error("that results are stored cannot be kept: %s", error)
         for job in fields["close"]:
             held = self.held.get(job)
             if held is not None:
@@ -316,7 +326,10 @@ class Agent:
 
     def _close(self, job: str) -> None:
         self.held.pop(job, None)
-        self.journal.closed(job)
+        try:
+            self.journal.closed(job)
+        except StoreError as error:  # found again at the next start, and dropped then
+            log.error("the end of job %s cannot be kept: %s", job, error)
         self.on_close(job)
 
     # -- cancelling ---------------------------------------------------------------------------------------
@@ -333,6 +346,7 @@ class Agent:
         if not held.cancelled:
             held.cancelled = reason
             held.drop()
+            self._give_up_attempts(held)
             for running in list(held.running.values()):
                 self.interrupt(running)
             try:
@@ -340,6 +354,15 @@ class Agent:
             except StoreError as error:  # the server tells us again when we come back
                 log.error("the cancel of job %s cannot be kept: %s", job, error)
         self._end_cancelled(job)
+
+    def _give_up_attempts(self, held: Held) -> None:
+        """Steps that an earlier client was running and that were to begin once more: nobody knows how they ended."""
+        for step, attempt in held.attempts.items():
+            reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"
+            row: Row = [step, chr(st.LOST), None, None, round(time.time(), 6), 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
+            self._keep(held.job, row, b"")
+            self.outbox.add(held.job, row, b"", False)
+        held.attempts.clear()
 
     def interrupt(self, running: Running) -> None:
         """End a step that runs: its process by signals, and anything else by an exception in its greenlet."""

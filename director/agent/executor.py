@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -17,17 +17,18 @@ from gevent.lock import BoundedSemaphore
 
 from director import process, verbs
 from director import states as st
-from director.agent.chains import Chains, Link, digest, inputs
+from director.agent.chains import Chains, Link, digest, mark
 from director.agent.core import DEFAULT_TIMEOUT, Agent
 from director.agent.fetch import Fetcher
 from director.agent.holding import Held, Running, Step
 from director.errors import DirectorError, VerbError
-from director.scope import Scope
+from director.scope import PROXIES, Scope
 from director.verbs.base import Outcome, Verb
 
 log = logging.getLogger(__name__)
 
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VALUE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 GRACE = 5.0
 FILE_VERBS = frozenset(("COPY", "ADD", "FETCH"))  # they compare what is really there, each time
 PROBES = frozenset(("WAIT", "HEALTHCHECK", "EXPOSE", "QUERY"))  # they looked, so they were no copy of a record
@@ -70,22 +71,22 @@ class Executor:
         outcome = _guarded(verb, step, node) if by_runner else self._apply_timed(verb, step, node, timeout)
         for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
             if flag in step["flags"]:
-                _keep_output(outcome, step["flags"][flag], data)
+                keep_output(outcome, step["flags"][flag], data)
         return outcome
 
     def _apply_chained(self, verb: Verb, step: Step, node: TaskNode, held: Held) -> Outcome:
         """DSL.md section 6: what ran last in this place, with these inputs, is not run again."""
         head, number, flags = held.head, step["i"], step["flags"]
-        chain = self.chains.of(held.job, head["name"], _stage_key(head, step), bool(head["options"].get("no_cache")))
+        chain = self.chains.of(held.job, head["name"], stage_key(head, step), bool(head["options"].get("no_cache")))
         compared = verb.always or step["verb"] in FILE_VERBS
-        mark = ""
+        made = ""
         if not compared:
             try:
-                mark = _mark(verb, step, node)
+                made = mark_of(verb, step, node)
             except DirectorError as error:
                 chain.known(number, "")
                 return Outcome(st.FAILED, reason=str(error))
-            link = None if flags.get("skip-cache") else chain.known(number, mark)
+            link = None if flags.get("skip-cache") else chain.known(number, made)
             if link is not None:
                 reason = f"unchanged since job {link.job}"
                 return Outcome(st.CACHED, reason=reason, effects=dict(link.effects))
@@ -94,13 +95,13 @@ class Executor:
             chain.known(number, "")
             return outcome
         if compared:
-            mark = digest(step["verb"], outcome.effects if verb.always else _mark(verb, step, node))
+            made = compared_mark(verb, step, node, outcome)
             if outcome.state != st.CACHED and step["verb"] in FILE_VERBS and not flags.get("skip-cache"):
                 chain.known(number, "")
-            elif chain.known(number, mark) is not None and step["verb"] not in PROBES and outcome.state == st.SUCCESS:
+            elif chain.known(number, made) is not None and step["verb"] not in PROBES and outcome.state == st.SUCCESS:
                 outcome.state, outcome.reason = st.CACHED, "unchanged"
-        kept = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare")}
-        chain.record(number, Link(mark, kept if not compared else {}, time.time(), held.job))
+        kept = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare", "output")}
+        chain.record(number, Link(made, kept if not compared else {}, time.time(), held.job))
         return outcome
 
     def _apply_timed(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
@@ -252,16 +253,19 @@ class TaskNode:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         detach: bool = False,
+        timeout: float | None = None,
     ) -> Outcome:
         """A program to its end, within the step's time."""
         scope, running = self.scope, self._running
         environment = self._executor.environment(self._held, scope)
         if env:
             environment = {**environment, **{os.fsencode(k): os.fsencode(v) for k, v in env.items()}}
-        user = user or scope.user or None
+        user = scope.user if user is None else user
+        limit = self.remaining()
         spec = process.Spec(
-            argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin, timeout=self.remaining(),
-            grace=GRACE, token=f"{self._held.job}.{self._step['i']}", detach=detach,
+            argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
+            timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
+            token=task_token(self._agent.journal.instance, self._held.job, self._step["i"]), detach=detach,
         )  # fmt: skip
         if user:
             self._become(spec, user, cwd)
@@ -272,7 +276,7 @@ class TaskNode:
             result = process.run(spec, running.handle)
         finally:
             running.in_process = False
-        return self._outcome(result, argv)
+        return self._outcome(result, self.timeout if timeout is None else min(timeout, self.timeout))
 
     def _become(self, spec: process.Spec, user: str, cwd: str | None) -> None:
         """Run as another user: ids, groups, HOME and USER of theirs."""
@@ -290,12 +294,12 @@ class TaskNode:
             spec.uid, spec.gid = uid, gid
             spec.groups = [gid] if ":" in user else None
 
-    def _outcome(self, result: process.Result, argv: list[str]) -> Outcome:
+    def _outcome(self, result: process.Result, timeout: float) -> Outcome:
         if result.exit_code == 0 and not (result.timed_out or result.cancelled or result.error):
             return Outcome(st.SUCCESS, 0, result.stdout, result.stderr, "", result.truncated)
         state, reason = st.FAILED, result.error or f"exit code {result.exit_code}"
         if result.timed_out:
-            state, reason = st.TIMEOUT, f"not done within {self.timeout:g} s; its processes were ended"
+            state, reason = st.TIMEOUT, f"not done within {timeout:g} s; its processes were ended"
         elif result.cancelled:
             reason = "client stopped" if self._agent.draining else (self._held.cancelled or "cancelled")
         elif not result.error and result.stderr:
@@ -366,7 +370,7 @@ def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
         return Outcome(st.FAILED, reason=f"{step['verb']} failed: {type(error).__name__}: {error}")
 
 
-def _keep_output(outcome: Outcome, name: str, data: bytes) -> None:
+def keep_output(outcome: Outcome, name: str, data: bytes) -> None:
     """`--stdout-arg`: the text without blanks at both ends, as an ARG of the job."""
     text = data.decode("utf-8", "replace").strip()
     effects = outcome.effects
@@ -374,20 +378,40 @@ def _keep_output(outcome: Outcome, name: str, data: bytes) -> None:
         **effects,
         "arg": {**effects.get("arg", {}), name: text},
         "declare": [*effects.get("declare", ()), name],
+        "output": [*effects.get("output", ()), name],
     }
 
 
-def _stage_key(head: Mapping[str, Any], step: Step) -> str:
+def stage_key(head: Mapping[str, Any], step: Step) -> str:
+    """What a stage's chain is kept under."""
     names = head.get("stages") or []
     number = step["stage"]
     return f"{number}:{names[number] if number < len(names) else ''}"
 
 
-def _mark(verb: Verb, step: Step, node: TaskNode) -> str:
+def mark_of(verb: Verb, step: Step, node: TaskNode) -> str:
     """The step as rendered on this node, with its inputs."""
     scope = node.scope
-    rendered = [node.render(raw, kind) for raw, kind in ((r, k) for k, r in verb.raws(step["body"]))]
-    return digest(inputs(step["verb"], step["flags"], step["body"]), rendered, scope.user, scope.workdir, scope.shell)
+    rendered = [node.render(raw, kind) for kind, raw in verb.raws(step["body"])]
+    values = _environment_of(scope, rendered) if step["verb"] == "RUN" else {}
+    return mark(step["verb"], step["flags"], step["body"], rendered, scope.user, scope.workdir, scope.shell, values)
+
+
+def compared_mark(verb: Verb, step: Step, node: TaskNode, outcome: Outcome) -> str:
+    """Of a step that is applied each time: what it set, or its inputs."""
+    return digest(step["verb"], outcome.effects if verb.always else mark_of(verb, step, node))
+
+
+def _environment_of(scope: Scope, rendered: Sequence[str]) -> dict[str, str]:
+    """ARGs and ENVs that a RUN sees; what a step's output set counts only where the command names it."""
+    texts = {name: text for name, text in scope.dollars().items() if name not in PROXIES}
+    seen = _VALUE.findall("\n".join(rendered)) if scope.outputs else ()
+    return {name: text for name, text in texts.items() if name not in scope.outputs or name in seen}
+
+
+def task_token(instance: str, job: str, step: int) -> str:
+    """What marks the processes of a task: its state folder, as two clients may run on one machine, job and step."""
+    return f"{instance}.{job}.{step}"
 
 
 def _base_environment(name: str) -> dict[bytes, bytes]:

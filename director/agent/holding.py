@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 Step = dict[str, Any]
 Row = list[Any]
+Place = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -60,12 +61,15 @@ class Held:
         self.dead = False  # a step failed: nothing of this job starts here any more
         self.cancelled = ""
         self.running: dict[int, Running] = {}
+        self.attempts: dict[int, int] = {}  # steps that begin with a later attempt, as the client died in one
         self.known: dict[int, Row] = {}  # how steps ended before this client began; they are not run again
+        self._seeds: deque[Step] = deque(head.get("seed", ()))  # what had succeeded in the job that this one resumes
         self._run_step = run_step
         self._chunks: dict[int, list[Step]] = {}
         self._queue: deque[tuple[int, int]] = deque()
         self._more = Event()
         self._stage = -1
+        self._ends: dict[int, Place] = {}  # how stages ended, for later ones that go on from there
         self._lanes: list[_Lane] = []
         self._greenlet: Any = None
 
@@ -116,7 +120,10 @@ class Held:
 
     def do(self, scope: Scope, step: Step) -> Row:
         """Run a step, or only apply what it did when it has ended before; its row."""
-        row = self.known.pop(step["i"], None)
+        if "effects" in step:
+            row: Row | None = [step["i"], chr(st.CACHED), *[None] * 10, step["effects"]]
+        else:
+            row = self.known.pop(step["i"], None)
         if row is None:
             return self._run_step(self, scope, step)
         scope.apply(row[12] or {})
@@ -128,6 +135,8 @@ class Held:
             if first > last:
                 self._queue.popleft()
                 continue
+            if self._seeds and self._seeds[0]["i"] < first:
+                return self._seeds.popleft()
             self._queue[0] = (first + 1, last)
             if first == last:
                 self._queue.popleft()
@@ -140,18 +149,31 @@ class Held:
 
     def _enter_stage(self, scope: Scope, step: Step) -> None:
         if step["stage"] != self._stage:
-            if self._stage >= 0:
-                scope.end_stage()
+            self._leave_stage(scope)
             self._stage = step["stage"]
+            self._go_on(scope, step)
+
+    def _leave_stage(self, scope: Scope) -> None:
+        if self._stage >= 0:
+            self._ends[self._stage] = scope.place()
+            scope.end_stage()
+        self._stage = -1
+
+    def _go_on(self, scope: Scope, step: Step) -> None:
+        """`FROM name` of an earlier stage: its USER, WORKDIR and SHELL hold on."""
+        place = self._ends.get(step.get("inherit", -1))
+        if place is not None:
+            scope.apply(place)
 
     def _to_lane(self, step: Step) -> None:
         if self._lanes and self._lanes[0].group != step["group"]:
             self._join_lanes()
         lane = next((lane for lane in self._lanes if lane.number == step["lane"]), None)
         if lane is None:
+            self._leave_stage(self.scope)
             scope = self.scope.copy()
-            scope.end_stage()
-            lane = _Lane(self, step["group"], step["lane"], scope)
+            self._go_on(scope, step)
+            lane = _Lane(self, step, scope)
             self._lanes.append(lane)
         lane.give(step)
 
@@ -164,6 +186,7 @@ class Held:
             lane.close()
         gevent.joinall([lane.greenlet for lane in lanes])
         for lane in lanes:
+            self._ends[lane.stage] = lane.scope.place()
             for effects in lane.effects:
                 self.scope.apply({k: v for k, v in effects.items() if k not in ("user", "workdir", "shell")})
         self._stage = -1
@@ -173,15 +196,15 @@ class Held:
 class _Lane:
     """One async entry of a job."""
 
-    def __init__(self, held: Held, group: int, number: int, scope: Scope) -> None:
-        self.group, self.number, self.scope = group, number, scope
+    def __init__(self, held: Held, step: Step, scope: Scope) -> None:
+        self.group, self.number, self.stage, self.scope = step["group"], step["lane"], step["stage"], scope
         self.queue: deque[Step] = deque()
         self.effects: list[dict[str, Any]] = []
         self._held = held
         self._more = Event()
         self._closed = False
         self._dead = False
-        self.greenlet = spawn(f"job {held.job} lane {number}", self._run)
+        self.greenlet = spawn(f"job {held.job} lane {self.number}", self._run)
 
     def give(self, step: Step) -> None:
         """One more step of this entry."""

@@ -15,7 +15,7 @@ from director import __version__, facts, ids, keys, locks, paths, process, signa
 from director import log as logs
 from director.agent.chains import Chains
 from director.agent.core import Agent
-from director.agent.executor import Executor
+from director.agent.executor import Executor, task_token
 from director.agent.fetch import Fetcher
 from director.agent.keeping import DiskKeeping
 from director.agent.link import Link
@@ -68,7 +68,8 @@ class Client:
     def start(self) -> None:
         """End what an earlier client left running, take up its jobs, connect."""
         records = self._journal.replay()
-        tokens = [f"{job}.{step}" for job, record in records.items() for step in record.in_flight]
+        instance = self._journal.instance
+        tokens = [task_token(instance, job, step) for job, record in records.items() for step in record.in_flight]
         if tokens and (ended := process.end_leftovers(tokens)):
             log.warning("ended %d processes that an earlier client had left", ended)
         take_up(self.agent, records, self._journal.boot.changed)

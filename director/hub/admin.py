@@ -45,13 +45,14 @@ class Admin:
         lost_after: float, note: Callable[[str, NodeRecord | None], None],
     ) -> None:  # fmt: skip
         self._desk, self._roster, self._enrolment, self._ledger = desk, roster, enrolment, ledger
-        self._submissions = Submissions(desk, planners, ledger)
+        self._submissions = Submissions(desk, planners, ledger, roster)
         self._lost_after = lost_after
         self._note = note
         self._open = 0
         self._listener: unixsocket.Listener | None = None
         self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
             "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "wait": self.do_wait,
+            "resume": self.do_resume,
             "list-jobs": self.do_list_jobs, "job-info": self.do_job_info, "list-nodes": self.do_list_nodes,
             "node-info": self.do_node_info, "cancel": self.do_cancel, "purge-jobs": self.do_purge_jobs,
             "purge-nodes": self.do_purge_nodes, "export-jobs": self.do_export_jobs,
@@ -137,6 +138,10 @@ class Admin:
     def do_plan(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Plan only."""
         _body(channel, ujson.dumps(self._submissions.plan(header, channel)).encode())
+
+    def do_resume(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """Accept what is left of a final job as a new one."""
+        channel.send(self._submissions.resume(header, user))
 
     def do_wait(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Progress until all are final."""

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
 import ujson
 from gevent.event import Event
-from gevent.queue import Queue
 
 from director import dispatch, messages
 from director import states as st
-from director.dispatch import JobRun, NodeRun, Part, Rest
+from director.dispatch import JobRun, Load, NodeRun, Part, Rest
 from director.errors import BusyError, DirectorError, ProtocolError, StoreError
 from director.greenlets import spawn
 from director.hub.chunks import Chunks
 from director.hub.ledger import Ledger
+from director.hub.resuming import Resumed
+from director.hub.turns import Turns
 from director.roster import NodeRecord, Roster
 
 log = logging.getLogger(__name__)
 
-NODE_LIMIT = 4096  # tasks of all jobs that one node holds at most
+NODE_LIMIT = 4096  # tasks of all jobs that one node holds; beyond it a job waits for room
+NODE_MOST = 2 * NODE_LIMIT  # the same, first tasks of further jobs included
+LEAST = 16  # tasks of one job that a node may hold, however many jobs it has
+FIRST = 8  # tasks that a job may hand over though others fill the node
+AT_ONCE = 32  # nodes of one job before it is the turn of the next job
 OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are refused
 OPEN_JOBS = 50_000
 TURN = 0.005  # seconds of work before others get a turn
@@ -46,12 +51,14 @@ class Accepted:
         meta: of the plan, with `steps`, `stages`, `blocks`.
         chunks: encoded steps.
         record: the fields of the store's `accept` that come from the submission.
+        resumed: what had gone well in the job that this one resumes.
     """
 
     meta: dict[str, Any]
     chunks: list[bytes]
     record: dict[str, Any]
     valid_for: float = 3600.0
+    resumed: Resumed | None = None
 
 
 @dataclass(slots=True)
@@ -77,11 +84,12 @@ class Desk:
         self._ledger = ledger
         self._roster = roster
         self._lost_after = lost_after
-        self._ready: dict[tuple[str, str], None] = {}
+        self._ready: Turns[str] = Turns()  # nodes to look at
+        self._waking: set[tuple[str, str]] = set()  # job and node of each
+        self._outgoing: Turns[_Hand] = Turns()  # one line a job, so that its steps arrive in their order
         self._accepting: set[str] = set()  # jobs that are not on disk yet
-        self._starved: dict[str, set[str]] = {}  # node to jobs for which it had no room
-        self._outgoing: Queue[list[_Hand]] = Queue()  # one line for all, so that steps arrive in their order
-        self._work = Event()
+        self._loads: dict[str, Load] = {}  # what each node holds
+        self._starved: dict[str, dict[str, None]] = {}  # node to jobs for which it had no room
         self._ending: set[str] = set()
         self._final: dict[str, list[Event]] = {}
         self._started = time.monotonic()
@@ -109,17 +117,13 @@ class Desk:
 
     def _accept(self, jobs: Sequence[Accepted]) -> None:
         runs = [self._build(job) for job in jobs]
-        hands: list[_Hand] = []
+        hands = [hand for run in runs for hand in self._decide_first(run)]
         ops: list[Any] = []
         for job, run in zip(jobs, runs, strict=True):
-            first = [
-                hand for node in run.nodes.values() if self._online(node.node) and (hand := self._decide(run, node))
-            ]
-            hands += first
             fields = {
                 **job.record, "meta": job.meta, "node_count": len(run.nodes), "task_count": run.total,
                 "step_count": run.steps, "nodes": list(run.nodes),
-                "sent": {hand.node.node: hand.node.cursor for hand in first},
+                "sent": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
             }  # fmt: skip
             ops.append(("accept", fields, job.chunks))
         try:
@@ -128,20 +132,35 @@ class Desk:
             for run in runs:
                 self._forget(run)
             raise
-        self._outgoing.put(hands)
+        self._send_out(hands)
         for run in runs:
             self._accepting.discard(run.id)
             for node in run.nodes.values():  # those that came online meanwhile
-                if self._online(node.node):
+                if not node.cursor and self._online(node.node):
                     self.wake(run, node)
             self._end_strays(run)
             self._check(run)
+
+    def _decide_first(self, run: JobRun) -> Iterator[_Hand]:
+        """What each node gets at once; others get their turns while a large job is decided."""
+        until = time.monotonic() + TURN
+        for node in run.nodes.values():
+            if self._online(node.node):
+                hand = self._decide(run, node)
+                if hand:
+                    yield hand
+            if time.monotonic() > until:
+                gevent.sleep(0)
+                until = time.monotonic() + TURN
 
     def _build(self, job: Accepted) -> JobRun:
         record, meta = job.record, job.meta
         meta["offline"] = [name for name in dispatch.stage_nodes(meta) if not self._online(name)]
         run = JobRun.build(record["id"], meta, record["created_at"], job.valid_for, meta["offline"])
         run.held = bool(meta.get("after"))
+        if job.resumed is not None:
+            record["resumes"] = job.resumed.id
+            dispatch.take_over(run, job.resumed.succeeded)
         self.chunks.keep(run.id, job.chunks)
         self._adopt(run, record)
         return run
@@ -203,6 +222,14 @@ class Desk:
             record = self._roster.nodes.get(node.node)
             if node.open and record is not None:
                 record.jobs[run.id] = node
+                node.weigh_on(self._loads.setdefault(node.node, Load()))
+
+    def _head(self, run: JobRun, name: str) -> bytes:
+        """What comes with a node's first steps; of a resumed job also what its succeeded steps there had set."""
+        head = self._heads.get(run.id, b"")
+        if head and name in run.seeded:
+            return b'%s,"seed":%s}' % (head[:-1], self._ledger.ask("seed", job=run.id, node=name))
+        return head
 
     def _stage_names(self, run: JobRun) -> list[str]:
         return [stage.get("name") or "" for stage in run.meta["stages"]]
@@ -213,7 +240,8 @@ class Desk:
         self.open_tasks -= run.total
         self._heads.pop(run.id, None)
         self.chunks.forget(run.id)
-        for name in run.nodes:
+        for name, node in run.nodes.items():
+            node.weigh_on(Load())
             record = self._roster.nodes.get(name)
             if record is not None:
                 record.jobs.pop(run.id, None)
@@ -222,8 +250,12 @@ class Desk:
 
     def wake(self, run: JobRun, node: NodeRun) -> None:
         """Look soon whether `node` may be given more of `run`."""
-        self._ready[run.id, node.node] = None
-        self._work.set()
+        self._wake(run.id, node.node)
+
+    def _wake(self, job: str, name: str) -> None:
+        if (job, name) not in self._waking:
+            self._waking.add((job, name))
+            self._ready.add(job, name)
 
     def _online(self, name: str) -> bool:
         record = self._roster.nodes.get(name)
@@ -232,10 +264,13 @@ class Desk:
     def _decide(self, run: JobRun, node: NodeRun) -> _Hand | None:
         """What the node gets now; it counts as sent from here on."""
         record = self._roster.nodes[node.node]
-        room = NODE_LIMIT - sum(other.handed for other in record.jobs.values()) if len(record.jobs) > 7 else NODE_LIMIT
+        load = node.load.handed
+        room = min(_share(record) - node.handed, NODE_LIMIT - load)
+        if not node.handed:  # a job that has nothing there is not kept waiting by those that have much
+            room = max(room, min(FIRST, NODE_MOST - load))
         parts = run.next_parts(node, max(0, room))
-        if room <= 0:
-            self._starved.setdefault(node.node, set()).add(run.id)
+        if room <= 0 and load >= NODE_LIMIT:
+            self._starved.setdefault(node.node, {})[run.id] = None
         if not parts:
             return None
         run.hand(node, parts[-1].last + 1)
@@ -244,31 +279,27 @@ class Desk:
 
     def _pump(self) -> None:
         while True:
-            self._work.wait()
+            self._ready.wait()
             hands: list[_Hand] = []
             until = time.monotonic() + TURN
             while self._ready and time.monotonic() < until and len(hands) < 500:
-                key = next(iter(self._ready))
-                del self._ready[key]
-                try:
-                    hand = self._consider(*key)
-                except Exception:
-                    log.exception("steps of job %s for %s could not be chosen", *key)
-                    continue
-                if hand:
-                    hands.append(hand)
-            if not self._ready:
-                self._work.clear()
+                job, names = self._ready.take(AT_ONCE)
+                hands += [hand for name in names if (hand := self._consider(job, name))]
             if hands:
                 self._write_ahead(hands)
             gevent.sleep(0)
 
     def _consider(self, job: str, name: str) -> _Hand | None:
+        self._waking.discard((job, name))
         run = self.runs.get(job)
         node = run.nodes.get(name) if run else None
         if run is None or node is None or not node.open or not self._online(name) or job in self._accepting:
             return None
-        return self._decide(run, node)
+        try:
+            return self._decide(run, node)
+        except Exception:
+            log.exception("steps of job %s for %s could not be chosen", job, name)
+            return None
 
     def _write_ahead(self, hands: list[_Hand]) -> None:
         ops: dict[str, dict[str, int]] = {}
@@ -276,15 +307,20 @@ class Desk:
             ops.setdefault(hand.run.id, {})[hand.node.node] = hand.node.cursor
         self._ledger.write(
             *(("sent", {"job": job, "upto": upto}) for job, upto in ops.items()),
-            then=lambda error: self._outgoing.put(hands),
+            then=lambda error: self._send_out(hands),
         )
+
+    def _send_out(self, hands: list[_Hand]) -> None:
+        for hand in hands:
+            self._outgoing.add(hand.run.id, hand)
 
     def _deliver_all(self) -> None:
         while True:
-            self._deliver(self._outgoing.get())
+            self._outgoing.wait()
+            self._deliver(self._outgoing.take(AT_ONCE)[1])
+            gevent.sleep(0)
 
     def _deliver(self, hands: list[_Hand]) -> None:
-        until = time.monotonic() + TURN
         for hand in hands:
             try:
                 left = self._hand_over(hand)
@@ -292,9 +328,6 @@ class Desk:
                     self._take_back(hand, left)
             except Exception:
                 log.exception("steps of job %s could not be handed to %s", hand.run.id, hand.node.node)
-            if time.monotonic() > until:
-                gevent.sleep(0)
-                until = time.monotonic() + TURN
 
     def _hand_over(self, hand: _Hand) -> int | None:
         """Send the parts; the first step that was surely not delivered, None when nothing is left to do."""
@@ -302,6 +335,7 @@ class Desk:
         for number, parts in _chunked(hand.parts):
             try:
                 chunk = self.chunks.get(run.id, number) if node.chunk < number else b""
+                head = self._head(run, node.node) if node.chunk < 0 else b""
             except DirectorError as error:  # the ledger's process ended while it was asked
                 log.warning("steps of job %s cannot be read now: %s", run.id, error)
                 gevent.spawn_later(READ_AGAIN, self.wake, run, node)
@@ -311,7 +345,6 @@ class Desk:
             record = self._roster.nodes.get(node.node)
             if record is None or not record.online or run.cancelled:
                 return parts[0][0]
-            head = self._heads.get(run.id, b"") if node.chunk < 0 else b""
             record.seq += 1
             header = messages.encode("slice", seq=record.seq, job=run.id, chunk=number, parts=parts)
             if not self.send(record, header, (chunk, head)):
@@ -435,12 +468,22 @@ class Desk:
         node = run.nodes[record.name]
         if not node.open:
             record.jobs.pop(run.id, None)
-        elif not run.cancelled and node.cursor < run.limit and node.handed < dispatch.WINDOW // 2:
+        elif not run.cancelled and node.cursor < run.limit and node.handed <= _share(record) // 2:
             self.wake(run, node)
-        for job in self._starved.pop(record.name, ()):
-            self._ready[job, record.name] = None
-            self._work.set()
+        self._feed(record)
         self._check(run)
+
+    def _feed(self, record: NodeRecord) -> None:
+        """The node has room again: jobs that found none are looked at, those that wait longest first."""
+        starved = self._starved.get(record.name)
+        load = self._loads.get(record.name)
+        if not starved or load is None or load.handed > NODE_LIMIT - LEAST:
+            return
+        for job in list(starved)[: (NODE_LIMIT - load.handed) // LEAST]:
+            del starved[job]
+            self._wake(job, record.name)
+        if not starved:
+            del self._starved[record.name]
 
     def _check(self, run: JobRun) -> None:
         if self.runs.get(run.id) is not run or run.id in self._accepting:
@@ -632,6 +675,11 @@ class Desk:
             waiting.remove(event)
         if not waiting:
             self._final.pop(job, None)
+
+
+def _share(record: NodeRecord) -> int:
+    """How many tasks of one job this node may hold: the more jobs it has, the fewer of each."""
+    return max(LEAST, min(dispatch.WINDOW, NODE_LIMIT // max(1, len(record.jobs))))
 
 
 def _chunked(parts: Sequence[Part]) -> list[tuple[int, list[tuple[int, int]]]]:

@@ -65,9 +65,9 @@ class Ledger:
         if error:
             raise errors.StoreError(error)
 
-    def wait_for_room(self) -> None:
-        """Block the caller while too much waits for the disk: this is what stops the readers of the network."""
-        self._room.wait()
+    def wait_for_room(self, seconds: float) -> bool:
+        """Block while too much waits for the disk, `seconds` at most; whether there is room now."""
+        return self._room.is_set() or (seconds > 0 and self._room.wait(seconds))
 
     @property
     def waiting(self) -> int:

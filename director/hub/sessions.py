@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 HELLOS_PER_SECOND = 1500.0
 FACTS_LIMIT = 256 * 1024
+PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
 
 
 class Sessions:
@@ -42,6 +43,7 @@ class Sessions:
         self._probes = 0.0  # recent arrivals, for the pace that newcomers are given
         self._probed = time.monotonic()
         self._strange = 0
+        self._crowded = False  # too much waits for the disk, and has for long
         self._complained = 0.0
         self._pulse = messages.encode("pulse")
         desk.send = self.send
@@ -56,7 +58,6 @@ class Sessions:
         if record.peer is None:
             return False
         if self._router.send(record.peer, header, *frames) == SENT:
-            self._router.stir()
             return True
         self._roster.detach(record)
         return False
@@ -70,13 +71,24 @@ class Sessions:
     def _read(self) -> None:
         while True:
             peer, frame, frames = self._router.receive()
-            self._ledger.wait_for_room()
+            self._keep_pace()
             try:
                 self._take(peer, frame, frames)
             except ProtocolError as error:
                 self._complain(peer, str(error))
             except Exception:
                 log.exception("a message could not be handled")
+
+    def _keep_pace(self) -> None:
+        """Read no faster than the disk writes.
+
+        When it takes nothing for long we go on reading, or every node would seem silent; but results are not
+        taken in then: clients keep them, and send them again when they are asked who they are.
+        """
+        crowded = not self._ledger.wait_for_room(0.0 if self._crowded else min(PATIENCE, self._interval))
+        if crowded and not self._crowded:
+            log.error("the disk does not take what comes in; results stay with the clients until it does")
+        self._crowded = crowded
 
     def _take(self, peer: bytes, frame: zmq.Frame, frames: list[bytes]) -> None:
         head = frame.bytes
@@ -101,7 +113,6 @@ class Sessions:
         self._probed = now
         within = min(10.0, self._probes / HELLOS_PER_SECOND) if self._probes > 50 else 0.0
         self._router.send(peer, messages.encode("who", v=messages.VERSION, within=round(within, 3)))
-        self._router.stir()
 
     def _complain(self, peer: bytes, text: str) -> None:
         self._strange += 1
@@ -153,7 +164,6 @@ class Sessions:
 
     def _refuse(self, peer: bytes, reason: str, retry: float) -> None:
         self._router.send(peer, messages.encode("refuse", reason=reason, retry=retry))
-        self._router.stir()
 
     def _update(self, record: NodeRecord, frame: zmq.Frame, fields: dict[str, Any]) -> None:
         now = time.time()
@@ -190,10 +200,14 @@ class Sessions:
 
     def handle_results(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """Results are acknowledged when they are on disk, never before."""
-        number = fields["n"]
+        if self._crowded or record.deaf:  # one that was left out makes all that follow wait: acks are cumulative
+            record.deaf = True
+            return
+        number, peer = fields["n"], record.peer
 
         def stored(close: list[str]) -> None:
-            self.send(record, messages.encode("ack", n=number, close=close), ())
+            if record.peer == peer:  # a client that was started again counts its messages anew
+                self.send(record, messages.encode("ack", n=number, close=close), ())
 
         self._mark(record, fields)
         self._desk.take_results(record, fields["jobs"], payload[0] if payload else b"", stored)
@@ -232,7 +246,22 @@ class Sessions:
                 log.warning("%s is offline: silent for %.1f s", record.name, now - (record.heard or 0.0))
                 self._roster.detach(record)
                 self._gone(record)
+        if self._crowded and self._ledger.wait_for_room(0.0):
+            self._crowded = False
+            log.warning("the disk takes results again")
+        if not self._crowded:
+            self._listen_again()
         self._desk.tick(now)
+
+    def _listen_again(self) -> None:
+        """Ask the nodes whose results were left out who they are: they settle, and send them again."""
+        deaf = [record for record in self._roster.nodes.values() if record.deaf]
+        for record in deaf:
+            record.deaf = False
+            if record.online:
+                spread = round(min(10.0, len(deaf) / HELLOS_PER_SECOND), 3)
+                self.send(record, messages.encode("who", v=messages.VERSION, within=spread), ())
+                self._roster.detach(record)  # until then nothing it sends is taken
 
     def _gone(self, record: NodeRecord) -> None:
         record.online = False

@@ -12,11 +12,15 @@ import gevent
 import ujson
 
 from director import ids
-from director.errors import DirectorError, UsageError
+from director import states as st
+from director.errors import DirectorError, NoTargetError, StoreError, UsageError
 from director.framing import Channel
 from director.hub.desk import Accepted, Desk
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
+from director.hub.resuming import Resumed, plan_of, succeeded_of
+from director.roster import Roster
+from director.targets import settle
 
 FILES_LIMIT = 1000
 TEXT_LIMIT = 4 * 1024 * 1024
@@ -24,10 +28,10 @@ PATIENCE = 60.0  # seconds the submitter may take to answer a want
 
 
 class Submissions:
-    """Turns `submit` requests into accepted jobs."""
+    """Turns `submit` and `resume` requests into accepted jobs."""
 
-    def __init__(self, desk: Desk, planners: PlannerPool, ledger: Ledger) -> None:
-        self._desk, self._planners, self._ledger = desk, planners, ledger
+    def __init__(self, desk: Desk, planners: PlannerPool, ledger: Ledger, roster: Roster) -> None:
+        self._desk, self._planners, self._ledger, self._roster = desk, planners, ledger, roster
         self._under_way: set[str] = set()
 
     def submit(self, header: dict[str, Any], channel: Channel, user: str) -> dict[str, Any]:
@@ -47,6 +51,59 @@ class Submissions:
             return self._accept(files, options, channel, user)
         finally:
             self._under_way.difference_update(names)
+
+    def resume(self, header: dict[str, Any], user: str) -> dict[str, Any]:
+        """A new job that runs what did not succeed in another one; the answer's fields.
+
+        Raises NotFoundError, UsageError (it is not final), NoTargetError (`--target` leaves it no node).
+        """
+        job = header.get("new_id")
+        if not isinstance(job, str) or not ids.is_job_id(job):
+            raise UsageError("new_id is not the id of a job")
+        digest = _sha256(["resume", str(header["id"]), header.get("options")])
+        while job in self._under_way:
+            gevent.sleep(0.05)
+        self._under_way.add(job)
+        try:
+            known = ujson.loads(self._ledger.ask("find", id=job))
+            if known and known["digest"] != digest:
+                raise UsageError("another job has this id; submit again with a new one")
+            row = ujson.loads(self._ledger.ask("resume_record", id=job if known else str(header["id"])))
+            notes = [] if known else self._resume(row, job, header, digest, user)
+            name = (header.get("options") or {}).get("name") or row["name"]
+            return {"ok": True, "jobs": [{"id": job, "name": name}], "notes": notes}
+        finally:
+            self._under_way.discard(job)
+
+    def _resume(self, row: dict[str, Any], job: str, header: dict[str, Any], digest: str, user: str) -> list[str]:
+        if row["state"] not in st.JOB_FINAL:
+            raise UsageError(f"job {row['id']} is still {row['state']}; wait for its end, or cancel it, then resume it")
+        self._check_ledger()
+        given = header.get("options") or {}
+        options = _options({"options": {**row["options"], **given}})
+        allowed = frozenset(settle(given["target"], self._roster).nodes) if given.get("target") else None
+        notes: list[str] = []
+        meta = plan_of(row, allowed, notes)
+        if not any(stage["nodes"] for stage in meta["stages"]):
+            raise NoTargetError(f"--target leaves job {row['id']} no node")
+        record = {
+            "id": job,
+            "name": str(given.get("name") or row["name"])[:200],
+            "kind": row["kind"],
+            "created_at": time.time(),
+            "submitted_by": user,
+            "digest": digest,
+            "options": options,
+            "digests": meta.get("digests", {}),
+        }
+        resumed = Resumed(row["id"], succeeded_of(row["succeeded"]))
+        self._desk.accept([Accepted(meta, [], record, options["valid_for"], resumed)])
+        return notes
+
+    def _check_ledger(self) -> None:
+        self._desk.check_room()
+        if self._ledger.stuck:
+            raise StoreError(f"nothing can be accepted now: {self._ledger.stuck}")
 
     def plan(self, header: dict[str, Any], channel: Channel) -> dict[str, Any]:
         """The plan of a submission as the contract's object; nothing is accepted."""
@@ -69,9 +126,7 @@ class Submissions:
     def _accept(
         self, files: list[dict[str, Any]], options: dict[str, Any], channel: Channel, user: str
     ) -> dict[str, Any]:
-        self._desk.check_room()
-        if self._ledger.stuck:
-            raise DirectorError(f"nothing can be accepted now: {self._ledger.stuck}")
+        self._check_ledger()
         jobs, notes = [], []
         relay = _relay(channel)
         for file in files:
@@ -192,4 +247,8 @@ def _name(file: dict[str, Any], options: dict[str, Any]) -> str:
 
 
 def _digest(file: dict[str, Any], options: dict[str, Any]) -> str:
-    return hashlib.sha256(ujson.dumps([file, options], sort_keys=True).encode()).hexdigest()
+    return _sha256([file, options])
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(ujson.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -13,17 +13,16 @@ from director.errors import UsageError
 
 TIMEOUT = 30.0  # seconds without a byte
 LIMIT = 4 << 30  # bytes of one download
-
-
-class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """A redirect leads to http or https, and nowhere else."""
-
-    def redirect_request(  # type: ignore[no-untyped-def]
-        self, req, fp, code, msg, headers, newurl
-    ):
-        if not newurl.lower().startswith(("http://", "https://")):
-            raise UsageError(f"{req.full_url} leads to {newurl}; expected http or https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+# no file, ftp or data: a redirect must not read from the server itself
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPRedirectHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+    urllib.request.UnknownHandler,
+)
 
 
 def download(url: str, checksum: str, blobs: BlobStore) -> tuple[str, int]:
@@ -58,11 +57,8 @@ def download(url: str, checksum: str, blobs: BlobStore) -> tuple[str, int]:
 
 def _transfer(url: str, file: IO[bytes]) -> tuple[str, int]:
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _WebOnly(),
-        urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(), urllib.request.UnknownHandler(),
-    ):  # fmt: skip
-        opener.add_handler(handler)
+    for handler in _HANDLERS:
+        opener.add_handler(handler())
     request = urllib.request.Request(url, headers={"User-Agent": "director"})
     sha, size = hashlib.sha256(), 0
     with opener.open(request, timeout=TIMEOUT) as answer:

@@ -8,12 +8,11 @@ from typing import Any
 
 from director.errors import VerbError
 from director.language import braces
+from director.language.stars import bared, shielded
 from director.language.substitution import render_word, used_names
 from director.language.values import namespace
 
 NODE_NAMES = frozenset(("node", "facts"))
-_STARS = {ord("*"): "\ue000", ord("?"): "\ue001", ord("["): "\ue002"}
-_BACK = {ord(mark): "\\" + chr(star) for star, mark in _STARS.items()}
 
 
 class NodeNeededError(Exception):
@@ -80,11 +79,11 @@ class Known:
         self._check(used_names(raw, escape), node)
         texts = {name: text for name in {**self.texts, **self.overrides} if (text := self.value(name)) is not None}
         if shield:
-            texts = {name: _shielded(text) for name, text in texts.items()}
+            texts = {name: shielded(text) for name, text in texts.items()}
         of_node = {} if node is None else {"id": node.name, "labels": dict(node.labels)}
         names = namespace(texts, {} if node is None else node.facts, of_node, {})
         rendered = render_word(raw, names, texts.get, escape, quotes)
-        return rendered.translate(_BACK) if shield else rendered
+        return bared(rendered) if shield else rendered
 
     def _check(self, used: set[str], node: NodeFacts | None) -> None:
         unknown = used - self.texts.keys() - self.overrides.keys()
@@ -97,8 +96,3 @@ class Known:
                 f"{name} is not known when planning; expected an ARG of the file with a value that does not depend on "
                 f"the node, or --arg {name}=VALUE"
             )
-
-
-def _shielded(text: str) -> str:
-    """Stars in single values are marked; lists and mappings stay readable to templates."""
-    return text if text[:1] in ("[", "{") else text.translate(_STARS)

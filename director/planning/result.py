@@ -32,13 +32,20 @@ class PlannedStage:
 
 @dataclass(slots=True)
 class PlannedStep:
-    """One step; `nodes` None means its stage's, `once` that it runs on one node and the others wait for it."""
+    """One step.
+
+    Attributes:
+        nodes: None means its stage's.
+        once: it runs on one node, at first `nodes`, and the others wait for it.
+        exchange: what the server must know of it; see `Verb.exchange`.
+    """
 
     row: dict[str, Any]
     stage: PlannedStage
     nodes: list[str] | None = None
     once: bool = False
     gate: bool = False
+    exchange: dict[str, Any] | None = None
 
     def belongs_with(self, other: PlannedStep) -> bool:
         """Whether no barrier stands between this step and the next one, `other`."""
@@ -73,6 +80,7 @@ class Plan:
             "blocks": blocks,
             "ignored": [index for index, step in enumerate(self.steps) if step.row["flags"].get("ignore-errors")],
             "once": [index for index, step in enumerate(self.steps) if step.once],
+            "exchange": {str(index): step.exchange for index, step in enumerate(self.steps) if step.exchange},
             "digests": self.digests,
             "notes": self.notes,
             "warnings": self.warnings,

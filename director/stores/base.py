@@ -10,7 +10,9 @@ are epoch seconds (float). Every one may be applied again after a crash and then
   "submitted_by", "step_count", "node_count", "task_count", "digest", "options": {}, "meta": {},
   "nodes": [name], "sent": {name: upto}, "digests": {sha256: size}}` (`digest` is of the submission; `digests`
   are the blobs it needs, a list will do, or `meta["digests"]`). The same id and digest: nothing happens;
-  another digest: DuplicateJobError.
+  another digest: DuplicateJobError. With `"resumes": id` it runs another job's plan again: without chunks of its
+  own it has that job's, and what had succeeded there is `cached` here, with its effects; GoneJobError when that
+  job was purged.
 - `sent` `{"job", "upto": {name: int}}`: steps below `upto` may have been delivered; it may go down again.
 - `results` + body (stdout then stderr of each row, one after another): `{"job", "node", "rows": [[step,
   state, exit_code, started_at, finished_at, execution_time, roundtrip_time, attempt, reason, truncated,
@@ -57,6 +59,10 @@ class BadOperationError(StoreError):
     """An operation cannot be understood; applying it again will not help, dropping it will."""
 
 
+class GoneJobError(StoreError):
+    """The job that shall be resumed was forgotten meanwhile; it has to be submitted anew."""
+
+
 class OpenNode(TypedDict):
     """A node of an open job: delivered up to, rows `(step, letter)`, rests `(first, last, letter)`."""
 
@@ -96,9 +102,8 @@ class ResumeRecord:
 
     Attributes:
         state: the job's state by name (only a final one may be resumed; the caller judges).
-        chunks: the encoded steps, `STEPS_PER_CHUNK` each.
         succeeded: for each node one byte per step, 1 where the task was `success` or `cached`.
-        effects: `{node: {step: effects}}` of those that had any.
+        seeded: the nodes on which any of those had effects (`Store.effects` gives them).
     """
 
     id: str
@@ -108,9 +113,8 @@ class ResumeRecord:
     step_count: int
     options: dict[str, Any]
     meta: dict[str, Any]
-    chunks: list[bytes]
     succeeded: dict[str, bytearray] = field(default_factory=dict)
-    effects: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    seeded: list[str] = field(default_factory=list)
 
 
 class Store(Protocol):
@@ -183,3 +187,6 @@ class Store(Protocol):
 
     def resume_record(self, job: str) -> ResumeRecord:
         """What `--resume` needs, for an id, prefix or `last`."""
+
+    def effects(self, job: str, node: str) -> list[tuple[int, str]]:
+        """(step, JSON text) of the node's tasks that went well and had effects, in the order of the steps."""

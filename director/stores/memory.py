@@ -11,7 +11,7 @@ import ujson
 
 from director.errors import NotFoundError
 from director.states import JOB_FINAL, JOB_QUEUED
-from director.stores.base import NODE_FIELDS, BadOperationError, DuplicateJobError, Op
+from director.stores.base import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Op
 from director.stores.queries import Pick, Queries, StoredJob
 from director.stores.rows import (
     CHANGING,
@@ -100,10 +100,9 @@ class MemoryView(StoredJob):
     def late(self, step: int) -> dict[int, TaskRow]:
         return {index: row for (index, at), row in self._late.items() if at == step}
 
-    def succeeded_effects(self) -> Iterator[tuple[int, int, str]]:
-        for (index, step), row in sorted(self._results.items()):
-            if row.state in GOOD_LETTERS and row.effects:
-                yield index, step, row.effects
+    def seeded(self) -> list[str]:
+        found = {index for (index, _), row in self._results.items() if row.state in GOOD_LETTERS and row.effects}
+        return [self.nodes[index] for index in sorted(found)]
 
     def facts(self) -> dict[str, Any]:
         return {**self._facts, "options": ujson.loads(self.job.options), "meta": ujson.loads(self.job.meta)}
@@ -163,9 +162,27 @@ class MemoryStore(Queries):
         known = self._jobs.get(fields["id"])
         if known is None:
             self._seq += 1
-            journal.put(self._jobs, fields["id"], MemoryJob(self._seq, fields, chunks))
+            job = MemoryJob(self._seq, fields, chunks)
+            if fields.get("resumes"):
+                self._take_over(job, fields)
+            journal.put(self._jobs, fields["id"], job)
         elif known.fields["digest"] != fields["digest"]:
             raise DuplicateJobError(f"there is another job with the id {fields['id']}")
+
+    def _take_over(self, job: MemoryJob, fields: dict[str, Any]) -> None:
+        """What had succeeded in the job that is resumed is cached in this one; outputs stay there."""
+        old = self._jobs.get(fields["resumes"])
+        if old is None:
+            raise GoneJobError(f"job {fields['resumes']} was forgotten meanwhile; submit it anew")
+        job.chunks = job.chunks or old.chunks
+        names = list(old.position)
+        reason = f"succeeded in {fields['resumes']}"
+        for (index, step), row in old.results.items():
+            here = job.position.get(names[index])
+            if here is not None and row.state in GOOD_LETTERS:
+                job.results[here, step] = TaskRow(
+                    step, "C", None, None, fields["created_at"], None, None, 0, reason, 0, 0, row.effects, b""
+                )
 
     def _sent(self, journal: Journal, fields: dict[str, Any]) -> None:
         job = self._jobs.get(fields["job"])
@@ -277,6 +294,15 @@ class MemoryStore(Queries):
         """See `Store.chunk`."""
         with self._lock:
             return self._job(job).chunk(n)
+
+    def effects(self, job: str, node: str) -> list[tuple[int, str]]:
+        """See `Store.effects`."""
+        with self._lock:
+            found = self._jobs.get(job)
+            index = found.position.get(node) if found else None
+            rows = sorted(found.results.items()) if found else []
+            well = [(step, row.effects) for (i, step), row in rows if i == index and row.state in GOOD_LETTERS]
+            return [(step, effects) for step, effects in well if effects]
 
     def nodes(self) -> list[dict[str, Any]]:
         """See `Store.nodes`."""

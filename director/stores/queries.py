@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-import ujson
-
 from director.errors import NotFoundError, UsageError
 from director.states import JOB_FINAL
-from director.stores.base import STEPS_PER_CHUNK, Live, OpenJob, OpenNode, ResumeRecord
+from director.stores.base import Live, OpenJob, OpenNode, ResumeRecord
 from director.stores.rows import encode
 from director.stores.shapes import (
     Info,
@@ -48,8 +46,8 @@ class StoredJob(JobView, ABC):
         """The fields of OpenJob but `nodes`."""
 
     @abstractmethod
-    def succeeded_effects(self) -> Iterable[tuple[int, int, str]]:
-        """(position, step, JSON text) of rows that went well and had effects."""
+    def seeded(self) -> list[str]:
+        """Nodes with a row that went well and had effects, in the order of the job's nodes."""
 
 
 class Queries(ABC):
@@ -138,10 +136,6 @@ class Queries(ABC):
         """See `Store.resume_record`."""
         with self.view(self.resolve(job)) as view:
             head, facts = view.head, view.facts()
-            chunks = [view.chunk(n) for n in range(-(-head.step_count // STEPS_PER_CHUNK))]
-            effects: dict[str, dict[int, dict[str, Any]]] = {}
-            for index, step, text in view.succeeded_effects():
-                effects.setdefault(view.nodes[index], {})[step] = ujson.loads(text)
             return ResumeRecord(
                 head.id,
                 head.name,
@@ -150,9 +144,8 @@ class Queries(ABC):
                 head.step_count,
                 facts["options"],
                 facts["meta"],
-                chunks,
                 succeeded(view),
-                effects,
+                view.seeded(),
             )
 
     # parts

@@ -63,12 +63,14 @@ class SqliteView(StoredJob):
             return {}
         return {row[0]: TaskRow._make(row[1:]) for row in self._step("late", step)}
 
-    def succeeded_effects(self) -> Iterator[tuple[int, int, str]]:
-        chosen = f"{_of_job('results')} AND r.state IN ('S', 'C') AND r.effects IS NOT NULL"
-        return self.db.execute(
-            f"SELECT n.position, r.step, r.effects {chosen} ORDER BY n.position, r.step",
+    def seeded(self) -> list[str]:
+        found = self.db.execute(
+            """SELECT n.position FROM job_nodes n WHERE n.job = ? AND EXISTS (SELECT 1 FROM results r
+               WHERE r.job = n.job AND r.node = n.node AND r.state IN ('S', 'C') AND r.effects IS NOT NULL)
+               ORDER BY n.position""",
             (self.seq,),
         )
+        return [self.nodes[position] for (position,) in found]
 
     def facts(self) -> dict[str, Any]:
         values = self.db.execute(f"SELECT {', '.join(_FACTS)} FROM jobs WHERE seq = ?", (self.seq,)).fetchone()
@@ -96,6 +98,17 @@ class SqliteView(StoredJob):
 def _of_job(table: str) -> str:
     """Nodes first, then their rows by the primary key: rows come in the order of the job's nodes."""
     return f"FROM job_nodes n CROSS JOIN {table} r ON r.job = n.job AND r.node = n.node WHERE n.job = ?"
+
+
+def effects(db: sqlite3.Connection, job: str, node: str) -> list[tuple[int, str]]:
+    """(step, JSON text) of a node's tasks that went well and had effects."""
+    found = db.execute(
+        """SELECT step, effects FROM results WHERE job = (SELECT seq FROM jobs WHERE id = ?)
+           AND node = (SELECT id FROM names WHERE name = ?) AND state IN ('S', 'C') AND effects IS NOT NULL
+           ORDER BY step""",
+        (job, node),
+    )
+    return found.fetchall()
 
 
 def chunk(db: sqlite3.Connection, job: str, n: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import ujson
 
-from director.states import COUNT_NAMES, FINAL, GOOD, JOB_FINAL, NAMES, NONE, QUEUED, RUNNING, SENT
+from director.states import CANCELLED, COUNT_NAMES, EXPIRED, FINAL, GOOD, JOB_FINAL, NAMES, NONE, QUEUED, RUNNING, SENT, SKIPPED
 from director.stores.base import STEPS_PER_CHUNK
 from director.stores.rows import Rest, TaskRow, encode
 
@@ -98,6 +98,13 @@ def members(meta: Mapping[str, Any], steps: int, nodes: Sequence[str]) -> list[b
     return letters
 
 
+def _not_yet(letter: int) -> int:
+    """The letter to show for what ended in memory only; it could still end otherwise if the server died now."""
+    if letter in (CANCELLED, EXPIRED, SKIPPED):
+        return SENT
+    return RUNNING if letter in FINAL else letter
+
+
 def fold(letters: bytearray, sent: int, rests: Sequence[Rest]) -> bytearray:
     """Mark in `letters` what was sent and what ended by a rest; an earlier rest beats a later one."""
     letters[:sent] = letters[:sent].replace(bytes((QUEUED,)), bytes((SENT,)))
@@ -108,15 +115,18 @@ def fold(letters: bytearray, sent: int, rests: Sequence[Rest]) -> bytearray:
     return letters
 
 
+# what memory holds to be over is told when it is on disk: by its row, or by a rest
+_NOT_YET = bytes(_not_yet(letter) for letter in range(256))
+
+
 def known_letters(view: JobView, overlay: Overlay | None) -> list[bytearray]:
     """Letters of each node but for the rows: those of the server's memory, else what the ledger says."""
     live = (overlay or {}).get("nodes") or {}
     letters = members(view.meta, view.head.step_count, view.nodes)
     for index, (name, mine) in enumerate(zip(view.nodes, letters, strict=True)):
         if name in live:
-            mine[: len(live[name])] = live[name].encode("ascii")[: len(mine)]
-        else:
-            fold(mine, view.sent[index], view.rests.get(index, ()))
+            mine[: len(live[name])] = live[name].encode("ascii").translate(_NOT_YET)[: len(mine)]
+        fold(mine, 0 if name in live else view.sent[index], view.rests.get(index, ()))
     return letters
 
 

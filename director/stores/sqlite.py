@@ -146,6 +146,11 @@ class SqliteStore(Queries):
         with self._reading() as db:
             return reading.chunk(db, job, n)
 
+    def effects(self, job: str, node: str) -> list[tuple[int, str]]:
+        """See `Store.effects`."""
+        with self._reading() as db:
+            return reading.effects(db, job, node)
+
     def nodes(self) -> list[dict[str, Any]]:
         """See `Store.nodes`."""
         with self._reading() as db:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from director.states import JOB_FINAL, JOB_QUEUED, JOB_RUNNING
-from director.stores.base import NODE_FIELDS, BadOperationError, DuplicateJobError, Op
+from director.stores.base import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Op
 from director.stores.rows import (
     CHANGING,
     GIVEN,
@@ -108,6 +108,23 @@ class Writer:
         self.db.executemany("INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING", ((name,) for name in names))
         rows = ((seq, position, self.node(name), sent.get(name, 0)) for position, name in enumerate(names))
         self.db.executemany("INSERT INTO job_nodes (job, position, node, sent) VALUES (?,?,?,?)", rows)
+        if fields.get("resumes"):
+            self._take_over(seq, fields, not chunks)
+
+    def _take_over(self, seq: int | None, fields: dict[str, Any], with_chunks: bool) -> None:
+        """What had succeeded in the job that is resumed is cached in this one; outputs stay there."""
+        old = self.job(fields["resumes"])
+        if old is None:
+            raise GoneJobError(f"job {fields['resumes']} was forgotten meanwhile; submit it anew")
+        if with_chunks:
+            self.db.execute("INSERT INTO chunks (job, n, body) SELECT ?, n, body FROM chunks WHERE job = ?", (seq, old))
+        self.db.execute(
+            f"""INSERT INTO results ({RESULT_COLUMNS})
+                SELECT n.job, n.node, r.step, 'C', NULL, NULL, ?, NULL, NULL, 0, ?, 0, 0, r.effects, x''
+                FROM job_nodes n CROSS JOIN results r ON r.job = ? AND r.node = n.node
+                WHERE n.job = ? AND r.state IN ('S', 'C')""",
+            (fields["created_at"], f"succeeded in {fields['resumes']}", old, seq),
+        )
 
     def handle_sent(self, ops: list[Op]) -> None:
         rows = (

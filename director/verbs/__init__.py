@@ -58,6 +58,6 @@ def flags_of(verb: Verb) -> dict[str, Flag]:
 
 def manual(name: str) -> str:
     """The manual of a verb or alias as plain text. Raises KeyError when there is none."""
-    from director.verbs.manual import text_of
+    from director.verbs.manuals import text_of
 
     return text_of(load(name.upper()))

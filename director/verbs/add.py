@@ -33,7 +33,7 @@ class Add(Copy):
     name = "ADD"
     flags = (
         *(flag for flag in Copy.flags if flag.name != "from"),
-        Flag("unpack", "bool", "unpack local tar archives", default=True),
+        Flag("unpack", "bool", "unpack local tar archives, as is the default; --unpack=false does not", default=True),
         Flag("checksum", "str", "what an address must hold", metavar="sha256:HEX"),
     )
 

@@ -34,13 +34,14 @@ class Arg(Verb):
     remembered value, else nothing. A value that is JSON, a number, `true` or `false` has that type in templates.
 
         ARG VERSION=1.4.2
-        ARG PORTS=[80, 443]
+        ARG PORTS=[80,443]
         ECHO {{ VERSION }} on {{ PORTS | length }} ports
 
     `TARGETPLATFORM`, `TARGETOS`, `TARGETARCH` and `TARGETVARIANT`, once declared, come from the node.
     """
 
     name = "ARG"
+    pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -67,8 +67,8 @@ class Outcome:
         effects: JSON-able changes for `Scope.apply` (and for the node): any of
             `env {name: text}`, `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`,
             `labels {name: text|None}`, `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer
-            overrides), `quoted [name]` (names among `arg` and `env` whose value was written in quotes),
-            `evict ["jobs"|"args"|"query"]` (what the node forgets).
+            overrides), `output [name]` (ARGs set by a step's output), `quoted [name]` (names among `arg` and
+            `env` whose value was written in quotes), `evict ["jobs"|"args"|"query"]` (what the node forgets).
     """
 
     state: int = SUCCESS
@@ -160,11 +160,8 @@ class Node(Protocol):
     def remaining(self) -> float:
         """Seconds until this attempt is ended by its timeout."""
 
-    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
-        """`{node: {name: text}}` of the ARG or fact, of those of `nodes` that have it (QUERY).
-
-        `wait`: first wait until the online ones have passed or ended the steps before.
-        """
+    def query(self, name: str) -> dict[str, dict[str, Any]]:
+        """`{node: {name: value}}` of the ARG or fact, of the nodes of the step that have it (QUERY)."""
 
     def reboot(self, delay: float) -> Outcome:
         """Wait until nothing else runs here, hold new tasks back, restart the host (REBOOT).
@@ -172,14 +169,29 @@ class Node(Protocol):
         The outcome comes from the client that is back under another boot id.
         """
 
-    def offer(self, paths: list[str], folder: str) -> list[str]:
-        """Send files and folders of this node to `folder` on the submitter's machine (FETCH).
+    def pattern(self, raw: str, escape: str = "\\") -> str:
+        """Like `word`, for a path with stars: those that come out of values are escaped and match themselves only."""
 
-        Gives the destinations, one for each file.
-        """
+    def offer(self, patterns: list[str]) -> Fetched:
+        """Send the files that absolute paths and globs of this node mean to the submitter's machine (FETCH)."""
 
-    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
-        """Sources like those of a COPY body, read on another node (`COPY --from`)."""
+    def borrow(self, number: int) -> Mapping[str, Any]:
+        """The sources, as in the body of a COPY, that the step's node has for its set `number` (`COPY --from`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of files that a node has sent.
+
+    Attributes:
+        paths: the destinations, one for each file and link.
+        left_out: paths that were not written, each with the reason.
+        changed: whether any of them was not as it is now.
+    """
+
+    paths: list[str]
+    left_out: list[str] = field(default_factory=list)
+    changed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +284,11 @@ class Verb:
     flags: ClassVar[tuple[Flag, ...]] = ()
     #: the step only changes values: it is applied even when the chain is cached
     always: ClassVar[bool] = False
+    #: `apply` only looks and renders: it changes nothing but what its effects say
+    pure: ClassVar[bool] = False
     #: flags that `parse` takes over into the body: the executor does not see them
     owned: ClassVar[frozenset[str]] = frozenset()
-    #: no block of steps goes across it: its nodes wait for what was before, or the next ones for it
+    #: a barrier stands before it: every node has ended the steps before when it starts
     gate: ClassVar[bool] = False
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
@@ -306,11 +320,19 @@ class Verb:
     def strip(self, body: dict[str, Any]) -> None:
         """Take out of the body what only the planning needed."""
 
+    def exchange(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """What the server must know, and no node may choose, to let nodes exchange something; out of the body."""
+        return None
+
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Do it on the node; raises VerbError for a failure with a reason."""
         from director.errors import VerbError
 
         raise VerbError(f"{self.name} cannot run on a node")
+
+    def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
+        """What `apply` would come to, found out without changing anything (`--plan`); None: it would run."""
+        return self.apply(body, flags, node) if self.pure else None
 
 
 Applier = Callable[[Mapping[str, Any], Mapping[str, Any], Node], Outcome]

@@ -30,6 +30,7 @@ class CacheEvict(Verb):
     """
 
     name = "CACHEEVICT"
+    pure = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`evict` [kind]."""

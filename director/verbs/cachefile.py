@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from director.errors import VerbError
+from director.errors import LanguageError, VerbError
+from director.language.values import plain, typed
 from director.scope import RESERVED
 from director.verbs.arg import merged
 from director.verbs.base import Node, Outcome, Planning, Verb, success
@@ -13,13 +15,9 @@ from director.verbs.places import absolute, broken
 from director.verbs.reading import whole
 
 if TYPE_CHECKING:
-    import yaml
-
     from director.language.instructions import Instruction
 
 LIMIT = 1 << 20  # bytes of the file
-_ALIASES = 100  # references to anchors; more only make a small file a huge value
-_TEXT = "tag:yaml.org,2002:str"
 
 
 class CacheFile(Verb):
@@ -31,6 +29,7 @@ class CacheFile(Verb):
     """
 
     name = "CACHEFILE"
+    pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
@@ -40,63 +39,49 @@ class CacheFile(Verb):
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Its names are declared: the job sets them."""
         path = absolute(node.word(body["text"], body.get("escape", "\\")), node)
-        found = read_mapping(_content(path), path)
+        found, quoted = read_mapping(_content(path), path)
         known = node.scope.texts()
         texts = {name: _joined(known.get(name), value) for name, value in found.items()}
-        return success(path, arg=texts, declare=list(texts))
+        return success(path, arg=texts, declare=list(texts), quoted=quoted)
 
 
-def read_mapping(text: str, path: str) -> dict[str, Any]:
-    """Name to text for single values (as written), to lists and mappings for those. Raises VerbError with the line."""
-    import yaml
+def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
+    """Names with their values, and the names whose value is in quotes.
+
+    A single value is its text as written; lists and mappings are themselves. Raises VerbError with the line.
+    """
+    from director.language.nodes import Pairs, Scalar, compose
 
     try:
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _ALIASES:
-            raise VerbError(f"{path}: more than {_ALIASES} references to anchors")
-        loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-            return {} if root is None else _mapping(root, loader, path)
-        finally:
-            loader.dispose()
-    except yaml.YAMLError as error:
-        raise VerbError(
-            f"{path}{_place(error)}: not YAML or JSON: {getattr(error, 'problem', None) or error}"
-        ) from None
-    except RecursionError:
-        raise VerbError(f"{path}: nested too deeply") from None
-
-
-def _mapping(root: yaml.Node, loader: yaml.SafeLoader, path: str) -> dict[str, Any]:
-    import yaml
-
-    if not isinstance(root, yaml.MappingNode):
-        raise VerbError(f"{path}:{root.start_mark.line + 1}: not a mapping; expected names with values")
-    loader.flatten_mapping(root)
+        root = compose(text, path)
+    except LanguageError as error:
+        raise VerbError(str(error)) from None
+    if root is None:
+        return {}, []
+    if not isinstance(root, Pairs):
+        raise VerbError(f"{path}:{root.line}: not a mapping; expected names with values")
     found: dict[str, Any] = {}
-    for key, value in root.value:
-        if key.tag != _TEXT:
-            raise VerbError(
-                f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is not text; put quotes around it"
-            )
-        if key.value in RESERVED or not key.value:
-            raise VerbError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is no name for an ARG")
-        scalar = isinstance(value, yaml.ScalarNode)
-        found[key.value] = value.value if scalar else loader.construct_object(value, deep=True)
-    return found
+    quoted = []
+    for key, value in root.pairs:
+        if not isinstance(key, Scalar) or not (key.style or _is_text(key.text)):
+            raise VerbError(f"{path}:{key.line}: the key {getattr(key, 'text', '')!r} is not text; quote it")
+        if key.text in RESERVED or not key.text:
+            raise VerbError(f"{path}:{key.line}: {key.text!r} is no name for an ARG")
+        found[key.text] = value.text if isinstance(value, Scalar) else plain(value)
+        if isinstance(value, Scalar) and value.style:
+            quoted.append(key.text)
+    return found, quoted
+
+
+def _is_text(text: str) -> bool:
+    return isinstance(typed(text), str) and text not in ("null", "~")
 
 
 def _joined(known: str | None, value: Any) -> str:
     if isinstance(value, str):
         return value
-    import json
-
-    if isinstance(value, dict) and known:
-        from director.language.values import typed
-
-        before = typed(known)
-        value = merged(before, value) if isinstance(before, dict) else value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    before = typed(known) if known and isinstance(value, dict) else None
+    return json.dumps(merged(before, value) if isinstance(before, dict) else value, ensure_ascii=False)
 
 
 def _content(path: str) -> str:
@@ -111,8 +96,3 @@ def _content(path: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise VerbError(f"{path}: not UTF-8 text") from None
-
-
-def _place(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f":{mark.line + 1}" if mark is not None else ""

@@ -60,6 +60,11 @@ class Blob:
         """Compared by digest."""
         return sha256_of(path, self._breathe) == self.digest
 
+    def read(self) -> bytes:
+        """All of it."""
+        with open(self._fetch(), "rb") as file:
+            return file.read()
+
     def write_to(self, fd: int) -> None:
         """By the kernel where it can copy (or share) between the two file systems, else piece by piece."""
         source = os.open(self._fetch(), os.O_RDONLY | os.O_CLOEXEC)

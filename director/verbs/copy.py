@@ -14,8 +14,9 @@ from director.verbs.contents import Blob, Bytes, Content
 from director.verbs.owners import wish_of
 from director.verbs.places import absolute, is_folder_text
 from director.verbs.placing import OUTPUT_LIMIT, Placer
+from director.verbs.watching import Watcher
 from director.verbs.reading import words
-from director.verbs.rows import Row, rows_for, rows_of
+from director.verbs.rows import Row, rows_for, rows_of, set_of
 
 if TYPE_CHECKING:
     from director.language.instructions import Heredoc, Instruction
@@ -34,9 +35,13 @@ class Copy(Verb):
     Content, owner and mode are compared first: what is so already is left alone, and the step is `cached` when that is
     all. A file is replaced as a whole or not at all. It returns one destination a line.
 
+    With `--from` the sources are of another node, read once for all when that node has passed the steps before;
+    relative ones are below its `/`. Is it offline, the step waits for it within its `--timeout`.
+
         COPY --chmod=0644 files/app.conf /etc/app/
         COPY --chown=www-data --exclude=**/*.bak site/ /srv/site/
         COPY --blueprint motd.in /etc/motd
+        COPY --from=db-01 /etc/app/ca.pem /etc/app/
         COPY <<app.env /etc/app/
         NAME=$NAME
         app.env
@@ -90,9 +95,8 @@ class Copy(Verb):
 
     def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
         """One for each source, but for those of another node."""
-        if "from" in body:
-            return []
-        return [self._want(body, pattern, planning) for pattern in self._patterns(body, planning)]
+        patterns = self._patterns(body, planning)
+        return [] if "from" in body else [self._want(body, pattern, planning) for pattern in patterns]
 
     def _patterns(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
         patterns = [planning.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
@@ -109,9 +113,9 @@ class Copy(Verb):
     def sources(
         self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
     ) -> dict[str, Any]:
-        """`sources` or, for more than a thousand, `manifest`; a COPY --from has none."""
+        """`sources` or, for more than a thousand, `manifest`; of a COPY --from the `patterns`."""
         if "from" in body:
-            return {}
+            return {"patterns": self._patterns(body, planning)}
         entries = [entry for answer in answers for entry in answer]
         rows = [self._row(entry, body, planning) for entry in entries] + self._more_rows(body, planning)
         if _singles(rows) + len(body["texts"]) > 1 and not _may_be_folder(body["dest"]):
@@ -126,31 +130,47 @@ class Copy(Verb):
         return []
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The destination and the heredocs; sources of another node too."""
+        """The destination and the heredocs."""
         yield "word", body["dest"]
         yield from (("document", raw) for _, raw, render in body.get("texts", ()) if render)
-        if "from" in body:
-            yield from (("word", raw) for raw in body["asks"])
 
     def strip(self, body: dict[str, Any]) -> None:
         """Take out what only the planning needed."""
-        for name in ("hidden", "parents", *(() if "from" in body else ("asks", "exclude"))):
+        for name in ("asks", *(() if "from" in body else ("hidden", "exclude", "parents"))):
             body.pop(name, None)
         if not body["texts"]:
             del body["texts"]
+
+    def exchange(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Of a COPY --from: which node to ask for what; `sets` of patterns, of which each node takes one."""
+        if "from" not in body:
+            return None
+        asked = {name: body.pop(name) for name in ("exclude", "hidden", "parents")}
+        several = body.get("per_node")
+        sets = [body.pop("patterns")] if several is None else [one["patterns"] for one in several["sets"]]
+        return {"kind": "copy", "from": body["from"], "sets": sets, **asked}
 
     # -- on the node --------------------------------------------------------------------------------------
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Compare, then change what differs."""
+        return self._settle(body, flags, node, Placer)
+
+    def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Compare only; what would change is the outcome's standard error, as a diff."""
+        return self._settle(body, flags, node, Watcher)
+
+    def _settle(
+        self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Placer]
+    ) -> Outcome:
         escape = body.get("escape", "\\")
         text = node.word(body["dest"], escape)
         if not text:
             raise VerbError("the destination came out empty; expected a path")
         dest = absolute(text, node)
-        rows = _borrowed(body, node) if "from" in body else rows_of(body, node)
+        rows = rows_of(node.borrow(set_of(body, node)) if "from" in body else body, node)
         _check_dest(dest, text, body, rows)
-        placer = Placer(wish_of(flags, VerbError).on(node), node.breathe)
+        placer = kind(wish_of(flags, VerbError).on(node), node.breathe)
         into = dest.endswith("/") or os.path.isdir(dest)
         for row in rows:
             self._place(row, dest, into, placer, bool(flags.get("blueprint")), node)
@@ -222,11 +242,6 @@ def _one_node(text: str, planning: Planning) -> str:
     return nodes[0]
 
 
-def _borrowed(body: Mapping[str, Any], node: Node) -> list[Row]:
-    patterns = [node.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
-    return node.borrow(body["from"], patterns, body["exclude"])
-
-
 def _check_dest(dest: str, text: str, body: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """The rules that could not be checked before the destination was known."""
     singles = _singles(rows) + len(body.get("texts", ()))
@@ -261,4 +276,6 @@ def _outcome(placer: Placer) -> Outcome:
     text = "\n".join(placer.placed).encode("utf-8", "surrogateescape")
     state, reason = (SUCCESS, "") if placer.changed else (CACHED, "already so")
     shown = text[:OUTPUT_LIMIT]
-    return Outcome(state, stdout=shown, reason=reason, truncated=len(text) - len(shown))
+    return Outcome(
+        state, stdout=shown, stderr=placer.said(), reason=reason, truncated=len(text) - len(shown)
+    )

@@ -23,6 +23,7 @@ class Env(Verb):
     """
 
     name = "ENV"
+    pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
-from director.verbs.base import Node, Outcome, Planning, Verb, success
+from director.verbs.base import Node, Outcome, Planning, Verb, cached, success
 from director.verbs.places import absolute
 from director.verbs.reading import words
 
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 
 class Fetch(Verb):
-    """FETCH SOURCE… FOLDER: copy files and folders of the nodes into FOLDER on the operator's machine, into a
-    sub-folder for each node. It returns the destinations, one a line.
+    """FETCH SOURCE… FOLDER: copy files of the nodes into FOLDER on the operator's machine, below a folder of each
+    node's name.
+
+    Sources are those of COPY: a file or a glob gives files by their names, a folder its contents; relative ones are
+    below WORKDIR. A relative FOLDER is below the file's folder (with `--exec` the working folder). Everything is
+    written with the submitter's own rights, and is theirs: modes are kept (no setuid), files are replaced as a whole,
+    links stay links where they lead to something of the same node. It returns the destinations, one a line, and what
+    was left out on stderr; when everything is there already the step is `cached`.
 
         FETCH /etc/os-release /var/log/app collected/
     """
@@ -24,19 +30,29 @@ class Fetch(Verb):
     name = "FETCH"
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`paths` raw, `folder` absolute."""
+        """`paths` raw; for the server `folder`, absolute."""
         import os
 
         body = words(instruction, planning)
         if len(body["words"]) < 2:
             raise planning.fail("FETCH needs a source and a folder; expected FETCH SOURCE… FOLDER")
         *paths, folder = body.pop("words")
-        return {**body, "paths": paths, "folder": os.path.join(planning.folder, planning.word(folder))}
+        folder = planning.word(folder)
+        if not folder:
+            raise planning.fail("the folder came out empty; expected FETCH SOURCE… FOLDER")
+        return {**body, "paths": paths, "folder": os.path.normpath(os.path.join(planning.folder, folder))}
+
+    def exchange(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Where the files go."""
+        return {"kind": "fetch", "folder": body.pop("folder")}
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """The executor sends what the paths name."""
-        paths = [absolute(node.word(raw, body.get("escape", "\\")), node) for raw in body["paths"]]
-        there = node.offer(paths, body["folder"])
-        if not there:
-            raise VerbError(f"{paths[0]}: nothing there to fetch")
-        return success("\n".join(there))
+        patterns = [absolute(node.pattern(raw, body.get("escape", "\\")), node) for raw in body["paths"]]
+        there = node.offer(patterns)
+        if not there.paths and not there.left_out:
+            raise VerbError(f"{patterns[0]}: nothing there to fetch")
+        text = "\n".join(there.paths)
+        outcome = success(text) if there.changed else cached(text)
+        outcome.stderr = "\n".join(f"left out: {line}" for line in there.left_out).encode("utf-8", "surrogateescape")
+        return outcome

@@ -21,6 +21,7 @@ class Label(Verb):
     """
 
     name = "LABEL"
+    pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -45,6 +45,12 @@ class Asked:
     gid: int = -1
     mode: str = ""
 
+    def differs(self, status: os.stat_result) -> bool:
+        """Whether a folder with this status is not as asked."""
+        mode = stat.S_IMODE(status.st_mode)
+        owners = self.uid in (-1, status.st_uid) and self.gid in (-1, status.st_gid)
+        return not owners or self.bits(mode, True) != mode
+
     def bits(self, now: int, folder: bool) -> int:
         """The permission bits asked for, where `now` are those to begin with."""
         return change_mode(self.mode, now, folder) if self.mode else now

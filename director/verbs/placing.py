@@ -80,6 +80,10 @@ class Placer:
             self.changed |= make_folders(path, done=self._made)
             self._known.add(path)
 
+    def said(self) -> bytes:
+        """What there is to say of the changes, for the step's standard error."""
+        return b""
+
     def finish(self) -> None:
         """Make the new names durable."""
         for folder in self._touched:
@@ -155,5 +159,5 @@ def _inherits_group(fd: int, gid: int) -> bool:
 def _lstat(path: str) -> os.stat_result | None:
     try:
         return os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # making the folders says what stands in the way
         return None

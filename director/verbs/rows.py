@@ -37,13 +37,20 @@ def kept(value: Any, planning: Planning) -> dict[str, Any]:
 def rows_of(body: Mapping[str, Any], node: Node) -> list[Row]:
     """The rows for this node, fetched when they do not lie in the step."""
     if "per_node" in body:
-        several = body["per_node"]
-        members = several["of"] if "of" in several else _load(several["manifest"], node)
-        body = several["sets"][members[node.name]]
+        body = body["per_node"]["sets"][set_of(body, node)]
     if "manifest" in body:
         rows: list[Row] = _load(body["manifest"], node)
         return rows
     return list(body.get("sources", ()))
+
+
+def set_of(body: Mapping[str, Any], node: Node) -> int:
+    """Which of several sets of sources this node takes."""
+    several = body.get("per_node")
+    if several is None:
+        return 0
+    members = several["of"] if "of" in several else _load(several["manifest"], node)
+    return int(members[node.name])
 
 
 def _load(manifest: Mapping[str, Any], node: Node) -> Any:

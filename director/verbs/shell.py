@@ -19,6 +19,7 @@ class Shell(Verb):
     """
 
     name = "SHELL"
+    pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 class User(Verb):
     """USER NAME[:GROUP]: who runs the commands that follow, until the end of the stage; names or numbers.
 
-    USER postgres
-    RUN whoami
+        USER postgres
+        RUN whoami
     """
 
     name = "USER"
+    pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

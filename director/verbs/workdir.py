@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +37,24 @@ class Workdir(Verb):
         wish_of(planning.flags, planning.fail)
         return whole(instruction, planning)
 
+    def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
+        """Whether the folder is there and as asked."""
+        path = _path(body, node)
+        wish: Wish = wish_of(flags, VerbError)
+        there = os.path.isdir(path) and not (wish and wish.on(node).differs(os.stat(path)))
+        return (cached if there else success)(path, workdir=path)
+
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Cached when the folder is already as asked."""
-        text = node.word(body["text"], body.get("escape", "\\"))
-        if not text:
-            raise VerbError("WORKDIR came out empty; expected a folder")
-        path = absolute(text, node).rstrip("/") or "/"
+        path = _path(body, node)
         made = make_folders(path)
         wish: Wish = wish_of(flags, VerbError)
         changed = settle_folder(path, wish.on(node)) if wish else False
         return (success if made or changed else cached)(path, workdir=path)
+
+
+def _path(body: Mapping[str, Any], node: Node) -> str:
+    text = node.word(body["text"], body.get("escape", "\\"))
+    if not text:
+        raise VerbError("WORKDIR came out empty; expected a folder")
+    return absolute(text, node).rstrip("/") or "/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -79,7 +80,8 @@ class Child:
         while self._out and channel is not None and time.monotonic() < deadline:
             gevent.sleep(0.005)
         if channel is not None:
-            channel.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # the process may have ended by itself
+                channel.sock.shutdown(socket.SHUT_RDWR)
         while process is not None and process.poll() is None and time.monotonic() < deadline:
             gevent.sleep(0.01)
         if process is not None and process.poll() is None:
@@ -131,7 +133,10 @@ class Child:
                 return
             header, body, fds = frame
             _close(fds)
-            if "ready" in header:
+            if "fatal" in header:
+                self._stopping = True
+                self._fatal(header["fatal"])
+            elif "ready" in header:
                 self.ready = self._ever_ready = True
                 self._on_ready(self)
             else:

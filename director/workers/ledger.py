@@ -8,6 +8,7 @@ and `{"query": id, "more": bool}` with the answer's bytes or `{"query": id, "err
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -15,16 +16,20 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import ujson
+
 from director.errors import DirectorError, StoreError
 from director.framing import Channel
 from director.stores import open_store
-from director.stores.base import BadOperationError, Store
-from director.workers.parent import connect, dumps
+from director.stores.base import STEPS_PER_CHUNK, BadOperationError, Store
+from director.workers.parent import connect, dumps, serving
 
 log = logging.getLogger(__name__)
 
 GROUP_ROWS = 4000
 RETRY = 1.0
+OUTLINES = 64
+OUTLINE = ("i", "stage", "lane", "group", "inherit")
 Write = tuple[int, bool, list[tuple[Any, ...]]]
 
 
@@ -37,11 +42,23 @@ class Keeper:
         self.sending = threading.Lock()
         self.writes: queue.Queue[Write | None] = queue.Queue()
         self.queries: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.outlines: dict[tuple[str, int], list[str]] = {}
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """One frame to the hub, from either thread."""
-        with self.sending:
+        """One frame to the hub, from either thread; when it is gone nobody needs to hear."""
+        with self.sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.channel.send(header, body)
+
+    def take_all(self) -> None:
+        """Share the hub's frames out to the two threads until it is gone."""
+        with contextlib.suppress(ConnectionResetError):
+            while (frame := self.channel.receive()) is not None:
+                header, body, _ = frame
+                if "writes" in header:
+                    for write in unpack(header, body):
+                        self.writes.put(write)
+                else:
+                    self.queries.put(header)
 
     # -- the writer ---------------------------------------------------------------------------------------
 
@@ -172,16 +189,36 @@ class Keeper:
         return dumps(sorted(self.store.blobs()))
 
     def ask_resume_record(self, id: str) -> bytes:
-        """What `--resume` needs; the steps come as text."""
+        """What `--resume` needs; `succeeded` is `[[a text of 0 and 1 a step, [nodes]]]`."""
         record = self.store.resume_record(id)
-        fields = {name: getattr(record, name) for name in record.__slots__ if name not in ("chunks", "succeeded")}
-        fields["chunks"] = [chunk.decode() for chunk in record.chunks]
-        fields["succeeded"] = {
-            node: [i for i, well in enumerate(flags) if well] for node, flags in record.succeeded.items()
-        }
+        fields = {name: getattr(record, name) for name in record.__slots__ if name != "succeeded"}
+        patterns: dict[bytes, list[str]] = {}
+        for node, flags in record.succeeded.items():
+            patterns.setdefault(bytes(flags), []).append(node)
+        fields["succeeded"] = [(flags.translate(_DIGITS).decode(), nodes) for flags, nodes in patterns.items()]
         return dumps(fields)
 
+    def ask_seed(self, job: str, node: str) -> bytes:
+        """A JSON list of the node's steps that went well and had effects: `{"i", "stage", …, "effects"}`."""
+        pieces = []
+        for step, effects in self.store.effects(job, node):
+            n, place = divmod(step, STEPS_PER_CHUNK)
+            pieces.append(f'{self._outline(job, n)[place][:-1]},"effects":{effects}}}')
+        return f"[{','.join(pieces)}]".encode()
 
+    def _outline(self, job: str, n: int) -> list[str]:
+        """The steps of a chunk as JSON, without what they do; the same for many nodes, so a few are kept."""
+        found = self.outlines.get((job, n))
+        if found is None:
+            if len(self.outlines) > OUTLINES:
+                self.outlines.clear()
+            steps = ujson.loads(self.store.chunk(job, n))
+            kept = [{key: step[key] for key in OUTLINE if key in step} for step in steps]
+            found = self.outlines[job, n] = [dumps(step).decode() for step in kept]
+        return found
+
+
+_DIGITS = bytes([48, 49, *range(2, 256)])
 QUERIES = frozenset(name[4:] for name in vars(Keeper) if name.startswith("ask_"))
 
 
@@ -206,24 +243,18 @@ def unpack(header: dict[str, Any], body: bytes) -> Iterator[Write]:
 def main() -> None:
     """Serve the parent until it closes the channel; what was received by then is still written."""
     channel, settings = connect()
-    keeper = Keeper(open_store(settings["store"], settings["folder"]), channel)
-    writer = threading.Thread(target=keeper.write_loop, name="writer")
-    reader = threading.Thread(target=keeper.query_loop, name="reader", daemon=True)
-    writer.start()
-    reader.start()
-    keeper.send({"ready": True})
-    try:
-        while (frame := channel.receive()) is not None:
-            header, body, _ = frame
-            if "writes" in header:
-                for write in unpack(header, body):
-                    keeper.writes.put(write)
-            else:
-                keeper.queries.put(header)
-    except OSError:
-        log.info("the server is gone")
-    keeper.writes.put(None)
-    writer.join()
+    with serving(channel):
+        keeper = Keeper(open_store(settings["store"], settings["folder"]), channel)
+        writer = threading.Thread(target=keeper.write_loop, name="writer")
+        reader = threading.Thread(target=keeper.query_loop, name="reader", daemon=True)
+        writer.start()
+        reader.start()
+        keeper.send({"ready": True})
+        try:
+            keeper.take_all()
+        finally:
+            keeper.writes.put(None)
+            writer.join()
 
 
 if __name__ == "__main__":

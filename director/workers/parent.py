@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import ujson
 
+from director.errors import DirectorError
 from director.framing import Channel
 from director.log import set_up
 
@@ -28,6 +31,22 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     set_up(settings.get("log_level", "info"), settings.get("log_format", "text"))
     logging.getLogger(__name__).debug("worker ready")
     return channel, settings
+
+
+@contextlib.contextmanager
+def serving(channel: Channel) -> Iterator[None]:
+    """What a worker does for its parent: it ends in silence with the parent, and tells it why it cannot begin.
+
+    A DirectorError that comes out is an error that starting again would not mend.
+    """
+    try:
+        yield
+    except DirectorError as error:
+        with contextlib.suppress(OSError):
+            channel.send({"fatal": str(error)})
+        raise SystemExit(error.exit_code) from None
+    except (BrokenPipeError, ConnectionResetError):
+        raise SystemExit(0) from None
 
 
 def dumps(value: Any) -> bytes:

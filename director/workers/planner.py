@@ -20,7 +20,7 @@ from director.errors import DirectorError, LanguageError
 from director.framing import Channel
 from director.planner import Plan, plan
 from director.verbs.base import Entry, Want
-from director.workers.parent import connect
+from director.workers.parent import connect, serving
 
 log = logging.getLogger(__name__)
 
@@ -168,15 +168,16 @@ class Planner:
 def main() -> None:
     """Serve the parent until it closes the channel."""
     channel, settings = connect()
-    planner = Planner(channel, BlobStore(settings["blobs"]))
-    channel.send({"ready": True})
-    while (frame := channel.receive()) is not None:
-        header, _, fds = frame
-        try:
-            planner.handle(header, fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
+    with serving(channel):
+        planner = Planner(channel, BlobStore(settings["blobs"]))
+        channel.send({"ready": True})
+        while (frame := channel.receive()) is not None:
+            header, _, fds = frame
+            try:
+                planner.handle(header, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
 
 
 if __name__ == "__main__":

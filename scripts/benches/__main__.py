@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -22,18 +22,20 @@ BENCHES = (
 APART = ("peers", "plots")  # run only when they are named
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=["all"], metavar="NAME",
                         help=f"all, or some of: {' '.join((*BENCHES, *APART))}")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write rows, samples, machine and versions to FILE")
     parser.add_argument("--runs", type=int, default=0, help="take each figure so often (default: 5; with --quick 2)")
-    parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="a tenth of the fleet")
     parser.add_argument("--size", choices=SIZES, default="full", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--quick", dest="size", action="store_const", const="quick", default="full", help="a tenth of the fleet"
+    )
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where state folders are made")
     parser.add_argument("--docs", action="store_true", help="write the table into docs/performance.md")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     known = ("all", *BENCHES, *APART)
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"no such bench: {' '.join(unknown)}; there are {' '.join(known)}")

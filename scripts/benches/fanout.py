@@ -32,6 +32,4 @@ def _row(bench: Bench, fleet: Fleet, nodes: int, bar: float) -> Row:
     against = f"--list-jobs --limit 1{f' and {nodes} spawns by C' if nodes > 1 else ''}"
     work = f"RUN true on {nodes} local node{'s' if nodes > 1 else ''}, cold CLI to its exit"
     limits = [sum(pair) for pair in zip(listed, spawned, strict=True)]
-    return paired(
-        "fanout", work, "s", against, took, limits, bar=bar, more={"list_jobs": listed, "spawns": spawned}
-    )
+    return paired("fanout", work, "s", against, took, limits, bar=bar, more={"list_jobs": listed, "spawns": spawned})

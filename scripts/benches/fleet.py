@@ -34,9 +34,11 @@ def director_command() -> list[str]:
 def environment() -> dict[str, str]:
     """The caller's, without settings of director and without the bench's own places to import from."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DIRECTOR_", "XDG_"))}
-    places = [place for place in kept.pop("PYTHONPATH", "").split(":") if place and Path(place).parent != ROOT]
-    if len(director_command()) == 1:
-        places = [place for place in places if Path(place) != ROOT]
+    own = {str(ROOT), str(ROOT / "scripts")}
+    given = [os.path.abspath(place) for place in kept.pop("PYTHONPATH", "").split(":") if place]
+    places = [place for place in given if place not in own]
+    if len(director_command()) > 1:
+        places.insert(0, str(ROOT))
     return {**kept, **({"PYTHONPATH": ":".join(places)} if places else {})}
 
 
@@ -190,7 +192,8 @@ class Fleet:
             job = operator.job("last")
         if job["tasks"]["success"] != tasks or job["tasks"]["total"] != tasks:
             raise AssertionError(f"not every task was done: {job['tasks']}")
-        wrong = [task for step in job["steps"] for task in step["tasks"] if output is not None and task["stdout"] != output]
+        tasks_done = (task for step in job["steps"] for task in step["tasks"])
+        wrong = [task for task in tasks_done if output is not None and task["stdout"] != output]
         if wrong:
             raise AssertionError(f"{len(wrong)} tasks have the wrong output, the first: {wrong[0]}")
         return job

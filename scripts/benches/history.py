@@ -21,13 +21,13 @@ def run(bench: Bench) -> Iterator[Row]:
     with Fleet(bench.place()) as fleet:
         fleet.start_server()
         fleet.simulate(1)
-        fill(fleet, AT_ONCE if jobs > AT_ONCE else 1)
+        fill(fleet, min(AT_ONCE, jobs))
         small, listing = _measure(fleet, rounds)
         before = _disk(fleet)
         fill(fleet, jobs)
         small_after, listing_after = _measure(fleet, rounds)
         size = (_disk(fleet) - before) / jobs / 1000
-    against = f"with {AT_ONCE} jobs"
+    against = f"with {min(AT_ONCE, jobs)} jobs"
     more = {"ledger_kB_a_job": size}
     yield Row("history", f"small job over the socket, {jobs} jobs in the history", small_after * 1e3, "ms", against,
               small * 1e3, small_after / small, bar=1.5, more=more)  # fmt: skip

@@ -35,6 +35,8 @@ class ChaosFleet(Fleet):
         self.names = [f"node-{i}" for i in range(1, count + 1)]
         self.marks = self.folder / "marks"
         self.marks.mkdir()
+        self.source = self.folder / "source.txt"
+        self.source.write_text("a file to copy\n" * 200)
         self.keep = keep
         self.left_out: set[str] = set()
         self._mounted: list[Path] = []
@@ -157,7 +159,7 @@ class ChaosFleet(Fleet):
         for path in self.folder.glob("*.log"):
             shutil.copy(path, keep)
         shutil.copytree(self.marks, keep / "marks", dirs_exist_ok=True)
-        for path in self.folder.glob("server/server/*.db*"):
+        for path in self.folder.glob("server/**/ledger.sqlite*"):
             with contextlib.suppress(OSError):
                 shutil.copy(path, keep)
 

@@ -10,7 +10,7 @@ from ledger_ops import T0, accept, done, rest, results, row
 
 from director.errors import NotFoundError, StoreError, UsageError
 from director.stores import open_store
-from director.stores.base import BadOperationError, DuplicateJobError, Store
+from director.stores.base import BadOperationError, DuplicateJobError, GoneJobError, Store
 
 
 def info(store: Store, job: str, live: Any = None) -> Any:
@@ -278,12 +278,28 @@ def test_a_resume_knows_what_succeeded_with_its_effects(store: Store) -> None:
     store.apply([rest("j1", "b", 0, 2), results("j1", "b", row(1), late=True), done("j1", "failed")])
     record = store.resume_record("last")
     assert record.succeeded == {"a": bytearray(b"\1\1\0"), "b": bytearray(3)}
-    assert record.effects == {"a": {0: {"arg": {"X": "é"}}}}
-    assert (record.state, record.options, json.loads(record.chunks[0])[0]["i"]) == (
-        "failed",
-        {"timeout": 600.0},
-        0,
-    )
+    assert (record.seeded, record.state, record.options) == (["a"], "failed", {"timeout": 600.0})
+    assert [(step, json.loads(text)) for step, text in store.effects("j1", "a")] == [(0, {"arg": {"X": "é"}})]
+    assert store.effects("j1", "b") == store.effects("j1", "x") == store.effects("j9", "a") == []
+
+
+def test_a_job_that_resumes_another_has_cached_what_succeeded_there(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", row(0, "S", b"out", effects={"user": "u"}), row(1, "C"), row(2, "F"))])
+    store.apply([done("j1", "failed")])
+    name, fields, *_ = accept("j2")
+    again = (name, {**fields, "digest": "other", "resumes": "j1"}, [])
+    store.apply([again])
+    store.apply([again])  # twice changes nothing
+    assert store.chunk("j2", 0) == store.chunk("j1", 0)
+    opened = next(store.open_jobs()).nodes
+    assert (opened["a"]["rows"], opened["b"]["rows"]) == ([(0, "C"), (1, "C")], [])
+    task = json.loads(store.job_info("j2", {}))["steps"][0]["tasks"][0]
+    assert (task["state"], task["reason"], task["stdout"]) == ("cached", "succeeded in j1", "")
+    store.apply([("purge_jobs", {"ids": ["j1"]})])
+    assert store.effects("j2", "a") == [(0, '{"user":"u"}')]
+    with pytest.raises(GoneJobError):
+        store.apply([(name, {**fields, "id": "j3", "digest": "third", "resumes": "j1"}, [])])
+    assert store.find("j3") is None
 
 
 def test_exports_hold_whole_jobs(store: Store) -> None:

@@ -1,6 +1,6 @@
 """os.posix_spawn in a loop: own session, two pipes read to their end, the exit waited for; prints spawns a second.
 
-    python -m benches.limits.spawn_loop COUNT COMMAND EXPECTED
+python -m benches.limits.spawn_loop COUNT COMMAND EXPECTED
 """
 
 from __future__ import annotations

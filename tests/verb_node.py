@@ -30,7 +30,7 @@ class FakeNode:
     def __init__(self, folder: Path, blobs: BlobStore | None = None) -> None:
         self.scope = Scope(workdir=str(folder))
         self.facts: Mapping[str, Any] = {"arch": "x86_64", "os": {"id": "debian"}, "cpu": {"count": 2}}
-        self.labels: dict[str, str] = {"tier": "web"}
+        self.labels: Mapping[str, str] = {"tier": "web"}
         self.blobs = blobs
         self.ran: list[dict[str, Any]] = []
         self.answers: dict[str, Outcome] = {}
@@ -68,7 +68,12 @@ class FakeNode:
         env = {**os.environ, **self.scope.dollars(), **(options.get("env") or {})}
         try:
             done = subprocess.run(
-                argv, cwd=self.scope.workdir, env=env, timeout=limit, input=options.get("stdin", b""), capture_output=True
+                argv,
+                cwd=self.scope.workdir,
+                env=env,
+                timeout=limit,
+                input=options.get("stdin", b""),
+                capture_output=True,
             )
         except subprocess.TimeoutExpired:
             return Outcome(TIMEOUT, reason=f"not done within {limit:g} s")

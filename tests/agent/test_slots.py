@@ -1,0 +1,45 @@
+"""Places on a node: never more than allowed, and each job in turn."""
+
+from __future__ import annotations
+
+import gevent
+from gevent.event import Event
+
+from director.agent.slots import Slots
+
+
+def test_jobs_take_turns_however_many_of_their_tasks_wait() -> None:
+    slots, order, held = Slots(2), [], []
+
+    def work(job: str, tasks: int) -> None:
+        for _ in range(tasks):
+            with slots.place(job):
+                order.append(job)
+                held.append(2 - slots.free)
+                gevent.sleep(0)
+
+    lanes = [gevent.spawn(work, "huge", 50) for _ in range(10)]
+    gevent.joinall([*lanes, gevent.spawn(work, "small", 5)])
+    last = max(place for place, job in enumerate(order) if job == "small")
+    assert last < 25 and len(order) == 505
+    assert (max(held), slots.free) == (2, 2)
+
+
+def test_who_is_killed_while_waiting_takes_no_place_along() -> None:
+    slots, go = Slots(1), Event()
+
+    def work(job: str) -> None:
+        with slots.place(job):
+            go.wait()
+
+    first, second, third = (gevent.spawn(work, job) for job in "abc")
+    gevent.sleep(0)
+    second.kill()
+    go.set()
+    gevent.joinall([first, third], timeout=5)
+    assert slots.free == 1 and third.successful()
+    with slots.place("d"):
+        waiting = gevent.spawn(work, "e")
+        gevent.sleep(0)
+    waiting.kill()  # it has been given the place, but has not noticed yet
+    assert slots.free == 1

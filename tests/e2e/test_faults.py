@@ -1,0 +1,420 @@
+"""The ledger's promises under single faults: silence, kills, power loss, old folders, copies in mid-write."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from harness import ROOT, Fleet, is_alive, marked_processes, tasks_of, wait_until
+
+from director.cli.link import Link
+from director.cli.submit import send
+from director.errors import DirectorError
+from director.ids import new_job_id
+
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "20"))  # moments at which the server is stopped; by hand 100
+
+
+def states(job: dict[str, Any]) -> dict[tuple[int, str], str]:
+    """State by step and node."""
+    return {(task["step"], task["node"]): task["state"] for task in tasks_of(job)}
+
+
+def task(job: dict[str, Any], step: int, node: str) -> dict[str, Any]:
+    """One task."""
+    return next(found for found in tasks_of(job) if (found["step"], found["node"]) == (step, node))
+
+
+def of_tasks(fleet: Fleet) -> list[int]:
+    """Processes of this fleet's tasks that live."""
+    found = []
+    for pid in marked_processes(fleet.folder):
+        with contextlib.suppress(OSError):
+            if b"DIRECTOR_JOB=" in Path(f"/proc/{pid}/environ").read_bytes() and is_alive(pid):
+                found.append(pid)
+    return found
+
+
+def lines(path: Path) -> list[str]:
+    """What tasks have written so far."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+# timeouts
+
+
+def test_a_timeout_ends_every_process(fleet: Fleet) -> None:
+    fleet.wait_online(fleet.start_clients(1))
+    job = fleet.run_json("--exec", "RUN sleep 1000 & sleep 1000", "--timeout", "2s", "--wait", exit_code=1)
+    ended = task(job, 0, "node-1")
+    assert ended["state"] == "timeout" and "2 s" in ended["reason"]
+    assert of_tasks(fleet) == []
+
+
+# offline nodes
+
+
+@pytest.mark.slow
+def test_of_twenty_nodes_five_are_down(fleet: Fleet) -> None:
+    names = fleet.start_clients(20)
+    fleet.wait_online(names)
+    down = names[:5]
+    for name in down:
+        fleet.kill(name)
+    fleet.wait_state(down, "offline")
+
+    submit = ["--exec", "RUN echo here", "--target", "node-[1-20]", "--valid-for", "15s"]
+    waiting = fleet.begin(*submit, "--wait")
+    counts = wait_until(lambda: _counts(fleet, success=15), "fifteen have ended", 12)
+    assert counts["queued"] == 5
+    back, away = down[:3], down[3:]
+    for name in back:
+        fleet.restart(name)
+    wait_until(lambda: _counts(fleet, success=18), "three came back and ran it", 15)
+
+    stdout, stderr = waiting.communicate(timeout=40)
+    assert waiting.returncode == 8, stderr
+    assert "node-[4-5]" in stdout and "expired" in stdout and "offline" in stdout
+    job = fleet.job()
+    assert job["state"] == "incomplete"
+    assert sorted(name for (_, name), state in states(job).items() if state == "expired") == away
+
+
+def _counts(fleet: Fleet, **wanted: int) -> dict[str, int] | None:
+    listed = fleet.run_json("--list-jobs")
+    counts: dict[str, int] = listed[-1]["tasks"] if listed else {}
+    return counts if counts and all(counts[state] == count for state, count in wanted.items()) else None
+
+
+def test_a_cancel_is_the_first_thing_a_silent_node_learns(fleet: Fleet) -> None:
+    names = fleet.start_clients(3)
+    fleet.wait_online(names)
+    ran = fleet.folder / "ran"
+    fleet.kill("node-3")
+    fleet.wait_state(["node-3"], "offline")
+    text = f"RUN echo $DIRECTOR_NODE >> {ran}; sleep 1000\nRUN echo second >> {ran}"
+    job_id = fleet.submit("--exec", text, "--target", "node-[1-3]")
+    wait_until(lambda: len(lines(ran)) == 2, "two nodes run it")
+    fleet.kill("node-1", signal.SIGSTOP)
+    fleet.wait_state(["node-1"], "offline")
+
+    assert fleet.director("--cancel-job", job_id).returncode == 0
+    wait_until(lambda: states(fleet.job(job_id))[0, "node-2"] == "cancelled", "it is cancelled where it ran")
+    now = states(fleet.job(job_id))
+    assert now[0, "node-3"] == now[1, "node-3"] == "cancelled", "at once where it was only waiting"
+    assert now[0, "node-1"] in ("sent", "running"), "nobody has heard of its end"
+    fleet.kill("node-1", signal.SIGCONT)
+    fleet.restart("node-3")
+    job = fleet.wait_job(job_id)
+    assert job["state"] == "cancelled" and set(states(job).values()) == {"cancelled"}
+    assert of_tasks(fleet) == []
+    fleet.wait_online(names)
+    assert sorted(lines(ran)) == ["node-1", "node-2"], "the cancelled job ran nowhere else"
+
+
+def test_what_comes_after_lost_is_late(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet(beat="0.5s")
+    fleet.start_server("--lost-after", "4s")
+    fleet.wait_online(fleet.start_clients(1))
+    ran = fleet.folder / "ran"
+    job_id = fleet.submit("--exec", f"RUN echo begun >> {ran}; sleep 1; echo out\nRUN echo second >> {ran}")
+    wait_until(lambda: lines(ran) == ["begun"], "it runs")
+    fleet.kill("node-1", signal.SIGSTOP)
+    job = fleet.wait_job(job_id)
+    assert job["state"] == "failed"
+    assert states(job) == {(0, "node-1"): "lost", (1, "node-1"): "skipped"}
+    assert "--lost-after" in task(job, 0, "node-1")["reason"]
+
+    fleet.kill("node-1", signal.SIGCONT)
+    late = wait_until(lambda: task(fleet.job(job_id), 0, "node-1")["late"], "the late result is shown")
+    assert (late["state"], late["stdout"]) == ("success", "out\n")
+    after = fleet.job(job_id)
+    assert states(after) == states(job) and after["state"] == "failed", "it changes no state"
+    fleet.wait_online(["node-1"])
+    fleet.run_json("--exec", "RUN true", "--wait")
+    assert lines(ran) == ["begun"], "what was skipped does not run"
+
+
+# the client's host and folder
+
+
+@contextlib.contextmanager
+def booted(fleet: Fleet, name: str, boot: str) -> Iterator[None]:
+    """A client on a machine that was booted under this id, until its power fails."""
+    file = fleet.folder / f"boot-{boot}"
+    file.write_text(f"{boot}\n")
+    fleet.commands.pop(name, None)
+    options = ["--client", "--server-address", f"127.0.0.1:{fleet.port}", "--enroll-port", str(fleet.enroll_port)]
+    options += ["--identity", name, "--state-dir", str(fleet.folder / name)]
+    script = f'mount --bind {file} /proc/sys/kernel/random/boot_id && exec "$@"'
+    with open(fleet.folder / f"{name}.log", "ab") as log:
+        fleet.processes[name] = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m", "director", *options],
+            cwd=ROOT, env=fleet.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    fleet.wait_online([name])
+    yield
+    fleet.kill(name)
+    for pid in of_tasks(fleet):
+        os.kill(pid, signal.SIGKILL)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="binds a file over the kernel's boot id, as root only")
+
+
+@needs_root
+def test_after_a_power_loss_what_was_handed_over_is_lost(fleet: Fleet) -> None:
+    ran = fleet.folder / "ran"
+    text = f"RUN echo 0 >> {ran}\nRUN echo 1 >> {ran}; sleep 1000\nRUN echo 2 >> {ran}"
+    with booted(fleet, "node-1", "first"):
+        job_id = fleet.submit("--exec", text)
+        wait_until(lambda: lines(ran) == ["0", "1"], "the second step runs")
+        wait_until(lambda: states(fleet.job(job_id))[0, "node-1"] == "success", "the first is on disk")
+    with booted(fleet, "node-1", "second"):
+        job = fleet.wait_job(job_id)
+        assert states(job) == {(0, "node-1"): "success", (1, "node-1"): "lost", (2, "node-1"): "lost"}
+        assert "host went down" in task(job, 2, "node-1")["reason"]
+        assert fleet.run_json("--exec", "RUN echo well", "--wait")["state"] == "success"
+    assert lines(ran) == ["0", "1"]
+
+
+def test_an_older_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
+    fleet.wait_online(fleet.start_clients(1))
+    folder, old, ran = fleet.folder / "node-1", fleet.folder / "old", fleet.folder / "ran"
+    first = fleet.submit("--exec", f"RUN echo 0 >> {ran}; sleep 1\nRUN echo 1 >> {ran}; sleep 1000")
+    wait_until(lambda: lines(ran) == ["0"], "the first step runs")
+    shutil.copytree(folder, old)
+    wait_until(lambda: lines(ran) == ["0", "1"], "the second step runs")
+    wait_until(lambda: states(fleet.job(first))[1, "node-1"] == "running", "the server knows")
+    fleet.kill("node-1")
+    shutil.rmtree(folder)
+    old.rename(folder)
+    fleet.restart("node-1")
+
+    job = fleet.wait_job(first)
+    assert states(job) == {(0, "node-1"): "success", (1, "node-1"): "lost"}
+    assert "older state folder" in task(job, 1, "node-1")["reason"]
+    assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
+    assert lines(ran) == ["0", "1"], "nothing ran twice"
+
+
+def test_a_cloned_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
+    fleet.wait_online(fleet.start_clients(1))
+    fleet.run_json("--exec", "RUN true", "--wait")
+    shutil.copytree(fleet.folder / "node-1", fleet.folder / "clone")
+    fleet.start_client("clone", "--identity", "node-1")
+    ran = fleet.folder / "ran"
+    jobs = []
+    for number in range(6):
+        jobs.append(fleet.submit("--exec", f"RUN echo {number} >> {ran}; sleep 0.3", "--target", "node-1"))
+        time.sleep(0.5)  # a clone may come at any moment
+    fleet.stop("clone")
+    for number, job_id in enumerate(jobs):
+        job = fleet.wait_job(job_id)
+        times = lines(ran).count(str(number))
+        assert times <= 1, f"job {number} ran {times} times"
+        assert job["state"] != "success" or times == 1
+    assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
+
+
+# the server's ledger
+
+
+class Submitter:
+    """Submits small jobs over the socket, several at a time; `known` are the ids that were acknowledged."""
+
+    def __init__(self, fleet: Fleet, threads: int = 4) -> None:
+        self.known: list[str] = []
+        self._settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
+        self._folder = str(fleet.folder)
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def __enter__(self) -> Submitter:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            job = new_job_id()
+            file = {"id": job, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN true\n" * 3,
+                    "folder": self._folder}  # fmt: skip
+            with contextlib.suppress(DirectorError):  # the server is down; what it may have taken is not counted
+                link, _, _ = send(self._settings, {"do": "submit", "files": [file], "options": {}}, [job])
+                link.close()
+                self.known.append(job)
+
+
+def jobs_in(copy: Path) -> set[str]:
+    """The jobs in a copy of the ledger, which must be well."""
+    with contextlib.closing(sqlite3.connect(copy)) as ledger:
+        assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return {row[0] for row in ledger.execute("SELECT id FROM jobs")}
+
+
+def ledger_of(fleet: Fleet) -> Path:
+    """The server's database."""
+    return fleet.folder / "server" / "server" / "ledger.sqlite"
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_copy_at_any_moment_holds_every_acknowledged_job(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.wait_online(fleet.start_clients(2))
+    dice = random.Random(4)
+    with Submitter(fleet) as submitter:
+        for number in range(ROUNDS):
+            before = len(submitter.known)
+            wait_until(lambda seen=before: len(submitter.known) > seen + 5, "jobs are accepted")
+            time.sleep(dice.uniform(0, 0.1))  # any moment will do
+            kill = number % 2
+            os.killpg(fleet.pid("server"), signal.SIGKILL if kill else signal.SIGSTOP)
+            known = set(submitter.known)
+            if kill:
+                fleet.processes["server"].wait(10)
+            copy = tmp_path / f"{number}.sqlite"
+            for ending in ("", "-wal"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copy(f"{ledger_of(fleet)}{ending}", f"{copy}{ending}")
+            if kill:
+                fleet.restart("server")
+            else:
+                os.killpg(fleet.pid("server"), signal.SIGCONT)
+            assert known <= jobs_in(copy), f"round {number}"
+    shown = {job["id"] for job in fleet.run_json("--list-jobs", "--limit", "0")}
+    assert set(submitter.known) <= shown
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_backup_of_a_running_server_holds_every_acknowledged_job(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.wait_online(fleet.start_clients(2))
+    copy = tmp_path / "copy.sqlite"
+    with Submitter(fleet) as submitter:
+        for _ in range(max(3, ROUNDS // 4)):
+            before = len(submitter.known)
+            wait_until(lambda seen=before: len(submitter.known) > seen + 5, "jobs are accepted")
+            known = set(submitter.known)
+            backup(fleet.folder / "server", copy)
+            assert known <= jobs_in(copy)
+
+
+def backup(source: Path, target: Path) -> str:
+    """Run scripts/backup; what it printed."""
+    command = [sys.executable, str(ROOT / "scripts/backup"), str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_server_goes_on_from_its_backup(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.wait_online(fleet.start_clients(1))
+    job = fleet.run_json("--exec", "RUN echo kept", "--wait")
+    copy = tmp_path / "copy.sqlite"
+    assert "copy.sqlite" in backup(fleet.folder / "server", copy)
+    fleet.stop("server")
+    for path in ledger_of(fleet).parent.glob("ledger.sqlite*"):
+        path.unlink()
+    shutil.copy(copy, ledger_of(fleet))
+    fleet.restart("server")
+    assert fleet.job(job["id"]) == job
+    fleet.wait_online(["node-1"])
+    assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
+
+
+def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts/backup"), str(tmp_path), str(tmp_path / "copy")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "no ledger here" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+# many at once
+
+SHELLS, EACH = 20, 25
+
+
+class Asker:
+    """One open socket over which a listing is asked again and again; `seconds` holds how long each answer took."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.seconds: list[float] = []
+        settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
+        self._link = Link(settings)
+
+    def ask(self, times: int) -> float:
+        """Ask so often; the 99th percentile in seconds of these answers."""
+        taken = []
+        for _ in range(times):
+            start = time.monotonic()
+            rows = json.loads(self._link.ask({"do": "list-jobs", "limit": 100})[1])
+            taken.append(time.monotonic() - start)
+            assert len({row["id"] for row in rows}) == len(rows)
+        self.seconds += taken
+        return p99(taken)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._link.close()
+
+
+def p99(values: list[float]) -> float:
+    """The 99th percentile."""
+    return statistics.quantiles(values, n=100)[98]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet.wait_online(fleet.start_clients(2))
+    asker = Asker(fleet)
+    for _ in range(20):
+        fleet.submit("--exec", "RUN true")
+    idle = asker.ask(300)
+    asker.seconds.clear()
+    command = " ".join(fleet.command("--exec", '"RUN echo $i"'))
+    loop = f"for i in $(seq {EACH}); do {command} || echo refused; done"
+    shells = [
+        subprocess.Popen(["sh", "-c", loop], stdout=subprocess.PIPE, text=True, env=fleet.environment)
+        for _ in range(SHELLS)
+    ]
+    while any(shell.poll() is None for shell in shells):
+        asker.ask(10)
+        time.sleep(0.05)  # a person who looks, not a load of its own
+    answers = [line for shell in shells for line in shell.communicate()[0].split()]
+    busy = p99(asker.seconds)
+    asker.close()
+    with capsys.disabled():
+        print(f"\nlisting: p99 {idle * 1000:.1f} ms idle, {busy * 1000:.1f} ms during {len(answers)} submissions")
+
+    accepted = [answer for answer in answers if answer != "refused"]
+    assert len(answers) == SHELLS * EACH and len(set(accepted)) == len(accepted)
+    jobs = wait_until(lambda: _all_final(fleet), "all are final", 60, every=0.5)
+    assert set(accepted) <= {job["id"] for job in jobs}
+    assert Counter(job["state"] for job in jobs) == {"success": 20 + len(accepted)}
+
+
+def _all_final(fleet: Fleet) -> list[dict[str, Any]] | None:
+    jobs: list[dict[str, Any]] = fleet.run_json("--list-jobs", "--limit", "0")
+    return jobs if all(job["final"] for job in jobs) else None

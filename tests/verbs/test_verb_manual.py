@@ -1,0 +1,48 @@
+"""Every verb has a manual that names its flags, and docs/verbs.md is made of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from director import verbs
+from director.verbs.base import COMMON_FLAGS
+from director.verbs.manuals import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", [*verbs.VERBS, *verbs.ALIASES])
+def test_manual(name: str) -> None:
+    text = verbs.manual(name)
+    verb = verbs.load(name)
+    assert verb.name == verbs.ALIASES.get(name, name)
+    assert verb.name in text.splitlines()[0]
+    for flag in (*verb.flags, *COMMON_FLAGS):
+        assert f"--{flag.name}" in text
+        assert flag.help
+
+
+def test_docs_are_made_of_the_docstrings() -> None:
+    assert (ROOT / "docs/verbs.md").read_text() == reference(), "write reference() to docs/verbs.md"
+
+
+def test_flags_by_name_and_alias() -> None:
+    table = verbs.flag_table()
+    assert table["RUN"]["retries"] is table["RUN"]["retry"]
+    assert table["APT"] == table["PACKAGE"]
+    assert table["HEALTHCHECK"]["timeout"].default == 30.0
+    assert table["RUN"]["timeout"] in COMMON_FLAGS
+
+
+def test_nothing_heavy_is_imported() -> None:
+    """A planner and a client load all verbs at their start, the CLI one manual."""
+    code = (
+        "import sys; from director import verbs; verbs.flag_table(); verbs.manual('RUN');"
+        "print(sorted(sys.modules.keys() & {'jinja2', 'yaml', 'psutil', 'gevent', 'zmq', 'ssl', 'http.client'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
