@@ -8,6 +8,7 @@ a node nor links that lie there already lead out of it. Files come as open descr
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pwd
 import signal
@@ -20,6 +21,8 @@ from typing import Any
 from director.errors import VerbError
 from director.framing import FDS_LIMIT, Channel
 from director.manifests import Row, leads_out, placed
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 300.0  # seconds the child may take for one batch
 PIECE = 1 << 20
@@ -52,6 +55,8 @@ def land(rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], pa
     Raises:
         VerbError: it cannot be written, with the reason.
     """
+    if os.geteuid() not in (0, owner[0]):
+        raise VerbError(f"the server may not write files of the user {owner[0]}; run it as root, or as that user")
     landed = Landed()
     work = placed(rows)
     with _writer(os.path.join(folder, node), owner) as channel:
@@ -125,6 +130,8 @@ def _be_writer(link: socket.socket, other: socket.socket, root: str, owner: tupl
         os.closerange(keep + 1, 65536)
         become(*owner)
         _serve(Channel(link), root)
+    except Exception:
+        log.exception("the writer of %s failed", root)
     finally:
         os._exit(0)
 
@@ -311,4 +318,4 @@ def _status(folder: int, name: str) -> os.stat_result | None:
 
 
 def _temp_name(name: str) -> str:
-    return f".{name[:60]}.director-{os.urandom(6).hex()}"
+    return f".{name[:40]}.director-{os.urandom(6).hex()}"

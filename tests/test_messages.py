@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from director import messages
 from director.errors import ProtocolError
 
-SAMPLES: dict[type, Any] = {int: 7, str: "text", list: [["job", 3]], dict: {"a": 1}, float: 1.5}
+SAMPLES: dict[type, Any] = {bool: True, int: 7, str: "text", list: [["job", 3]], dict: {"a": 1}, float: 1.5}
 
 
 def sample(kind: str) -> dict[str, Any]:

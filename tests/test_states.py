@@ -45,7 +45,7 @@ def test_counts_have_every_name_and_add_up() -> None:
     assert (counts["queued"], counts["success"], counts["skipped"]) == (2, 3, 1)
 
 
-@pytest.mark.parametrize("flags", itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize("flags", list(itertools.product([False, True], repeat=3)))
 def test_the_first_that_applies_names_the_job(flags: tuple[bool, bool, bool]) -> None:
     names = ("failed", "cancelled", "incomplete")
     expected = next((name for name, flag in zip(names, flags, strict=True) if flag), "success")

@@ -138,7 +138,7 @@ def test_what_comes_after_lost_is_late(new_fleet: Callable[..., Fleet]) -> None:
     fleet.kill("node-1", signal.SIGSTOP)
     job = fleet.wait_job(job_id)
     assert job["state"] == "failed"
-    assert states(job) == {(0, "node-1"): "lost", (1, "node-1"): "skipped"}
+    assert states(job) == {(0, "node-1"): "lost", (1, "node-1"): "lost"}, "it was handed both"
     assert "--lost-after" in task(job, 0, "node-1")["reason"]
 
     fleet.kill("node-1", signal.SIGCONT)
@@ -148,7 +148,7 @@ def test_what_comes_after_lost_is_late(new_fleet: Callable[..., Fleet]) -> None:
     assert states(after) == states(job) and after["state"] == "failed", "it changes no state"
     fleet.wait_online(["node-1"])
     fleet.run_json("--exec", "RUN true", "--wait")
-    assert lines(ran) == ["begun"], "what was skipped does not run"
+    assert lines(ran) == ["begun"], "what was lost before it began does not run"
 
 
 # the client's host and folder

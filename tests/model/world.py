@@ -24,7 +24,6 @@ from director import states as st
 from director.agent import core, holding, outbox, recovery
 from director.agent.core import Agent
 from director.agent.keeping import DiskKeeping
-from director.dispatch import stage_nodes
 from director.errors import StoreError
 from director.hub import desk as desk_module
 from director.hub import enrolment, sessions
@@ -622,8 +621,8 @@ class World:
             for step, letter in enumerate(states)
         )
         assert listed["state"] == st.job_verdict(failed, counts["cancelled"] > 0, counts["expired"] > 0), listed
-        for name in stage_nodes(self.metas[job]):
-            for step, letter in enumerate(letters[name]):
+        for name, states in letters.items():
+            for step, letter in enumerate(states):
                 self._check_task(job, name, step, letter)
 
     def _check_task(self, job: str, node: str, step: int, letter: int) -> None:

@@ -1,0 +1,436 @@
+"""What a plan would do on this node, found out without doing it (`--plan`).
+
+The steps are gone through with a scope of their own: values are set as in a job, files are compared, digests are
+looked up in the chains; nothing is run, written or remembered. What only a run can tell is UNKNOWN, and so is
+what depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import gevent
+import ujson
+
+from director import messages
+from director import states as st
+from director.agent.chains import Link, difference
+from director.agent.executor import FILE_VERBS, PROBES, Executor, TaskNode, compared_mark, keep_output, mark_of, stage_key
+from director.agent.holding import Step
+from director.errors import DirectorError, VerbError
+from director.greenlets import spawn
+from director.language.substitution import used_names
+from director.scope import Scope
+from director.verbs.base import Outcome, Verb
+
+log = logging.getLogger(__name__)
+
+BUDGET = 4.0  # seconds for one plan
+AT_ONCE = 4  # plans; more are refused
+TEXT_LIMIT = 4000  # characters of a step's text
+REPLY_LIMIT = 2 * 1024 * 1024  # bytes of texts and diffs in one answer
+UNKNOWN = "UNKNOWN"
+RUN, CACHED = "run", "cached"
+Decision = tuple[str, str, Outcome | None]
+
+
+class NotHereError(VerbError):
+    """A content that this node would have to fetch first."""
+
+
+class Foresight:
+    """Answers `foresee` messages.
+
+    Args:
+        remembered: the ARGs that this node remembers.
+        send: queues a message for the server.
+    """
+
+    def __init__(
+        self, executor: Executor, remembered: Callable[[], Mapping[str, str]], send: Callable[..., object]
+    ) -> None:
+        self._executor, self._remembered, self._send = executor, remembered, send
+        self._open = 0
+
+    def take(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """One question, answered by a greenlet of its own."""
+        if self._open >= AT_ONCE:
+            self._reply(fields["req"], "the node is asked by too many at once", b"[]")
+        else:
+            spawn("foresight", self._answer, fields, payload)
+
+    def _answer(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        self._open += 1
+        try:
+            with tempfile.TemporaryDirectory(prefix="director-plan-") as folder:
+                contents = _unpack(folder, fields["contents"], payload[fields["chunks"] :])
+                steps = [step for chunk in payload[: fields["chunks"]] for step in ujson.loads(chunk)]
+                look = Outlook(self._executor, fields, dict(self._remembered()), contents)
+                rows = look.rows(steps)
+            more = {"sets": {name: look.sets[name] for name in fields["watch"] if name in look.sets}}
+            self._reply(fields["req"], "", ujson.dumps(_bounded(rows)).encode(), **more)
+        except Exception as error:
+            log.exception("a plan could not be foreseen")
+            self._reply(fields["req"], f"{type(error).__name__}: {error}"[:500], b"[]")
+        finally:
+            self._open -= 1
+
+    def _reply(self, req: int, error: str, rows: bytes, sets: Mapping[str, Any] | None = None) -> None:
+        self._send(messages.encode("foreseen", req=req, error=error, sets=sets or {}), rows)
+
+
+class Outlook:
+    """One plan on this node.
+
+    Attributes:
+        sets: name to text of the ARGs that the steps so far would set; None where only the run can tell.
+    """
+
+    def __init__(
+        self, executor: Executor, fields: Mapping[str, Any], remembered: dict[str, str], contents: Mapping[str, str]
+    ) -> None:
+        self.executor, self.head, self.contents = executor, fields["head"], contents
+        self.query: Mapping[str, Mapping[str, str | None]] = fields["query"]
+        self.sets: dict[str, str | None] = {}
+        self.labels = dict(executor.labels)
+        self.deadline = time.monotonic() + BUDGET
+        self.unknown: dict[str, int] = {}  # names whose value only the run can tell, and the step that sets them
+        self.waiting = False  # a step before would run, and may change what is here
+        self._parts: list[tuple[int, int]] = [(int(a), int(b)) for a, b in fields["parts"]]
+        self._scopes = Scopes(Scope(remembered=remembered, overrides=dict(self.head["options"].get("args", {}))))
+        self._chains: dict[str, Glance] = {}
+
+    def rows(self, steps: Iterable[Step]) -> list[list[Any]]:
+        """`[step, action, reason, text, diff]` of each step of this node."""
+        return [self._row(step) for step in steps if any(a <= step["i"] <= b for a, b in self._parts)]
+
+    def _row(self, step: Step) -> list[Any]:
+        if time.monotonic() > self.deadline:
+            return [step["i"], "unknown", f"not found out within {BUDGET:g} s", "", ""]
+        gevent.sleep(0)
+        try:
+            verb = self.executor.verb(step["verb"])
+        except (KeyError, DirectorError) as error:
+            return [step["i"], "unknown", f"{step['verb']} cannot be looked at: {error}", "", ""]
+        scope = self._scopes.of(step)
+        node = PlanNode(self, scope, step)
+        text = _shown(verb, step, node)
+        action, reason, outcome = self._decide(verb, step, node)
+        self._go_on(step, scope, action, outcome)
+        diff = outcome.stderr.decode("utf-8", "replace") if outcome and step["verb"] in FILE_VERBS else ""
+        return [step["i"], action, reason, text, diff]
+
+    # -- one step -----------------------------------------------------------------------------------------
+
+    def _decide(self, verb: Verb, step: Step, node: PlanNode) -> Decision:
+        chain = self._chain(step)
+        missing = sorted(_used(verb, step) & self.unknown.keys())
+        why = f"{missing[0]} is set by step {self.unknown[missing[0]]}" if missing else ""
+        try:
+            if chain is not None and not verb.always and step["verb"] not in FILE_VERBS:
+                return self._by_chain(verb, step, node, chain, why)
+            if step["verb"] in PROBES:
+                return self._probe(verb, step, node, chain)
+            if why:
+                return (*_doubted(chain, step, why), None)
+            return self._by_looking(verb, step, node, chain)
+        except NotHereError as error:
+            return (*_doubted(chain, step, str(error)), None)
+        except (DirectorError, OSError) as error:
+            text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            if self.waiting:
+                return (*_doubted(chain, step, f"as things are now it would fail: {text}"), None)
+            if chain is not None:
+                chain.breaks(step, "would fail")
+            return RUN, f"would fail: {text}", None
+
+    def _by_chain(self, verb: Verb, step: Step, node: PlanNode, chain: Glance, why: str) -> Decision:
+        """A step that is cached when it is what ran last."""
+        if why and not chain.broken:
+            return (*_doubted(chain, step, why), None)
+        if "skip-cache" in step["flags"]:
+            return RUN, "--skip-cache", self._outcome(verb, step, node, why)
+        link, reason = chain.look(step, "" if chain.broken else mark_of(verb, step, node))
+        if link is not None:
+            return CACHED, f"unchanged since job {link.job}", Outcome(st.CACHED, effects=dict(link.effects))
+        if chain.doubt:
+            return "unknown", chain.doubt, None
+        return RUN, reason, self._outcome(verb, step, node, why)
+
+    def _outcome(self, verb: Verb, step: Step, node: PlanNode, why: str) -> Outcome | None:
+        return verb.foresee(step["body"], step["flags"], node) if verb.pure and not why else None  # type: ignore[arg-type]
+
+    def _probe(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
+        if step["verb"] != "QUERY":
+            if chain is not None:
+                chain.look(step, compared_mark(verb, step, node, Outcome()))
+            return RUN, "looks each time", None
+        name = node.word(step["body"]["name"])
+        if any(text is None for text in self.query.get(name, {}).values()):
+            self.unknown.setdefault("query", step["i"])
+            if chain is not None:
+                chain.doubts(f"only the run can tell {name}, which step {step['i']} asks for")
+        outcome = verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        if chain is not None:
+            chain.look(step, compared_mark(verb, step, node, outcome))
+        return RUN, "looks each time", outcome
+
+    def _by_looking(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
+        """A step that is compared, or whose effects are known at once."""
+        outcome = verb.foresee(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        if outcome is None:
+            if chain is not None:
+                chain.breaks(step, f"step {step['i']} runs")
+            return RUN, "", None
+        differs = outcome.state != st.CACHED
+        files = step["verb"] in FILE_VERBS
+        if chain is None:
+            return (RUN if differs else CACHED), ("" if differs else outcome.reason), outcome
+        if files and differs:
+            if "skip-cache" not in step["flags"]:
+                chain.breaks(step, f"step {step['i']} changes")
+            return RUN, "what is there differs", outcome
+        link, reason = chain.look(step, compared_mark(verb, step, node, outcome))
+        if not differs or link is not None:
+            return CACHED, outcome.reason or "unchanged", outcome
+        return RUN, reason, outcome
+
+    def _go_on(self, step: Step, scope: Scope, action: str, outcome: Outcome | None) -> None:
+        """Values as they are behind the step."""
+        if outcome is not None:
+            for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
+                if flag in step["flags"] and not (action == CACHED and outcome.effects.get("arg")):
+                    keep_output(outcome, step["flags"][flag], data)
+            effects = outcome.effects
+            self._scopes.apply(step, effects)
+            self.labels.update({name: text for name, text in effects.get("labels", {}).items() if text is not None})
+            self.sets.update(effects.get("arg", {}))
+            for name in effects.get("arg", {}):
+                self.unknown.pop(name, None)
+        else:
+            for name in (step["flags"][f] for f in ("stdout-arg", "stderr-arg") if f in step["flags"]):
+                self._scopes.apply(step, {"arg": {name: UNKNOWN}, "declare": [name], "output": [name]})
+                self.unknown[name] = step["i"]
+                self.sets[name] = None
+        self.waiting = self.waiting or action != CACHED and step["verb"] not in PROBES
+
+    def _chain(self, step: Step) -> Glance | None:
+        if self.head["kind"] != "orchestrate":
+            return None
+        key = stage_key(self.head, step)
+        if key not in self._chains:
+            glance = self._chains[key] = Glance(self.executor.chains.links(self.head["name"], key))
+            if self.head["options"].get("no_cache"):
+                glance.broken = "--no-cache"
+        return self._chains[key]
+
+
+class Glance:
+    """A chain of what ran last, gone along without changing it.
+
+    Attributes:
+        broken: why nothing behind is cached any more, "" while all is as it was.
+        doubt: why nobody knows whether it is.
+    """
+
+    def __init__(self, links: list[Link]) -> None:
+        self.broken = ""
+        self.doubt = ""
+        self._links = links
+        self._place = 0
+
+    def look(self, step: Step, mark: str) -> tuple[Link | None, str]:
+        """What the step was when it last ran, and else why it is not the same."""
+        place, self._place = self._place, self._place + 1
+        if self.broken:
+            return None, self.broken
+        if self.doubt:
+            return None, self.doubt
+        if place < len(self._links) and self._links[place].digest == mark:
+            return self._links[place], ""
+        new = place >= len(self._links)
+        reason = "it has not run here before" if new else difference(self._links[place].digest, mark)
+        self.broken = f"step {step['i']} before it runs" if new else f"step {step['i']} before it changed"
+        return None, reason
+
+    def breaks(self, step: Step, why: str) -> None:
+        """The step is another one than it was."""
+        self._place += 1
+        self.broken = self.broken or f"{why} before it" if not why.startswith("would") else f"step {step['i']} {why}"
+
+    def doubts(self, why: str) -> None:
+        """From here on nobody knows."""
+        self.doubt = self.doubt or why
+
+
+class Scopes:
+    """The values of a job's stages and lanes, in the order of its steps; as `agent.holding` keeps them."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._main = scope
+        self._stage = -1
+        self._ends: dict[int, dict[str, Any]] = {}
+        self._lanes: dict[tuple[int, int], tuple[Scope, int, list[Mapping[str, Any]]]] = {}
+
+    def of(self, step: Step) -> Scope:
+        """The values the step sees."""
+        key = (step.get("group", 0), step.get("lane", 0))
+        if not key[1] or any(group != key[0] for group, _ in self._lanes):
+            self._join()
+        if not key[1]:
+            if step["stage"] != self._stage:
+                self._leave()
+                self._stage = step["stage"]
+                self._main.apply(self._ends.get(step.get("inherit", -1), {}))
+            return self._main
+        if key not in self._lanes:
+            self._leave()
+            scope = self._main.copy()
+            scope.apply(self._ends.get(step.get("inherit", -1), {}))
+            self._lanes[key] = (scope, step["stage"], [])
+        return self._lanes[key][0]
+
+    def apply(self, step: Step, effects: Mapping[str, Any]) -> None:
+        """What the step sets."""
+        key = (step.get("group", 0), step.get("lane", 0))
+        scope, _, kept = self._lanes.get(key, (self._main, 0, []))
+        scope.apply(effects)
+        kept.append(effects)
+
+    def _leave(self) -> None:
+        if self._stage >= 0:
+            self._ends[self._stage] = self._main.place()
+            self._main.end_stage()
+        self._stage = -1
+
+    def _join(self) -> None:
+        lanes, self._lanes = sorted(self._lanes.items()), {}
+        for _, (scope, stage, kept) in lanes:
+            self._ends[stage] = scope.place()
+            for effects in kept:
+                self._main.apply({k: v for k, v in effects.items() if k not in ("user", "workdir", "shell")})
+
+
+class PlanNode(TaskNode):
+    """A node on which nothing can be done."""
+
+    __slots__ = ("_look",)
+
+    def __init__(self, look: Outlook, scope: Scope, step: Step) -> None:
+        nothing: Any = None
+        super().__init__(look.executor, nothing, nothing, scope, step, nothing, BUDGET)
+        self._look = look
+
+    @property
+    def job(self) -> str:
+        """There is none."""
+        return ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """With those that the plan has set."""
+        return self._look.labels
+
+    def run(self, argv: list[str], **options: Any) -> Outcome:
+        """Not in a plan."""
+        raise NotHereError("only a run can tell")
+
+    def blob(self, digest: str, size: int) -> str:
+        """A content that came with the question, or is here from earlier jobs."""
+        if digest in self._look.contents:
+            return self._look.contents[digest]
+        path = self._look.executor.fetcher.blobs.path(digest)
+        if not os.path.exists(path):
+            raise NotHereError("its files are too large to be looked at before they are here")
+        return path
+
+    def breathe(self) -> None:
+        """Let others work, within the time that a plan may take."""
+        gevent.sleep(0)
+        if time.monotonic() > self._look.deadline:
+            raise NotHereError(f"not found out within {BUDGET:g} s")
+
+    def sleep(self, seconds: float) -> None:
+        """Not in a plan."""
+        raise NotHereError("only a run can tell")
+
+    def exclusive(self, name: str) -> Any:
+        """Not in a plan."""
+        raise NotHereError("only a run can tell")
+
+    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
+        """What the server knows now."""
+        found = self._look.query.get(name, {})
+        return {node: {name: UNKNOWN if (text := found[node]) is None else text} for node in nodes if node in found}
+
+    def reboot(self, delay: float) -> Outcome:
+        """Not in a plan."""
+        raise NotHereError("only a run can tell")
+
+    def offer(self, paths: list[str], folder: str) -> list[str]:
+        """Not in a plan."""
+        raise NotHereError("only a run can tell")
+
+    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
+        """Not in a plan."""
+        raise NotHereError(f"only a run reads the files of {node}")
+
+
+def _doubted(chain: Glance | None, step: Step, why: str) -> tuple[str, str]:
+    """A step of which nobody knows; it takes its place in the chain."""
+    if chain is not None:
+        if chain.broken and step["verb"] not in FILE_VERBS:
+            return RUN, chain.look(step, "")[1]
+        chain.doubts(f"step {step['i']} before it: {why}")
+        chain.look(step, "")
+    return "unknown", why
+
+
+def _used(verb: Verb, step: Step) -> set[str]:
+    """Names that the step's texts use."""
+    if step["flags"].get("raw"):
+        return set()
+    found: set[str] = set()
+    for kind, raw in verb.raws(step["body"]):
+        try:
+            found |= used_names(raw, step["body"].get("escape", "\\"))
+        except ValueError:
+            found |= used_names(raw, dollars=False) if kind == "text" else set()
+    return found
+
+
+def _shown(verb: Verb, step: Step, node: TaskNode) -> str:
+    """The step's text as rendered here; "" where it is as written or cannot be rendered yet."""
+    text: str = step["text"]
+    for kind, raw in verb.raws(step["body"]):
+        if raw and raw in text and ("{" in raw or kind != "text" and "$" in raw):
+            try:
+                text = text.replace(raw, node.render(raw, kind), 1)
+            except (DirectorError, ValueError):
+                return ""
+    return text[:TEXT_LIMIT] if text != step["text"] else ""
+
+
+def _unpack(folder: str, digests: list[str], contents: list[bytes]) -> dict[str, str]:
+    """The contents that came with a question, as files; names are their places in the list."""
+    paths = {}
+    for number, (digest, data) in enumerate(zip(digests, contents, strict=False)):
+        path = paths[digest] = os.path.join(folder, str(number))
+        with open(path, "wb") as file:
+            file.write(data)
+    return paths
+
+
+def _bounded(rows: list[list[Any]]) -> list[list[Any]]:
+    """Texts and diffs as far as the answer has room for them."""
+    left = REPLY_LIMIT
+    for row in rows:
+        left -= len(row[3]) + len(row[4])
+        if left < 0:
+            row[3] = row[4] = ""
+    return rows
