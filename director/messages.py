@@ -68,6 +68,7 @@ KINDS: dict[str, Kind] = {
         OFFER_LIMIT,
         1,
     ),
+    "foreseen": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
     "bye": Kind("client", {"reason": str}),
     # server to client
     "who": Kind("server", {"v": int, "within": NUMBER}),
@@ -78,6 +79,13 @@ KINDS: dict[str, Kind] = {
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
     "pulse": Kind("server", {}),
     "chunk": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
+    "foresee": Kind(
+        "server",
+        {"req": int, "head": dict, "parts": list, "query": dict, "watch": list, "chunks": int, "contents": list},
+        HEADER_LIMIT,
+        PAYLOAD_LIMIT,
+        2000,
+    ),
     "values": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
     "sources": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
     "lend": Kind("server", {"job": str, "step": int, "set": int, "patterns": list, "exclude": list}, HEADER_LIMIT),

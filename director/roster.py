@@ -23,6 +23,7 @@ class NodeRecord:
         facts: JSON text, parsed only when asked for.
         mark: highest journal mark it has shown; a lower one means an older state folder.
         instance: of its state folder.
+        life: of its process.
         agent_start, host_start: epoch seconds by the server's clock.
     """
 
@@ -39,6 +40,7 @@ class NodeRecord:
     facts: str = "{}"
     mark: int = 0
     instance: str = ""
+    life: str = ""
     agent_start: float | None = None
     host_start: float | None = None
     lag: float = 0.0

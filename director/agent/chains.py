@@ -172,7 +172,7 @@ def mark(verb: str, flags: Mapping[str, Any], body: Mapping[str, Any], *rest: An
     """
     counted = {name: value for name, value in flags.items() if name not in NOT_COUNTED}
     parts = (body, counted, *rest)
-    return ".".join((digest(verb, *parts), *(digest(part)[:8] for part in parts)))
+    return ".".join((digest(verb, *parts), *(digest(part)[:8] if part else "-" for part in parts)))
 
 
 def difference(old: str, new: str) -> str:

@@ -7,6 +7,7 @@ client and the fleet simulator both run this very code.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -64,16 +65,21 @@ class Agent:
         self.settled = Event()  # the server has said what becomes of what we hold
         self.refused = ""
         self.retry = 0.0
+        self.trouble = ""  # why no steps can be taken, for the server to show
         self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
+        self.on_foresee: Callable[[dict[str, Any], list[bytes]], None] = lambda fields, payload: None
         self.on_effects: Callable[[dict[str, Any]], bool] = lambda effects: False
         self.on_close: Callable[[str], None] = lambda job: None
         self.on_beat: Callable[[], object] = lambda: None
+        self.on_settled: Callable[[], object] = lambda: None
+        self.exchanged: dict[str, Callable[[dict[str, Any], bytes], None]] = {}  # what other nodes need or have sent
         self.lag: Callable[[], float] = lambda: 0.0
         self._apply = apply
         self._profile = profile
         self._slots = Slots(concurrency)
         self._about = dict(about or {})
         self._draining = False
+        self._life = os.urandom(8).hex()  # tells this process from another one with the same state folder
         self._deaf = False  # a slice was not taken: none behind it may be, until the server has settled with us
         self._running = 0
         self._ticker: Any = None
@@ -91,7 +97,11 @@ class Agent:
         except ProtocolError as error:
             log.warning("the server sent what this client does not understand: %s", error)
             return
-        getattr(self, f"handle_{kind}")(fields, payload)
+        exchanged = self.exchanged.get(kind)
+        if exchanged is not None:
+            exchanged(fields, payload[0] if payload else b"")
+        else:
+            getattr(self, f"handle_{kind}")(fields, payload)
 
     def beat(self) -> None:
         """Say that we live; after three silent beats nothing starts until the server has settled with us."""
@@ -134,7 +144,8 @@ class Agent:
         self.transmit(
             messages.encode(
                 "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
-                mark=self.journal.mark, held=held, profile=self._profile(), **self._ages(),
+                mark=self.journal.mark, held=held, life=self._life, profile=self._profile(), trouble=self.trouble,
+                **self._ages(),
             )
         )  # fmt: skip
 
@@ -159,6 +170,7 @@ class Agent:
         if not self.settled.is_set():
             log.info("settled with the server (%d jobs here)", len(self.held))
         self.settled.set()
+        self.on_settled()
         for job in list(self.held):
             self._end_cancelled(job)
 
@@ -202,8 +214,10 @@ class Agent:
             self.journal.take(fields["seq"], job, facts, parts, chunk)
         except (BusyError, StoreError) as error:
             log.error("cannot take steps of job %s: %s", job, error)
+            self.trouble = f"takes no steps: {error}"
             self._refuse(self.pulse.interval)
             return
+        self.trouble = ""
         if held is None:
             held = self.held[job] = self.new_job(job, facts)
         held.add(fields["chunk"], chunk, parts)
@@ -421,8 +435,13 @@ class Agent:
         """A piece of a file."""
         self.on_chunk(fields, payload[0] if payload else b"")
 
-    def handle_values(self, fields: dict[str, Any], payload: list[bytes]) -> None:
-        """Values of other nodes; nothing asks for any yet."""
+    def handle_foresee(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """What would these steps do here?"""
+        self.on_foresee(fields, payload)
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Let other tasks run while this one waits for other nodes."""
+        return self._slots.aside()
 
 
 class Interrupted(gevent.GreenletExit):

@@ -59,7 +59,7 @@ class Executor:
 
     def apply(self, agent: Agent, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; for a step of a file that is cached, its record."""
-        verb = self._verbs.get(step["verb"]) or self._load(step["verb"])
+        verb = self.verb(step["verb"])
         timeout = step["flags"].get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
         node = TaskNode(self, agent, held, scope, step, running, timeout)
         if held.head["kind"] == "orchestrate":
@@ -116,6 +116,10 @@ class Executor:
             return Outcome(st.TIMEOUT, reason=f"not done within {timeout:g} s")
         finally:
             clock.close()
+
+    def verb(self, name: str) -> Verb:
+        """The verb of this name; KeyError when there is none."""
+        return self._verbs.get(name) or self._load(name)
 
     def _load(self, name: str) -> Verb:
         verb = self._verbs[name] = verbs.load(name)

@@ -95,7 +95,7 @@ class Outlook:
         self, executor: Executor, fields: Mapping[str, Any], remembered: dict[str, str], contents: Mapping[str, str]
     ) -> None:
         self.executor, self.head, self.contents = executor, fields["head"], contents
-        self.query: Mapping[str, Mapping[str, str | None]] = fields["query"]
+        self.query: Mapping[str, Mapping[str, Any]] = fields["query"]
         self.sets: dict[str, str | None] = {}
         self.labels = dict(executor.labels)
         self.deadline = time.monotonic() + BUDGET
@@ -154,6 +154,7 @@ class Outlook:
         if why and not chain.broken:
             return (*_doubted(chain, step, why), None)
         if "skip-cache" in step["flags"]:
+            chain.passes()
             return RUN, "--skip-cache", self._outcome(verb, step, node, why)
         link, reason = chain.look(step, "" if chain.broken else mark_of(verb, step, node))
         if link is not None:
@@ -163,7 +164,17 @@ class Outlook:
         return RUN, reason, self._outcome(verb, step, node, why)
 
     def _outcome(self, verb: Verb, step: Step, node: PlanNode, why: str) -> Outcome | None:
-        return verb.foresee(step["body"], step["flags"], node) if verb.pure and not why else None  # type: ignore[arg-type]
+        return self._foreseen(verb, step, node) if verb.pure and not why else None
+
+    def _foreseen(self, verb: Verb, step: Step, node: PlanNode) -> Outcome | None:
+        """What the verb says, with what its output sets."""
+        outcome = verb.foresee(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        if outcome is not None:
+            said = b"" if step["verb"] in FILE_VERBS else outcome.stderr  # there it is the diff
+            for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", said)):
+                if flag in step["flags"]:
+                    keep_output(outcome, step["flags"][flag], data)
+        return outcome
 
     def _probe(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
         if step["verb"] != "QUERY":
@@ -171,7 +182,7 @@ class Outlook:
                 chain.look(step, compared_mark(verb, step, node, Outcome()))
             return RUN, "looks each time", None
         name = node.word(step["body"]["name"])
-        if any(text is None for text in self.query.get(name, {}).values()):
+        if any(value is None for value in self.query.get(name, {}).values()):
             self.unknown.setdefault("query", step["i"])
             if chain is not None:
                 chain.doubts(f"only the run can tell {name}, which step {step['i']} asks for")
@@ -182,7 +193,7 @@ class Outlook:
 
     def _by_looking(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
         """A step that is compared, or whose effects are known at once."""
-        outcome = verb.foresee(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        outcome = self._foreseen(verb, step, node)
         if outcome is None:
             if chain is not None:
                 chain.breaks(step, f"step {step['i']} runs")
@@ -203,9 +214,6 @@ class Outlook:
     def _go_on(self, step: Step, scope: Scope, action: str, outcome: Outcome | None) -> None:
         """Values as they are behind the step."""
         if outcome is not None:
-            for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
-                if flag in step["flags"] and not (action == CACHED and outcome.effects.get("arg")):
-                    keep_output(outcome, step["flags"][flag], data)
             effects = outcome.effects
             self._scopes.apply(step, effects)
             self.labels.update({name: text for name, text in effects.get("labels", {}).items() if text is not None})
@@ -257,6 +265,10 @@ class Glance:
         reason = "it has not run here before" if new else difference(self._links[place].digest, mark)
         self.broken = f"step {step['i']} before it runs" if new else f"step {step['i']} before it changed"
         return None, reason
+
+    def passes(self) -> None:
+        """A step that runs whatever it was, and leaves the others alone."""
+        self._place += 1
 
     def breaks(self, step: Step, why: str) -> None:
         """The step is another one than it was."""
@@ -363,22 +375,22 @@ class PlanNode(TaskNode):
         """Not in a plan."""
         raise NotHereError("only a run can tell")
 
-    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
+    def query(self, name: str) -> dict[str, dict[str, Any]]:
         """What the server knows now."""
         found = self._look.query.get(name, {})
-        return {node: {name: UNKNOWN if (text := found[node]) is None else text} for node in nodes if node in found}
+        return {node: {name: UNKNOWN if value is None else value} for node, value in found.items()}
 
     def reboot(self, delay: float) -> Outcome:
         """Not in a plan."""
         raise NotHereError("only a run can tell")
 
-    def offer(self, paths: list[str], folder: str) -> list[str]:
+    def offer(self, patterns: list[str]) -> Any:
         """Not in a plan."""
         raise NotHereError("only a run can tell")
 
-    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
+    def borrow(self, number: int) -> Any:
         """Not in a plan."""
-        raise NotHereError(f"only a run reads the files of {node}")
+        raise NotHereError("only a run reads the files of another node")
 
 
 def _doubted(chain: Glance | None, step: Step, why: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from director.agent.chains import Chains
 from director.agent.core import Agent
 from director.agent.executor import Executor, task_token
 from director.agent.fetch import Fetcher
+from director.agent.foresight import Foresight
 from director.agent.keeping import DiskKeeping
 from director.agent.link import Link
 from director.agent.profile import Profile
@@ -55,6 +56,7 @@ class Client:
         )  # fmt: skip
         self.agent.on_chunk = fetcher.take
         self.agent.on_effects = self._take_effects
+        self.agent.on_foresee = Foresight(executor, self.profile.args, lambda *frames: self.agent.transmit(*frames)).take
         self.agent.on_close = self.chains.end
         self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)

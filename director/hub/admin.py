@@ -34,6 +34,7 @@ CONNECTIONS = 1000
 PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to read an answer
 PACE = 0.5  # seconds between two progress events
 CALM = 5.0  # seconds after which a progress event comes even when nothing changed
+PART = 16 * 1024 * 1024  # bytes of a long answer in one frame
 BATCH = 1000  # rows of nodes in one frame of an export
 
 
@@ -46,6 +47,7 @@ class Admin:
     ) -> None:  # fmt: skip
         self._desk, self._roster, self._enrolment, self._ledger = desk, roster, enrolment, ledger
         self._submissions = Submissions(desk, planners, ledger, roster)
+        self.foresight = self._submissions.foresight
         self._lost_after = lost_after
         self._note = note
         self._open = 0
@@ -137,7 +139,8 @@ class Admin:
 
     def do_plan(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Plan only."""
-        _body(channel, ujson.dumps(self._submissions.plan(header, channel)).encode())
+        body = ujson.dumps(self._submissions.plan(header, channel)).encode()
+        _parts(channel, (body[start : start + PART] for start in range(0, len(body), PART)))
 
     def do_resume(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Accept what is left of a final job as a new one."""

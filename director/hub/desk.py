@@ -231,6 +231,11 @@ class Desk:
             return b'%s,"seed":%s}' % (head[:-1], self._ledger.ask("seed", job=run.id, node=name))
         return head
 
+    def options(self, job: str) -> dict[str, Any]:
+        """The options of an open job, as they were accepted."""
+        options: dict[str, Any] = ujson.loads(self._heads[job])["options"]
+        return options
+
     def _stage_names(self, run: JobRun) -> list[str]:
         return [stage.get("name") or "" for stage in run.meta["stages"]]
 

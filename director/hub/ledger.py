@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gevent import get_hub
 from gevent.event import Event
 from gevent.queue import Queue
 
@@ -20,9 +22,14 @@ FRAME_OPS = 2000
 FRAME_BYTES = 8 * 1024 * 1024
 CONGESTED_BYTES = 64 * 1024 * 1024
 CONGESTED_OPS = 50_000
+DEATHS = 3  # of the process over one query, then the caller hears of it
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
 Then = Callable[[str | None], None]
+
+
+class LedgerDiedError(errors.DirectorError):
+    """The ledger process ended before its whole answer was there."""
 
 
 class Ledger:
@@ -38,6 +45,7 @@ class Ledger:
         self._bytes = 0
         self._room = Event()
         self._room.set()
+        self._flushing = False
         self._answers: dict[int, Queue[Any]] = {}
         self._flights: deque[int] = deque()  # the last write of each frame on its way
         self.child = Child(
@@ -55,7 +63,13 @@ class Ledger:
         self._bytes += _weight(ops)
         if self._bytes > CONGESTED_BYTES or len(self._pending) > CONGESTED_OPS:
             self._room.clear()
-        self._flush()
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """At the end of this turn, so that all it writes goes in one frame and one commit."""
+        if not self._flushing:
+            self._flushing = True
+            get_hub().loop.run_callback(self._flush)
 
     def commit(self, *ops: Op, refusable: bool = False) -> None:
         """The same, and wait for it; raises StoreError when it was refused."""
@@ -76,6 +90,7 @@ class Ledger:
 
     def _flush(self) -> None:
         """Send what waits in large frames; a second frame goes only when the one before was taken."""
+        self._flushing = False
         if not self.child.ready:
             return
         while self._unsent and len(self._flights) < 2:
@@ -104,7 +119,10 @@ class Ledger:
     # -- asking -------------------------------------------------------------------------------------------
 
     def ask(self, name: str, **args: Any) -> bytes:
-        """The whole answer of a query; raises what the ledger raised."""
+        """The whole answer of a query; raises what the ledger raised. Asked again when the process died over it."""
+        for _ in range(DEATHS):
+            with contextlib.suppress(LedgerDiedError):
+                return b"".join(self.stream(name, **args))
         return b"".join(self.stream(name, **args))
 
     def stream(self, name: str, **args: Any) -> Iterator[bytes]:
@@ -117,6 +135,8 @@ class Ledger:
         try:
             while True:
                 header, body = answers.get()
+                if header.get("died"):
+                    raise LedgerDiedError(header["error"])
                 if "error" in header:
                     raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
                 if not header["more"]:
@@ -163,7 +183,7 @@ class Ledger:
     def _on_death(self, child: Child) -> None:
         self.ready.clear()
         for answers in list(self._answers.values()):
-            answers.put(({"error": "the ledger process ended; ask again", "exit": 1}, b""))
+            answers.put(({"died": True, "error": "the ledger process ended; ask again"}, b""))
 
     def stop(self) -> None:
         """Wait for what was written, then end the process."""

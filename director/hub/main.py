@@ -20,6 +20,7 @@ from director.greenlets import periodic
 from director.hub.admin import Admin
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
+from director.hub.exchange import Exchange
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
 from director.hub.sessions import Sessions
@@ -74,9 +75,12 @@ class Server:
         self.gatekeeper = Gatekeeper(context, enrolment.admits)
         self._load_jobs()
         self.desk.release_held()
+        exchange = self._keep(
+            Exchange(self.desk, self.roster, {**hello, "blobs": os.path.join(self._folder, "blobs")}, self.fatal)
+        )
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
         self.sessions = Sessions(
-            router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk), self.ledger,
+            router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange, self.ledger,
             s.heartbeat_interval, self._note, self.fatal,
         )  # fmt: skip
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
@@ -84,6 +88,8 @@ class Server:
         self.admin = self._keep(
             Admin(self.desk, self.roster, enrolment, self.ledger, self.planners, s.lost_after, self._note)
         )
+        self.admin.foresight.blobs = blobs
+        self.sessions.on_foreseen = self.admin.foresight.take
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         path = self.admin.listen(offered, s.socket_group)
         periodic("history", HISTORY_EVERY, self._prune)

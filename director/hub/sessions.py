@@ -15,7 +15,9 @@ from director.errors import ProtocolError
 from director.greenlets import periodic, spawn
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
+from director.hub.exchange import Exchange
 from director.hub.ledger import Ledger
+from director.hub.rivals import Rivals
 from director.hub.transfer import Transfer
 from director.liveness import MISSED
 from director.roster import NodeRecord, Roster
@@ -32,21 +34,24 @@ class Sessions:
     """Reads the ROUTER, one `handle_<kind>` for each message a client may send."""
 
     def __init__(
-        self, router: Router, roster: Roster, desk: Desk, enrolment: Enrolment, transfer: Transfer, ledger: Ledger,
+        self, router: Router, roster: Roster, desk: Desk, enrolment: Enrolment, transfer: Transfer, exchange: Exchange, ledger: Ledger,
         interval: float, note: Callable[[str, NodeRecord | None], None],
         fatal: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self._router, self._roster, self._desk, self._ledger = router, roster, desk, ledger
-        self._enrolment, self._transfer = enrolment, transfer
+        self._enrolment, self._transfer, self._exchange = enrolment, transfer, exchange
         self._interval = interval
         self._note = note
         self._probes = 0.0  # recent arrivals, for the pace that newcomers are given
         self._probed = time.monotonic()
         self._strange = 0
+        self.on_foreseen: Callable[[NodeRecord, dict[str, Any], list[bytes]], None] = lambda *answer: None
         self._crowded = False  # too much waits for the disk, and has for long
         self._complained = 0.0
         self._pulse = messages.encode("pulse")
+        self._rivals = Rivals(self._ask_holder, interval)
         desk.send = self.send
+        exchange.connect(self.send)
         enrolment.probe = self.probe
         spawn("sessions", self._read, fatal=fatal)
         periodic("liveness", min(1.0, interval / 4), self.tick)
@@ -104,7 +109,11 @@ class Sessions:
             self._ask_who(peer)
             return
         record.heard = time.monotonic()
-        getattr(self, f"handle_{kind}")(record, fields, payload)
+        exchanged = self._exchange.kinds.get(kind)
+        if exchanged is not None:
+            exchanged(record, fields, payload[0] if payload else b"")
+        else:
+            getattr(self, f"handle_{kind}")(record, fields, payload)
 
     def _ask_who(self, peer: bytes) -> None:
         """The server names the pace: with many at the door each is given a longer time to spread over."""
@@ -139,6 +148,29 @@ class Sessions:
         if record is None or record.name != fields["name"]:
             self._refuse(peer, "this key is not enrolled under this name", 5)
             return
+        holder = record.peer
+        if self._rivals.answered(peer):
+            record.heard = time.monotonic()
+        elif holder is None or holder == peer or fields.get("life", "") == record.life:
+            self._admit(record, peer, frame, fields)
+        else:
+            spawn("rival", self._judge, record, holder, peer, frame, fields)
+
+    def _judge(self, record: NodeRecord, holder: bytes, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+        """Another process with the node's key: the same client started again, or a copy of its state folder."""
+        if self._rivals.lives(holder) and record.peer == holder:
+            record.reason = f"a second client with this node's key was refused ({frame.get('Peer-Address')})"
+            log.warning("%s: %s", record.name, record.reason)
+            self._refuse(peer, "another client with the same key is online: its state folder was copied; "
+                         "stop one of them, or remove this one's and give it another --identity", 30)  # fmt: skip
+        elif self._roster.nodes.get(record.name) is record:
+            self._admit(record, peer, frame, fields)
+
+    def _ask_holder(self, holder: bytes) -> bool:
+        return self._router.send(holder, messages.encode("who", v=messages.VERSION, within=0)) == SENT
+
+    def _admit(self, record: NodeRecord, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+        """Settle with a node on its new connection."""
         held = _held(fields["held"])
         lost = _lost(record, fields)
         known = record.peer is not None
@@ -158,7 +190,8 @@ class Sessions:
         if not record.online:
             log.info("%s is online%s", record.name, " again" if known else "")
         record.online = True
-        record.reason = record.reason if record.reason.startswith("took over") else ""
+        taken = record.reason if record.reason.startswith("took over") else ""
+        record.reason = str(fields.get("trouble") or "")[:500] or taken
         self._note(record.name, record)
         self._desk.online(record)
 
@@ -169,7 +202,7 @@ class Sessions:
         now = time.time()
         record.heard, record.last_seen = time.monotonic(), now
         record.address = str(frame.get("Peer-Address"))
-        record.version = fields["version"][:100]
+        record.version, record.life = fields["version"][:100], str(fields.get("life", ""))[:100]
         record.instance, record.mark = fields["instance"][:100], fields["mark"]
         record.agent_start = now - _number(fields.get("agent_uptime"))
         record.host_start = now - _number(fields.get("host_uptime"))
@@ -222,9 +255,9 @@ class Sessions:
         """A piece of a file that one of the node's jobs needs."""
         self._transfer.get(record, fields, self.send)
 
-    def handle_offer(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
-        """A piece of a file that the server asked for; nothing asks for any yet."""
-        raise ProtocolError("an offer that nobody asked for")
+    def handle_foreseen(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """What a plan would do on the node."""
+        self.on_foreseen(record, fields, payload)
 
     def handle_bye(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The client ends on purpose."""

@@ -16,6 +16,7 @@ from director import states as st
 from director.errors import DirectorError, NoTargetError, StoreError, UsageError
 from director.framing import Channel
 from director.hub.desk import Accepted, Desk
+from director.hub.foresight import Foresight, Outlook, steps_of
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
 from director.hub.resuming import Resumed, plan_of, succeeded_of
@@ -33,6 +34,7 @@ class Submissions:
     def __init__(self, desk: Desk, planners: PlannerPool, ledger: Ledger, roster: Roster) -> None:
         self._desk, self._planners, self._ledger, self._roster = desk, planners, ledger, roster
         self._under_way: set[str] = set()
+        self.foresight = Foresight(roster, lambda *message: desk.send(*message))
 
     def submit(self, header: dict[str, Any], channel: Channel, user: str) -> dict[str, Any]:
         """Plan every file, then accept all of them; the answer's fields.
@@ -110,8 +112,11 @@ class Submissions:
         files, options = _files(header), _options(header)
         answers = []
         for file in files:
-            meta, chunks = self._planners.plan({"file": file, "options": options}, _relay(channel))
-            answers.append(explain(meta, chunks))
+            request = {"file": file, "options": options, "explain": True}
+            meta, chunks = self._planners.plan(request, _relay(channel))
+            stages = [stage.get("name") or "" for stage in meta["stages"]]
+            head = {"name": _name(file, options), "kind": file["kind"], "options": options, "stages": stages}
+            answers.append(explain(meta, chunks, self.foresight.look(meta, chunks, head)))
         return answers[0] if len(answers) == 1 else {"plans": answers}
 
     def _known(self, files: list[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, str]] | None:
@@ -164,7 +169,7 @@ class Submissions:
         return Accepted(meta, chunks, record, options["valid_for"])
 
 
-def explain(meta: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
+def explain(meta: dict[str, Any], chunks: list[bytes], outlook: Outlook) -> dict[str, Any]:
     """A plan as `--plan` shows it."""
     stages = [
         {"name": s.get("name") or "", "nodes": s["nodes"], "unmatched": s.get("unmatched", [])} for s in meta["stages"]
@@ -172,21 +177,15 @@ def explain(meta: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
     members: dict[int, list[str]] = {}
     for block in meta["blocks"]:
         nodes = meta["stages"][block["stage"]]["nodes"] if block.get("nodes") is None else block["nodes"]
-        for step in range(block["first"], block["last"] + 1):
-            members[step] = nodes
+        members.update((step, nodes) for step in range(block["first"], block["last"] + 1))
     steps = []
-    for step in (row for chunk in chunks for row in ujson.loads(chunk)):
-        nodes = [{"node": name, "action": "run", "reason": ""} for name in members.get(step["i"], ())]
+    for step in steps_of(chunks):
+        number = step["i"]
+        nodes = [outlook.of(name, number) for name in members.get(number, ())]
         steps.append(
-            {
-                "index": step["i"],
-                "verb": step["verb"],
-                "text": step["text"],
-                "stage": step["stage"],
-                "nodes": nodes,
-            }
+            {"index": number, "verb": step["verb"], "text": step["text"], "stage": step["stage"], "nodes": nodes}
         )
-    return {"stages": stages, "steps": steps, "warnings": meta.get("notes", [])}
+    return {"stages": stages, "steps": steps, "warnings": [*meta.get("notes", []), *meta.get("warnings", [])]}
 
 
 def _relay(channel: Channel) -> Callable[[dict[str, Any]], Iterator[tuple[dict[str, Any], list[int]]]]:

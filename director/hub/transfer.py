@@ -25,11 +25,16 @@ OPEN_FILES = 256
 
 
 class Transfer:
-    """Serves the blobs of open jobs to the nodes that these jobs were given to."""
+    """Serves the blobs of open jobs to the nodes that these jobs were given to.
 
-    def __init__(self, blobs: BlobStore, desk: Desk) -> None:
+    Args:
+        lent: whether a content was lent to a job by another node.
+    """
+
+    def __init__(self, blobs: BlobStore, desk: Desk, lent: Callable[[str, str], bool]) -> None:
         self._blobs = blobs
         self._desk = desk
+        self._lent = lent
         self._files: OrderedDict[str, int] = OrderedDict()
 
     def get(
@@ -53,7 +58,9 @@ class Transfer:
 
     def _offered(self, record: NodeRecord, job: str, digest: str) -> bool:
         run = self._desk.runs.get(job)
-        return run is not None and record.name in run.nodes and digest in run.meta.get("digests", ())
+        if run is None or record.name not in run.nodes:
+            return False
+        return digest in run.meta.get("digests", ()) or self._lent(job, digest)
 
     def _open(self, digest: str) -> int:
         descriptor = self._files.pop(digest, None)

@@ -13,11 +13,12 @@ import hashlib
 import logging
 import os
 from collections import deque
+from itertools import islice
 from typing import Any
 
 import ujson
 
-from director.blobs import KEEP_FREE, BlobStore, Temp
+from director.blobs import KEEP_FREE, BlobStore, DamagedError, Temp
 from director.errors import DirectorError, VerbError
 from director.framing import Channel
 from director.landing import land
@@ -34,6 +35,7 @@ UPLOADS = 20_000  # uploads that wait at most
 PARTS = 10_000
 INLINE = 1000  # rows that are answered directly; more become a content of their own
 TEXT_LIMIT = 1 << 20  # bytes of destinations in an answer
+CHANGED = "{!a:.200} was changed while it was read; try again"
 BATCH = 5000  # digests in a frame
 
 Key = tuple[str, int, int, str]
@@ -48,7 +50,6 @@ class Upload:
         self.parts: list[bytes | None] = [None] * parts
         self.mark = b""  # digest of the list, once it is whole
         self.rows: list[Row] = []
-        self.active = False
         self.wanted: deque[tuple[int, int, int]] = deque()
         self.asked: dict[tuple[int, int], int] = {}
         self.temps: dict[int, tuple[Temp, int]] = {}
@@ -148,7 +149,9 @@ class Intake:
             if row[0] != "file" or digest in missing or self._blobs.has(digest):
                 continue
             missing.add(digest)
-            upload.wanted.extend((number, at, min(PIECE, size - at)) for at in range(0, max(1, size), PIECE))
+            upload.wanted.extend((number, at, min(PIECE, size - at)) for at in range(0, size, PIECE))
+            if not size:
+                self._keep_small(row, b"")
         sizes = contents(upload.rows)
         self._check_room(sum(sizes[digest] for digest in missing))
 
@@ -159,11 +162,10 @@ class Intake:
 
     def _go_on(self) -> None:
         """Ask for pieces of the first uploads; end those that want nothing more."""
-        for key in [key for key, upload in self._uploads.items() if upload.mark][:ACTIVE]:
-            upload = self._uploads[key]
+        for upload in list(islice((one for one in self._uploads.values() if one.mark), ACTIVE)):
             pulls = upload.next_pulls()
             if pulls:
-                self._channel.send({"pull": key, "pieces": pulls})
+                self._channel.send({"pull": upload.key, "pieces": pulls})
             elif not upload.asked and not upload.wanted:
                 self._finish(upload)
 
@@ -184,7 +186,7 @@ class Intake:
 
     def _keep_small(self, row: Row, body: bytes) -> None:
         if hashlib.sha256(body).hexdigest() != row[4]:
-            raise VerbError(f"{(row[1] or row[6])!a:.200} was changed while it was read; try again")
+            raise VerbError(CHANGED.format(row[1] or row[6]))
         self._blobs.put_bytes(body)
 
     def _keep_piece(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
@@ -196,8 +198,8 @@ class Intake:
             del upload.temps[number]
             try:
                 self._blobs.commit(temp, row[4])
-            except DirectorError as error:
-                raise VerbError(f"{(row[1] or row[6])!a:.200} cannot be kept: {error}") from error
+            except DamagedError as error:
+                raise VerbError(CHANGED.format(row[1] or row[6])) from error
 
     # -- the end ------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ from director.workers.parent import connect, dumps, serving
 log = logging.getLogger(__name__)
 
 GROUP_ROWS = 4000
+BURST_COMMITS = 8.0
+PACE_SECONDS = 0.02
 RETRY = 1.0
 OUTLINES = 64
 OUTLINE = ("i", "stage", "lane", "group", "inherit")
@@ -63,11 +65,22 @@ class Keeper:
     # -- the writer ---------------------------------------------------------------------------------------
 
     def write_loop(self) -> None:
-        """Until None comes: take all that waits, make it durable in one transaction, say so."""
+        """Until None comes: take all that waits, make it durable in one transaction, say so.
+
+        A few commits in a row go at once, as a small job waits for each of them; after that they keep a pace,
+        so that what comes meanwhile shares one flush of the disk.
+        """
+        credit, last = BURST_COMMITS, time.monotonic()
         while True:
             first = self.writes.get()
             if first is None:
                 return
+            now = time.monotonic()
+            credit = min(BURST_COMMITS, credit + (now - last) / PACE_SECONDS)
+            last = now
+            if credit < 1:
+                time.sleep((1 - credit) * PACE_SECONDS)
+            credit -= 1
             group, end = self._group(first)
             self._apply(group)
             self.send({"done": group[-1][0]})

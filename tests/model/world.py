@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -54,6 +55,40 @@ class Clock:
 
     def time(self) -> float:
         return EPOCH + self.now
+
+
+class Timer:
+    """A timer of the event loop, by the world's clock."""
+
+    def __init__(self, world: World, seconds: float) -> None:
+        self._world, self._seconds = world, seconds
+
+    def start(self, function: Callable[..., Any], *args: Any) -> None:
+        self.due, self.function, self.args = self._world.clock.now + self._seconds, function, args
+        self._world.timers.append(self)
+
+    def close(self) -> None:
+        if self in self._world.timers:
+            self._world.timers.remove(self)
+
+
+class Loop:
+    """What the modules under test ask of gevent where real time would pass."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.loop = self
+
+    def timer(self, seconds: float) -> Timer:
+        return Timer(self._world, seconds)
+
+    def spawn_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
+        timer = Timer(self._world, seconds)
+        timer.start(function, *args)
+        return timer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(gevent, name)
 
 
 class Frame:
@@ -332,9 +367,11 @@ class Server:
             self.desk.restore(ujson.loads(ujson.dumps(row)))
         self.enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None)
         no_files: Any = None
+        no_exchange: Any = SimpleNamespace(kinds={}, connect=lambda send: None)
         self.sessions = Sessions(
-            self.wire, self.roster, self.desk, self.enrolment, no_files, self.ledger, INTERVAL, lambda name, record: None
-        )
+            router=self.wire, roster=self.roster, desk=self.desk, enrolment=self.enrolment, transfer=no_files,
+            exchange=no_exchange, ledger=self.ledger, interval=INTERVAL, note=lambda name, record: None,
+        )  # fmt: skip
         world.spawn("release", self.desk.release_held)
 
 
@@ -355,6 +392,7 @@ class World:
         self.cancels: set[str] = set()  # asked for
         self.cancelled: set[str] = set()  # answered
         self.metas: dict[str, dict[str, Any]] = {}
+        self.timers: list[Timer] = []
         self._owner: Any = None
         self._greenlets: dict[Any, list[Any]] = {}
         self._patch = pytest.MonkeyPatch()
@@ -370,6 +408,9 @@ class World:
             self._patch.setattr(module, "time", self.clock)
         for module in (desk_module, sessions, core, holding):
             self._patch.setattr(module, "spawn", self.spawn)
+        self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
+        for module in (desk_module, core):
+            self._patch.setattr(module, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
         self._patch.setattr(dispatch, "WINDOW", 4)
         self._patch.setattr(core, "TELL_AFTER", 0.0)
@@ -410,6 +451,9 @@ class World:
 
     def run(self, turns: int = 10) -> None:
         """Let greenlets go on; nothing of it yields for longer than a turn."""
+        for timer in [timer for timer in self.timers if timer.due <= self.clock.now]:
+            timer.close()
+            gevent.spawn(timer.function, *timer.args)
         for _ in range(turns):
             gevent.sleep(0)
 
