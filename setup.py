@@ -51,7 +51,7 @@ setup(
             "dockerfile>=3.4; platform_machine == 'x86_64'",
         ]
     },
-    entry_points={"console_scripts": ["director=director.__main__:main"]},
+    entry_points={"console_scripts": ["director=director.__main__:program"]},
     classifiers=[
         "Environment :: Console",
         "Operating System :: POSIX :: Linux",

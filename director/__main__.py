@@ -50,5 +50,16 @@ def say(text: str) -> None:
     note(text)
 
 
+def program() -> None:
+    """The console script: ends the process at once, as taking an interpreter apart costs a user milliseconds."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or EXIT_FAILED
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -52,7 +52,7 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     read = {Path(name).name: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name}
     assert f"\nVersion: {director.__version__}\n" in read["METADATA"]
     assert "\nRequires-Python: >=3.10\n" in read["METADATA"]
-    assert "director = director.__main__:main" in read["entry_points.txt"]
+    assert "director = director.__main__:program" in read["entry_points.txt"]
     assert "Apache License" in read["LICENSE"]
 
 
