@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from director import states as st
@@ -37,7 +37,10 @@ _TABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Steps `first`..`last` of a stage that need no barrier between them; `nodes` None means the stage's."""
+    """Steps `first`..`last` of a stage that need no barrier between them; `nodes` None means the stage's.
+
+    `choose` are the nodes of a run-once step, of which one is chosen when the stage starts; None once it is.
+    """
 
     first: int
     last: int
@@ -46,6 +49,7 @@ class Block:
     group: int = 0
     gate: bool = False
     nodes: frozenset[str] | None = None
+    choose: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ def blocks_of(meta: Mapping[str, Any]) -> list[Block]:
         Block(
             row["first"], row["last"], row["stage"], row.get("lane", 0), row.get("group", 0), bool(row.get("gate")),
             None if row.get("nodes") is None else frozenset(row["nodes"]),
+            None if row.get("choose") is None else tuple(row["choose"]),
         )
         for row in meta["blocks"]
     ]  # fmt: skip
@@ -131,7 +136,7 @@ class JobRun:
     """One job that is not final.
 
     Attributes:
-        meta: the plan's meta (stages, blocks, ignored, once, digests …), as stored.
+        meta: the plan's meta (stages, blocks, ignored, once, digests …), as stored; a choice changes its blocks.
         created_at: epoch seconds by the server's clock.
         valid_for: seconds a task may wait for its node.
         counts: tasks by state letter.
@@ -156,6 +161,8 @@ class JobRun:
     limit: int = 0
     _segments: list[int] = field(default_factory=list)  # first step of each stretch between gates
     _left: list[int] = field(default_factory=list)  # open tasks of nodes that are waited for, by stretch
+    _unchosen: dict[int, int] = field(default_factory=dict)  # blocks whose node is not chosen yet, to their stretch
+    _awaited: set[int] = field(default_factory=set)  # stretches of run-once steps: all wait for whoever has them
 
     @classmethod
     def build(
@@ -169,23 +176,94 @@ class JobRun:
         run._segments = [0, *(block.first for block in run.blocks if block.gate and block.first)]
         run._left = [0] * len(run._segments)
         absent = set(waived)
-        for block in run.blocks:
+        for index, block in enumerate(run.blocks):
             stage = meta["stages"][block.stage]["nodes"]
+            if block.choose is not None:
+                run._keep_open(index, stage, absent)
+                continue
+            if meta["blocks"][index].get("once"):
+                run._awaited.add(run._segment(block.first))
             for name in stage if block.nodes is None else sorted(block.nodes):
-                run._add(name, block, name in absent)
+                run._add(run._node(name, name in absent), block)
         run._open_gates()
+        if not meta.get("after"):  # else it begins later, and chooses then
+            run.choose(lambda name: name not in absent)
         return run
 
-    def _add(self, name: str, block: Block, waived: bool) -> None:
+    def _node(self, name: str, waived: bool) -> NodeRun:
         node = self.nodes.get(name)
         if node is None:
             node = self.nodes[name] = NodeRun(name, bytearray(b"-") * self.steps, waived)
+        return node
+
+    def _add(self, node: NodeRun, block: Block) -> None:
         width = block.last - block.first + 1
         node.states[block.first : block.last + 1] = WAITING * width
         node.open += width
         self.counts[st.QUEUED] += width
-        if not waived:
+        if self._counted(node, self._segment(block.first)):
             self._left[self._segment(block.first)] += width
+
+    # -- run-once -----------------------------------------------------------------------------------------
+
+    def _keep_open(self, index: int, stage: Sequence[str], absent: set[str]) -> None:
+        """Nobody has the block's tasks yet; those who may get them belong to the job."""
+        block = self.blocks[index]
+        allowed = set(stage)
+        among = tuple(name for name in block.choose or () if name in allowed)
+        self.blocks[index] = replace(block, nodes=frozenset(), choose=among)
+        self.meta["blocks"][index].update(nodes=[], choose=list(among))
+        self._unchosen[index] = self._segment(block.first)
+        self._awaited.add(self._segment(block.first))
+        for name in among:
+            self._node(name, name in absent)
+
+    def choose(self, online: Callable[[str], bool], every: bool = False) -> list[NodeRun]:
+        """Choose the node of each run-once step whose stage has started, or of `every` one; who got tasks.
+
+        It is the first in order that is online, else the first; one that has failed has left the job. What was
+        chosen is in `meta`, which is to be stored.
+        """
+        chosen: list[NodeRun] = []
+        while index := self._next_choice(every):
+            block = self.blocks[index - 1]
+            left = [name for name in block.choose or () if not self._is_out(self.nodes[name], block)]
+            names = [next((name for name in left if online(name)), left[0])] if left else []
+            block = self.blocks[index - 1] = replace(block, nodes=frozenset(names), choose=None)
+            row = self.meta["blocks"][index - 1]
+            row.update(nodes=names, once=True)
+            row.pop("choose", None)
+            del self._unchosen[index - 1]
+            for name in names:
+                self._add(self.nodes[name], block)
+                chosen.append(self.nodes[name])
+            self._open_gates()
+        return chosen
+
+    def _next_choice(self, every: bool) -> int:
+        """One more than the index of a block whose stage has started without its node; 0 for none."""
+        for index in self._unchosen:
+            stage = self.blocks[index].stage
+            if every or next(block.first for block in self.blocks if block.stage == stage) < self.limit:
+                return index + 1
+        return 0
+
+    def _is_out(self, node: NodeRun, block: Block) -> bool:
+        """Whether the node has failed before in what counts for the block: the job, or its own async entry."""
+        for other in self.blocks:
+            if other.lane and other.stage != block.stage:
+                continue
+            for letter in st.FINAL - st.GOOD:
+                at = node.states.find(letter, other.first, other.last + 1)
+                while at >= 0 and self._is_ignored(at, letter):
+                    at = node.states.find(letter, at + 1, other.last + 1)
+                if at >= 0:
+                    return True
+        return False
+
+    def _counted(self, node: NodeRun, segment: int) -> bool:
+        """Whether gates wait for the node there: it was online when the job began, or was chosen for all."""
+        return not node.waived or segment in self._awaited
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -193,6 +271,11 @@ class JobRun:
     def open(self) -> int:
         """Tasks that are not final."""
         return sum(self.counts[letter] for letter in OPEN)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self.open and not self._unchosen
 
     @property
     def total(self) -> int:
@@ -310,7 +393,7 @@ class JobRun:
                 self.counts[state] += here
                 node.states[low : high + 1] = stretch.translate(_TABLES[only, state])
                 ended += here
-                if not node.waived:
+                if self._counted(node, segment):
                     self._left[segment] -= here
         if not ended:
             return []
@@ -330,7 +413,9 @@ class JobRun:
 
     def expire(self, node: NodeRun, reason: str) -> list[Rest]:
         """What was surely never delivered to `node` has waited too long."""
-        return self.end_range(node, node.cursor, self.steps - 1, st.EXPIRED, reason, WAITING)
+        rests = self.end_range(node, node.cursor, self.steps - 1, st.EXPIRED, reason, WAITING)
+        once = [step for step in self.meta.get("once", ()) if rests and node.states[step] == st.EXPIRED]
+        return rests + (self._skip_others(node, once[0], f"step {once[0]} expired: {reason}") if once else [])
 
     def lose(self, node: NodeRun, reason: str) -> list[Rest]:
         """What `node` held is lost, and what would have followed there is skipped; nothing when it held nothing."""
@@ -398,7 +483,7 @@ class JobRun:
         node.count((state in HANDED) - (before in HANDED))
 
     def _settle(self, node: NodeRun, step: int, ended: int) -> None:
-        if not node.waived:
+        if self._counted(node, self._segment(step)):
             self._left[self._segment(step)] -= ended
 
     def _segment(self, step: int) -> int:
@@ -415,8 +500,9 @@ class JobRun:
             yield low, min(last, end), segment
 
     def _open_gates(self) -> None:
+        unchosen = frozenset(self._unchosen.values())
         for segment, left in enumerate(self._left):
-            if left:
+            if left or segment in unchosen:
                 self.limit = self._segments[segment + 1] if segment + 1 < len(self._segments) else self.steps
                 return
         self.limit = self.steps

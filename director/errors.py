@@ -86,6 +86,10 @@ class VerbError(DirectorError):
     """A verb failed on the node for a reason that is not an exit code; the text becomes the task's reason."""
 
 
+class LateError(VerbError):
+    """A verb waited for something within its step's time, and it did not come; the task's state is `timeout`."""
+
+
 BY_EXIT_CODE: dict[int, type[DirectorError]] = {
     EXIT_FAILED: DirectorError,
     EXIT_USAGE: UsageError,

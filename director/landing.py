@@ -203,7 +203,10 @@ class Place:
                 if kind == "dir":
                     os.close(_enter(folder, name, mode | 0o700, self._shown(place)))
                     continue
-                made = self._link(folder, name, target) if kind == "link" else _file(folder, name, next(left), size, mode)
+                if kind == "link":
+                    made = self._link(folder, name, target)
+                else:
+                    made = _file(folder, name, next(left), size, mode)
             except OSError as error:
                 raise VerbError(f"{self._shown(place)}: {error.strerror}") from error
             finally:

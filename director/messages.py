@@ -90,7 +90,13 @@ KINDS: dict[str, Kind] = {
     "sources": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
     "lend": Kind("server", {"job": str, "step": int, "set": int, "patterns": list, "exclude": list}, HEADER_LIMIT),
     "pull": Kind("server", {"job": str, "step": int, "set": int, "pieces": list}, 65536),
-    "stored": Kind("server", {"job": str, "step": int, "set": int, "error": str, "changed": bool}, 65536, OFFER_LIMIT, 1),
+    "stored": Kind(
+        "server",
+        {"job": str, "step": int, "set": int, "error": str, "changed": bool},
+        65536,
+        OFFER_LIMIT,
+        1,
+    ),
 }
 
 

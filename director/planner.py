@@ -16,6 +16,7 @@ from director.language.instructions import Document, Instruction
 from director.language.read import read
 from director.planning.drafting import Asked, Drafting, Surroundings
 from director.planning.known import Known
+from director.planning.lint import lint
 from director.planning.result import Plan, PlannedStage, PlannedStep
 from director.planning.staging import Stages, lanes
 from director.targets import RosterView
@@ -32,7 +33,7 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Pl
 
     Args:
         request: `{"file": {"name", "form", "text", "folder"}, "options": {"target", "args", "extend_args"}}`, as of a
-            submission.
+            submission; `"explain": true` adds warnings, and why nodes are not meant.
         roster: the fleet now.
         blobs: where contents are kept.
 
@@ -56,7 +57,10 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Pl
     blobs.flush()
     shared = drafter.shared
     notes = [*document.notes, *stages.notes, *shared.notes]
-    return Plan(stages.planned, steps, shared.needed, list(dict.fromkeys(notes)), shared.warnings)
+    if request.get("explain"):
+        stages.explain()
+        shared.warnings += lint(document, steps, known.overrides)
+    return Plan(stages.planned, steps, shared.needed, list(dict.fromkeys(notes)), list(dict.fromkeys(shared.warnings)))
 
 
 class _Drafter:
@@ -115,9 +119,11 @@ class _Drafter:
             if stage.parent >= 0:
                 row["inherit"] = stage.parent
             once = bool(drafting.flags.get("run-once"))
-            if once:
-                nodes = [self._first_online(stage.nodes if nodes is None else nodes)]
-            self._add(PlannedStep(row, stage, nodes, once, _gate(instruction, row, stage)), instruction)
+            among = list(stage.nodes if nodes is None else nodes) if once else None
+            if among is not None:
+                nodes = [self._first_online(among)]
+            gate = _gate(instruction, row, stage)
+            self._add(PlannedStep(row, stage, nodes, once, gate, choose=among), instruction)
             self._learn(instruction, row, known, nodes or stage.nodes)
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:

@@ -205,6 +205,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("identity", "text", None, CLIENT, "the node's name", shown="the host name", metavar="NAME"),
     Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, metavar="N"),
     Setting("drain", "duration", 8.0, CLIENT, "time running tasks have left after SIGTERM"),
+    Setting(
+        "reboot-command",
+        "text",
+        None,
+        CLIENT,
+        "what REBOOT runs to restart the host",
+        shown="systemctl reboot, without systemd /sbin/reboot",
+        metavar="COMMAND",
+    ),
     # the user's
     Setting(
         "target",

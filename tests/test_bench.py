@@ -1,4 +1,4 @@
-"""The benches run: every one in a tiny size, with well-formed rows in the table and in the JSON; no figure is judged."""
+"""The benches run: each in a tiny size, with well-formed rows in the table and in the JSON; no figure is judged."""
 
 from __future__ import annotations
 

@@ -110,10 +110,11 @@ def test_blocks(make: Any) -> None:
         (0, 1, 0, False, None),
         (2, 3, 0, True, ["web-02"]),
         (4, 4, 0, True, None),
-        (5, 5, 1, True, None),
-        (6, 7, 1, True, None),
+        (5, 7, 1, True, None),
     ]
     meta = made.meta()
+    assert meta["blocks"][1]["choose"] == WEBS
+    assert meta["exchange"] == {"6": {"kind": "query", "name": "x", "others": [], "wait": True}}
     assert (meta["once"], meta["step_count"], meta["node_count"], meta["task_count"]) == ([2, 3], 8, 4, 14)
 
 
@@ -121,8 +122,13 @@ def test_once_on_the_first_of_none_online(make: Any) -> None:
     assert blocks(make("FROM far,web-01\nRUN --run-once a")) == [(0, 0, 0, False, ["far"])]
 
 
-def test_query_without_waiting_is_no_gate(make: Any) -> None:
-    assert blocks(make("RUN a\nQUERY --no-wait x", target=["db"])) == [(0, 1, 0, False, None)]
+def test_copy_from_a_node_is_a_gate_but_in_an_async_entry(make: Any) -> None:
+    made = make("RUN a\nCOPY --from=web-01 /b /c\nRUN d", target=["db"])
+    assert blocks(made) == [(0, 0, 0, False, None), (1, 2, 0, True, None)]
+    asked = {"kind": "copy", "from": "web-01", "sets": [["/b"]], "exclude": [], "hidden": True, "parents": False}
+    assert made.meta()["exchange"] == {"1": asked}
+    entry = "- targets: db\n  async: true\n  jobs: [RUN: a, COPY: --from=web-01 /b /c]\n"
+    assert blocks(make(entry)) == [(0, 1, 0, False, None)]
 
 
 def test_lanes(make: Any) -> None:

@@ -18,7 +18,7 @@ from director.language.values import namespace
 from director.planner import Plan, plan
 from director.scope import Scope
 from director.states import FAILED, SUCCESS, TIMEOUT
-from director.verbs.base import Entry, Outcome
+from director.verbs.base import Entry, Fetched, Outcome
 
 
 class FakeNode:
@@ -36,6 +36,7 @@ class FakeNode:
         self.answers: dict[str, Outcome] = {}
         self.slept: list[float] = []
         self.fetched: list[str] = []
+        self.lent: list[dict[str, Any]] = []
         self.seconds = 5.0
         self.breaths = 0
 
@@ -107,17 +108,20 @@ class FakeNode:
     def remaining(self) -> float:
         return self.seconds
 
-    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
-        return {node: {name: f"{name} of {node}"} for node in nodes}
+    def query(self, name: str) -> dict[str, dict[str, Any]]:
+        return {self.name: {name: f"{name} of {self.name}"}}
 
     def reboot(self, delay: float) -> Outcome:
         return Outcome(SUCCESS, reason=f"after {delay:g}")
 
-    def offer(self, paths: list[str], folder: str) -> list[str]:
-        return [f"{folder}/{self.name}{path}" for path in paths]
+    def pattern(self, raw: str, escape: str = "\\") -> str:
+        return self.word(raw, escape)
 
-    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
-        raise VerbError(f"{node} has no {patterns[0]}")
+    def offer(self, patterns: list[str]) -> Fetched:
+        return Fetched([f"{self.name}{path}" for path in patterns], ["a link"], changed=not self.fetched)
+
+    def borrow(self, number: int) -> dict[str, Any]:
+        return self.lent[number]
 
 
 class Fleet:

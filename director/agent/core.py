@@ -6,10 +6,11 @@ client and the fleet simulator both run this very code.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -65,6 +66,7 @@ class Agent:
         self.settled = Event()  # the server has said what becomes of what we hold
         self.refused = ""
         self.retry = 0.0
+        self.away_until = 0.0  # until when we will be back from a restart of the host, monotonic
         self.trouble = ""  # why no steps can be taken, for the server to show
         self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
         self.on_foresee: Callable[[dict[str, Any], list[bytes]], None] = lambda fields, payload: None
@@ -76,7 +78,7 @@ class Agent:
         self.lag: Callable[[], float] = lambda: 0.0
         self._apply = apply
         self._profile = profile
-        self._slots = Slots(concurrency)
+        self.slots = Slots(concurrency)
         self._about = dict(about or {})
         self._draining = False
         self._life = os.urandom(8).hex()  # tells this process from another one with the same state folder
@@ -107,7 +109,8 @@ class Agent:
         """Say that we live; after three silent beats nothing starts until the server has settled with us."""
         self._cut_off()
         self.on_beat()
-        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=round(self.lag(), 4)))
+        away = round(max(0.0, self.away_until - time.monotonic()), 3)
+        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=round(self.lag(), 4), trouble=self.trouble, away=away))
 
     def _cut_off(self) -> bool:
         """Whether three beats were missed since we settled; then we no longer are."""
@@ -144,8 +147,7 @@ class Agent:
         self.transmit(
             messages.encode(
                 "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
-                mark=self.journal.mark, held=held, life=self._life, profile=self._profile(), trouble=self.trouble,
-                **self._ages(),
+                mark=self.journal.mark, held=held, life=self._life, profile=self._profile(), **self._ages(),
             )
         )  # fmt: skip
 
@@ -234,7 +236,7 @@ class Agent:
 
     def _run_step(self, held: Held, scope: Scope, step: Step) -> Row:
         """Run one step when there is a slot and the server has settled; journal, report, give its row."""
-        with self._slots.place(held.job):
+        with self.slots.place(held.job):
             self._cut_off()  # stopped for a while, a child's end may wake us before anything of the network does
             self.settled.wait()
             if held.dead or held.cancelled or self._draining:
@@ -263,24 +265,34 @@ class Agent:
     ) -> tuple[Outcome, int]:
         try:
             while True:
-                self._begin(held.job, step["i"], attempt)
+                what = f"step {step['i']} of job {held.job} cannot begin"
+                self._patiently(what, self.journal.started, held.job, step["i"], attempt)
                 outcome = self._try(held, scope, step, running)
                 if outcome.state not in (st.FAILED, st.TIMEOUT) or attempt >= retry or held.cancelled or self._draining:
                     return outcome, attempt
                 gevent.sleep(min(RETRY_LAST, RETRY_FIRST * 2 ** (attempt - 1)))
+                self._cut_off()
+                self.settled.wait()
+                if held.dead:  # given up by the server meanwhile
+                    return outcome, attempt
                 attempt += 1
         except Interrupted:
             return Outcome(st.FAILED, reason="client stopped"), attempt
 
-    def _begin(self, job: str, step: int, attempt: int) -> None:
-        """In the journal before it begins; a full disk is waited for."""
+    def _patiently(self, what: str, write: Callable[..., object], *args: Any) -> None:
+        """Write to the journal; a full disk is waited for, as nothing may be done or told that is not in it."""
+        told = False
         while True:
             try:
-                self.journal.started(job, step, attempt)
-                return
+                write(*args)
+                break
             except StoreError as error:
-                log.error("step %d of job %s cannot begin: %s; trying again", step, job, error)
+                if not told:
+                    log.error("%s: %s; it is tried again", what, error)
+                told = True
                 gevent.sleep(DISK_AGAIN)
+        if told:
+            log.warning("there is room again")
 
     def _try(self, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt; whatever goes wrong in it is the step's failure, never the end of the job's greenlet."""
@@ -306,20 +318,10 @@ class Agent:
             len(outcome.stdout), len(outcome.stderr), outcome.effects or None,
         ]  # fmt: skip
         outputs = outcome.stdout + outcome.stderr if outcome.stderr else outcome.stdout
-        self._keep(held.job, row, outputs)
+        self._patiently("a result cannot be kept", self.journal.result, held.job, row[0], row, outputs)
         more = held.pending and outcome.state not in st.BAD
         self.outbox.add(held.job, row, outputs, more)
         return row
-
-    def _keep(self, job: str, row: Row, outputs: bytes) -> None:
-        """In the journal before anybody hears of it; a full disk is waited for, the result is not given up."""
-        while True:
-            try:
-                self.journal.result(job, row[0], row, outputs)
-                return
-            except StoreError as error:
-                log.error("a result cannot be kept: %s; trying again", error)
-                gevent.sleep(DISK_AGAIN)
 
     def send_profile(self) -> None:
         """Tell the server that labels, ARGs or facts have changed."""
@@ -374,7 +376,7 @@ class Agent:
         for step, attempt in held.attempts.items():
             reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"
             row: Row = [step, chr(st.LOST), None, None, round(time.time(), 6), 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
-            self._keep(held.job, row, b"")
+            self._patiently("a result cannot be kept", self.journal.result, held.job, row[0], row, b"")
             self.outbox.add(held.job, row, b"", False)
         held.attempts.clear()
 
@@ -416,15 +418,22 @@ class Agent:
         """Start nothing new, give what runs `seconds`, then end it; results go out as far as they can."""
         self._draining = True
         deadline = time.monotonic() + seconds
-        while self._running and time.monotonic() < deadline:
+        away = [running for held in self.held.values() for running in held.running.values() if running.away]
+        while self.busy(away) and time.monotonic() < deadline:
             gevent.sleep(0.02)
         for held in self.held.values():
             for running in list(held.running.values()):
-                self.interrupt(running)
+                if not running.away:
+                    self.interrupt(running)
         limit = time.monotonic() + 7.0
-        while self._running and time.monotonic() < limit:
+        while self.busy(away) and time.monotonic() < limit:
             gevent.sleep(0.02)
         self.outbox.flush()
+
+    def busy(self, besides: Sequence[Running]) -> bool:
+        """Whether anything runs here, or is about to, besides these."""
+        others = self._running - len(besides)
+        return others > 0 or self.slots.count - self.slots.free > len(besides)
 
     @property
     def draining(self) -> bool:
@@ -441,7 +450,7 @@ class Agent:
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Let other tasks run while this one waits for other nodes."""
-        return self._slots.aside()
+        return self.slots.aside()
 
 
 class Interrupted(gevent.GreenletExit):

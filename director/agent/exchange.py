@@ -38,6 +38,7 @@ SHOWN = 2000
 
 Key = tuple[str, int, int]  # job, step, set
 Remaining = Callable[[], float]
+Answer = tuple[dict[str, Any], bytes]
 
 
 class _Call:
@@ -45,7 +46,7 @@ class _Call:
 
     def __init__(self) -> None:
         self.word = Event()  # anything was heard of it
-        self.answer: tuple[dict[str, Any], bytes] | None = None
+        self.answer: Answer | None = None
         self.why = "the server did not answer"
         self.again = False
 
@@ -139,7 +140,7 @@ class Exchange:
         answer = ujson.loads(body)
         return Fetched(answer["paths"], answer["left_out"], fields["changed"])
 
-    def _call(self, key: tuple[Any, ...], ask: Callable[[], None], remaining: Remaining) -> tuple[dict[str, Any], bytes]:
+    def _call(self, key: tuple[Any, ...], ask: Callable[[], None], remaining: Remaining) -> Answer:
         """Ask until there is an answer; raises VerbError with the answer's error, LateError at the end of the time."""
         call = self._calls[key] = _Call()
         self._agent.outbox.flush()  # others may wait for what ran here before

@@ -19,11 +19,13 @@ from director import process, verbs
 from director import states as st
 from director.agent.chains import Chains, Link, digest, mark
 from director.agent.core import DEFAULT_TIMEOUT, Agent
+from director.agent.exchange import Exchange
 from director.agent.fetch import Fetcher
 from director.agent.holding import Held, Running, Step
-from director.errors import DirectorError, VerbError
+from director.agent.rebooting import Rebooter
+from director.errors import DirectorError, LateError, VerbError
 from director.scope import PROXIES, Scope
-from director.verbs.base import Outcome, Verb
+from director.verbs.base import Fetched, Outcome, Verb
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +44,13 @@ class Executor:
         labels: of this node.
         fetcher: brings file contents from the server.
         chains: what ran last, for the cache of orchestration files.
+        exchange: what goes to other nodes and comes from them.
     """
 
     def __init__(
-        self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher, chains: Chains
-    ) -> None:
+        self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher, chains: Chains,
+        exchange: Exchange,
+    ) -> None:  # fmt: skip
         self.name = name
         self.facts = facts
         self.labels = labels
@@ -54,6 +58,8 @@ class Executor:
         self.base = _base_environment(name)
         self.home = os.path.expanduser("~")
         self.chains = chains
+        self.exchange = exchange
+        self.rebooter: Rebooter | None = None
         self._verbs: dict[str, Verb] = {}
         self._locks: dict[str, BoundedSemaphore] = {}
 
@@ -344,26 +350,51 @@ class TaskNode:
         """Seconds left for this attempt."""
         return max(0.001, self._deadline - time.monotonic())
 
-    def query(self, name: str, nodes: list[str], wait: bool) -> dict[str, dict[str, str]]:
+    def query(self, name: str) -> dict[str, dict[str, Any]]:
         """Values of other nodes."""
-        raise VerbError("QUERY is not there yet")
+        with self._agent.aside():
+            return self._executor.exchange.query(self._held.job, self._step["i"], name, self.remaining)
 
     def reboot(self, delay: float) -> Outcome:
-        """Restart the host."""
-        raise VerbError("REBOOT is not there yet")
+        """Restart the host; the outcome comes from the client that is back."""
+        rebooter = self._executor.rebooter
+        if rebooter is None:
+            raise VerbError("this client cannot restart its host")
+        return rebooter.reboot(self._held, self._running, delay, self.remaining())
 
-    def offer(self, paths: list[str], folder: str) -> list[str]:
-        """Send files back."""
-        raise VerbError("FETCH is not there yet")
+    def pattern(self, raw: str, escape: str = "\\") -> str:
+        """A path with stars, of which those in values mean themselves."""
+        from director.language.stars import bared, shielded
+        from director.language.substitution import render_word
+        from director.language.values import namespace
 
-    def borrow(self, node: str, patterns: list[str], exclude: list[str]) -> list[list[Any]]:
-        """Files of another node."""
-        raise VerbError("COPY --from is not there yet")
+        texts = {name: shielded(text) for name, text in self.scope.texts().items()}
+        node = {"id": self.name, "labels": dict(self.labels)}
+        names = namespace(texts, self.facts, node, self.scope.query, self.scope.quoted)
+        return bared(render_word(raw, names, self._shielded_dollar, escape, **self._raw()))
+
+    def _shielded_dollar(self, name: str) -> str | None:
+        from director.language.stars import shielded
+
+        text = self._dollar(name)
+        return None if text is None else shielded(text)
+
+    def offer(self, patterns: list[str]) -> Fetched:
+        """Send files to the submitter's machine."""
+        with self._agent.aside():
+            return self._executor.exchange.fetch(self._held.job, self._step["i"], patterns, self.remaining)
+
+    def borrow(self, number: int) -> dict[str, Any]:
+        """Sources on another node."""
+        with self._agent.aside():
+            return self._executor.exchange.borrow(self._held.job, self._step["i"], number, self.remaining)
 
 
 def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
     try:
         return verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
+    except LateError as error:
+        return Outcome(st.TIMEOUT, reason=str(error))
     except DirectorError as error:
         return Outcome(st.FAILED, reason=str(error))
     except OSError as error:

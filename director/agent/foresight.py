@@ -20,7 +20,16 @@ import ujson
 from director import messages
 from director import states as st
 from director.agent.chains import Link, difference
-from director.agent.executor import FILE_VERBS, PROBES, Executor, TaskNode, compared_mark, keep_output, mark_of, stage_key
+from director.agent.executor import (
+    FILE_VERBS,
+    PROBES,
+    Executor,
+    TaskNode,
+    compared_mark,
+    keep_output,
+    mark_of,
+    stage_key,
+)
 from director.agent.holding import Step
 from director.errors import DirectorError, VerbError
 from director.greenlets import spawn
@@ -225,7 +234,7 @@ class Outlook:
                 self._scopes.apply(step, {"arg": {name: UNKNOWN}, "declare": [name], "output": [name]})
                 self.unknown[name] = step["i"]
                 self.sets[name] = None
-        self.waiting = self.waiting or action != CACHED and step["verb"] not in PROBES
+        self.waiting = self.waiting or (action != CACHED and step["verb"] not in PROBES)
 
     def _chain(self, step: Step) -> Glance | None:
         if self.head["kind"] != "orchestrate":
@@ -420,7 +429,7 @@ def _shown(verb: Verb, step: Step, node: TaskNode) -> str:
     """The step's text as rendered here; "" where it is as written or cannot be rendered yet."""
     text: str = step["text"]
     for kind, raw in verb.raws(step["body"]):
-        if raw and raw in text and ("{" in raw or kind != "text" and "$" in raw):
+        if raw and raw in text and ("{" in raw or (kind != "text" and "$" in raw)):
             try:
                 text = text.replace(raw, node.render(raw, kind), 1)
             except (DirectorError, ValueError):

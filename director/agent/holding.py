@@ -39,6 +39,7 @@ class Running:
     since: float  # monotonic
     handle: Handle = field(default_factory=Handle)
     told: bool = False
+    away: bool = False  # a REBOOT that has begun: the end of this process is no end of the step
     in_process: bool = False  # the runner waits for a process, which `handle` ends
     greenlet: Any = None
 

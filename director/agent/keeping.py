@@ -45,6 +45,9 @@ class Keeping(Protocol):
     def note(self, job: str, facts: dict[str, Any]) -> None:
         """Facts of a job that must survive."""
 
+    def sync(self) -> None:
+        """Everything so far survives a loss of power."""
+
     def closed(self, job: str) -> None:
         """Forget the job."""
 
@@ -62,6 +65,7 @@ class DiskKeeping:
         self.number = 0
         self.stored = journal.stored
         self.note = journal.note
+        self.sync = journal.sync
         self.closed = journal.closed
         self.replay = journal.replay
 
@@ -138,6 +142,9 @@ class MemoryKeeping:
         return next((out for name, row, out in self._results.values() if name == job and row[0] == step), b"")
 
     def note(self, job: str, facts: dict[str, Any]) -> None:
+        """Nothing survives anyway."""
+
+    def sync(self) -> None:
         """Nothing survives anyway."""
 
     def closed(self, job: str) -> None:

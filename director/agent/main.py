@@ -15,12 +15,14 @@ from director import __version__, facts, ids, keys, locks, paths, process, signa
 from director import log as logs
 from director.agent.chains import Chains
 from director.agent.core import Agent
+from director.agent.exchange import Exchange
 from director.agent.executor import Executor, task_token
 from director.agent.fetch import Fetcher
 from director.agent.foresight import Foresight
 from director.agent.keeping import DiskKeeping
 from director.agent.link import Link
 from director.agent.profile import Profile
+from director.agent.rebooting import Rebooter
 from director.agent.recovery import take_up
 from director.blobs import BlobStore
 from director.errors import DirectorError, UsageError
@@ -49,17 +51,21 @@ class Client:
         self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
         fetcher = Fetcher(self.blobs)
         self.chains = Chains(os.path.join(folder, "chains"))
-        executor = Executor(settings.identity, self.profile.facts, self.profile.labels, fetcher, self.chains)
+        exchange = Exchange()
+        executor = Executor(settings.identity, self.profile.facts, self.profile.labels, fetcher, self.chains, exchange)
         self.agent = Agent(
             settings.identity, DiskKeeping(journal), executor.apply, self.profile.as_message, settings.concurrency,
             {"agent_uptime": started, "host_uptime": facts.boot_epoch()},
         )  # fmt: skip
         self.agent.on_chunk = fetcher.take
         self.agent.on_effects = self._take_effects
-        self.agent.on_foresee = Foresight(executor, self.profile.args, lambda *frames: self.agent.transmit(*frames)).take
+        foresight = Foresight(executor, self.profile.args, lambda *frames: self.agent.transmit(*frames))
+        self.agent.on_foresee = foresight.take
+        exchange.connect(self.agent)
         self.agent.on_close = self.chains.end
         self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)
+        executor.rebooter = Rebooter(self.agent, journal.boot.id, settings.reboot_command, executor.base)
         self._executor = executor
         self._journal = journal
         self.link = Link(
@@ -74,7 +80,7 @@ class Client:
         tokens = [task_token(instance, job, step) for job, record in records.items() for step in record.in_flight]
         if tokens and (ended := process.end_leftovers(tokens)):
             log.warning("ended %d processes that an earlier client had left", ended)
-        take_up(self.agent, records, self._journal.boot.changed)
+        take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)
         gauge = LagGauge("client", 10.0)
         self.agent.lag = gauge.take
         periodic("facts", FACTS_EVERY, self._read_facts)

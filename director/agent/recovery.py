@@ -11,6 +11,7 @@ import ujson
 from director import states as st
 from director.agent.core import Agent
 from director.agent.holding import Held, Row, Step
+from director.agent.rebooting import came_back
 from director.journal.records import JobRecord
 
 log = logging.getLogger(__name__)
@@ -20,14 +21,17 @@ DIED = "the client or its host died while it ran; its outcome is unknown"
 WENT_DOWN = "the host went down after it was handed over; its outcome is unknown"
 
 
-def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool) -> None:
+def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool, boot: str = "") -> None:
     """Hold again what the journal holds; nothing starts before the server has settled.
 
     Args:
         rebooted: the host went down in between: what was handed over and is not known to have ended is lost,
             as its effects, and the journal's last lines, may not have reached the disk. After the client's death
-            alone only what was under way is lost, or runs again where `--retry` leaves an attempt.
+            alone only what was under way is lost, or runs again where `--retry` leaves an attempt. A REBOOT of
+            ours is no such loss: nothing else ran, and the journal was on disk.
+        boot: id of this boot of the host.
     """
+    rebooted = rebooted and not any(_is_ours(record, boot) for record in records.values())
     for job, record in list(records.items()):
         if not record.slices:  # only a result that came after the job was closed
             agent.journal.closed(job)
@@ -35,10 +39,11 @@ def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool) -> N
         held = agent.held[job] = agent.new_job(job, record.head)
         held.cancelled = str(record.notes.get("cancelled", ""))
         held.known = dict(record.done)
-        steps = _steps(record)
+        _end_reboot(agent, held, record, boot)
         if not rebooted:
-            held.attempts = _again(record, steps)
-        lost = _handed(record) - record.done.keys() if rebooted else record.in_flight.keys() - held.attempts.keys()
+            held.attempts = _again(record, _steps(record))
+        lost = _handed(record) if rebooted else record.in_flight.keys() - held.attempts.keys()
+        lost -= held.known.keys()
         for step in sorted(lost, reverse=True):  # the last first, as the server skips what is behind a lost step
             row = _lose(agent, held, step, record.started.get(step, 1), WENT_DOWN if rebooted else DIED)
             held.known[step] = row
@@ -49,6 +54,27 @@ def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool) -> N
             _requeue(held, record)
     if records:
         log.info("took up %d jobs from the journal", len(records))
+
+
+def _is_ours(record: JobRecord, boot: str) -> bool:
+    """Whether the host went down because a step of this job asked for it."""
+    note = record.notes.get("reboot")
+    return bool(note) and note["step"] in record.in_flight and note["boot"] != boot
+
+
+def _end_reboot(agent: Agent, held: Held, record: JobRecord, boot: str) -> None:
+    """The result of a REBOOT, which only the client that is back can tell."""
+    note = record.notes.get("reboot")
+    ended = came_back(note, boot)
+    if ended is None or note["step"] not in record.in_flight:
+        return
+    state, reason = ended
+    step, now = note["step"], round(time.time(), 6)
+    took = round(max(0.0, now - note["at"]), 6)
+    attempt = record.started.get(step, 1)
+    row: Row = [step, chr(state), None, note["at"], now, took, 0, attempt, reason or None, 0, 0, 0, None]
+    held.known[step] = row
+    agent.journal.result(held.job, step, row, b"")
 
 
 def _steps(record: JobRecord) -> dict[int, Step]:

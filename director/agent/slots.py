@@ -20,7 +20,9 @@ class Slots:
     """`count` places."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self.free = count
+        self._shut = 0
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
 
     @contextmanager
@@ -45,8 +47,19 @@ class Slots:
         finally:
             self.free -= 1
 
+    def shut(self) -> None:
+        """Give nobody a place until as many calls of `reopen`."""
+        self._shut += 1
+
+    def reopen(self) -> None:
+        """See `shut`."""
+        self._shut -= 1
+        for _ in range(self.free):
+            self.free -= 1
+            self._give()
+
     def _take(self, job: str) -> None:
-        if self.free > 0:
+        if self.free > 0 and not self._shut:
             self.free -= 1
             return
         turn: AsyncResult[bool] = AsyncResult()
@@ -69,7 +82,7 @@ class Slots:
 
     def _give(self) -> None:
         self.free += 1
-        if self.free <= 0 or not self._waiting:
+        if self.free <= 0 or self._shut or not self._waiting:
             return
         self.free -= 1
         job, line = self._waiting.popitem(last=False)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
-import socket as plain
-import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +17,7 @@ from director.errors import BusyError, DirectorError, NotFoundError, ProtocolErr
 from director.framing import Channel
 from director.greenlets import spawn
 from director.hub import views
+from director.hub.callers import caller_of
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
 from director.hub.ledger import Ledger
@@ -90,7 +88,7 @@ class Admin:
         channel = Channel(connection, take_fds=True)
         self._open += 1
         try:
-            user = _user(connection)
+            user = caller_of(connection)
             if self._open > CONNECTIONS:
                 channel.send({"error": f"{CONNECTIONS} callers are connected; try again", "exit": 1})
                 return
@@ -291,11 +289,3 @@ def _parts(channel: Channel, parts: Any) -> None:
             channel.send({"ok": True, "body": "json", "more": True}, held)
         held = part
     channel.send({"ok": True, "body": "json", "more": False}, held or b"")
-
-
-def _user(connection: socket.socket) -> str:
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(plain.SOL_SOCKET, plain.SO_PEERCRED, 12))
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -493,14 +493,30 @@ class Desk:
     def _check(self, run: JobRun) -> None:
         if self.runs.get(run.id) is not run or run.id in self._accepting:
             return
-        if run.open_gates():
+        opened = run.open_gates()
+        if not run.held:
+            self._choose(run)
+        if opened:
             for node in run.nodes.values():
                 if node.open:
                     self.wake(run, node)
         self._touch()
-        if not run.open and run.id not in self._ending:
+        if run.over and run.id not in self._ending:
             self._ending.add(run.id)
             self._finish(run)
+
+    def _choose(self, run: JobRun, every: bool = False) -> None:
+        """A stage has started: its run-once steps get their node, on disk before it gets them."""
+        before = run.total
+        for node in run.choose(self._online, every):
+            record = self._roster.nodes.get(node.node)
+            if record is not None:
+                record.jobs[run.id] = node
+                node.weigh_on(self._loads.setdefault(node.node, Load()))
+                self.wake(run, node)
+        if run.total != before:
+            self.open_tasks += run.total - before
+            self._ledger.write(("plan", {"id": run.id, "meta": run.meta}))
 
     def _finish(self, run: JobRun) -> None:
         now = time.time()
@@ -532,6 +548,7 @@ class Desk:
         """The file before ended in `state`: this one starts, or is cancelled with that reason."""
         if state == st.JOB_SUCCESS:
             run.held = False
+            self._choose(run)
             for node in run.nodes.values():
                 self.wake(run, node)
         else:
@@ -575,7 +592,7 @@ class Desk:
             if lost:
                 self._rests(run, run.lose(node, lost))
             elif st.RUNNING in node.states[upto : node.cursor]:
-                self._rests(run, run.lose(node, f"{record.name} does not know steps that it had begun"))
+                self._rests(run, run.lose(node, "the node does not know steps that it had begun"))
             elif upto < node.cursor:
                 moved = run.take_back(node, upto)
                 log.debug("%s never had %d tasks of %s", record.name, moved, job)
@@ -618,11 +635,11 @@ class Desk:
             waited = min(now - record.offline_since, time.time() - run.created_at)
             if waited >= run.valid_for and node.states.count(st.QUEUED):
                 rests += run.expire(
-                    node, f"{record.name} was offline for longer than --valid-for ({run.valid_for:g} s)"
+                    node, f"the node was offline for longer than --valid-for ({run.valid_for:g} s)"
                 )
-            if silence >= self._lost_after and node.handed:
+            if silence >= self._lost_after and now >= record.back_by and node.handed:
                 rests += run.lose(
-                    node, f"{record.name} was silent for longer than --lost-after ({self._lost_after:g} s)"
+                    node, f"the node was silent for longer than --lost-after ({self._lost_after:g} s)"
                 )
             if rests:
                 self._rests(run, rests)
@@ -652,6 +669,7 @@ class Desk:
             return False
         if run.cancelled:
             return True
+        self._choose(run, every=True)  # so that what will never run has a task that says so
         rests = run.cancel(reason)
         ops: list[Any] = [("job", {"id": job, "cancel_at": time.time(), "cancel_reason": reason})]
         if rests:

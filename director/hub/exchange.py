@@ -244,9 +244,10 @@ class Exchange:
 
     def _pull(self, key: list[Any], pieces: list[Any]) -> None:
         record = self._roster.nodes.get(key[3])
-        for start in range(0, len(pieces) if record else 0, PIECES):
+        for start in range(0, len(pieces), PIECES):
             some = pieces[start : start + PIECES]
-            self._send(record, messages.encode("pull", job=key[0], step=key[1], set=key[2], pieces=some), ())
+            if record is not None:
+                self._send(record, messages.encode("pull", job=key[0], step=key[1], set=key[2], pieces=some), ())
 
     def _stored(self, record: NodeRecord, key: list[Any], error: str, changed: bool, body: bytes) -> None:
         header = messages.encode("stored", job=key[0], step=key[1], set=key[2], error=error, changed=changed)

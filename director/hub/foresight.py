@@ -97,7 +97,7 @@ class Foresight:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _reachable(self, parts: Mapping[str, Any], outlook: Outlook) -> list[str]:
-        nodes = []
+        nodes: list[str] = []
         for name in parts:
             record = self._roster.nodes.get(name)
             if record is None or not record.online:
@@ -195,7 +195,7 @@ class Outlook:
         found = {"node": node, "action": row[1], "reason": row[2]}
         self._left -= len(row[3]) + len(row[4])
         if self._left > 0:
-            found.update((name, text) for name, text in (("text", row[3]), ("diff", row[4])) if text)
+            found.update((name, text) for name, text in (("rendered", row[3]), ("diff", row[4])) if text)
         return found
 
 

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 READY_SECONDS = 60.0
 HISTORY_EVERY = 60.0
 HISTORY_STEP = 200
+HISTORY_PAUSE = 0.5
 
 
 class Server:
@@ -80,8 +81,8 @@ class Server:
         )
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
         self.sessions = Sessions(
-            router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange, self.ledger,
-            s.heartbeat_interval, self._note, self.fatal,
+            router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange,
+            self.ledger, s.heartbeat_interval, self._note, self.fatal,
         )  # fmt: skip
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
@@ -92,7 +93,7 @@ class Server:
         self.sessions.on_foreseen = self.admin.foresight.take
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         path = self.admin.listen(offered, s.socket_group)
-        periodic("history", HISTORY_EVERY, self._prune)
+        periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
         self.lag = LagGauge("server")
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
@@ -167,9 +168,12 @@ class Server:
         self.planners.note(name, record)
 
     def _prune(self) -> None:
+        """Forget what has outlived the history, a few jobs at a time until nothing is left to forget."""
         before = time.time() - self._settings.history
         fields = {"before": before, "keep": self._settings.history_jobs, "limit": HISTORY_STEP}
-        self.ledger.write(("prune", fields))
+        while not self.ledger.stuck and ujson.loads(self.ledger.ask("prunable", **fields)):
+            self.ledger.commit(("prune", fields))
+            gevent.sleep(HISTORY_PAUSE)
 
 
 def serve(settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""QUERY: nodes ask for a value of all nodes of their job, and are answered when those that are online have come far enough.
+"""QUERY: nodes ask for a value of all nodes of their job and are answered when those online have come far enough.
 
 All that ask at one step of a job form a group: it is watched once for all of them, and one answer serves them.
 """

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 HELLOS_PER_SECOND = 1500.0
 FACTS_LIMIT = 256 * 1024
+AWAY_LIMIT = 24 * 3600.0  # seconds that a node may be away for a restart of its host
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
 
 
@@ -34,8 +35,8 @@ class Sessions:
     """Reads the ROUTER, one `handle_<kind>` for each message a client may send."""
 
     def __init__(
-        self, router: Router, roster: Roster, desk: Desk, enrolment: Enrolment, transfer: Transfer, exchange: Exchange, ledger: Ledger,
-        interval: float, note: Callable[[str, NodeRecord | None], None],
+        self, router: Router, roster: Roster, desk: Desk, enrolment: Enrolment, transfer: Transfer,
+        exchange: Exchange, ledger: Ledger, interval: float, note: Callable[[str, NodeRecord | None], None],
         fatal: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self._router, self._roster, self._desk, self._ledger = router, roster, desk, ledger
@@ -190,8 +191,7 @@ class Sessions:
         if not record.online:
             log.info("%s is online%s", record.name, " again" if known else "")
         record.online = True
-        taken = record.reason if record.reason.startswith("took over") else ""
-        record.reason = str(fields.get("trouble") or "")[:500] or taken
+        record.reason = record.reason if record.reason.startswith("took over") else ""
         self._note(record.name, record)
         self._desk.online(record)
 
@@ -229,6 +229,8 @@ class Sessions:
         """A sign of life, answered by one."""
         self._mark(record, fields)
         record.lag = _number(fields.get("lag"))
+        record.trouble = str(fields.get("trouble") or "")[:500]
+        record.back_by = time.monotonic() + min(AWAY_LIMIT, _number(fields.get("away")))
         self.send(record, self._pulse, ())
 
     def handle_results(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
@@ -317,9 +319,9 @@ def _held(rows: list[Any]) -> dict[str, int]:
 def _lost(record: NodeRecord, fields: dict[str, Any]) -> str:
     """Why a node cannot know what it was given before: its state folder is another or an older one."""
     if record.instance and record.instance != fields["instance"]:
-        return f"{record.name} came back with another state folder"
+        return "the node came back with another state folder"
     if record.instance and fields["mark"] < record.mark:
-        return f"{record.name} came back with an older state folder"
+        return "the node came back with an older state folder"
     return ""
 
 

@@ -15,6 +15,7 @@ from director import ids
 from director import states as st
 from director.errors import DirectorError, NoTargetError, StoreError, UsageError
 from director.framing import Channel
+from director.hub.callers import with_rights
 from director.hub.desk import Accepted, Desk
 from director.hub.foresight import Foresight, Outlook, steps_of
 from director.hub.ledger import Ledger
@@ -95,7 +96,7 @@ class Submissions:
             "created_at": time.time(),
             "submitted_by": user,
             "digest": digest,
-            "options": options,
+            "options": with_rights(options, meta, user),
             "digests": meta.get("digests", {}),
         }
         resumed = Resumed(row["id"], succeeded_of(row["succeeded"]))
@@ -163,7 +164,7 @@ class Submissions:
             "created_at": time.time(),
             "submitted_by": user,
             "digest": _digest(file, options),
-            "options": {**options, "file": file["name"], "folder": file["folder"]},
+            "options": with_rights({**options, "file": file["name"], "folder": file["folder"]}, meta, user),
             "digests": meta.get("digests", {}),
         }
         return Accepted(meta, chunks, record, options["valid_for"])

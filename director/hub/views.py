@@ -34,7 +34,7 @@ def node_row(record: NodeRecord) -> dict[str, Any]:
         "agent_uptime": _since(record.agent_start, now) if record.online else None,
         "host_uptime": _since(record.host_start, now) if record.online else None,
         "key": record.key,
-        "reason": record.reason or None,
+        "reason": record.trouble or record.reason or None,
     }
 
 

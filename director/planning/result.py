@@ -36,7 +36,8 @@ class PlannedStep:
 
     Attributes:
         nodes: None means its stage's.
-        once: it runs on one node, at first `nodes`, and the others wait for it.
+        once: it runs on one node, as far as one can see now `nodes`, and the others wait for it.
+        choose: the nodes of which one is chosen when the stage starts.
         exchange: what the server must know of it; see `Verb.exchange`.
     """
 
@@ -46,11 +47,12 @@ class PlannedStep:
     once: bool = False
     gate: bool = False
     exchange: dict[str, Any] | None = None
+    choose: list[str] | None = None
 
     def belongs_with(self, other: PlannedStep) -> bool:
         """Whether no barrier stands between this step and the next one, `other`."""
         together = self.stage is other.stage and self.nodes == other.nodes and self.once == other.once
-        return together and not other.gate
+        return together and not other.gate and self.choose == other.choose
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
             continue
         before = steps[first - 1] if first else None
         start = steps[first]
+        choice = {"once": True, "choose": start.choose} if start.choose is not None else {}
         yield {
             "first": first,
             "last": index,
@@ -116,6 +119,7 @@ def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
             "group": step.stage.group,
             "gate": before is not None and _gated(before, start),
             "nodes": step.nodes,
+            **choice,
         }
         first = index + 1
 

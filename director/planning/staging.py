@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from director.errors import LanguageError, NoTargetError, UsageError
+from director.folding import fold, natural
 from director.language import braces
 from director.language.instructions import Document, Stage
 from director.planning.known import Known, NodeNeededError
 from director.planning.result import PlannedStage
-from director.targets import RosterView, Settled, TargetSyntaxError, looks_like_image, settle
+from director.targets import RosterView, Settled, TargetSyntaxError, explain, looks_like_image, settle
 from director.verbs.arg import platform_of
 
+REASONS = 20  # groups of nodes that are told of one stage
+_PLAIN = ("is not ", "not one of ", "does not match ")  # a node by another name was hardly expected
 _DOLLAR = re.compile(r"\$(?:[A-Za-z_]|\{)")
 
 
@@ -34,6 +37,7 @@ class Stages:
         self._indexes: dict[str, int] = {}
         self._allowed = self._settle_option(targets) if targets else None
         self._online: list[str] | None = None
+        self._written: list[tuple[PlannedStage, list[str]]] = []
 
     def add(self, stage: Stage) -> PlannedStage | None:
         """The stage with its nodes; None where `--target` leaves it none."""
@@ -50,6 +54,7 @@ class Stages:
             self._indexes.pop(stage.name, None)
             return None
         planned = PlannedStage(len(self.planned), stage.name, nodes, settled.unmatched, parent)
+        self._written.append((planned, [self._rendered(text, stage) for text in stage.targets]))
         self.planned.append(planned)
         if stage.name:
             self._indexes[stage.name] = planned.index
@@ -58,6 +63,27 @@ class Stages:
     def nodes_of(self, expression: str) -> list[str]:
         """The nodes an expression (or the name of a stage so far) means. Raises NoTargetError, TargetSyntaxError."""
         return settle([expression], self._roster, self._by_name).nodes
+
+    def explain(self) -> None:
+        """Add to each stage's `unmatched` the nodes it might have meant, and why it does not: `NODES: reason`."""
+        for planned, expressions in self._written:
+            reasons: dict[str, list[str]] = {}
+            for name, reason in self._missed(planned, expressions):
+                reasons.setdefault(reason, []).append(name)
+            told = [f"{fold(names)}: {reason}" for reason, names in reasons.items()]
+            planned.unmatched = [*planned.unmatched, *told[:REASONS]]
+
+    def _missed(self, planned: PlannedStage, expressions: list[str]) -> Iterator[tuple[str, str]]:
+        """Nodes that are not in the stage, each with the first reason that is more than another name."""
+        inside = set(planned.nodes)
+        found = [explain(text, self._roster, self._by_name) for text in expressions or ["all"]]
+        for name in natural([name for name in self._roster.names() if name not in inside]):
+            reasons = [why.get(name, "") for why in found]
+            telling = [reason for reason in reasons if reason and not reason.startswith(_PLAIN)]
+            if telling:
+                yield name, telling[0]
+            elif not all(reasons):
+                yield name, "left out by --target or --platform"
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -118,8 +144,6 @@ class Stages:
 
 def sorted_online(roster: RosterView) -> list[str]:
     """Every node online now, in natural order."""
-    from director.folding import natural
-
     return list(natural([name for name in roster.names() if roster.online(name)]))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from director.folding import fold
 from director.report.jobs import step_head
-from director.report.text import cell
+from director.report.text import cell, safe
+
+SHOWN = 3  # texts or diffs of one step that a table shows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
 
@@ -17,19 +19,39 @@ def info(plan: Mapping[str, Any]) -> Iterator[str]:
     for number, stage in enumerate(plan.get("stages") or []):
         yield f"stage {cell(stage.get('name') or number)}: {fold(stage['nodes']) or 'no node'}\n"
         for text in stage.get("unmatched") or []:
-            yield f"  matches nothing: {cell(text)}\n"
+            yield f"  without {cell(text)}\n" if ": " in text else f"  matches nothing: {cell(text)}\n"
     for step in plan.get("steps") or []:
         yield f"{step_head(step)}\n"
-        for (action, reason), nodes in _alike(step).items():
+        for (action, reason), nodes in _grouped(step.get("nodes") or [], "action", "reason").items():
             because = f": {cell(reason)}" if reason else ""
-            yield f"  {cell(action)}  {cell(fold(nodes))}{because}\n"
+            yield f"  {cell(action)}  {cell(fold(map(_name, nodes)))}{because}\n"
+            yield from _details(nodes)
 
 
-def _alike(step: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
-    groups: dict[tuple[str, str], list[str]] = {}
-    for node in step.get("nodes") or []:
-        groups.setdefault((node.get("action") or "", node.get("reason") or ""), []).append(str(node["node"]))
+def _details(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The texts and diffs that these nodes have, equal ones once."""
+    groups = {key: found for key, found in _grouped(nodes, "rendered", "diff").items() if any(key)}
+    for (text, diff), found in list(groups.items())[:SHOWN]:
+        name = f"{cell(fold(map(_name, found)))}: " if len(found) < len(nodes) else ""
+        if text:
+            yield f"    {name}{cell(text)}\n"
+        elif name:
+            yield f"    {name.rstrip(' ')}\n"
+        for line in diff.splitlines():
+            yield f"    {safe(line)}\n"
+    if len(groups) > SHOWN:
+        yield f"    and {len(groups) - SHOWN} more that differ; --output json has them all\n"
+
+
+def _grouped(nodes: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for node in nodes:
+        groups.setdefault(tuple(node.get(key) or "" for key in keys), []).append(node)
     return groups
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node["node"])
 
 
 def rows(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -23,10 +23,11 @@ are epoch seconds (float). Every one may be applied again after a crash and then
   first <= step <= last that are not final yet are now in this final state.
 - `job` `{"id", "state"?, "started_at"?, "finished_at"?, "counts"?, "cancel_at"?, "cancel_reason"?}`: given
   fields change; once `state` is final, nothing of it changes any more.
+- `plan` `{"id", "meta"}`: the plan's meta is now this one (a run-once step got its node).
 - `node` `{"name", "key"?, "address"?, "version"?, "labels"?, "facts"? (JSON text), "args"?, "last_seen"?,
   "reason"?, "state"?, "mark"?, "instance"?}`: makes or changes a node; what is not given stays.
 - `forget_node` `{"name"}` · `node_seen` `{"seen": {name: epoch}}` (unknown names are left out).
-- `purge_jobs` `{"ids": []}`: deletes those of them that are final.
+- `purge_jobs` `{"ids": []}`: deletes those of them that are final; `tidy` gives back what large ones held.
 - `prune` `{"before": epoch, "keep": count, "limit": n}`: deletes the oldest final jobs, n at most, that were
   created before `before` or are not among the newest `keep` jobs.
 
@@ -131,6 +132,9 @@ class Store(Protocol):
         Raises: DuplicateJobError and BadOperationError (trying again will not help: apply one by one to find
             which), any other StoreError when nothing could be written (a later try may do).
         """
+
+    def tidy(self) -> bool:
+        """One small step of giving room back after jobs were forgotten; whether there is more to do."""
 
     def close(self) -> None:
         """End the use of the store; a second call does nothing."""

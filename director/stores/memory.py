@@ -153,6 +153,10 @@ class MemoryStore(Queries):
                 journal.take_back()
                 raise
 
+    def tidy(self) -> bool:
+        """See `Store.tidy`."""
+        return False
+
     def close(self) -> None:
         """See `Store.close`."""
 
@@ -225,6 +229,11 @@ class MemoryStore(Queries):
             journal.put(job.fields, "counts", encode(fields["counts"]))
         if "cancel_reason" in fields:
             journal.put(job.fields, "cancel_reason", clean(fields["cancel_reason"]))
+
+    def _plan(self, journal: Journal, fields: dict[str, Any]) -> None:
+        job = self._jobs.get(fields["id"])
+        if job is not None:
+            journal.put(vars(job), "meta", encode(fields["meta"]))
 
     def _node(self, journal: Journal, fields: dict[str, Any]) -> None:
         empty = {"name": fields["name"], **dict.fromkeys(NODE_FIELDS), "labels": {}, "args": {}}
@@ -348,6 +357,7 @@ _OPS: dict[str, Any] = {
     "late": MemoryStore._late,
     "rest": MemoryStore._rest,
     "job": MemoryStore._change_job,
+    "plan": MemoryStore._plan,
     "node": MemoryStore._node,
     "forget_node": MemoryStore._forget_node,
     "node_seen": MemoryStore._node_seen,

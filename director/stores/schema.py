@@ -45,7 +45,10 @@ _FIRST = (
         mark, instance) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# jobs that are forgotten, whose many rows go in small steps
+_SECOND = ("CREATE TABLE doomed (job INTEGER PRIMARY KEY)",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 """MIGRATIONS[n] are the statements that make version n + 1 of version n; never change one, append."""
 
 OF_A_JOB = ("results", "late", "rests", "chunks", "digests", "plans", "job_nodes")

@@ -9,7 +9,20 @@ from typing import Any, NamedTuple, Protocol
 
 import ujson
 
-from director.states import CANCELLED, COUNT_NAMES, EXPIRED, FINAL, GOOD, JOB_FINAL, NAMES, NONE, QUEUED, RUNNING, SENT, SKIPPED
+from director.states import (
+    CANCELLED,
+    COUNT_NAMES,
+    EXPIRED,
+    FINAL,
+    GOOD,
+    JOB_FINAL,
+    NAMES,
+    NONE,
+    QUEUED,
+    RUNNING,
+    SENT,
+    SKIPPED,
+)
 from director.stores.base import STEPS_PER_CHUNK
 from director.stores.rows import Rest, TaskRow, encode
 

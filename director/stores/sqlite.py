@@ -21,6 +21,8 @@ from director.stores.writing import Writer, prunable
 
 _PAGE = 1000
 _VACUUM_PAGES = 2000  # given back after a purge: a few milliseconds of work
+_SPARE_PAGES = 2000  # that may stay free, to be used again
+_TIDY_ROWS = 5000
 
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 _SENTENCES = (
@@ -78,6 +80,25 @@ class SqliteStore(Queries):
             if any(op[0] in ("purge_jobs", "prune") for op in ops):
                 with suppress(sqlite3.Error):  # room is given back another time; the operations are durable
                     self._write.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")  # execute frees one page
+
+    def tidy(self) -> bool:
+        """See `Store.tidy`."""
+        with self._write_lock, self._plain_errors():
+            try:
+                self._write.execute("BEGIN IMMEDIATE")
+                more = self._writer.bury(_TIDY_ROWS)
+                self._write.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            free = self._free_pages()
+            if free > _SPARE_PAGES:
+                self._write.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            return more or _SPARE_PAGES < self._free_pages() < free
+
+    def _free_pages(self) -> int:
+        count: int = self._write.execute("PRAGMA freelist_count").fetchone()[0]
+        return count
 
     def close(self) -> None:
         """See `Store.close`."""

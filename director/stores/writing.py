@@ -27,6 +27,9 @@ RESULT_COLUMNS = ", ".join(("job", "node", *TaskRow._fields))
 _MARKS = ",".join("?" * (2 + len(TaskRow._fields)))
 _KEEP = f"INSERT INTO results ({RESULT_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"
 _KEEP_LATE = f"INSERT INTO late ({RESULT_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"
+SMALL = 5000  # tasks of a job whose rows are deleted at once
+LARGE = (("results", "job, node, step"), ("late", "job, node, step"), ("rests", "n"))  # tables and their keys
+_NEXT = """(SELECT 1 + MAX(COALESCE((SELECT MAX(seq) FROM jobs), 0), COALESCE((SELECT MAX(job) FROM doomed), 0)))"""
 _KNOWN_JOBS = 10_000
 _KNOWN_NAMES = 100_000
 
@@ -95,7 +98,7 @@ class Writer:
 
     def _insert_job(self, fields: dict[str, Any], chunks: Sequence[bytes]) -> None:
         seq = self.db.execute(
-            f"INSERT INTO jobs ({', '.join(GIVEN)}, state, cancel_reason) VALUES (?,?,?,?,?,?,?,?,?,?,'')",
+            f"INSERT INTO jobs (seq, {', '.join(GIVEN)}, state, cancel_reason) VALUES ({_NEXT},?,?,?,?,?,?,?,?,?,?,'')",
             (*(plain(fields[name]) for name in GIVEN), JOB_QUEUED),
         ).lastrowid
         plan = (seq, encode(fields["options"]), encode(fields["meta"]))
@@ -147,6 +150,12 @@ class Writer:
                 change = ", ".join(f"{name} = ?" for name in values)
                 where = f"id = ? AND state IN ('{JOB_QUEUED}', '{JOB_RUNNING}')"
                 self.db.execute(f"UPDATE jobs SET {change} WHERE {where}", (*values.values(), fields["id"]))
+
+    def handle_plan(self, ops: list[Op]) -> None:
+        for _, fields, *_ in ops:
+            seq = self.job(fields["id"])
+            if seq is not None:
+                self.db.execute("UPDATE plans SET meta = ? WHERE job = ?", (encode(fields["meta"]), seq))
 
     # results
 
@@ -232,13 +241,37 @@ class Writer:
                 self._delete_job(seq)
 
     def _delete_job(self, seq: int) -> None:
-        names = self.db.execute("SELECT node FROM job_nodes WHERE job = ?", (seq,)).fetchall()
+        """Nobody sees the job any more; the rows of a large one are left to `bury`."""
+        tasks = self.db.execute("SELECT task_count FROM jobs WHERE seq = ?", (seq,)).fetchone()[0]
         self.db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
+        self.db.execute("DELETE FROM digests WHERE job = ?", (seq,))
+        if tasks > SMALL:
+            self.db.execute("INSERT INTO doomed (job) VALUES (?)", (seq,))
+        else:
+            self._delete_rows(seq)
+        self.forget()
+
+    def bury(self, limit: int) -> bool:
+        """Delete about `limit` rows of large jobs that are forgotten; whether there are more."""
+        found = self.db.execute("SELECT job FROM doomed LIMIT 1").fetchone()
+        if found is None:
+            return False
+        for table, key in LARGE:
+            some = f"SELECT {key} FROM {table} WHERE job = ? LIMIT ?"
+            gone = self.db.execute(f"DELETE FROM {table} WHERE ({key}) IN ({some})", (found[0], limit)).rowcount
+            if gone == limit:
+                return True
+        self._delete_rows(found[0])
+        self.db.execute("DELETE FROM doomed WHERE job = ?", found)
+        return True
+
+    def _delete_rows(self, seq: int) -> None:
+        names = self.db.execute("SELECT node FROM job_nodes WHERE job = ?", (seq,)).fetchall()
         for table in OF_A_JOB:
             self.db.execute(f"DELETE FROM {table} WHERE job = ?", (seq,))
         unused = "DELETE FROM names WHERE id = ? AND NOT EXISTS (SELECT 1 FROM job_nodes WHERE node = names.id)"
         self.db.executemany(unused, names)
-        self.forget()
+        self._names.clear()
 
 
 def _cut(pair: tuple[int, int], fields: dict[str, Any], body: Sequence[bytes]) -> list[tuple[Any, ...]]:

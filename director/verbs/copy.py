@@ -14,9 +14,9 @@ from director.verbs.contents import Blob, Bytes, Content
 from director.verbs.owners import wish_of
 from director.verbs.places import absolute, is_folder_text
 from director.verbs.placing import OUTPUT_LIMIT, Placer
-from director.verbs.watching import Watcher
 from director.verbs.reading import words
 from director.verbs.rows import Row, rows_for, rows_of, set_of
+from director.verbs.watching import Watcher
 
 if TYPE_CHECKING:
     from director.language.instructions import Heredoc, Instruction
@@ -146,8 +146,10 @@ class Copy(Verb):
         if "from" not in body:
             return None
         asked = {name: body.pop(name) for name in ("exclude", "hidden", "parents")}
-        several = body.get("per_node")
-        sets = [body.pop("patterns")] if several is None else [one["patterns"] for one in several["sets"]]
+        if "per_node" in body:
+            sets = [one["patterns"] for one in body["per_node"].pop("sets")]
+        else:
+            sets = [body.pop("patterns")]
         return {"kind": "copy", "from": body["from"], "sets": sets, **asked}
 
     # -- on the node --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The process that takes files in from nodes: it asks for pieces, checks digests, keeps contents, writes what was fetched.
+"""The process that takes files in from nodes: asks for pieces, checks digests, keeps them, writes what was fetched.
 
 Frames in: `{"offer": key, "part": i, "parts": n, "land": {…} or null}` with rows of `manifests` as body, or with
 `"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"drop": key}`; `{"touch": [digest]}`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 import time
@@ -18,10 +19,12 @@ from typing import Any
 
 import ujson
 
+from director.blobs import BlobStore
 from director.errors import DirectorError, StoreError
 from director.framing import Channel
 from director.stores import open_store
 from director.stores.base import STEPS_PER_CHUNK, BadOperationError, Store
+from director.workers.housekeeping import Housekeeper
 from director.workers.parent import connect, dumps, serving
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class Keeper:
         self.sending = threading.Lock()
         self.writes: queue.Queue[Write | None] = queue.Queue()
         self.queries: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.housekeeper: Housekeeper | None = None
         self.outlines: dict[tuple[str, int], list[str]] = {}
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
@@ -84,6 +88,8 @@ class Keeper:
             group, end = self._group(first)
             self._apply(group)
             self.send({"done": group[-1][0]})
+            if self.housekeeper and any(op[0] in ("purge_jobs", "prune") for write in group for op in write[2]):
+                self.housekeeper.stir()
             if end:
                 return
 
@@ -117,6 +123,8 @@ class Keeper:
                 break
             except BadOperationError as error:
                 log.error("a write that cannot be understood is dropped: %s", error)
+                if refusable:
+                    self.send({"refused": seq, "error": str(error)})
                 break
             except StoreError as error:
                 if refusable:
@@ -258,10 +266,12 @@ def main() -> None:
     channel, settings = connect()
     with serving(channel):
         keeper = Keeper(open_store(settings["store"], settings["folder"]), channel)
+        keeper.housekeeper = Housekeeper(keeper.store, BlobStore(os.path.join(settings["folder"], "blobs")))
         writer = threading.Thread(target=keeper.write_loop, name="writer")
         reader = threading.Thread(target=keeper.query_loop, name="reader", daemon=True)
         writer.start()
         reader.start()
+        threading.Thread(target=keeper.housekeeper.run, name="housekeeper", daemon=True).start()
         keeper.send({"ready": True})
         try:
             keeper.take_all()

@@ -81,8 +81,7 @@ def test_of_twenty_nodes_five_are_down(fleet: Fleet) -> None:
 
     submit = ["--exec", "RUN echo here", "--target", "node-[1-20]", "--valid-for", "15s"]
     waiting = fleet.begin(*submit, "--wait")
-    counts = wait_until(lambda: _counts(fleet, success=15), "fifteen have ended", 12)
-    assert counts["queued"] == 5
+    wait_until(lambda: _counts(fleet, success=15, queued=5), "fifteen have ended, five wait", 12)
     back, away = down[:3], down[3:]
     for name in back:
         fleet.restart(name)
@@ -96,10 +95,10 @@ def test_of_twenty_nodes_five_are_down(fleet: Fleet) -> None:
     assert sorted(name for (_, name), state in states(job).items() if state == "expired") == away
 
 
-def _counts(fleet: Fleet, **wanted: int) -> dict[str, int] | None:
+def _counts(fleet: Fleet, **wanted: int) -> bool:
+    """Whether the newest job has so many tasks in these states."""
     listed = fleet.run_json("--list-jobs")
-    counts: dict[str, int] = listed[-1]["tasks"] if listed else {}
-    return counts if counts and all(counts[state] == count for state, count in wanted.items()) else None
+    return bool(listed) and all(listed[-1]["tasks"][state] == count for state, count in wanted.items())
 
 
 def test_a_cancel_is_the_first_thing_a_silent_node_learns(fleet: Fleet) -> None:
@@ -256,6 +255,11 @@ class Submitter:
         for thread in self._threads:
             thread.join(60)
 
+    def wait_for_more(self, count: int) -> None:
+        """Return when so many more jobs were acknowledged."""
+        before = len(self.known)
+        wait_until(lambda: len(self.known) >= before + count, f"{count} more jobs are accepted")
+
     def _run(self) -> None:
         while not self._end.is_set():
             job = new_job_id()
@@ -286,8 +290,7 @@ def test_a_copy_at_any_moment_holds_every_acknowledged_job(fleet: Fleet, tmp_pat
     dice = random.Random(4)
     with Submitter(fleet) as submitter:
         for number in range(ROUNDS):
-            before = len(submitter.known)
-            wait_until(lambda seen=before: len(submitter.known) > seen + 5, "jobs are accepted")
+            submitter.wait_for_more(5)
             time.sleep(dice.uniform(0, 0.1))  # any moment will do
             kill = number % 2
             os.killpg(fleet.pid("server"), signal.SIGKILL if kill else signal.SIGSTOP)
@@ -314,8 +317,7 @@ def test_a_backup_of_a_running_server_holds_every_acknowledged_job(fleet: Fleet,
     copy = tmp_path / "copy.sqlite"
     with Submitter(fleet) as submitter:
         for _ in range(max(3, ROUNDS // 4)):
-            before = len(submitter.known)
-            wait_until(lambda seen=before: len(submitter.known) > seen + 5, "jobs are accepted")
+            submitter.wait_for_more(5)
             known = set(submitter.known)
             backup(fleet.folder / "server", copy)
             assert known <= jobs_in(copy)
@@ -394,9 +396,10 @@ def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet, capsys: pytes
     idle = asker.ask(300)
     asker.seconds.clear()
     command = " ".join(fleet.command("--exec", '"RUN echo $i"'))
+    # niced, as the question is what the server's answer takes and not what twenty interpreters cost this machine
     loop = f"for i in $(seq {EACH}); do {command} || echo refused; done"
     shells = [
-        subprocess.Popen(["sh", "-c", loop], stdout=subprocess.PIPE, text=True, env=fleet.environment)
+        subprocess.Popen(["nice", "-n", "19", "sh", "-c", loop], stdout=subprocess.PIPE, text=True, env=fleet.environment)
         for _ in range(SHELLS)
     ]
     while any(shell.poll() is None for shell in shells):
@@ -410,11 +413,12 @@ def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet, capsys: pytes
 
     accepted = [answer for answer in answers if answer != "refused"]
     assert len(answers) == SHELLS * EACH and len(set(accepted)) == len(accepted)
-    jobs = wait_until(lambda: _all_final(fleet), "all are final", 60, every=0.5)
+    wait_until(lambda: all(job["final"] for job in _all_jobs(fleet)), "all are final", 60, every=0.5)
+    jobs = _all_jobs(fleet)
     assert set(accepted) <= {job["id"] for job in jobs}
     assert Counter(job["state"] for job in jobs) == {"success": 20 + len(accepted)}
 
 
-def _all_final(fleet: Fleet) -> list[dict[str, Any]] | None:
+def _all_jobs(fleet: Fleet) -> list[dict[str, Any]]:
     jobs: list[dict[str, Any]] = fleet.run_json("--list-jobs", "--limit", "0")
-    return jobs if all(job["final"] for job in jobs) else None
+    return jobs

@@ -284,8 +284,8 @@ def test_a_resume_knows_what_succeeded_with_its_effects(store: Store) -> None:
 
 
 def test_a_job_that_resumes_another_has_cached_what_succeeded_there(store: Store) -> None:
-    store.apply([accept("j1"), results("j1", "a", row(0, "S", b"out", effects={"user": "u"}), row(1, "C"), row(2, "F"))])
-    store.apply([done("j1", "failed")])
+    rows = (row(0, "S", b"out", effects={"user": "u"}), row(1, "C"), row(2, "F"))
+    store.apply([accept("j1"), results("j1", "a", *rows), done("j1", "failed")])
     name, fields, *_ = accept("j2")
     again = (name, {**fields, "digest": "other", "resumes": "j1"}, [])
     store.apply([again])

@@ -59,8 +59,9 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("CACHEFILE /etc/values.yaml", {"text": "/etc/values.yaml"}, {}),
     ("SERVICE --restarted --retry 2 a b", {"words": ["a", "b"]}, {"restarted": True, "retry": 2}),
     ("APT --exclude a,b curl", {"words": ["curl"]}, {"exclude": ["a", "b"]}),
-    ("QUERY TOKEN", {"name": "TOKEN", "nodes": ["web-01"], "wait": True}, {}),
-    ("QUERY --no-wait --target web-01 TOKEN", {"name": "TOKEN", "nodes": ["web-01"], "wait": False}, {}),
+    ("QUERY TOKEN", {"name": "TOKEN"}, {}),
+    ("QUERY --no-wait --target web-01 TOKEN", {"name": "TOKEN"}, {}),
+    ("FETCH a 'b c' out", {"paths": ["a", "'b c'"]}, {}),
     ("REBOOT", {"seconds": 0.0}, {}),
     ("REBOOT --timeout 10m 5", {"seconds": 5.0}, {"timeout": 600.0}),
 ]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from verb_node import Fleet, drive, sha, step_of
 
+from director import verbs
 from director.errors import LanguageError, VerbError
 from director.states import CACHED, SUCCESS
 from director.verbs import load
@@ -421,14 +422,19 @@ def test_add_address_errors(text: str, says: str, do: Do, node: Any, site: tuple
 
 def test_copy_from_a_node(do: Do, here: Path, node: Any) -> None:
     fleet = Fleet(web_01=True, db=True)
-    row = drive("COPY --from=db --exclude=x /a {{ node.id }} d/", here, node.blobs, fleet).steps[0]
-    assert row.row["body"] == {
-        "dest": "d/",
-        "count": 2,
-        "from": "db",
-        "asks": ["/a", "{{ node.id }}"],
-        "exclude": ["x"],
-    }
-    assert row.gate
+    step = drive("COPY --from=db --exclude=x /a {{ node.id }} d/", here, node.blobs, fleet).steps[0]
+    members = {"of": {"db": 0, "web-01": 1}}
+    assert step.row["body"] == {"dest": "d/", "count": 2, "from": "db", "per_node": members}
+    sets = [["/a", "db"], ["/a", "web-01"]]
+    asked = {"kind": "copy", "from": "db", "sets": sets, "exclude": ["x"], "hidden": True, "parents": False}
+    assert step.exchange == asked and step.gate
+    entry = node.blobs.put_bytes(b"lent")
+    node.lent = [{}, {"sources": [["file", "", 0o640, entry[1], entry[0], "", "a"]]}]
+    verb = verbs.load("COPY")
+    outcome = verb.apply(step.row["body"], {}, node)
+    assert outcome.stdout.decode().endswith("d/a")
+    assert Path(outcome.stdout.decode()).read_bytes() == b"lent"
+    with pytest.raises(LanguageError, match="NOPE is not known when planning"):
+        drive("COPY --from=db $NOPE d/", here, node.blobs, fleet)
     with pytest.raises(LanguageError, match="means 2 nodes"):
         drive("COPY --from=web-01,db /a d/", here, node.blobs, fleet)

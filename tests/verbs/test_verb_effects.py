@@ -359,9 +359,13 @@ def test_package_manager_is_found(tmp_path: Path) -> None:
     assert find_manager(f"/nowhere:{tmp_path}") == "apk"
 
 
-def test_reboot_and_fetch(do: Do, here: Path, there: Path) -> None:
+def test_reboot_and_fetch(do: Do, node: Any, there: Path) -> None:
     assert do("REBOOT 2").reason == "after 2"
-    assert do("FETCH log out/").stdout.decode() == f"{here}/out//web-01{there}/log"
+    outcome = do("FETCH log /x/*.d out/")
+    assert outcome.stdout.decode() == f"web-01{there}/log\nweb-01/x/*.d"
+    assert (outcome.state, outcome.stderr) == (SUCCESS, b"left out: a link")
+    node.fetched.append("all")
+    assert do("FETCH log out/").state == CACHED
 
 
 def test_judged_by_exit_code_only() -> None:

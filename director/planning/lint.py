@@ -1,0 +1,128 @@
+"""Remarks on what is legal but likely wrong, for `--plan`; each is `FILE:LINE: text`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from director import verbs
+from director.language import braces
+from director.language.instructions import Document, Instruction
+from director.language.substitution import used_names
+from director.language.words import pairs
+from director.planning.result import PlannedStep
+from director.scope import PROXIES, RESERVED
+
+_CD = re.compile(r"cd(?:\s+(?:\"[^\"]*\"|'[^']*'|[^\s;&|]+))?\s*")
+_REBOOT = re.compile(
+    r"(?:^|[;&|(]\s*|\bsudo\s+(?:-\S+\s+)*|\bexec\s+)(?:/\S*/)?"
+    r"(?:reboot\b|shutdown\s+(?:\S+\s+)*?(?:-r|--reboot)\b|systemctl\s+(?:-\S+\s+)*reboot\b|init\s+6\b)",
+    re.MULTILINE,
+)
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRETS = frozenset(("PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "KEY", "APIKEY", "CREDENTIALS"))
+#: names that Jinja itself brings
+_JINJA = frozenset(("range", "dict", "lipsum", "cycler", "joiner", "namespace", "loop", "self", "caller", "varargs"))
+_PLATFORM = frozenset(("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"))
+
+
+def lint(document: Document, steps: Sequence[PlannedStep], given: Iterable[str]) -> Iterator[str]:
+    """The remarks on a text that was planned.
+
+    Args:
+        given: names of `--arg`.
+    """
+    every = [*document.globals, *(step for stage in document.stages for step in stage.instructions)]
+    yield from _unused_args(document, every)
+    yield from _undefined(document, every, steps, frozenset(given))
+    for number, step in enumerate(every):
+        for text in (*_secrets(step), *_commands(step, number + 1 < len(every))):
+            yield _at(step, text)
+
+
+def _at(step: Instruction, text: str) -> str:
+    return f"{step.file}:{step.line}: {text}"
+
+
+def _names(step: Instruction) -> list[str]:
+    """The names that an ARG or ENV sets, those that are plain words."""
+    try:
+        found = [name for name, _ in pairs(step)]
+    except ValueError:
+        return []
+    return [name for name in found if _WORD.fullmatch(name)]
+
+
+def _outputs(step: Instruction) -> list[str]:
+    return [str(step.flags[flag]) for flag in ("stdout-arg", "stderr-arg") if flag in step.flags]
+
+
+def _unused_args(document: Document, every: Sequence[Instruction]) -> Iterator[str]:
+    if any(step.flags.get("blueprint") for step in every):
+        return  # the templates may use them
+    words = [set(_WORD.findall(_whole(step))) for step in every]
+    elsewhere = {
+        word for stage in document.stages for text in (*stage.targets, stage.platform) for word in _WORD.findall(text)
+    }
+    for number, step in enumerate(every):
+        for name in _names(step) if step.verb == "ARG" else ():
+            used = any(name in found for other, found in enumerate(words) if other != number)
+            if not used and name not in elsewhere and name not in PROXIES and not _refers_to(step, name):
+                yield _at(step, f"ARG {name} is used by no other step here")
+
+
+def _refers_to(step: Instruction, name: str) -> bool:
+    """Whether a value of the same ARG uses the name."""
+    return len(re.findall(rf"\b{name}\b", step.text)) > 1
+
+
+def _whole(step: Instruction) -> str:
+    flags = " ".join(str(value) for value in step.flags.values())
+    pairs_text = " ".join(f"{name} {value}" for name, value in step.pairs or ())
+    return "\n".join((step.text, flags, pairs_text, *step.assign, *(heredoc.content for heredoc in step.heredocs)))
+
+
+def _undefined(
+    document: Document, every: Sequence[Instruction], steps: Sequence[PlannedStep], given: frozenset[str]
+) -> Iterator[str]:
+    """Names in braces that no step of the text sets."""
+    if any(step.verb == "CACHEFILE" for step in every):
+        return  # what it sets is known on the node only
+    known = {*given, *RESERVED, *_JINJA, *_PLATFORM}
+    for step in every:
+        known.update(_names(step) if step.verb in ("ARG", "ENV") else ())
+        known.update(_outputs(step))
+    for planned in steps:
+        row = planned.row
+        if row["flags"].get("raw"):
+            continue
+        for name in sorted(_in_braces(row) - known):
+            text = f"{name} in a template is set by no step here; unless the nodes remember it, the step will fail"
+            yield f"{document.file}:{row['line']}: {text}"
+
+
+def _in_braces(row: Mapping[str, object]) -> set[str]:
+    body = row["body"]
+    assert isinstance(body, dict)
+    found: set[str] = set()
+    for _, raw in verbs.load(str(row["verb"])).raws(body):
+        if raw and braces.present(raw):
+            found |= used_names(raw, dollars=False)
+    return found
+
+
+def _secrets(step: Instruction) -> Iterator[str]:
+    for name in (*(_names(step) if step.verb in ("ARG", "ENV") else ()), *_outputs(step)):
+        parts = name.upper().split("_")
+        if _SECRETS.intersection(parts):
+            yield f"{name} looks like a secret: values are kept in plain text on the nodes and shown by --node-info"
+
+
+def _commands(step: Instruction, followed: bool) -> Iterator[str]:
+    if step.verb != "RUN" or step.args is not None:
+        return
+    if _CD.fullmatch(step.text.strip()):
+        yield "cd holds for this one RUN only; use WORKDIR for the steps behind it"
+    text = "\n".join((step.text, *(heredoc.content for heredoc in step.heredocs)))
+    if followed and _REBOOT.search(text):
+        yield "this RUN restarts the node under the steps behind it; use REBOOT, which waits until it is back"

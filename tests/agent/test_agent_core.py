@@ -1,0 +1,313 @@
+"""The client's side of the protocol: order, entries side by side, settling, cancel, drain, a full disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from desk_side import Side, step
+
+from director import states as st
+from director.agent import core
+from director.errors import StoreError
+from director.verbs.base import Outcome
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Side]]:
+    made: list[Side] = []
+
+    def begin(**more: Any) -> Side:
+        made.append(Side(tmp_path, **more))
+        return made[-1]
+
+    yield begin
+    for side in made:
+        side.end()
+
+
+@pytest.fixture
+def side(start: Callable[..., Side]) -> Side:
+    return start()
+
+
+def failed() -> Outcome:
+    return Outcome(st.FAILED, 1, b"", b"", "as told")
+
+
+def test_steps_run_one_after_another_and_are_reported(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(0), step(1), step(2)])
+    side.until(lambda: len(side.rows()) == 3)
+    assert side.ran == [0, 1, 2]
+    assert side.rows() == [("j", 0, "S"), ("j", 1, "S"), ("j", 2, "S")]
+    assert b"".join(payload for kind, _, payload in side.sent if kind == "results") == b"out 0out 1out 2"
+
+
+def test_nothing_starts_before_the_server_has_settled(side: Side) -> None:
+    side.give("j", [step(0)])
+    side.rest()
+    assert side.ran == []
+    side.welcome(j={"act": "go", "upto": 1})
+    side.until(lambda: side.rows() == [("j", 0, "S")])
+
+
+def test_nothing_starts_after_three_silent_beats(side: Side) -> None:
+    side.welcome()
+    side.hold(0)
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: side.ran == [0])
+    side.agent.pulse.heard -= 100
+    side.agent.beat()
+    side.go[0].set()
+    side.rest()
+    assert side.ran == [0]
+    assert side.rows() == [], "nor is anything reported"
+    side.welcome(j={"act": "go", "upto": 2})
+    side.until(lambda: side.rows() == [("j", 0, "S"), ("j", 1, "S")])
+
+
+def test_a_failure_ends_the_job_here(side: Side) -> None:
+    side.welcome()
+    side.outcomes[0] = failed
+    side.give("j", [step(0), step(1)])
+    side.until(side.rows)
+    side.give("j", [step(2)], seq=2)
+    side.rest()
+    assert (side.ran, side.rows()) == ([0], [("j", 0, "F")])
+
+
+def test_an_ignored_failure_ends_nothing(side: Side) -> None:
+    side.welcome()
+    side.outcomes[0] = failed
+    side.give("j", [step(0, flags={"ignore-errors": True}), step(1)])
+    side.until(lambda: side.rows() == [("j", 0, "F"), ("j", 1, "S")])
+    assert side.kinds("results")[0]["jobs"][0][1][0][8] == "ignored: as told"
+
+
+def test_a_step_that_breaks_its_verb_is_a_failure(side: Side) -> None:
+    def broken() -> Outcome:
+        raise KeyError("oh")
+
+    side.welcome()
+    side.outcomes[0] = broken
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: side.rows() == [("j", 0, "F")])
+
+
+def test_attempts_are_made_until_one_is_well(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "RETRY_FIRST", 0.0)
+    told = iter([failed(), failed(), Outcome(st.SUCCESS)])
+    side.welcome()
+    side.outcomes[0] = lambda: next(told)
+    side.give("j", [step(0, flags={"retry": 5})])
+    side.until(side.rows)
+    assert side.ran == [0, 0, 0]
+    assert side.kinds("results")[-1]["jobs"][0][1][0][7] == 3
+
+
+def test_the_same_steps_given_again_run_once(side: Side) -> None:
+    side.welcome()
+    for seq in (1, 2):
+        side.give("j", [step(0), step(1)], seq)
+    side.give("j", [step(1), step(2)], 3)
+    side.until(lambda: len(side.rows()) == 3)
+    side.rest()
+    assert side.ran == [0, 1, 2]
+
+
+def test_async_entries_run_side_by_side_and_what_follows_waits_for_all(side: Side) -> None:
+    side.welcome()
+    side.hold(0, 2)
+    one, two = {"lane": 1, "group": 1, "stage": 0}, {"lane": 2, "group": 1, "stage": 1}
+    side.outcomes[0] = lambda: Outcome(st.SUCCESS, effects={"env": {"A": "1", "B": "1"}})
+    side.outcomes[3] = lambda: Outcome(st.SUCCESS, effects={"env": {"A": "2"}, "workdir": "/w"})
+    side.give("j", [step(0, **one), step(1, **one), step(2, **two), step(3, **two), step(4, stage=2)])
+    side.until(lambda: sorted(side.ran) == [0, 2])
+    side.go[2].set()
+    side.until(lambda: 3 in side.ran)
+    side.rest()
+    assert sorted(side.ran) == [0, 2, 3]
+    side.go[0].set()
+    side.until(lambda: len(side.rows()) == 5)
+    assert side.ran[-2:] == [1, 4]
+    assert side.scopes[1].env == {"A": "1", "B": "1"}, "an entry does not see its neighbours' values"
+    assert side.scopes[4].env == {"A": "2", "B": "1"}, "the values are joined in file order"
+    assert side.scopes[4].workdir == ""
+
+
+def test_a_failure_in_an_async_entry_leaves_the_others(side: Side) -> None:
+    side.welcome()
+    side.outcomes[0] = failed
+    one, two = {"lane": 1, "group": 1}, {"lane": 2, "group": 1}
+    side.give("j", [step(0, **one), step(1, **one), step(2, **two), step(3, **two), step(4, stage=1)])
+    side.until(lambda: len(side.rows()) == 4)
+    assert sorted(side.ran) == [0, 2, 3, 4]
+
+
+def test_only_so_many_run_at_once(start: Callable[..., Side]) -> None:
+    side = start(concurrency=2)
+    side.welcome()
+    side.hold(0)
+    for job in "abc":
+        side.give(job, [step(0)])
+    side.until(lambda: len(side.ran) == 2)
+    side.rest()
+    assert len(side.ran) == 2
+    side.go[0].set()
+    side.until(lambda: len(side.rows()) == 3)
+
+
+def test_cancel_ends_what_runs_and_what_waits(side: Side) -> None:
+    side.welcome()
+    side.hold(1)
+    side.give("j", [step(0), step(1), step(2)])
+    side.until(lambda: side.ran == [0, 1])
+    side.take("cancel", jobs=[["j", "by root"]])
+    side.until(side.rests)
+    assert side.rows() == [("j", 0, "S"), ("j", 1, "X")]
+    assert side.rests() == [["j", 0, 2, "X", "by root"]]
+    assert side.journal.replay()["j"].notes == {"cancelled": "by root"}
+
+
+def test_cancel_is_told_again_until_the_server_closes_the_job(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(0)])
+    side.until(side.rows)
+    side.take("cancel", jobs=[["j", "by root"]])
+    side.until(side.rests)
+    side.welcome(j={"act": "cancel", "reason": "by root"})
+    assert len(side.rests()) == 2
+    number = side.kinds("results")[-1]["n"]
+    side.take("ack", n=number, close=["j"])
+    assert not side.agent.held
+    assert not side.journal.replay()
+
+
+def test_a_dropped_job_is_forgotten_when_nothing_of_it_is_unreported(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(0)])
+    side.until(side.rows)
+    side.welcome(j={"act": "drop"})
+    assert "j" in side.agent.held, "its result may still be shown as late"
+    assert side.rows() == [("j", 0, "S")] * 2
+    side.take("ack", n=side.kinds("results")[-1]["n"], close=["j"])
+    assert not side.agent.held
+    side.give("k", [step(0)])
+    side.until(lambda: ("k", 0, "S") in side.rows())
+    side.take("ack", n=side.kinds("results")[-1]["n"], close=[])
+    side.welcome(k={"act": "drop"})
+    assert not side.agent.held
+
+
+def test_what_runs_is_told_again_to_a_new_server(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "TELL_AFTER", 0.001)
+    side.hold(0)
+    side.welcome()
+    side.give("j", [step(0)])
+
+    def begun() -> int:
+        return sum(len(entry[2]) for fields in side.kinds("results") for entry in fields["jobs"])
+
+    side.until(lambda: begun() == 1)
+    side.welcome(j={"act": "go", "upto": 1})
+    side.until(lambda: begun() == 2)
+    side.go[0].set()
+    side.until(side.rows)
+
+
+def test_after_a_slice_that_was_not_taken_none_is_until_the_server_has_settled(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side.welcome()
+    side.agent.pulse.interval = 0.01
+    side.give("j", [step(0)])
+    side.until(side.rows)
+    take = side.keeping.take
+
+    def full(*args: Any) -> None:
+        raise StoreError("no space left on device")
+
+    monkeypatch.setattr(side.keeping, "take", full)
+    side.give("j", [step(1)], 2)
+    monkeypatch.setattr(side.keeping, "take", take)
+    side.give("j", [step(2)], 3)
+    hello = side.until(lambda: side.kinds("hello"))[0]
+    assert hello["held"] == [["j", 1]]
+    assert side.ran == [0]
+    side.welcome(j={"act": "go", "upto": 1})
+    side.give("j", [step(1), step(2)], 4)
+    side.until(lambda: side.ran == [0, 1, 2])
+
+
+def test_a_full_disk_delays_steps_and_results_and_loses_none(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "DISK_AGAIN", 0.001)
+    left = {"started": 2, "result": 2}
+
+    def failing(name: str) -> None:
+        well = getattr(side.keeping, name)
+
+        def call(*args: Any) -> Any:
+            if left[name]:
+                left[name] -= 1
+                raise StoreError("no space left on device")
+            return well(*args)
+
+        monkeypatch.setattr(side.keeping, name, call)
+
+    failing("started")
+    failing("result")
+    side.welcome()
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: side.rows() == [("j", 0, "S"), ("j", 1, "S")])
+    assert left == {"started": 0, "result": 0}
+
+
+def test_drain_starts_nothing_new_and_ends_what_runs(side: Side) -> None:
+    side.welcome()
+    side.hold(0)
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: side.ran == [0])
+    side.agent.drain(0.0)
+    assert side.rows() == [("j", 0, "F")]
+    assert side.kinds("results")[-1]["jobs"][0][1][0][8] == "client stopped"
+    side.rest()
+    assert side.ran == [0]
+
+
+def test_drain_lets_running_steps_finish_in_time(side: Side) -> None:
+    side.welcome()
+    side.hold(0)
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: side.ran == [0])
+    draining = gevent.spawn(side.agent.drain, 10.0)
+    side.until(lambda: side.agent.draining)
+    side.go[0].set()
+    draining.join(10)
+    assert side.rows() == [("j", 0, "S")]
+    assert side.ran == [0]
+
+
+def test_the_server_is_told_what_is_held(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(0), step(1)])
+    side.take("who", v=1, within=0)
+    hello = side.until(lambda: side.kinds("hello"))[0]
+    assert hello["held"] == [["j", 2]]
+    assert hello["instance"] == side.journal.instance
+    assert hello["mark"] <= side.journal.mark
+
+
+def test_an_unknown_message_changes_nothing(side: Side) -> None:
+    side.agent.take([b"[]"])
+    side.take("beat", mark=1)
+    assert side.sent == []
+
+
+def test_an_older_server_is_not_answered(side: Side) -> None:
+    side.take("who", v=99, within=0)
+    side.rest()
+    assert side.sent == []

@@ -1,0 +1,81 @@
+"""The hub's ledger client with a real ledger process: nothing acknowledged is lost, the order is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import ROOT
+
+from director.stores import open_store
+
+SCRIPT = Path(__file__).with_name("ledger_client.py")
+
+
+def run(folder: Path, mode: str, store: str = "sqlite") -> Any:
+    """What the script prints; the folder is made."""
+    folder.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder), store, mode],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_ledger_that_is_killed_loses_nothing_and_keeps_the_order(tmp_path: Path) -> None:
+    found = run(tmp_path / "s", "killed")
+    assert found["kills"] >= 1
+    assert found["ordered"]
+    assert found["marks"] == {f"n{number}": 2900 + number for number in range(100)}
+
+
+@pytest.mark.parametrize("store", ["sqlite", "memory:"])
+def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
+    found = run(tmp_path / "s", "answers", store)
+    assert found["found"] == {"state": "queued", "digest": "d"}
+    assert found["none"] is None
+    assert found["chunk"].replace(" ", "") == "[]"
+    assert [(job["state"], job["nodes"]["n"]["sent"]) for job in found["open"]] == [("running", 1)]
+    assert found["error"] == "NotFoundError"
+    assert "another job" in found["refused"]
+    assert found["nodes"] == ["x"], "what was written behind a refused write is there"
+
+
+def test_an_orderly_end_waits_for_what_was_written(tmp_path: Path) -> None:
+    run(tmp_path / "s", "stopped")
+    store = open_store("sqlite", str(tmp_path / "s"))
+    assert len(store.nodes()) == 500
+    store.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def can_mount() -> bool:
+    """Whether this user may mount here at all (containers often may not)."""
+    with contextlib.suppress(OSError):
+        return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0 and os.geteuid() == 0
+    return False
+
+
+if can_mount():
+
+    def test_a_full_disk_refuses_jobs_and_keeps_results_waiting(small_disk: Path) -> None:
+        found = run(small_disk / "s", "full")
+        assert found == {"refused": 1, "waited": True, "done": [None], "nodes": ["n"], "stuck": ""}

@@ -1,0 +1,83 @@
+"""Room that forgotten jobs held comes back in small steps, and old files are brought up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from ledger_ops import accept, done, results, row
+
+from director.blobs import BlobStore
+from director.errors import StoreError
+from director.stores import schema, writing
+from director.stores.sqlite import SqliteStore
+from director.workers.housekeeping import Housekeeper
+
+NODES = tuple(f"n{number}" for number in range(60))
+
+
+def fill(store: SqliteStore, job: str, steps: int = 200) -> None:
+    """A job whose rows are larger than what is deleted at once."""
+    store.apply([accept(job, NODES, steps)])
+    for node in NODES:
+        store.apply([results(job, node, *(row(step, out=b"x" * 2000) for step in range(steps)))])
+    store.apply([done(job)])
+
+
+def test_a_huge_job_is_forgotten_at_once_and_its_room_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    store = SqliteStore(str(path))
+    fill(store, "huge")
+    store.apply([accept("small"), done("small")])
+    assert len(NODES) * 200 > writing.SMALL
+    store.apply([("purge_jobs", {"ids": ["huge", "small"]})])
+    assert store.list_jobs({}, {}) == b"[]"
+    rows = sqlite3.connect(path).execute("SELECT COUNT(*) FROM results").fetchone()[0]
+    assert rows == len(NODES) * 200, "its rows are still there"
+    store.apply([accept("other", ("n1", "z")), results("other", "n1", row(0))])
+    steps = 0
+    while store.tidy():
+        steps += 1
+    assert steps > 3
+    assert next(store.open_jobs()).nodes["n1"]["rows"] == [(0, "S")]
+    store.close()
+    assert path.stat().st_size < 20 << 20
+    tables = (*schema.OF_A_JOB, "names", "doomed")
+    left = {table: sqlite3.connect(path).execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables}
+    held = {"results": 1, "chunks": 1, "plans": 1, "job_nodes": 2, "names": 2}
+    assert left == {**dict.fromkeys(tables, 0), **held}
+
+
+def test_contents_go_with_the_last_job_that_needs_them(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "ledger.sqlite"))
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    kept, shared, orphan, fresh = (blobs.put_bytes(text)[0] for text in (b"kept", b"shared", b"orphan", b"fresh"))
+    blobs.flush()
+    for digest in (kept, shared, orphan):
+        os.utime(blobs.path(digest), (1, 1))
+    store.apply([accept("j1", digests={shared: 6}), done("j1"), accept("j2", digests={kept: 4, shared: 6}), done("j2")])
+    keeper = Housekeeper(store, blobs)
+    keeper.clean()
+    assert [os.path.exists(blobs.path(digest)) for digest in (kept, shared, orphan, fresh)] == [True, True, False, True]
+    store.apply([("purge_jobs", {"ids": ["j2"]})])
+    keeper.clean()
+    assert [os.path.exists(blobs.path(digest)) for digest in (kept, shared, fresh)] == [False, True, True]
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    old = sqlite3.connect(path, isolation_level=None)
+    schema.migrate(old, schema.MIGRATIONS[:1])
+    assert schema.version_of(old) == 1
+    old.close()
+    store = SqliteStore(str(path))
+    store.apply([accept("j1")])
+    store.close()
+    again = sqlite3.connect(path, isolation_level=None)
+    assert schema.version_of(again) == len(schema.MIGRATIONS)
+    again.execute("PRAGMA user_version = 99")
+    again.close()
+    with pytest.raises(StoreError, match="newer version"):
+        SqliteStore(str(path))
