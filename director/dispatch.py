@@ -159,6 +159,7 @@ class JobRun:
     seeded: frozenset[str] = frozenset()  # nodes that are told what succeeded in the job that this one resumes
     ignored_failures: int = 0
     limit: int = 0
+    total: int = 0  # tasks, open or not
     _segments: list[int] = field(default_factory=list)  # first step of each stretch between gates
     _left: list[int] = field(default_factory=list)  # open tasks of nodes that are waited for, by stretch
     _unchosen: dict[int, int] = field(default_factory=dict)  # blocks whose node is not chosen yet, to their stretch
@@ -200,6 +201,7 @@ class JobRun:
         width = block.last - block.first + 1
         node.states[block.first : block.last + 1] = WAITING * width
         node.open += width
+        self.total += width
         self.counts[st.QUEUED] += width
         if self._counted(node, self._segment(block.first)):
             self._left[self._segment(block.first)] += width
@@ -276,11 +278,6 @@ class JobRun:
     def over(self) -> bool:
         """Whether there is nothing left to do."""
         return not self.open and not self._unchosen
-
-    @property
-    def total(self) -> int:
-        """All tasks."""
-        return sum(self.counts)
 
     def tasks(self) -> dict[str, int]:
         """The contract's `tasks` object."""

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 HEADER_LIMIT = 16 * 1024 * 1024
 BODY_LIMIT = 64 * 1024 * 1024
 FDS_LIMIT = 200
+
+
+class Cut(bytes):
+    """A part of a text that goes on in the next frame; its header has `"cut": true`."""
+
+
 PREFIX = 8
 CHUNK = 64 * 1024
 # what one recvmsg may bring: a sender with a full buffer may have more than one frame's descriptors under way

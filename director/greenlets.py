@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 from collections.abc import Callable
@@ -11,6 +12,12 @@ import gevent
 from gevent import Greenlet
 
 log = logging.getLogger(__name__)
+
+
+def calm(objects: int = 100_000) -> None:
+    """For a process with many long-lived objects: rarer garbage collections, no record of who spawned whom."""
+    gc.set_threshold(objects, 50, 100)
+    gevent.config.track_greenlet_tree = False
 
 
 def spawn(name: str, function: Callable[..., Any], *args: Any, fatal: Callable[[str], None] | None = None) -> Greenlet:

@@ -96,11 +96,16 @@ def placed(rows: Iterable[Row]) -> list[tuple[str, Row]]:
 
 
 def leads_out(place: str, target: str) -> bool:
-    """Whether a link at `place` names something that is not below the destination, as it is written."""
+    """Whether a link at `place` may name something that is not below the destination.
+
+    A `..` may only stand in front, where it means a real folder; behind a name, which may be a link itself, nobody
+    knows what it means.
+    """
     if target.startswith("/") or not target or _CONTROL.search(target):
         return True
-    whole = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
-    return whole == ".." or whole.startswith("../")
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    ups = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    return ".." in parts[ups:] or ups > place.count("/")
 
 
 def contents(rows: Sequence[Row]) -> dict[str, int]:

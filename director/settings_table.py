@@ -177,6 +177,14 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="N",
     ),
     Setting(
+        "verbs-path",
+        "path",
+        "/etc/director/verbs",
+        SERVER,
+        "folder of your own verbs",
+        metavar="FOLDER",
+    ),
+    Setting(
         "enrollment",
         "choice",
         "auto",

@@ -61,12 +61,15 @@ class Link:
         self._stirred = False
         self._watcher = self._loop.io(socket.FD, 1)
         self._watcher.start(self._ready.set)
+        self._timer = self._loop.timer(QUIET, QUIET)
+        self._timer.start(self._look)
         self._turn = 0.0
 
     def close(self) -> None:
         """Let go of the socket; what was not sent yet is dropped."""
         self._watcher.stop()
         self._watcher.close()
+        self._timer.close()
         self.socket.close(linger=0)
         self._ready.set()
 
@@ -84,7 +87,7 @@ class Link:
     def _wait(self) -> None:
         self._ready.clear()
         if not int(Raw.get(self.socket, EVENTS)) & POLLIN:
-            self._ready.wait(QUIET)
+            self._ready.wait()
         self._turn = time.monotonic()
 
     def _breathe(self) -> None:

@@ -248,7 +248,14 @@ def test_what_a_silent_node_held_is_lost_and_what_follows_is_skipped() -> None:
 
 @pytest.mark.parametrize(
     "letters, expected",
-    [("SC", "success"), ("SE", "incomplete"), ("EX", "cancelled"), ("XF", "failed"), ("SL", "failed"), ("ST", "failed")],
+    [
+        ("SC", "success"),
+        ("SE", "incomplete"),
+        ("EX", "cancelled"),
+        ("XF", "failed"),
+        ("SL", "failed"),
+        ("ST", "failed"),
+    ],
 )
 def test_verdicts(letters: str, expected: str) -> None:
     run = build([block(0, 0)], [["a", "b"]])
@@ -450,7 +457,9 @@ class History(RuleBasedStateMachine):
         assert letters == {name: node.states.replace(b"r", b"s") for name, node in self.run.nodes.items()}
 
 
-History.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None, derandomize=True, database=None)
+History.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=25, deadline=None, derandomize=True, database=None
+)
 TestHistory = History.TestCase
 
 

@@ -392,3 +392,16 @@ def test_speed_of_a_step(tmp_path: Path, record_property: Any) -> None:
         record_property("microseconds_a_step", round(each * 1e6, 1))
         print(f"{each * 1e6:.1f} us a started and a result")
         assert len(journal.replay()[JOB].done) == 10_000
+
+
+def test_a_copy_of_the_folder_has_another_name(tmp_path: Path) -> None:
+    with opened(tmp_path / "a") as journal:
+        name = journal.instance
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with opened(tmp_path / "b") as journal:
+        copied = journal.instance
+        assert copied != name and journal.former == name
+    with opened(tmp_path / "b") as journal:
+        assert journal.instance == journal.former == copied
+    with opened(tmp_path / "a") as journal:
+        assert journal.instance == journal.former == name

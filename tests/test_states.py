@@ -13,7 +13,7 @@ ALL = sorted(st.NAMES)
 
 def test_every_state_has_a_letter_a_word_and_a_kind() -> None:
     assert len(set(st.NAMES.values())) == len(st.NAMES) == 11
-    assert st.OPEN | st.FINAL == set(ALL)
+    assert set(ALL) == st.OPEN | st.FINAL
     assert not st.OPEN & st.FINAL
     assert st.NONE not in st.NAMES
     assert st.IGNORABLE < st.BAD < st.FINAL

@@ -24,7 +24,7 @@ from director.agent.keeping import Keeping
 from director.agent.outbox import Outbox
 from director.agent.slots import Slots
 from director.errors import BusyError, ProtocolError, StoreError
-from director.greenlets import jitter, spawn
+from director.greenlets import jitter
 from director.liveness import Pulse
 from director.process import cancel as end_process
 from director.scope import Scope
@@ -36,6 +36,7 @@ TELL_AFTER = 0.25  # seconds after which a running step is reported as running
 RETRY_FIRST = 1.0
 RETRY_LAST = 30.0
 DISK_AGAIN = 1.0
+HELLO_AGAIN = 1.0  # seconds a hello is waited for before another question is answered
 DEFAULT_TIMEOUT = 600.0
 
 Apply = Callable[["Agent", Held, Scope, Step, Running], Outcome]
@@ -82,7 +83,10 @@ class Agent:
         self._about = dict(about or {})
         self._draining = False
         self._life = os.urandom(8).hex()  # tells this process from another one with the same state folder
-        self._deaf = False  # a slice was not taken: none behind it may be, until the server has settled with us
+        # between our hello and the welcome, and behind a slice that was not taken, no slice is: the server takes
+        # back what our hello does not name, so that what it calls queued surely is not here
+        self._deaf = False
+        self._asked = float("-inf")  # when a hello went that was not answered yet
         self._running = 0
         self._ticker: Any = None
         self._hello: Any = None
@@ -138,11 +142,14 @@ class Agent:
                 messages.VERSION,
             )
             return
+        if self.settled.is_set() and time.monotonic() - self._asked < HELLO_AGAIN:
+            return  # the answer is on its way; a second hello would name less than is here by then
         if self._hello is None:
             self._hello = gevent.spawn_later(jitter(fields["within"]), self._say_hello)
 
     def _say_hello(self) -> None:
         self._hello = None
+        self._deaf, self._asked = True, time.monotonic()
         held = [(job, held.upto) for job, held in self.held.items()]
         self.transmit(
             messages.encode(
@@ -160,7 +167,7 @@ class Agent:
         self.refused = ""
         self.pulse.interval = max(0.05, float(fields["beat"]))
         self.offset = float(fields["now"]) - time.monotonic()
-        self._deaf = False
+        self._deaf, self._asked = False, float("-inf")
         self.outbox.shut()  # until the results go again: that the rest is cancelled must not overtake them
         unreported = {job for _, job, row in self.journal.waiting() if row[1] != chr(st.LOST)}
         for job, order in fields["jobs"].items():
@@ -303,6 +310,7 @@ class Agent:
             return Outcome(st.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def _report(self, held: Held, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int) -> Row:
+        running.greenlet = None  # it has ended: a cancel must not keep its result from the journal
         if outcome.effects:
             scope.apply(outcome.effects)
             if self.on_effects(outcome.effects):
@@ -375,7 +383,8 @@ class Agent:
         """Steps that an earlier client was running and that were to begin once more: nobody knows how they ended."""
         for step, attempt in held.attempts.items():
             reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"
-            row: Row = [step, chr(st.LOST), None, None, round(time.time(), 6), 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
+            now = round(time.time(), 6)
+            row: Row = [step, chr(st.LOST), None, None, now, 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
             self._patiently("a result cannot be kept", self.journal.result, held.job, row[0], row, b"")
             self.outbox.add(held.job, row, b"", False)
         held.attempts.clear()
@@ -396,21 +405,21 @@ class Agent:
 
     def _start_ticker(self) -> None:
         if self._ticker is None:
-            self._ticker = spawn("running steps", self._tick)
+            self._ticker = gevent.get_hub().loop.timer(TELL_AFTER, TELL_AFTER)
+            self._ticker.start(self._tick)
 
     def _tick(self) -> None:
-        """While steps run: report those that take their time; ends when nothing runs."""
-        try:
-            while self._running:
-                gevent.sleep(TELL_AFTER)
-                limit = time.monotonic() - TELL_AFTER
-                for held in list(self.held.values()):
-                    for running in list(held.running.values()):
-                        if not running.told and running.since < limit:
-                            running.told = True
-                            self.outbox.begun(held.job, running.step, round(running.at, 6))
-        finally:
+        """In the hub, while steps run: report those that take their time; ends when nothing runs."""
+        if not self._running:
+            self._ticker.close()
             self._ticker = None
+            return
+        limit = time.monotonic() - TELL_AFTER
+        for held in list(self.held.values()):
+            for running in list(held.running.values()):
+                if not running.told and running.since < limit:
+                    running.told = True
+                    self.outbox.begun(held.job, running.step, round(running.at, 6))
 
     # -- the end and the beginning ------------------------------------------------------------------------
 
@@ -419,14 +428,14 @@ class Agent:
         self._draining = True
         deadline = time.monotonic() + seconds
         away = [running for held in self.held.values() for running in held.running.values() if running.away]
-        while self.busy(away) and time.monotonic() < deadline:
+        while self._running > len(away) and time.monotonic() < deadline:
             gevent.sleep(0.02)
         for held in self.held.values():
             for running in list(held.running.values()):
                 if not running.away:
                     self.interrupt(running)
         limit = time.monotonic() + 7.0
-        while self.busy(away) and time.monotonic() < limit:
+        while self._running > len(away) and time.monotonic() < limit:
             gevent.sleep(0.02)
         self.outbox.flush()
 

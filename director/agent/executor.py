@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -25,7 +25,9 @@ from director.agent.holding import Held, Running, Step
 from director.agent.rebooting import Rebooter
 from director.errors import DirectorError, LateError, VerbError
 from director.scope import PROXIES, Scope
+from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
+from director.verbs.own import place_of
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +67,12 @@ class Executor:
 
     def apply(self, agent: Agent, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; for a step of a file that is cached, its record."""
-        verb = self.verb(step["verb"])
         timeout = step["flags"].get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
         node = TaskNode(self, agent, held, scope, step, running, timeout)
+        try:
+            verb = self.verb(step, node.blob)
+        except (DirectorError, KeyError) as error:
+            return Outcome(st.FAILED, reason=f"{step['verb']} cannot be used: {error}")
         if held.head["kind"] == "orchestrate":
             return self._apply_chained(verb, step, node, held)
         return self._apply_once(verb, step, node, timeout)
@@ -123,12 +128,13 @@ class Executor:
         finally:
             clock.close()
 
-    def verb(self, name: str) -> Verb:
-        """The verb of this name; KeyError when there is none."""
-        return self._verbs.get(name) or self._load(name)
-
-    def _load(self, name: str) -> Verb:
-        verb = self._verbs[name] = verbs.load(name)
+    def verb(self, step: Step, blob: Callable[[str, int], str]) -> Verb:
+        """The verb of a step. Raises KeyError when there is none, VerbError when the operator's own cannot be used."""
+        name = step["verb"]
+        key = f"{name} {step['own'][0]}" if "own" in step else name
+        verb = self._verbs.get(key)
+        if verb is None:
+            verb = self._verbs[key] = load_own(step, blob) if "own" in step else verbs.load(name)
         return verb
 
     def environment(self, held: Held, scope: Scope) -> dict[bytes, bytes]:
@@ -402,7 +408,15 @@ def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
         return Outcome(st.FAILED, reason=f"{where}{error.strerror or error}")
     except Exception as error:
         log.exception("%s failed in an unexpected way", step["verb"])
-        return Outcome(st.FAILED, reason=f"{step['verb']} failed: {type(error).__name__}: {error}")
+        where = f"{place_of(error, step['own'][2])}: " if "own" in step else ""
+        return Outcome(st.FAILED, reason=f"{where}{step['verb']} failed: {type(error).__name__}: {error}")
+
+
+def load_own(step: Step, blob: Callable[[str, int], str]) -> Verb:
+    """A verb of the operator's own, of the very version the step was planned with."""
+    digest, size, path = step["own"]
+    with open(blob(digest, size), "rb") as file:
+        return own.load(file.read(), digest, path)[step["verb"]]
 
 
 def keep_output(outcome: Outcome, name: str, data: bytes) -> None:
@@ -429,7 +443,8 @@ def mark_of(verb: Verb, step: Step, node: TaskNode) -> str:
     scope = node.scope
     rendered = [node.render(raw, kind) for kind, raw in verb.raws(step["body"])]
     values = _environment_of(scope, rendered) if step["verb"] == "RUN" else {}
-    return mark(step["verb"], step["flags"], step["body"], rendered, scope.user, scope.workdir, scope.shell, values)
+    body = {**step["body"], "own": step["own"][0]} if "own" in step else step["body"]
+    return mark(step["verb"], step["flags"], body, rendered, scope.user, scope.workdir, scope.shell, values)
 
 
 def compared_mark(verb: Verb, step: Step, node: TaskNode, outcome: Outcome) -> str:

@@ -27,6 +27,7 @@ from director.agent.executor import (
     TaskNode,
     compared_mark,
     keep_output,
+    load_own,
     mark_of,
     stage_key,
 )
@@ -123,11 +124,11 @@ class Outlook:
             return [step["i"], "unknown", f"not found out within {BUDGET:g} s", "", ""]
         gevent.sleep(0)
         try:
-            verb = self.executor.verb(step["verb"])
+            scope = self._scopes.of(step)
+            node = PlanNode(self, scope, step)
+            verb = load_own(step, node.blob) if "own" in step else self.executor.verb(step, node.blob)
         except (KeyError, DirectorError) as error:
             return [step["i"], "unknown", f"{step['verb']} cannot be looked at: {error}", "", ""]
-        scope = self._scopes.of(step)
-        node = PlanNode(self, scope, step)
         text = _shown(verb, step, node)
         action, reason, outcome = self._decide(verb, step, node)
         self._go_on(step, scope, action, outcome)

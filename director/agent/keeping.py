@@ -129,8 +129,8 @@ class MemoryKeeping:
 
     def stored(self, number: int) -> None:
         """Drop what the server has."""
-        for old in [n for n in self._results if n <= number]:
-            del self._results[old]
+        while self._results and (first := next(iter(self._results))) <= number:
+            del self._results[first]
 
     def waiting(self) -> Iterator[tuple[int, str, list[Any]]]:
         """What the server may not have."""

@@ -23,7 +23,7 @@ from director.agent.keeping import DiskKeeping
 from director.agent.link import Link
 from director.agent.profile import Profile
 from director.agent.rebooting import Rebooter
-from director.agent.recovery import take_up
+from director.agent.recovery import may_run, take_up
 from director.blobs import BlobStore
 from director.errors import DirectorError, UsageError
 from director.greenlets import periodic, spawn
@@ -76,8 +76,10 @@ class Client:
     def start(self) -> None:
         """End what an earlier client left running, take up its jobs, connect."""
         records = self._journal.replay()
-        instance = self._journal.instance
-        tokens = [task_token(instance, job, step) for job, record in records.items() for step in record.in_flight]
+        former = self._journal.former
+        copied = former != self._journal.instance
+        left = [(job, step) for job, record in records.items() for step in may_run(record, copied)]
+        tokens = [task_token(former, job, step) for job, step in left]
         if tokens and (ended := process.end_leftovers(tokens)):
             log.warning("ended %d processes that an earlier client had left", ended)
         take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)
@@ -129,9 +131,11 @@ class Client:
             self.chains.clear()
         if "args" in evicted:
             self.profile.forget_args()
-        if "labels" in effects or "arg" in effects:
+        labels = effects.get("labels", {})
+        labelled = any(self.profile.labels.get(name) != value for name, value in labels.items())
+        if labelled or "arg" in effects:
             self.profile.take(effects)
-        return bool(evicted) or "labels" in effects or "arg" in effects
+        return bool(evicted) or labelled or "arg" in effects
 
     def _told(self) -> str:
         """The settings that were given, and where each came from."""

@@ -71,10 +71,11 @@ class Outbox:
 
     def acknowledged(self, number: int) -> None:
         """The server has stored message `number`."""
+        full = len(self._sent) >= IN_FLIGHT  # only then did something wait for this; else batches stay large
         last = self._sent.pop(number, None)
         if last:
             self._journal.stored(last)
-        if self._waiting or self._begun or self._rests:
+        if full and (self._waiting or self._begun or self._rests):
             self._stir(False)
 
     def reopen(self) -> None:

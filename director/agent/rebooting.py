@@ -25,6 +25,7 @@ from director.verbs.base import Outcome
 log = logging.getLogger(__name__)
 
 LOOK = 0.05  # seconds between two looks at what still runs
+TELL_SECONDS = 1.0
 COMMAND_SECONDS = 60.0  # that the command may take to say that it has begun
 
 
@@ -51,9 +52,9 @@ class Rebooter:
             gevent.sleep(delay)
             while self._begun:  # for another job
                 gevent.sleep(LOOK)
-            self._note(until)
             self._begun = True
             try:
+                self._note(until)
                 return self._go_down(until)
             finally:
                 self._begun = False
@@ -89,7 +90,14 @@ class Rebooter:
         for _, running in self._asked:
             running.away = True
         self._agent.away_until = until
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let the server know how long we may be away, and give it a moment to hear it."""
+        said = time.monotonic()
         self._agent.beat()
+        while self._agent.pulse.silence(now := time.monotonic()) > now - said and now - said < TELL_SECONDS:
+            gevent.sleep(LOOK)
 
     def _go_down(self, until: float) -> Outcome:
         log.warning("restarting the host: %s", shlex.join(self._argv))
@@ -104,10 +112,8 @@ class Rebooter:
             gevent.sleep(LOOK)
 
 
-def came_back(note: Any, boot: str) -> tuple[int, str] | None:
-    """State and reason of the step that `note` is of, now that the client is back; None for no note."""
-    if not note:
-        return None
+def came_back(note: Mapping[str, Any], boot: str) -> tuple[int, str]:
+    """State and reason of the step that `note` is of, now that the client is back."""
     if note["boot"] == boot:
         return st.FAILED, "the client was started again, but the host was not"
     if time.time() > note["until"]:

@@ -41,7 +41,8 @@ def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool, boot
         held.known = dict(record.done)
         _end_reboot(agent, held, record, boot)
         if not rebooted:
-            held.attempts = _again(record, _steps(record))
+            again = _again(record, _steps(record))
+            held.attempts = {step: attempt for step, attempt in again.items() if step not in held.known}
         lost = _handed(record) if rebooted else record.in_flight.keys() - held.attempts.keys()
         lost -= held.known.keys()
         for step in sorted(lost, reverse=True):  # the last first, as the server skips what is behind a lost step
@@ -59,16 +60,15 @@ def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool, boot
 def _is_ours(record: JobRecord, boot: str) -> bool:
     """Whether the host went down because a step of this job asked for it."""
     note = record.notes.get("reboot")
-    return bool(note) and note["step"] in record.in_flight and note["boot"] != boot
+    return note is not None and note["step"] in record.in_flight and note["boot"] != boot
 
 
 def _end_reboot(agent: Agent, held: Held, record: JobRecord, boot: str) -> None:
     """The result of a REBOOT, which only the client that is back can tell."""
     note = record.notes.get("reboot")
-    ended = came_back(note, boot)
-    if ended is None or note["step"] not in record.in_flight:
+    if note is None or note["step"] not in record.in_flight:
         return
-    state, reason = ended
+    state, reason = came_back(note, boot)
     step, now = note["step"], round(time.time(), 6)
     took = round(max(0.0, now - note["at"]), 6)
     attempt = record.started.get(step, 1)
@@ -95,6 +95,11 @@ def _again(record: JobRecord, steps: Mapping[int, Step]) -> dict[int, int]:
         for number, attempt in record.in_flight.items()
         if attempt < int(steps.get(number, {"flags": {}})["flags"].get("retry", 1) or 1)
     }
+
+
+def may_run(record: JobRecord, copied: bool) -> set[int]:
+    """Steps of which processes may be left; a copied journal does not know what began after it was copied."""
+    return _handed(record) - record.done.keys() if copied else set(record.in_flight)
 
 
 def _handed(record: JobRecord) -> set[int]:

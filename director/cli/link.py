@@ -73,14 +73,17 @@ class Link:
         return bool(poll.poll(max(0, int(seconds * 1000) + 1)))
 
     def parts(self, request: Mapping[str, Any]) -> Iterator[bytes]:
-        """Ask, and give the bodies of the answer one by one."""
+        """Ask, and give the bodies of the answer one by one; what was cut is put together again."""
         self.send(request)
         more = True
+        held: list[bytes] = []
         while more:
             header, body = self.receive()
             more = bool(header.get("more"))
-            if body:
-                yield body
+            held.append(body)
+            if body and not header.get("cut"):
+                yield b"".join(held)
+                held.clear()
 
     def ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Ask; the answer's header and its whole body."""

@@ -9,6 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+def asked_alone(text: str) -> str:
+    """The verb that Director does not have itself and whose manual is asked for, in upper case, or ""."""
+    from director.verbs import ALIASES, VERBS
+
+    words = text.split()
+    verb = words[0].upper() if len(words) == 2 and words[1] == "--help" else ""
+    return "" if verb in VERBS or verb in ALIASES else verb
+
+
 def manuals(text: str) -> list[str]:
     """The manuals that a text asks for, in its order; none when it asks for none or cannot be read."""
     from director.language.read import read

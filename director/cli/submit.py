@@ -26,12 +26,23 @@ def run(settings: Settings) -> int:
     if settings.text is not None and "--help" in settings.text:
         from director.cli.manual import manuals
 
-        pages = manuals(settings.text)
+        pages = manuals(settings.text) or _own_manual(settings)
         if pages:
             answer(pages)
             return EXIT_OK
     request = submission(settings)
     return _submit(settings, request, [file["id"] for file in request["files"]])
+
+
+def _own_manual(settings: Settings) -> list[str]:
+    """The manual of a verb that only the server knows: `--exec 'VERB --help'`."""
+    from director.cli.manual import asked_alone
+
+    verb = asked_alone(settings.text or "")
+    if not verb:
+        return []
+    with Link(settings) as link:
+        return [str(link.ask({"do": "verb-help", "verb": verb})[0]["text"])]
 
 
 def resume(settings: Settings) -> int:

@@ -14,7 +14,7 @@ from gevent import socket
 
 from director import __version__, unixsocket
 from director.errors import BusyError, DirectorError, NotFoundError, ProtocolError, UsageError
-from director.framing import Channel
+from director.framing import Channel, Cut
 from director.greenlets import spawn
 from director.hub import views
 from director.hub.callers import caller_of
@@ -46,12 +46,13 @@ class Admin:
         self._desk, self._roster, self._enrolment, self._ledger = desk, roster, enrolment, ledger
         self._submissions = Submissions(desk, planners, ledger, roster)
         self.foresight = self._submissions.foresight
+        self._planners = planners
         self._lost_after = lost_after
         self._note = note
         self._open = 0
         self._listener: unixsocket.Listener | None = None
         self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
-            "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "wait": self.do_wait,
+            "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "verb-help": self.do_verb_help, "wait": self.do_wait,
             "resume": self.do_resume,
             "list-jobs": self.do_list_jobs, "job-info": self.do_job_info, "list-nodes": self.do_list_nodes,
             "node-info": self.do_node_info, "cancel": self.do_cancel, "purge-jobs": self.do_purge_jobs,
@@ -140,6 +141,10 @@ class Admin:
         body = ujson.dumps(self._submissions.plan(header, channel)).encode()
         _parts(channel, (body[start : start + PART] for start in range(0, len(body), PART)))
 
+    def do_verb_help(self, header: dict[str, Any], channel: Channel, user: str) -> None:
+        """The manual of one of the operator's own verbs."""
+        channel.send({"ok": True, "text": self._planners.manual(str(header["verb"]).upper()[:100])})
+
     def do_resume(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Accept what is left of a final job as a new one."""
         channel.send(self._submissions.resume(header, user))
@@ -187,7 +192,7 @@ class Admin:
     def do_export_jobs(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Every job, whole, in JSON lists."""
         for part in self._ledger.stream("export_jobs", live=views.live(self._desk.runs)):
-            channel.send({"ok": True, "more": True, "body": "json"}, part)
+            channel.send({"ok": True, "more": True, "body": "json", "cut": isinstance(part, Cut)}, part)
         channel.send({"ok": True, "more": False})
 
     def do_list_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:

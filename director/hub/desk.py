@@ -36,6 +36,7 @@ FIRST = 8  # tasks that a job may hand over though others fill the node
 AT_ONCE = 32  # nodes of one job before it is the turn of the next job
 OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are refused
 OPEN_JOBS = 50_000
+LOOK_AGAIN = 60.0  # seconds until a node that is offline is looked at though nothing of it was due
 TURN = 0.005  # seconds of work before others get a turn
 REASON_LIMIT = 2000
 READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
@@ -222,6 +223,7 @@ class Desk:
             record = self._roster.nodes.get(node.node)
             if node.open and record is not None:
                 record.jobs[run.id] = node
+                record.due = 0.0
                 node.weigh_on(self._loads.setdefault(node.node, Load()))
 
     def _head(self, run: JobRun, name: str) -> bytes:
@@ -361,6 +363,9 @@ class Desk:
     def _take_back(self, hand: _Hand, first: int) -> None:
         """The steps from `first` on were surely not delivered: they are queued again, or end with the cancel."""
         run, node = hand.run, hand.node
+        record = self._roster.nodes.get(node.node)
+        if record is not None:
+            record.due = 0.0
         run.take_back(node, first)
         self._ledger.write(("sent", {"job": run.id, "upto": {node.node: first}}))
         self._end_cancelled(run, node)
@@ -376,7 +381,7 @@ class Desk:
     def _mark_started(self, run: JobRun) -> None:
         if run.started_at is None:
             run.started_at = time.time()
-            self._ledger.write(("job", {"id": run.id, "state": run.state, "started_at": run.started_at}))
+            self._ledger.write(("job", {"id": run.id, "state": run.state, "started_at": run.started_at}), lazy=True)
             self._touch()
 
     # -- taking in ----------------------------------------------------------------------------------------
@@ -411,7 +416,7 @@ class Desk:
             if not node.open:
                 node.closed = True
                 close.append(job)
-        self._ledger.write(*ops, then=lambda error: then(close))
+        self._ledger.write(*ops, then=lambda error: then(close), lazy=True)
         for run in after:
             self._after(run, record)
 
@@ -512,6 +517,7 @@ class Desk:
             record = self._roster.nodes.get(node.node)
             if record is not None:
                 record.jobs[run.id] = node
+                record.due = 0.0
                 node.weigh_on(self._loads.setdefault(node.node, Load()))
                 self.wake(run, node)
         if run.total != before:
@@ -586,6 +592,7 @@ class Desk:
             Job to `{"act": "go" | "drop" | "cancel", "upto": cursor}`.
         """
         orders: dict[str, Any] = {}
+        record.due = 0.0
         for job, node in list(record.jobs.items()):
             run = self.runs[job]
             upto = held.get(job, 0)
@@ -623,24 +630,28 @@ class Desk:
     def tick(self, now: float) -> None:
         """Expire and lose what has waited too long; `now` is monotonic seconds."""
         for record in list(self._roster.nodes.values()):
-            if record.jobs and not record.online:
+            if record.jobs and not record.online and now >= record.due:
                 self._overdue(record, now)
 
     def _overdue(self, record: NodeRecord, now: float) -> None:
-        heard = max(record.heard or 0.0, self._started)
-        silence = now - heard
+        """End what is due on a node that is offline, and note when to look again: not each second at each job."""
+        silence = now - max(record.heard or 0.0, self._started, record.back_by)
+        record.due = now + LOOK_AGAIN
         for job, node in list(record.jobs.items()):
             run = self.runs[job]
             rests: list[Rest] = []
-            waited = min(now - record.offline_since, time.time() - run.created_at)
-            if waited >= run.valid_for and node.states.count(st.QUEUED):
-                rests += run.expire(
-                    node, f"the node was offline for longer than --valid-for ({run.valid_for:g} s)"
-                )
-            if silence >= self._lost_after and now >= record.back_by and node.handed:
-                rests += run.lose(
-                    node, f"the node was silent for longer than --lost-after ({self._lost_after:g} s)"
-                )
+            if st.QUEUED in node.states:
+                left = run.valid_for - min(now - record.offline_since, time.time() - run.created_at)
+                record.due = min(record.due, now + left) if left > 0 else record.due
+                if left <= 0:
+                    why = f"the node was offline for longer than --valid-for ({run.valid_for:g} s)"
+                    rests += run.expire(node, why)
+            if node.handed:
+                left = self._lost_after - silence
+                record.due = min(record.due, now + left) if left > 0 else record.due
+                if left <= 0:
+                    why = f"the node was silent for longer than --lost-after ({self._lost_after:g} s)"
+                    rests += run.lose(node, why)
             if rests:
                 self._rests(run, rests)
                 self._check(run)

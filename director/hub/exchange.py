@@ -70,13 +70,16 @@ class Exchange:
 
     Args:
         hello: settings of the process that keeps files; it is started when it is first needed.
+        grace: see `Queries`.
     """
 
-    def __init__(self, desk: Desk, roster: Roster, hello: dict[str, Any], fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self, desk: Desk, roster: Roster, hello: dict[str, Any], grace: float, fatal: Callable[[str], None]
+    ) -> None:
         self._desk, self._roster = desk, roster
         self._hello, self._fatal = hello, fatal
         self._send: Send = lambda record, header, frames: False
-        self._queries = Queries(desk, roster)
+        self._queries = Queries(desk, roster, grace)
         self._loans: dict[Loaned, Loan] = {}
         self._landing: dict[tuple[Any, ...], float] = {}  # keys of FETCH uploads to the time of the last word
         self._child: Child | None = None

@@ -14,6 +14,7 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from director import errors
+from director.framing import Cut
 from director.workers.child import Child
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ FRAME_OPS = 2000
 FRAME_BYTES = 8 * 1024 * 1024
 CONGESTED_BYTES = 64 * 1024 * 1024
 CONGESTED_OPS = 50_000
+LAZY = 0.025
 DEATHS = 3  # of the process over one query, then the caller hears of it
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
@@ -46,6 +48,7 @@ class Ledger:
         self._room = Event()
         self._room.set()
         self._flushing = False
+        self._timer: Any = None
         self._answers: dict[int, Queue[Any]] = {}
         self._flights: deque[int] = deque()  # the last write of each frame on its way
         self.child = Child(
@@ -55,15 +58,23 @@ class Ledger:
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def write(self, *ops: Op, then: Then | None = None, refusable: bool = False) -> None:
-        """Make `ops` durable together, after all writes before; then call `then(error or None)`."""
+    def write(self, *ops: Op, then: Then | None = None, refusable: bool = False, lazy: bool = False) -> None:
+        """Make `ops` durable together, after all writes before; then call `then(error or None)`.
+
+        A `lazy` write is one that nobody waits for: it goes with the next that is not, or after `LAZY` seconds,
+        so that the results of a busy fleet share one flush of the disk.
+        """
         entry = (next(self._numbers), refusable, ops, then)
         self._pending.append(entry)
         self._unsent.append(entry)
         self._bytes += _weight(ops)
         if self._bytes > CONGESTED_BYTES or len(self._pending) > CONGESTED_OPS:
             self._room.clear()
-        self._flush_soon()
+        if not lazy:
+            self._flush_soon()
+        elif self._timer is None:
+            self._timer = get_hub().loop.timer(LAZY)
+            self._timer.start(self._flush)
 
     def _flush_soon(self) -> None:
         """At the end of this turn, so that all it writes goes in one frame and one commit."""
@@ -91,6 +102,9 @@ class Ledger:
     def _flush(self) -> None:
         """Send what waits in large frames; a second frame goes only when the one before was taken."""
         self._flushing = False
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
         if not self.child.ready:
             return
         while self._unsent and len(self._flights) < 2:
@@ -141,7 +155,7 @@ class Ledger:
                     raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
                 if not header["more"]:
                     return
-                yield body
+                yield Cut(body) if header.get("cut") else body
         finally:
             self._answers.pop(number, None)
 

@@ -16,7 +16,7 @@ from director import __version__, keys, locks, paths, signals
 from director import log as logs
 from director.blobs import BlobStore
 from director.errors import DirectorError, StartError
-from director.greenlets import periodic
+from director.greenlets import calm, periodic
 from director.hub.admin import Admin
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
@@ -33,6 +33,7 @@ from director.transport import Gatekeeper, Router, new_context, raise_descriptor
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
+GRACE = 5  # beats in which nodes that were online before a restart come back
 HISTORY_EVERY = 60.0
 HISTORY_STEP = 200
 HISTORY_PAUSE = 0.5
@@ -63,7 +64,7 @@ class Server:
         self.planners = self._keep(
             PlannerPool(
                 _workers(s.workers),
-                {**hello, "blobs": os.path.join(self._folder, "blobs")},
+                {**hello, "blobs": os.path.join(self._folder, "blobs"), "verbs": os.path.abspath(s.verbs_path)},
                 self.roster,
                 self.fatal,
             )
@@ -76,9 +77,8 @@ class Server:
         self.gatekeeper = Gatekeeper(context, enrolment.admits)
         self._load_jobs()
         self.desk.release_held()
-        exchange = self._keep(
-            Exchange(self.desk, self.roster, {**hello, "blobs": os.path.join(self._folder, "blobs")}, self.fatal)
-        )
+        files = {**hello, "blobs": os.path.join(self._folder, "blobs")}
+        exchange = self._keep(Exchange(self.desk, self.roster, files, GRACE * s.heartbeat_interval, self.fatal))
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
         self.sessions = Sessions(
             router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange,
@@ -180,6 +180,7 @@ def serve(settings: Settings) -> int:
     """Run a server until it is told to end; the exit code."""
     logs.set_up(settings.log_level, settings.log_format)
     raise_descriptor_limit()
+    calm()
     server = None
     try:
         folder = paths.state_folder(settings.state_dir, "server")

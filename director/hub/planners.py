@@ -65,6 +65,11 @@ class PlannerPool:
                 log.warning("a planner died in mid-plan; it is planned again")
         raise errors.BusyError(f"{TRIES} planners died while they planned this; nothing was accepted")
 
+    def manual(self, verb: str) -> str:
+        """The manual of a verb, one of the operator's own too. Raises UsageError when there is none."""
+        meta, _ = self.plan({"manual": verb}, lambda want: ())
+        return str(meta["manual"])
+
     def note(self, name: str, record: NodeRecord | None) -> None:
         """A node changed (None: it is gone); planners hear of it before any later plan."""
         self._dirty[name] = record
@@ -81,7 +86,10 @@ class PlannerPool:
         ticket = _Ticket(next(self._numbers), child)
         self._tickets[ticket.number] = ticket
         try:
-            child.send({"plan": ticket.number, "request": request})
+            if "manual" in request:
+                child.send({"manual": ticket.number, "verb": request["manual"]})
+            else:
+                child.send({"plan": ticket.number, "request": request})
             return self._follow(ticket, relay)
         finally:
             self._tickets.pop(ticket.number, None)

@@ -65,9 +65,14 @@ class _Group:
 
 
 class Queries:
-    """The groups of all open jobs."""
+    """The groups of all open jobs.
 
-    def __init__(self, desk: Desk, roster: Roster) -> None:
+    Args:
+        grace: seconds after the start in which a node that was not heard yet counts as one that is on its way.
+    """
+
+    def __init__(self, desk: Desk, roster: Roster, grace: float) -> None:
+        self._until = time.monotonic() + grace
         self.send: Send = lambda record, header, frames: False
         self._desk, self._roster = desk, roster
         self._groups: dict[tuple[str, int], _Group] = {}
@@ -128,13 +133,19 @@ class Queries:
         group.absent = []
         while group.left:
             name = group.left[-1]
-            record = self._roster.nodes.get(name)
             if not group.run.passed(group.run.nodes[name], group.step):
-                if record is not None and record.online:
+                if self._may_come(name):
                     return False
                 group.absent.append(name)
             group.left.pop()
         return True
+
+    def _may_come(self, name: str) -> bool:
+        """Whether the node is online, or may be found to be: a server that has just started has heard of few."""
+        record = self._roster.nodes.get(name)
+        if record is None:
+            return False
+        return record.online or (record.heard is None and time.monotonic() < self._until)
 
     def _why(self, group: _Group) -> str:
         """What the group waits for, for a person."""

@@ -60,10 +60,10 @@ def _block(
 ) -> dict[str, Any]:
     """Its nodes that are left; what ran on one node for all, and did not go well there, goes to another one."""
     named = block.get("nodes")
-    if named is None:
+    if named is None or block.get("choose") is not None:  # its node is chosen when the stage starts
         return dict(block)
     nodes = [name for name in named if name in allowed]
     went_well = all(done.get(name, "")[block["last"] : block["last"] + 1] == "1" for name in named)
     if not nodes and block["first"] in once and not went_well:
-        nodes = list(stages[block["stage"]]["nodes"][:1])
+        return {**block, "nodes": [], "choose": list(stages[block["stage"]]["nodes"])}
     return {**block, "nodes": nodes}

@@ -30,10 +30,8 @@ class Rivals:
         finally:
             self._asked.pop(holder, None)
 
-    def answered(self, peer: bytes) -> bool:
-        """A hello came from `peer`; whether it only was the answer to our question."""
+    def answered(self, peer: bytes) -> None:
+        """A hello came from `peer`: whoever is there lives."""
         event = self._asked.get(peer)
-        if event is None:
-            return False
-        event.set()
-        return True
+        if event is not None:
+            event.set()

@@ -150,9 +150,8 @@ class Sessions:
             self._refuse(peer, "this key is not enrolled under this name", 5)
             return
         holder = record.peer
-        if self._rivals.answered(peer):
-            record.heard = time.monotonic()
-        elif holder is None or holder == peer or fields.get("life", "") == record.life:
+        self._rivals.answered(peer)
+        if holder is None or holder == peer or fields.get("life", "") == record.life:
             self._admit(record, peer, frame, fields)
         else:
             spawn("rival", self._judge, record, holder, peer, frame, fields)
@@ -221,7 +220,7 @@ class Sessions:
             "labels": record.labels, "facts": record.facts, "args": record.args, "last_seen": record.last_seen,
             "reason": record.reason, "mark": record.mark, "instance": record.instance,
         }  # fmt: skip
-        self._ledger.write(("node", fields))
+        self._ledger.write(("node", fields), lazy=True)
 
     # -- the other kinds ----------------------------------------------------------------------------------
 

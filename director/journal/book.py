@@ -39,6 +39,7 @@ class Journal:
 
     Attributes:
         instance: random, made with the folder.
+        former: the same, or that of the folder which this one is a copy of.
         mark: count of facts ever written, also over rewrites of the file.
         seq: the highest delivery number of any slice.
         boot: see `Boot`.
@@ -47,7 +48,7 @@ class Journal:
 
     def __init__(self, folder: str, rewrite_from: int = REWRITE_FROM, limit: int = SPOOL_LIMIT) -> None:
         self.folder = folder
-        self.instance = ""
+        self.instance = self.former = ""
         self.boot = Boot("", "", False)
         self.notes: list[str] = []
         self._spool = os.path.join(folder, "spool")
@@ -63,7 +64,7 @@ class Journal:
         journal = cls(folder, rewrite_from, limit)
         try:
             os.makedirs(journal._spool, mode=0o700, exist_ok=True)
-            journal.instance = _instance(folder)
+            journal.instance, journal.former = _instance(folder)
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}") from error
         journal._replay()
@@ -238,20 +239,24 @@ def _boot_id() -> str:
         return file.read().strip()
 
 
-def _instance(folder: str) -> str:
-    """The folder's random name, made and kept on the first call."""
+def _instance(folder: str) -> tuple[str, str]:
+    """The folder's random name, made on the first call and anew in a copy of the folder; and the one before.
+
+    Beside the name stands the number of the file's own inode, which no copy has: a folder that came out of a
+    backup may be older than what the server knows of it, even when it had told the server nothing newer.
+    """
     path = os.path.join(folder, "instance")
-    try:
-        with open(path) as file:
-            if name := file.read().strip():
-                return name
-    except FileNotFoundError:
-        pass
+    former = ""
+    with contextlib.suppress(FileNotFoundError), open(path) as file:
+        former, *inode = file.read().split() or [""]
+        if former and inode in ([], [str(os.fstat(file.fileno()).st_ino)]):
+            return former, former
+        log.warning("%s was copied or restored: it may be older than what was done", folder)
     name = os.urandom(16).hex()
     with open(f"{path}.new", "w", opener=_private) as file:
-        file.write(name)
+        file.write(f"{name} {os.fstat(file.fileno()).st_ino}\n")
         file.flush()
         os.fsync(file.fileno())
     os.rename(f"{path}.new", path)
     sync_folder(folder)
-    return name
+    return name, former or name

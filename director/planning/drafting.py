@@ -17,6 +17,7 @@ from director.planning.known import Known, NodeFacts, NodeNeededError
 from director.planning.result import PlannedStage
 from director.targets import RosterView, TargetSyntaxError
 from director.verbs.base import Entry, Verb, Want
+from director.verbs.own import place_of
 from director.verbs.rows import per_node
 
 #: common flags that the planner itself uses up
@@ -132,7 +133,7 @@ class Drafting:
         instruction = self.instruction
         verb = verbs.load(instruction.verb)
         self._settle_flags(verb)
-        body = verb.parse(instruction, self)
+        body = self._parse(verb)
         if instruction.verb == "ARG" and self._shared.extend_args:
             body["extend"] = True
         self._check(verb, body)
@@ -140,11 +141,30 @@ class Drafting:
         verb.strip(body)
         row: dict[str, Any] = {"verb": instruction.verb, "text": instruction.source or instruction.text}
         row.update(stage=stage.index, line=instruction.line, flags=self._left(verb), body=body)
+        source = verbs.source_of(instruction.verb)
+        if source is not None:
+            self.content(source.data)
+            row["own"] = [source.digest, len(source.data), source.path]
         if self.flags.get("name"):
             row["name"] = self.flags["name"]
         if stage.lane:
             row.update(lane=stage.lane, group=stage.group)
         return row
+
+    def _parse(self, verb: Verb) -> dict[str, Any]:
+        source = verbs.source_of(self.instruction.verb)
+        if source is None:
+            return verb.parse(self.instruction, self)
+        try:
+            body = verb.parse(self.instruction, self)
+            if not isinstance(body, dict):
+                raise TypeError(f"parse gave {type(body).__name__}; expected a dict")
+            return body
+        except (DirectorError, NodeNeededError):
+            raise
+        except Exception as error:
+            place = place_of(error, source.path)
+            raise self.fail(f"{verb.name} cannot be used: {place}: {type(error).__name__}: {error}") from error
 
     def _settle_flags(self, verb: Verb) -> None:
         table = verbs.flag_table()[self.instruction.verb]

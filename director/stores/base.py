@@ -173,8 +173,10 @@ class Store(Protocol):
         """The same text in parts of about 1 MiB, so that a job of any size needs little memory."""
 
     def export_jobs(self, live: Live | None = None) -> Iterator[bytes]:
-        """All jobs as `--job-info` objects, oldest first: JSON lists of whole jobs, about 4 MiB at most each
-        (more only where one job alone is larger). Jobs that are purged meanwhile may be missing.
+        """All jobs as `--job-info` objects, oldest first: JSON lists of whole jobs, about 4 MiB at most each.
+
+        A job that alone is larger makes a list in parts: all but the last are `framing.Cut`. Jobs that are
+        purged meanwhile may be missing.
         """
 
     def final_jobs(self, filters: Mapping[str, Any]) -> list[str]:

@@ -130,6 +130,12 @@ class Journal:
                 del where[key]
 
 
+def _is_same(kept: TaskRow | None, row: TaskRow) -> bool:
+    """Whether this very result is there: it came again as its acknowledgement was lost, and is not late."""
+    known = kept and (kept.state, kept.finished_at, kept.attempt)
+    return known == (row.state, row.finished_at, row.attempt)
+
+
 class MemoryStore(Queries):
     """`Store` in memory; a lock makes each call see whole applies only."""
 
@@ -209,7 +215,9 @@ class MemoryStore(Queries):
         job = self._jobs.get(fields["job"])
         if job and fields["node"] in job.position:
             for row in rows:
-                self._keep(journal, job.late, (job.position[fields["node"]], row.step), row)
+                key = (job.position[fields["node"]], row.step)
+                if not _is_same(job.results.get(key), row):
+                    self._keep(journal, job.late, key, row)
 
     def _rest(self, journal: Journal, fields: dict[str, Any]) -> None:
         job = self._jobs.get(fields["job"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -25,6 +26,7 @@ from director.stores.shapes import (
     wanted_states,
 )
 
+LARGE = 4 << 20  # bytes of a job that is exported in parts
 NAMED = 5  # ids an "ambiguous" message names
 
 
@@ -125,7 +127,7 @@ class Queries(ABC):
 
     def export_jobs(self, live: Live | None = None) -> Iterator[bytes]:
         """See `Store.export_jobs`."""
-        return lists(self._exported(live or {}))
+        return lists(self._exported(live or {}), LARGE)
 
     def final_jobs(self, filters: Mapping[str, Any]) -> list[str]:
         """See `Store.final_jobs`."""
@@ -172,12 +174,18 @@ class Queries(ABC):
                 return b""
         return encode(job_object(head, overlay, counts)).encode()
 
-    def _exported(self, live: Live) -> Iterator[bytes]:
+    def _exported(self, live: Live) -> Iterator[bytes | Iterator[bytes]]:
+        """Each job whole, or, when it is large, its parts."""
         for job in self.ids():
+            parts = self.job_info_parts(job, live)
+            held: list[bytes] = []
             try:
-                yield self.job_info(job, live)
+                while sum(map(len, held)) <= LARGE and (part := next(parts, None)):
+                    held.append(part)
             except NotFoundError:  # purged since its id was read
                 continue
+            large = sum(map(len, held)) > LARGE
+            yield itertools.chain(held, parts) if large else b"".join(held)
 
 
 def _open_nodes(view: StoredJob) -> dict[str, OpenNode]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import ujson
 
+from director.framing import Cut
 from director.states import (
     CANCELLED,
     COUNT_NAMES,
@@ -313,16 +314,22 @@ def gather(pieces: Iterable[bytes], size: int = PART) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def lists(objects: Iterable[bytes], size: int = 4 * PART) -> Iterator[bytes]:
-    """JSON lists of whole objects, each of at most `size` bytes unless one object alone is larger."""
+def lists(objects: Iterable[bytes | Iterable[bytes]], size: int = 4 * PART) -> Iterator[bytes]:
+    """JSON lists of whole objects, of about `size` bytes; an object that comes in parts makes a list in parts."""
     held: list[bytes] = []
     length = 1
     for item in objects:
-        if held and length + len(item) + 1 > size:
+        large = not isinstance(item, bytes)
+        if held and (large or length + len(item) + 1 > size):
             yield b"[" + b",".join(held) + b"]"
             held, length = [], 1
-        held.append(item)
-        length += len(item) + 1
+        if isinstance(item, bytes):
+            held.append(item)
+            length += len(item) + 1
+        else:
+            yield Cut(b"[")
+            yield from map(Cut, item)
+            yield b"]"
     if held:
         yield b"[" + b",".join(held) + b"]"
 

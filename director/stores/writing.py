@@ -179,7 +179,14 @@ class Writer:
             pair = self.pair(fields["job"], fields["node"])
             rows = _cut(pair or (0, 0), fields, body)
             if pair:
-                self.db.executemany(_KEEP_LATE, rows)
+                self.db.executemany(_KEEP_LATE, [row for row in rows if not self._is_kept(row)])
+
+    def _is_kept(self, row: tuple[Any, ...]) -> bool:
+        """Whether this very result is there: it came again as its acknowledgement was lost, and is not late."""
+        columns = "state, finished_at, attempt"
+        kept = self.db.execute(f"SELECT {columns} FROM results WHERE job = ? AND node = ? AND step = ?", row[:3])
+        result = TaskRow(*row[2:])
+        return kept.fetchone() == (result.state, result.finished_at, result.attempt)
 
     def handle_rest(self, ops: list[Op]) -> None:
         rows = (

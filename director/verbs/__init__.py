@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from director.verbs.base import COMMON_FLAGS, Flag, Verb
+
+if TYPE_CHECKING:
+    from director.verbs.own import Source
 
 VERBS: dict[str, str] = {
     "ADD": "add:Add",
@@ -34,18 +38,40 @@ VERBS: dict[str, str] = {
 ALIASES = {"APT": "PACKAGE", "DNF": "PACKAGE"}
 
 
-@functools.cache
+_own: dict[str, tuple[Verb, Source | None]] = {}
+
+
+def adopt(found: Mapping[str, tuple[Verb, Source | None]]) -> None:
+    """From now on these are the operator's own verbs, instead of those before."""
+    _own.clear()
+    _own.update(found)
+
+
 def load(name: str) -> Verb:
     """The verb of this name or alias (upper case). Raises KeyError when there is none."""
+    return _own[name][0] if name in _own else _load(name)
+
+
+def source_of(name: str) -> Source | None:
+    """The file of an own verb; None for Director's."""
+    return _own[name][1] if name in _own else None
+
+
+def flag_table() -> Mapping[str, Mapping[str, Flag]]:
+    """For each verb and alias its flags by name and alias; a verb's own flag beats the common one of the name."""
+    return {**_flag_table(), **{name: flags_of(verb) for name, (verb, _) in _own.items()}} if _own else _flag_table()
+
+
+@functools.cache
+def _load(name: str) -> Verb:
     module, _, cls = VERBS[ALIASES.get(name, name)].partition(":")
     verb: Verb = getattr(import_module(f"director.verbs.{module}"), cls)()
     return verb
 
 
 @functools.cache
-def flag_table() -> Mapping[str, Mapping[str, Flag]]:
-    """For each verb and alias its flags by name and alias; a verb's own flag beats the common one of the name."""
-    return {name: flags_of(load(name)) for name in (*VERBS, *ALIASES)}
+def _flag_table() -> Mapping[str, Mapping[str, Flag]]:
+    return {name: flags_of(_load(name)) for name in (*VERBS, *ALIASES)}
 
 
 def flags_of(verb: Verb) -> dict[str, Flag]:

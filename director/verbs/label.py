@@ -36,5 +36,5 @@ class Label(Verb):
         """Cached when the node has them already."""
         wanted = {name: value or None for name, value in rendered_pairs(body, node).items()}
         if all(node.labels.get(name) == value for name, value in wanted.items()):
-            return cached()
+            return cached(labels=wanted)
         return success(labels=wanted)

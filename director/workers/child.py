@@ -177,7 +177,7 @@ def _start(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},  # no module comes from the working folder
         start_new_session=True,
     )
 

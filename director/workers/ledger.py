@@ -21,7 +21,7 @@ import ujson
 
 from director.blobs import BlobStore
 from director.errors import DirectorError, StoreError
-from director.framing import Channel
+from director.framing import Channel, Cut
 from director.stores import open_store
 from director.stores.base import STEPS_PER_CHUNK, BadOperationError, Store
 from director.workers.housekeeping import Housekeeper
@@ -30,8 +30,6 @@ from director.workers.parent import connect, dumps, serving
 log = logging.getLogger(__name__)
 
 GROUP_ROWS = 4000
-BURST_COMMITS = 8.0
-PACE_SECONDS = 0.02
 RETRY = 1.0
 OUTLINES = 64
 OUTLINE = ("i", "stage", "lane", "group", "inherit")
@@ -69,22 +67,11 @@ class Keeper:
     # -- the writer ---------------------------------------------------------------------------------------
 
     def write_loop(self) -> None:
-        """Until None comes: take all that waits, make it durable in one transaction, say so.
-
-        A few commits in a row go at once, as a small job waits for each of them; after that they keep a pace,
-        so that what comes meanwhile shares one flush of the disk.
-        """
-        credit, last = BURST_COMMITS, time.monotonic()
+        """Until None comes: take all that waits, make it durable in one transaction, say so."""
         while True:
             first = self.writes.get()
             if first is None:
                 return
-            now = time.monotonic()
-            credit = min(BURST_COMMITS, credit + (now - last) / PACE_SECONDS)
-            last = now
-            if credit < 1:
-                time.sleep((1 - credit) * PACE_SECONDS)
-            credit -= 1
             group, end = self._group(first)
             self._apply(group)
             self.send({"done": group[-1][0]})
@@ -147,7 +134,7 @@ class Keeper:
             number = request["query"]
             try:
                 for part in self._answer(request["name"], request["args"]):
-                    self.send({"query": number, "more": True}, part)
+                    self.send({"query": number, "more": True, "cut": isinstance(part, Cut)}, part)
                 self.send({"query": number, "more": False})
             except DirectorError as error:
                 self.send({"query": number, "error": str(error), "exit": error.exit_code})

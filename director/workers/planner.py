@@ -2,7 +2,7 @@
 
 Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` keep its picture of the fleet;
 `{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` brings what a want asked for (with
-descriptors); `{"drop": req}` forgets one. Frames out: `{"req", "want": {…}}`, `{"req", "next": spec}`,
+descriptors); `{"drop": req}` forgets one; `{"manual": req, "verb"}` asks for a verb's manual. Frames out: `{"req", "want": {…}}`, `{"req", "next": spec}`,
 `{"req", "planned": meta, "lengths": […]}` with the chunks as body, or `{"req", "error", "exit"}`.
 """
 
@@ -15,11 +15,14 @@ from typing import Any
 
 import ujson
 
+from director import verbs
 from director.blobs import BlobStore
 from director.errors import DirectorError, LanguageError
 from director.framing import Channel
+from director.language.messages import unknown
 from director.planner import Plan, plan
 from director.verbs.base import Entry, Want
+from director.verbs.own import Broken, Folder
 from director.workers.parent import connect, serving
 
 log = logging.getLogger(__name__)
@@ -73,8 +76,9 @@ class Draft:
 class Planner:
     """Serves the hub: several drafts may wait for their sources at a time."""
 
-    def __init__(self, channel: Channel, blobs: BlobStore) -> None:
+    def __init__(self, channel: Channel, blobs: BlobStore, own: Folder) -> None:
         self.channel = channel
+        self.own = own
         self.blobs = blobs
         self.mirror = Mirror()
         self.drafts: dict[int, Draft] = {}
@@ -83,13 +87,26 @@ class Planner:
         """One frame from the hub."""
         if "nodes" in header:
             self.mirror.update(header)
+        elif "manual" in header:
+            verbs.adopt(self.own.verbs())
+            self._show_manual(header["manual"], header["verb"])
         elif "plan" in header:
+            verbs.adopt(self.own.verbs())
             draft = self.drafts[header["plan"]] = Draft(plan(header["request"], self.mirror, self.blobs))
             self._advance(header["plan"], draft, None)
         elif "source" in header:
             self._take_source(header, fds)
         elif "drop" in header:
             self.drafts.pop(header["drop"], None)
+
+    def _show_manual(self, req: int, name: str) -> None:
+        try:
+            verb = verbs.load(name)
+        except KeyError:
+            return self._fail(req, unknown(name, verbs.flag_table()), 2)
+        if isinstance(verb, Broken):
+            return self._fail(req, f"{name} cannot be used: {verb.fault}", 2)
+        self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}, "lengths": []})
 
     def _take_source(self, header: dict[str, Any], fds: list[int]) -> None:
         req = header["source"]
@@ -169,7 +186,8 @@ def main() -> None:
     """Serve the parent until it closes the channel."""
     channel, settings = connect()
     with serving(channel):
-        planner = Planner(channel, BlobStore(settings["blobs"]))
+        own = Folder(settings["verbs"], {**verbs.VERBS, **verbs.ALIASES})
+        planner = Planner(channel, BlobStore(settings["blobs"]), own)
         channel.send({"ready": True})
         while (frame := channel.receive()) is not None:
             header, _, fds = frame

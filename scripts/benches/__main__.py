@@ -17,7 +17,8 @@ from benches.bench import SIZES, Bench
 from benches.row import HEADER, Row, line
 
 BENCHES = (
-    "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "client", "spawn", "files",
+    "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "client", "spawn",
+    "parse", "files",
 )  # fmt: skip
 APART = ("peers", "plots")  # run only when they are named
 

@@ -21,6 +21,9 @@ def run(bench: Bench) -> Iterator[Row]:
         fleet.start_server()
         fleet.start_clients(1, NODES)
         big, file = fleet.folder / "big", fleet.folder / "copy.director"
+        big.write_bytes(b"the first of its kind loads what copying needs")
+        file.write_text(f"COPY big {fleet.folder}/first-{{{{ node.id }}}}\n")
+        fleet.timed("--orchestrate", str(file), "--wait")
         for number in range(bench.runs):
             big.write_bytes(os.urandom(1_000_000) * megabytes)
             limits.append(float(limit("copying", big, NODES, fleet.folder)))

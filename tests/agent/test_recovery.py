@@ -166,6 +166,6 @@ def test_results_and_outputs_survive(tmp_path: Path) -> None:
     side.end()
     again = Side(tmp_path)
     again.welcome(j={"act": "go", "upto": 1})
-    kind, fields, payload = next(sent for sent in again.sent if sent[0] == "results")
+    _kind, fields, payload = next(sent for sent in again.sent if sent[0] == "results")
     assert (fields["jobs"][0][1][0][10:12], payload) == ([3, 3], b"outerr")
     again.end()

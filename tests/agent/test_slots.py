@@ -43,3 +43,38 @@ def test_who_is_killed_while_waiting_takes_no_place_along() -> None:
         gevent.sleep(0)
     waiting.kill()  # it has been given the place, but has not noticed yet
     assert slots.free == 1
+
+
+def test_who_waits_for_others_gives_the_place_away_and_is_back_at_once() -> None:
+    slots, answer, order = Slots(1), Event(), []
+
+    def ask() -> None:
+        with slots.place("a"):
+            with slots.aside():
+                answer.wait()
+            order.append("answered")
+            gevent.sleep(0)
+
+    def work(job: str) -> None:
+        with slots.place(job):
+            order.append(job)
+            answer.set()
+            gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(ask), gevent.spawn(work, "b"), gevent.spawn(work, "c")], timeout=5)
+    assert sorted(order) == ["answered", "b", "c"] and order[0] == "b"
+    assert slots.free == 1
+
+
+def test_who_is_killed_aside_leaves_no_place_too_many() -> None:
+    slots, never = Slots(1), Event()
+
+    def ask() -> None:
+        with slots.place("a"), slots.aside():
+            never.wait()
+
+    asking = gevent.spawn(ask)
+    gevent.sleep(0)
+    assert slots.free == 1
+    asking.kill()
+    assert slots.free == 1

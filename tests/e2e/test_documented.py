@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import shutil
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import ROOT, Fleet, free_ports, tasks_of
+
+from director.verbs import VERBS
 
 SHOP = ROOT / "docs/examples/shop"
 QUIET = {"QUERY", "HEALTHCHECK"}  # they look each time, and change nothing
@@ -72,3 +76,112 @@ def test_two_tiers(shop: tuple[Fleet, Path, dict[str, int]]) -> None:
     assert ran(third) == [(verb, name) for verb in ("COPY", "RUN") for name in ("web-1", "web-2")]
     assert [starts(fleet, name) for name in ports] == [1, 2, 2]
     assert ran(run_shop(fleet, files)) == []
+
+
+# every verb
+
+
+def stand_ins(folder: Path) -> Path:
+    """Programs that say what a healthy system would, in place of systemctl, apt-get and dpkg-query."""
+    folder.mkdir()
+    said = {
+        "systemctl": "printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n'",
+        "apt-get": "exit 1",
+        "dpkg-query": "printf 'installed curl\\n'",
+    }
+    for name, text in said.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_every_verb_in_yaml(fleet: Fleet) -> None:
+    programs = stand_ins(fleet.folder / "programs")
+    names = ["web-1", "web-2", "db-1"]
+    for name in names:
+        fleet.start_client(name, "--identity", name, env={"PATH": f"{programs}:{os.environ['PATH']}"})
+    fleet.wait_online(names)
+    path = ROOT / "docs/examples/every-verb.yaml"
+    given = {
+        "ROOT": str(fleet.folder / "srv"),
+        "OWNER": pwd.getpwuid(os.geteuid()).pw_name,
+        "FETCHED": str(fleet.folder / "fetched"),
+        "PORT": str(fleet.port),
+    }
+    words = [word for name, text in given.items() for word in ("--arg", f"{name}={text}")]
+    job = fleet.run_json("--orchestrate", str(path), *words, "--wait")
+    assert job["state"] == "success", job
+    assert {step["verb"] for step in job["steps"]} == VERBS.keys() - {"REBOOT", "FROM"}
+
+    steps = {step["index"]: {task["node"]: task for task in step["tasks"]} for step in job["steps"]}
+    by_text = {step["text"]: steps[step["index"]] for step in job["steps"]}
+    sums = "16001 4 1.10 a long title"
+    echo = next(tasks for text, tasks in by_text.items() if "PORTS | sum" in text)
+    assert {task["stdout"] for task in echo.values()} == {sums}
+    execed = next(tasks for text, tasks in by_text.items() if "$MODE" in text and "echo" in text)
+    assert {task["stdout"] for task in execed.values()} == {f"{sums} $MODE\n"}
+    together = next(tasks for text, tasks in by_text.items() if "dictsort" in text)
+    assert {task["stdout"] for task in together.values()} == {f"db-1 web-1 web-2: {sums}"}
+    page = (fleet.folder / "srv/web-1/index.html").read_text()
+    assert (fleet.folder / "fetched/web-1/index.html").read_text() == page and "web-1" in page
+
+    sleeping = [step["tasks"] for step in job["steps"] if "sleep 1" in step["text"]]
+    assert len(sleeping) == 3
+    for node in names:
+        spans = [next((t["started_at"], t["finished_at"]) for t in tasks if t["node"] == node) for tasks in sleeping]
+        assert max(start for start, _ in spans) < min(end for _, end in spans), "they overlap"
+
+    again = fleet.run_json("--orchestrate", str(path), *words, "--wait")
+    looking = {"WAIT", "HEALTHCHECK", "EXPOSE", "QUERY"}
+    others = [(step["text"], {task["state"] for task in step["tasks"]}) for step in again["steps"]
+              if step["verb"] not in looking]  # fmt: skip
+    assert [row for row in others if row[1] != {"cached"}] == []
+
+
+# the language page
+
+
+def test_examples_of_the_language_page(fleet: Fleet) -> None:
+    for name in ("web-1", "web-2", "db-1"):
+        fleet.start_client(name)
+    fleet.wait_online(["web-1", "web-2", "db-1"])
+    place = Path(shutil.copytree(ROOT / "docs/examples", fleet.folder / "examples"))
+    page = (ROOT / "docs/dsl.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```(director|yaml)\n(.*?)^```", page, re.M | re.S)
+    assert len(shown) >= 6
+    said = []
+    for number, (form, text) in enumerate(shown):
+        path = place / f"example-{number}.{form}"
+        path.write_text(text)
+        for _ in range(2):
+            job = fleet.run_json("--orchestrate", str(path), "--arg", f"ROOT={fleet.folder}/srv", "--wait")
+            assert job["state"] == "success", (text, job)
+        said += [task["stdout"].strip() for task in tasks_of(fleet.job()) if task["node"] == "web-1"]
+        assert not [task for task in tasks_of(job) if task["state"] not in ("cached", "success")]
+    files = fleet.folder / "srv/web-1"
+    assert (files / "app.env").read_text() == f"ROOT={fleet.folder}/srv\n"
+    assert (files / "motd").read_text() == "Welcome to web-1.\n"
+    plan = fleet.run_json("--plan", str(place / "example-0.director"), "--arg", f"ROOT={fleet.folder}/srv")
+    assert {row["action"] for step in plan["steps"] for row in step["nodes"]} == {"cached"}
+
+
+def outputs(fleet: Fleet, text: str) -> list[str]:
+    """What each step returned on the one node."""
+    job = fleet.run_json("--exec", text, "--wait", "--target", "web-1")
+    return [step["tasks"][0]["stdout"].strip() for step in job["steps"]]
+
+
+def test_what_the_language_page_says_of_values(fleet: Fleet) -> None:
+    fleet.start_client("web-1")
+    fleet.wait_online(["web-1"])
+    page = (ROOT / "docs/dsl.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```director\n(.*?)^```", page, re.M | re.S)
+    values = next(text for text in blocks if "KERNEL" in text).replace("ROOT=/srv/app", f"ROOT={fleet.folder}/srv")
+    kernel = os.uname().release
+    assert outputs(fleet, values)[-2:] == [f"1.10 16001 21 nothing {kernel}", f"1.10 20 {kernel}"]
+    shapes = next(text for text in blocks if "FILE%.gz" in text)
+    assert outputs(fleet, shapes)[1:] == [
+        "archive.tar gz backup.tar.gz ARCHIVE.TAR.GZ $FILE",
+        "{{.Names}} is for another program",
+        "80 443",
+    ]

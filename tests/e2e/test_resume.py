@@ -132,3 +132,18 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         frame = channel.receive()
     assert frame is not None
     return frame[0]
+
+
+def test_a_run_once_step_goes_to_a_node_that_is_left(fleet: Fleet) -> None:
+    fleet.wait_online(fleet.start_clients(2))
+    place = fleet.folder
+    text = f"RUN --run-once test -e {place}/go && echo $DIRECTOR_NODE > {place}/where\nRUN cat {place}/where"
+    job = fleet.run_json("--exec", text, "--wait", exit_code=1)
+    chosen = next(task["node"] for task in tasks_of(job) if task["state"] == "failed")
+    other = ({"node-1", "node-2"} - {chosen}).pop()
+    (place / "go").touch()
+    done = fleet.run_json("--resume", job["id"], "--target", other, "--wait")
+    assert [(task["node"], task["state"]) for task in tasks_of(done)] == [(other, "success")] * 2
+    whole = fleet.run_json("--resume", job["id"], "--wait")
+    assert sorted(task["state"] for task in tasks_of(whole)) == ["success"] * 3
+    assert (place / "where").read_text() == f"{chosen}\n"

@@ -1,6 +1,6 @@
 """The hub's ledger client in a process patched like the hub's; run by test_ledger_client.py.
 
-    python ledger_client.py FOLDER STORE MODE
+python ledger_client.py FOLDER STORE MODE
 """
 
 from gevent import monkey

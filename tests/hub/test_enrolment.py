@@ -104,9 +104,7 @@ def test_a_second_key_is_refused_while_the_holder_answers(port: Port) -> None:
 
 
 @pytest.mark.parametrize("gone", ["offline", "unreachable", "mute"])
-def test_a_second_key_takes_the_name_of_a_silent_holder(
-    port: Port, gone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_key_takes_the_name_of_a_silent_holder(port: Port, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.05)
     holder = port.join("web", KEYS[0])
     holder.labels = {"tier": "web"}

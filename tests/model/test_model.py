@@ -11,10 +11,10 @@ from typing import Any
 import hypothesis.strategies as some
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from world import World, probe
 
-from director.planning.result import PlannedStage, PlannedStep, Plan
+from director.planning.result import Plan, PlannedStage, PlannedStep
 
 NAMES = ["a", "b", "c"]
 names = some.sampled_from(NAMES)
@@ -67,6 +67,12 @@ class Fleet(RuleBasedStateMachine):
     def after(self) -> None:
         self.world.run()
 
+    @initialize(first=plans(), second=plans())
+    def begin(self, first: Plan, second: Plan) -> None:
+        self.all_goes_well(3)
+        self.submit([first], 250.0)
+        self.submit([second], 250.0)
+
     @rule(files=some.lists(plans(), min_size=1, max_size=2), valid_for=some.sampled_from([0.0, 50.0, 250.0]))
     @precondition(lambda self: self.jobs < 6)
     def submit(self, files: list[Plan], valid_for: float) -> None:
@@ -86,6 +92,18 @@ class Fleet(RuleBasedStateMachine):
             self.after()
             if self.world.server is not None:
                 self.world.server.ledger.flush()
+            self.after()
+
+    @rule(times=some.integers(1, 3), ends=some.booleans())
+    def network_goes_well(self, times: int, ends: bool) -> None:
+        """Messages pass, but nothing is written to the server's disk."""
+        for _ in range(times):
+            for client in self.world.clients.values():
+                client.connect()
+                if ends:
+                    client.finish()
+            self.after()
+            self.world.exchange()
             self.after()
 
     @rule(name=names, count=few, twice=some.booleans())

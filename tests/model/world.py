@@ -4,6 +4,7 @@ may break everything between them (a network, a ledger that can lose what it did
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -60,16 +61,18 @@ class Clock:
 class Timer:
     """A timer of the event loop, by the world's clock."""
 
-    def __init__(self, world: World, seconds: float) -> None:
-        self._world, self._seconds = world, seconds
+    def __init__(self, world: World, seconds: float, repeat: float | None = None) -> None:
+        self._world, self._seconds, self.repeat = world, seconds, repeat
 
     def start(self, function: Callable[..., Any], *args: Any) -> None:
         self.due, self.function, self.args = self._world.clock.now + self._seconds, function, args
         self._world.timers.append(self)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         if self in self._world.timers:
             self._world.timers.remove(self)
+
+    close = stop
 
 
 class Loop:
@@ -79,8 +82,11 @@ class Loop:
         self._world = world
         self.loop = self
 
-    def timer(self, seconds: float) -> Timer:
-        return Timer(self._world, seconds)
+    def get_hub(self) -> Loop:
+        return self
+
+    def timer(self, seconds: float, repeat: float | None = None) -> Timer:
+        return Timer(self._world, seconds, repeat)
 
     def spawn_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
         timer = Timer(self._world, seconds)
@@ -112,7 +118,7 @@ class Ledger:
         self.stuck = ""
         self._watch = watch
 
-    def write(self, *ops: Any, then: Any = None, refusable: bool = False) -> None:
+    def write(self, *ops: Any, then: Any = None, refusable: bool = False, lazy: bool = False) -> None:
         if self.alive:
             kept = [(op[0], ujson.loads(ujson.dumps(op[1])), *op[2:]) for op in ops]
             self.pending.append((kept, then, refusable))
@@ -398,7 +404,9 @@ class World:
         self._patch = pytest.MonkeyPatch()
         self._log = _Errors(self.errors)
         self._arrange()
-        self.root = Path(tempfile.mkdtemp(prefix="director-model-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+        self.root = Path(
+            tempfile.mkdtemp(prefix="director-model-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        )
         self.clients = {name: Client(self, name, self.root / name) for name in names}
         self.store.apply([("node", {"name": c.name, "key": c.key}) for c in self.clients.values()])
         self.server: Server | None = None
@@ -407,7 +415,7 @@ class World:
         for module in (desk_module, sessions, core, outbox, recovery, enrolment):
             self._patch.setattr(module, "time", self.clock)
         for module in (desk_module, sessions, core, holding):
-            self._patch.setattr(module, "spawn", self.spawn)
+            self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
         for module in (desk_module, core):
             self._patch.setattr(module, "gevent", Loop(self))
@@ -452,7 +460,8 @@ class World:
     def run(self, turns: int = 10) -> None:
         """Let greenlets go on; nothing of it yields for longer than a turn."""
         for timer in [timer for timer in self.timers if timer.due <= self.clock.now]:
-            timer.close()
+            if timer.repeat is None:
+                timer.close()
             gevent.spawn(timer.function, *timer.args)
         for _ in range(turns):
             gevent.sleep(0)
@@ -489,7 +498,7 @@ class World:
             }  # fmt: skip
             made.append(Accepted(meta, plan.chunks(), record, valid_for))
             self.metas[name] = meta
-        for before, after in zip(made, made[1:], strict=False):
+        for before, after in itertools.pairwise(made):
             before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
         with self.owner("server"):
             self.spawn("submit", self._submit, self.server.desk, made)

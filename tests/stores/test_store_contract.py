@@ -85,6 +85,12 @@ def test_a_final_task_state_is_set_once(store: Store) -> None:
     assert task(store, "j1", 0, "a")["stdout"] == "first"
 
 
+def test_a_result_that_comes_again_is_not_late(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", row(0)), done("j1")])
+    store.apply([results("j1", "a", row(0), late=True)])
+    assert task(store, "j1", 0, "a")["late"] is None
+
+
 def test_a_result_after_a_rest_is_late_and_changes_no_state(store: Store) -> None:
     store.apply([accept("j1"), rest("j1", "a", 0, 2)])
     store.apply([results("j1", "a", row(0, "S", b"after all")), results("j1", "a", row(1), late=True)])
@@ -362,3 +368,11 @@ def test_unknown_stores_are_a_usage_error(tmp_path: Any) -> None:
 
 def test_a_duplicate_is_a_store_error() -> None:
     assert issubclass(DuplicateJobError, StoreError)
+
+
+def test_a_plan_may_change(store: Store) -> None:
+    store.apply([accept("j1")])
+    meta = {**next(store.open_jobs()).meta, "stages": [], "blocks": []}
+    store.apply([("plan", {"id": "j1", "meta": meta}), ("plan", {"id": "gone", "meta": {}})])
+    store.apply([("plan", {"id": "j1", "meta": meta})])
+    assert next(store.open_jobs()).meta == meta

@@ -61,7 +61,7 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("APT --exclude a,b curl", {"words": ["curl"]}, {"exclude": ["a", "b"]}),
     ("QUERY TOKEN", {"name": "TOKEN"}, {}),
     ("QUERY --no-wait --target web-01 TOKEN", {"name": "TOKEN"}, {}),
-    ("FETCH a 'b c' out", {"paths": ["a", "'b c'"]}, {}),
+    ("FETCH a $B/*.log out", {"paths": ["a", "$B/*.log"]}, {}),
     ("REBOOT", {"seconds": 0.0}, {}),
     ("REBOOT --timeout 10m 5", {"seconds": 5.0}, {"timeout": 600.0}),
 ]

@@ -1,0 +1,174 @@
+"""Verbs of the operator's own: Python files in a folder of the server, which travel to the nodes by content.
+
+A file is trusted as much as Director itself, so it is taken only when nobody but root and the server's own user
+can have written it. A step that uses such a verb names the content of its file; a client fetches that content
+when a job needs it, and keeps each version apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from director.errors import VerbError
+from director.verbs.base import Verb
+
+if TYPE_CHECKING:
+    from director.language.instructions import Instruction
+    from director.verbs.base import Planning
+
+SIZE_LIMIT = 1024 * 1024  # bytes of a file
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_Mark = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file of an own verb: its bytes are what travels."""
+
+    path: str
+    data: bytes
+    digest: str
+
+
+class Broken(Verb):
+    """A verb whose file cannot be used; it says so where it is used."""
+
+    def __init__(self, name: str, fault: str) -> None:
+        self.name = name  # type: ignore[misc]
+        self.fault = fault
+
+    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
+        """Never."""
+        raise planning.fail(f"{self.name} cannot be used: {self.fault}")
+
+
+class Folder:
+    """The own verbs of one folder, read again where a file has changed.
+
+    Args:
+        path: absolute; it need not exist.
+        taken: names and aliases of Director's own verbs, which no file may take.
+    """
+
+    def __init__(self, path: str, taken: Mapping[str, str]) -> None:
+        self.path = path
+        self._taken = taken
+        self._files: dict[str, tuple[_Mark, dict[str, Verb], Source | None]] = {}
+
+    def verbs(self) -> dict[str, tuple[Verb, Source | None]]:
+        """By name, as the files are now; a file that cannot be used gives a `Broken` one by the file's name."""
+        files = {name: self._file(name) for name in self._names()}
+        self._files = {name: found for name, found in files.items() if found is not None}
+        return {verb.name: (verb, source) for _, found, source in self._files.values() for verb in found.values()}
+
+    def _names(self) -> list[str]:
+        try:
+            names = sorted(os.listdir(self.path))
+        except OSError:
+            return []
+        return [name for name in names if name.endswith(".py") and name[0] not in "._"]
+
+    def _file(self, name: str) -> tuple[_Mark, dict[str, Verb], Source | None] | None:
+        path = os.path.join(self.path, name)
+        try:
+            with open(path, "rb") as file:
+                status = os.fstat(file.fileno())
+                mark = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid)
+                known = self._files.get(name)
+                if known is not None and known[0] == mark:
+                    return known
+                fault = _untrusted(self.path, os.stat(self.path)) or _untrusted(path, status)
+                data = b"" if fault else file.read(SIZE_LIMIT + 1)
+        except OSError as error:
+            fallback = _broken(name, f"{path}: {error.strerror}")
+            return (0, 0, 0, 0, 0), fallback, None
+        return mark, *self._read(name, path, data, fault)
+
+    def _read(self, name: str, path: str, data: bytes, fault: str) -> tuple[dict[str, Verb], Source | None]:
+        if not fault and len(data) > SIZE_LIMIT:
+            fault = f"{path}: larger than {SIZE_LIMIT >> 20} MiB"
+        if fault:
+            return _broken(name, fault), None
+        source = Source(path, data, hashlib.sha256(data).hexdigest())
+        try:
+            found = load(data, source.digest, path)
+            for verb in found:
+                if verb in self._taken:
+                    raise VerbError(f"{path}: {verb} is a verb of Director's own; expected another name")
+        except VerbError as error:
+            return _broken(name, str(error)), None
+        return found, source
+
+
+def load(data: bytes, digest: str, path: str) -> dict[str, Verb]:
+    """The verbs that a file's bytes define, by name.
+
+    Args:
+        path: for messages.
+
+    Raises:
+        VerbError: `PATH:LINE: what is wrong`.
+    """
+    module = types.ModuleType(f"director_own_{digest[:32]}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # where pickle, dataclasses and the like look for it
+    try:
+        exec(compile(data, path, "exec", dont_inherit=True), module.__dict__)
+    except Exception as error:
+        del sys.modules[module.__name__]
+        raise VerbError(f"{place_of(error, path)}: {_said(error)}") from None
+    found = {verb.name: verb for verb in _instances(module, path)}
+    if not found:
+        raise VerbError(f"{path}: no verb in it; expected a class that derives from director.verbs.base.Verb")
+    return found
+
+
+def place_of(error: BaseException, path: str) -> str:
+    """`PATH:LINE` of the last line of this file that an error came through."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f"{path}:{error.lineno or 1}"
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{path}:{line}" if line else path
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg or "not Python"
+    return f"{type(error).__name__}: {error}"
+
+
+def _instances(module: types.ModuleType, path: str) -> Iterator[Verb]:
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and issubclass(value, Verb) and value.__module__ == module.__name__:
+            if value.__name__.startswith("_"):
+                continue
+            line = value.__dict__.get("__firstlineno__", 1)
+            if not isinstance(value.name, str) or not _NAME.fullmatch(value.name):
+                raise VerbError(f'{path}:{line}: {value.__name__} has no proper name; expected name = "HELLO"')
+            yield value()
+
+
+def _untrusted(path: str, status: os.stat_result) -> str:
+    """Why a file or folder is not taken, "" when it is."""
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to uid {status.st_uid}; expected root or the server's own user"
+    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())):
+        return f"{path} can be written by others; expected chmod go-w {path}"
+    return ""
+
+
+def _broken(file: str, fault: str) -> dict[str, Verb]:
+    name = file.removesuffix(".py").upper()
+    return {name: Broken(name, fault)}

@@ -1,0 +1,119 @@
+"""Verbs of the operator's own: used, updated, refused and explained, with real nodes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import ROOT, Fleet
+
+HELLO = ROOT / "docs/examples/verbs/hello.py"
+BROKEN = """from director.verbs.base import Verb
+
+
+class Odd(Verb):
+    \"\"\"ODD: goes wrong.\"\"\"
+
+    name = "ODD"
+
+    def parse(self, instruction, planning):
+        return {"at": instruction.text}
+
+    def apply(self, body, flags, node):
+        return 1 / len(body["at"][1:])
+"""
+
+
+@pytest.fixture
+def own(fleet: Fleet) -> tuple[Fleet, Path]:
+    """Two nodes, and a server whose verbs' folder has HELLO in it."""
+    place = fleet.folder / "verbs"
+    place.mkdir(mode=0o755)
+    put(place / "hello.py", HELLO.read_text())
+    fleet.stop("server")
+    fleet.start_server("--verbs-path", str(place))
+    fleet.wait_online(fleet.start_clients(2))
+    return fleet, place
+
+
+def put(path: Path, text: str) -> None:
+    """A file that only its owner can write."""
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def output(fleet: Fleet, text: str, *args: str) -> dict[str, str]:
+    """What the last step of these instructions returned, by node."""
+    job = fleet.run_json("--exec", text, "--wait", *args)
+    return {task["node"]: task["stdout"] for task in job["steps"][-1]["tasks"]}
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a submission that is refused."""
+    assert done.returncode == 2 and done.stdout == "", (done.stdout, done.stderr)
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_an_own_verb_is_used_explained_and_updated(own: tuple[Fleet, Path]) -> None:
+    fleet, place = own
+    twice = output(fleet, "HELLO --times=2 {{ node.id | upper }}")["node-2"]
+    assert twice == "hello NODE-2 from node-2\nhello NODE-2 from node-2"
+    assert output(fleet, "HELLO --stdout-arg SAID --loud you\nECHO {{ SAID }}")["node-1"] == "HELLO YOU FROM NODE-1"
+    manual = fleet.director("--exec", "HELLO --help")
+    assert manual.returncode == 0 and manual.stdout.startswith("HELLO TEXT: greet somebody")
+    assert "--loud" in manual.stdout and "--timeout" in manual.stdout
+    assert "HELLO --times is less than 1" in refusal(fleet.director("--exec", "HELLO --times=0 a"))
+    assert "did you mean HELLO?" in refusal(fleet.director("--exec", "HELO a"))
+
+    file = fleet.folder / "app.yaml"
+    file.write_text("- jobs:\n  - HELLO: world\n    vars: {loud: true}\n")
+    first = fleet.run_json("--orchestrate", str(file), "--wait")
+    assert first["steps"][0]["tasks"][0]["stdout"] == "HELLO WORLD FROM NODE-1"
+    assert fleet.run_json("--orchestrate", str(file), "--wait")["tasks"]["cached"] == 2
+    put(place / "hello.py", HELLO.read_text().replace("hello {text} from", "good day {text}, says"))
+    plan = fleet.run_json("--plan", str(file))
+    assert {row["action"] for row in plan["steps"][0]["nodes"]} == {"run"}
+    changed = fleet.run_json("--orchestrate", str(file), "--wait")
+    assert changed["steps"][0]["tasks"][0]["stdout"] == "GOOD DAY WORLD, SAYS NODE-1"
+
+
+def test_what_is_wrong_in_a_file(own: tuple[Fleet, Path]) -> None:
+    fleet, place = own
+    put(place / "odd.py", BROKEN)
+    job = fleet.run_json("--exec", "ODD a", "--wait", "--target", "node-1", exit_code=1)
+    reason = job["steps"][0]["tasks"][0]["reason"]
+    assert f"{place}/odd.py:13: ODD failed: ZeroDivisionError" in reason
+    put(place / "odd.py", BROKEN.replace('return {"at": instruction.text}', 'return {"at": nothing}'))
+    assert f"exec:1: ODD cannot be used: {place}/odd.py:10: NameError" in refusal(fleet.director("--exec", "ODD a"))
+    put(place / "odd.py", BROKEN.replace("return {", "return ["))
+    assert f"exec:1: ODD cannot be used: {place}/odd.py:10" in refusal(fleet.director("--exec", "ODD a"))
+    assert output(fleet, "HELLO a")["node-1"], "the others go on"
+    put(place / "odd.py", "import director\n")
+    assert "odd.py: no verb in it" in refusal(fleet.director("--exec", "ODD a"))
+    put(place / "odd.py", BROKEN.replace('"ODD"', '"RUN"'))
+    assert "RUN is a verb of Director's own" in refusal(fleet.director("--exec", "ODD a"))
+    assert output(fleet, "RUN echo a")["node-1"] == "a\n"
+    assert "odd.py" in refusal(fleet.director("--exec", "ODD --help"))
+
+
+def test_who_may_write_it(own: tuple[Fleet, Path]) -> None:
+    fleet, place = own
+    (place / "hello.py").chmod(0o666)
+    assert "hello.py can be written by others" in refusal(fleet.director("--exec", "HELLO a"))
+    (place / "hello.py").chmod(0o644)
+    assert output(fleet, "HELLO a")["node-1"]
+    if os.geteuid() == 0:
+        os.chown(place / "hello.py", 12345, 12345)
+        assert "belongs to uid 12345" in refusal(fleet.director("--exec", "HELLO a"))
+
+
+def test_nothing_comes_from_the_working_folder(own: tuple[Fleet, Path]) -> None:
+    fleet, _ = own
+    elsewhere = fleet.folder / "here"
+    elsewhere.mkdir()
+    put(elsewhere / "odd.py", BROKEN)
+    done = fleet.director("--exec", "ODD a", cwd=elsewhere)
+    assert "unknown instruction 'ODD'" in done.stderr

@@ -1,0 +1,262 @@
+"""Single histories that once went wrong, or that a search would seldom find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from world import EPOCH, LOST_AFTER, World, probe
+
+from director.errors import ProtocolError
+from director.hub import desk as desk_module
+from director.planning.result import Plan, PlannedStage, PlannedStep
+
+JOB = "a000000000000001"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World(["a", "b"])
+    made.start_server()
+    for client in made.clients.values():
+        client.start()
+        client.connect()
+    settle(made)
+    yield made
+    made.close()
+
+
+def settle(world: World, turns: int = 6) -> None:
+    for _ in range(turns):
+        world.exchange()
+        world.run()
+        if world.server is not None:
+            world.server.ledger.flush()
+        world.run()
+
+
+def plan(*letters: str, nodes: tuple[str, ...] = ("a",), waits: bool = False, gate: int = -1, **flags: Any) -> Plan:
+    stages = [PlannedStage(0, "", list(nodes)), PlannedStage(1, "", list(nodes))]
+    steps = []
+    for index, letter in enumerate(letters):
+        stage = stages[0 <= gate <= index]
+        row = {
+            "i": index, "verb": "RUN", "text": "RUN x", "stage": stage.index, "line": 1, "flags": flags,
+            "body": {"letters": letter, "waits": waits},
+        }  # fmt: skip
+        steps.append(PlannedStep(row, stage))
+    return Plan(stages, steps)
+
+
+def submit(world: World, made: Plan, job: str = JOB, valid_for: float = 60.0) -> None:
+    world.submit([(job, made, valid_for)])
+    world.run()
+
+
+def states(world: World, job: str = JOB) -> dict[str, str]:
+    return {name: letters.decode() for name, letters in world.letters(job).items()}
+
+
+def row(step: int, letter: str = "S", out: int = 0) -> list[Any]:
+    return [step, letter, 0, 1.0, 2.0, 1.0, 0, 1, "why", 0, out, 0, None]
+
+
+def test_a_job_runs_to_its_end(world: World) -> None:
+    submit(world, plan("S", "S", nodes=("a", "b"), gate=1))
+    settle(world)
+    assert states(world) == {"a": "SS", "b": "SS"}
+    world.heal()
+    world.check_end()
+
+
+def test_a_refused_submission_leaves_nothing_behind(world: World) -> None:
+    assert world.server is not None
+    submit(world, plan("S"))
+    world.server.desk.online(world.server.roster.nodes["a"])
+    world.run()
+    world.server.ledger.flush(refuse=True)
+    settle(world)
+    assert not world.ran
+    assert not world.server.desk.runs
+    assert world.server.desk.open_tasks == 0
+    assert world.store.find(JOB) is None
+
+
+def test_nothing_is_sent_before_it_may_be(world: World) -> None:
+    submit(world, plan("S"))
+    world.exchange()
+    world.run()
+    assert not world.ran
+    settle(world)
+    assert states(world) == {"a": "S"}
+
+
+def test_a_result_is_acknowledged_when_it_is_on_disk(world: World) -> None:
+    submit(world, plan("S", waits=True))
+    settle(world)
+    client = world.clients["a"]
+    client.finish()
+    world.run()
+    world.exchange()
+    world.run()
+    world.exchange()
+    assert client.keeping is not None
+    assert list(client.keeping.waiting())
+    settle(world)
+    assert not list(client.keeping.waiting())
+    assert not client.keeping.journal.replay()
+
+
+def test_a_cancel_beside_the_last_result_ends_the_job_once(world: World) -> None:
+    assert world.server is not None
+    submit(world, plan("S", waits=True))
+    settle(world)
+    world.cancel(JOB)
+    world.clients["a"].finish()
+    settle(world)
+    assert world.server.desk.open_tasks == 0
+    assert not world.server.desk.runs
+
+
+def test_cancelled_jobs_are_forgotten_by_nodes_that_held_nothing(world: World) -> None:
+    submit(world, plan("S", "S", nodes=("a", "b"), gate=1))
+    for client in world.clients.values():
+        client.finish()
+    world.clients["b"].disconnect(0, True)
+    settle(world)
+    world.cancel(JOB)
+    settle(world)
+    world.clients["b"].connect()
+    settle(world)
+    assert all(client.agent is not None and not client.agent.held for client in world.clients.values())
+
+
+def test_a_late_result_is_kept_beside_the_state(world: World) -> None:
+    assert world.server is not None
+    submit(world, plan("S", "S", waits=True))
+    settle(world)
+    client = world.clients["a"]
+    client.reconnect(0, False)
+    world.stale.clear()
+    connection, client.connection = client.connection, None
+    world.pass_time(2 * LOST_AFTER)
+    settle(world)
+    assert states(world) == {"a": "LL"}
+    client.finish()
+    client.connection = connection
+    settle(world)
+    world.pass_time(40)
+    settle(world)
+    with world.store.view(JOB) as view:
+        assert [late.state for late in view.late(0).values()] == ["S"]
+    assert states(world) == {"a": "LL"}
+    assert client.agent is not None
+    assert not client.agent.held
+
+
+def test_a_node_with_many_jobs_starves_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "NODE_LIMIT", 6)
+    for number in range(12):
+        submit(world, plan("S", "S"), f"a{number:015x}", 1000.0)
+    for _ in range(40):
+        settle(world, 1)
+    assert world.server is not None
+    assert not world.server.desk.runs
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [[JOB, [row(0)], [], []], [JOB, [row(7)], [], []]],
+        [[JOB, [row(0)], [], []], [JOB, [row(-1)], [], []]],
+        [[JOB, [row(0)], [], [[0, "x", "X", "why"]]]],
+        [[JOB, [row(0)], [], [[0, 1, "XX", "why"]]]],
+        [[JOB, [row(0)], [["x", 1.0]], []]],
+        [[JOB, [row(0, "q")], [], []]],
+        [[JOB, [row(0)[:5]], [], []]],
+        [[JOB, [row(0)], []]],
+        [7],
+    ],
+)
+def test_results_of_a_strange_shape_change_nothing_at_all(world: World, jobs: list[Any]) -> None:
+    assert world.server is not None
+    submit(world, plan("S", "S", waits=True))
+    settle(world)
+    record = world.server.roster.nodes["a"]
+    with pytest.raises(ProtocolError):
+        world.server.desk.take_results(record, jobs, b"", lambda close: None)
+    assert bytes(world.server.desk.runs[JOB].nodes["a"].states) == b"ss"
+    assert not world.server.ledger.pending
+
+
+def test_a_node_that_knows_less_than_the_server_gives_the_job_up(world: World) -> None:
+    """Its journal lost results that the server has: it runs nothing more of the job, so nothing stays open."""
+    assert world.server is not None
+    submit(world, plan("S", "S", "S", gate=2, waits=True))
+    settle(world)
+    world.clients["a"].finish()
+    settle(world, 2)
+    assert states(world)["a"][0] == "S"
+    record = world.server.roster.nodes["a"]
+    world.server.desk.take_results(record, [[JOB, [row(0, "L")], [], []]], b"", lambda close: None)
+    world.server.ledger.flush()
+    assert states(world)["a"] == "SLK"
+    with world.store.view(JOB) as view:
+        assert not view.late(0)
+
+
+def test_a_server_that_dies_between_taking_back_and_cancelling_ends_the_task_all_the_same(world: World) -> None:
+    submit(world, plan("S"))
+    assert world.server is not None
+    world.server.ledger.flush()
+    world.clients["a"].disconnect(0, True)
+    world.crash_server()
+    world.store.apply(
+        [("job", {"id": JOB, "cancel_at": EPOCH, "cancel_reason": "why"}), ("sent", {"job": JOB, "upto": {"a": 0}})]
+    )
+    world.cancels.add(JOB)
+    world.start_server()
+    settle(world)
+    assert states(world) == {"a": "X"}
+
+
+def test_a_round_trip_is_no_eternity_after_a_restart_of_the_server(world: World) -> None:
+    submit(world, plan("S", waits=True))
+    settle(world)
+    world.crash_server()
+    world.start_server()
+    settle(world)
+    world.pass_time(5.0)
+    world.clients["a"].finish()
+    settle(world)
+    with world.store.view(JOB) as view:
+        assert [found.roundtrip_time for _, found in view.rows(0)] == [pytest.approx(5.0)]
+
+
+def test_steps_that_cross_a_hello_are_not_here(world: World) -> None:
+    """The server takes back what a hello does not name: what it calls queued surely was not delivered."""
+    assert world.server is not None
+    probe(world, "a")
+    submit(world, plan("S"))
+    world.server.ledger.flush()
+    world.run()
+    connection = world.clients["a"].connection
+    assert connection is not None
+    world.deliver_down(connection)
+    world.run()
+    while connection.down:
+        world.deliver_down(connection)
+    world.run()
+    assert not world.ran
+    settle(world)
+    assert states(world) == {"a": "S"}
+    world.check_now()
+
+
+def test_nodes_that_were_forgotten_meanwhile_keep_nothing_open(world: World) -> None:
+    assert world.server is not None
+    world.server.roster.remove("b")
+    submit(world, plan("S", nodes=("a", "b")))
+    settle(world)
+    assert states(world) == {"a": "S", "b": "E"}
