@@ -25,6 +25,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 2 * 1024 * 1024  # of rows; a larger header would be refused
 BATCH_SECONDS = 0.2
 IN_FLIGHT = 32  # messages that are not acknowledged yet
+FLIGHT_BYTES = 4 * 1024 * 1024  # the same in bytes of outputs: large ones wait on this disk, not in the server
 IN_MEMORY = 16 * 1024 * 1024  # bytes of outputs kept beside the journal
 
 Entry = tuple[int, str, list[Any], "bytes | None"]  # number, job, row, outputs (None: read them from the journal)
@@ -40,7 +41,8 @@ class Outbox:
         self._waiting: list[Entry] = []
         self._begun: dict[str, list[tuple[int, float]]] = {}
         self._rests: dict[str, list[tuple[int, int, str, str]]] = {}
-        self._sent: dict[int, int] = {}  # message number -> last result number in it
+        self._sent: dict[int, tuple[int, int]] = {}  # message number -> last result number in it, bytes of outputs
+        self._flying = 0  # bytes of outputs in them
         self._number = random.getrandbits(48)  # an answer to an earlier process of this client means nothing here
         self._bytes = 0
         self._last = 0.0
@@ -71,8 +73,9 @@ class Outbox:
 
     def acknowledged(self, number: int) -> None:
         """The server has stored message `number`."""
-        full = len(self._sent) >= IN_FLIGHT  # only then did something wait for this; else batches stay large
-        last = self._sent.pop(number, None)
+        full = self._full  # only then did something wait for this; else batches stay large
+        last, size = self._sent.pop(number, (0, 0))
+        self._flying -= size
         if last:
             self._journal.stored(last)
         if full and (self._waiting or self._begun or self._rests):
@@ -82,7 +85,7 @@ class Outbox:
         """A new connection was welcomed: everything that is not known to be stored goes again."""
         self.open = True
         self._sent.clear()
-        self._bytes = 0
+        self._bytes = self._flying = 0
         self._waiting = [(number, job, row, None) for number, job, row in self._journal.waiting()]
         self.flush()
 
@@ -94,6 +97,10 @@ class Outbox:
     def empty(self) -> bool:
         """Whether the server has stored everything."""
         return not (self._waiting or self._sent or self._rests)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._sent) >= IN_FLIGHT or self._flying >= FLIGHT_BYTES
 
     def _stir(self, more: bool) -> None:
         if not self.open:
@@ -113,7 +120,7 @@ class Outbox:
         if self._timer is not None:
             self._timer.close()
             self._timer = None
-        while self.open and (self._waiting or self._begun or self._rests) and len(self._sent) < IN_FLIGHT:
+        while self.open and (self._waiting or self._begun or self._rests) and not self._full:
             batch, payload = self._batch()
             if not self._send_batch(batch, payload):
                 return
@@ -132,7 +139,9 @@ class Outbox:
         if not self._send(header, b"".join(payload)):
             self.open = False
             return False
-        self._sent[self._number] = batch[-1][0] if batch else 0
+        size = sum(map(len, payload))
+        self._sent[self._number] = (batch[-1][0] if batch else 0, size)
+        self._flying += size
         return True
 
     def _batch(self) -> tuple[list[Entry], list[bytes]]:

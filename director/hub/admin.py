@@ -52,7 +52,8 @@ class Admin:
         self._open = 0
         self._listener: unixsocket.Listener | None = None
         self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
-            "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "verb-help": self.do_verb_help, "wait": self.do_wait,
+            "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "verb-help": self.do_verb_help,
+            "wait": self.do_wait,
             "resume": self.do_resume,
             "list-jobs": self.do_list_jobs, "job-info": self.do_job_info, "list-nodes": self.do_list_nodes,
             "node-info": self.do_node_info, "cancel": self.do_cancel, "purge-jobs": self.do_purge_jobs,

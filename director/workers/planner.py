@@ -2,8 +2,9 @@
 
 Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` keep its picture of the fleet;
 `{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` brings what a want asked for (with
-descriptors); `{"drop": req}` forgets one; `{"manual": req, "verb"}` asks for a verb's manual. Frames out: `{"req", "want": {…}}`, `{"req", "next": spec}`,
-`{"req", "planned": meta, "lengths": […]}` with the chunks as body, or `{"req", "error", "exit"}`.
+descriptors); `{"drop": req}` forgets one; `{"manual": req, "verb"}` asks for a verb's manual. Frames out:
+`{"req", "want": {…}}`, `{"req", "next": spec}`, `{"req", "planned": meta, "lengths": […]}` with the chunks as
+body, or `{"req", "error", "exit"}`.
 """
 
 from __future__ import annotations

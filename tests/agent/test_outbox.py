@@ -167,3 +167,14 @@ def test_large_outputs_are_read_from_the_journal(post: Post, monkeypatch: pytest
     post.outbox.open = True
     post.outbox.flush()
     assert b"".join(payload for _, payload in post.sent) == b"000000001111111122222222"
+
+
+def test_only_so_many_bytes_are_on_their_way(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FLIGHT_BYTES", 1000)
+    for number in range(3):
+        post.add(number, out=b"x" * 600)
+    assert post.steps() == [[0], [1]]
+    post.ack(0)
+    assert post.steps() == [[0], [1], [2]]
+    post.outbox.reopen()
+    assert post.steps()[3:] == [[1, 2]], "a new connection begins with nothing on its way"
