@@ -180,7 +180,7 @@ def test_a_peer_that_does_not_read_is_full_and_stops_nobody(hub: Hub) -> None:
 
 
 def test_a_port_in_use_is_one_clear_line(hub: Hub) -> None:
-    with pytest.raises(StartError, match="cannot listen at tcp://127.0.0.1:.*another server"):
+    with pytest.raises(StartError, match=r"cannot listen at tcp://127.0.0.1:.*another server"):
         Router(hub.context, pair(), hub.address)
 
 

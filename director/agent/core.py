@@ -114,7 +114,8 @@ class Agent:
         self._cut_off()
         self.on_beat()
         away = round(max(0.0, self.away_until - time.monotonic()), 3)
-        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=round(self.lag(), 4), trouble=self.trouble, away=away))
+        lag = round(self.lag(), 4)
+        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self.trouble, away=away))
 
     def _cut_off(self) -> bool:
         """Whether three beats were missed since we settled; then we no longer are."""

@@ -19,7 +19,7 @@ from gevent import socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from director import ids, messages
+from director import __version__, ids, messages
 from director.errors import StartError
 from director.keys import is_key
 from director.roster import NodeRecord, Roster
@@ -57,7 +57,7 @@ class Enrolment:
         self._roster = roster
         self._server_key = server_key
         self._adopt = adopt
-        self._candidates: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._candidates: OrderedDict[str, tuple[str, float, str]] = OrderedDict()  # key: name, when, holder's key
         self._server: StreamServer | None = None
 
     def listen(self, host: str, port: int) -> None:
@@ -82,10 +82,10 @@ class Enrolment:
 
     def confirm(self, key: str) -> NodeRecord | None:
         """A candidate has proved its key: it is the node from now on. None when the key is no candidate."""
-        name, _ = self._candidates.pop(key, ("", 0.0))
-        if not name:
-            return None
+        name, _, holder = self._candidates.pop(key, ("", 0.0, ""))
         former = self._roster.nodes.get(name)
+        if not name or (former is not None and former.key != holder):
+            return None  # another key was quicker; this one asks again, and its holder is probed then
         record = NodeRecord(name, key)
         why = ""
         if former is not None:
@@ -118,10 +118,20 @@ class Enrolment:
             return {"status": "refused", "reason": "a request is one JSON line with v, name and key"}
         answer = {"v": messages.VERSION, "server_key": self._server_key}
         if version != messages.VERSION:
-            return {**answer, "status": "refused", "reason": f"the server speaks protocol {messages.VERSION}"}
+            return {**answer, "status": "refused", "reason": self._other_version(version, request, address)}
         if "name" not in request:
             return answer
         return {**answer, **self._enrol(str(request["name"]), request.get("key"), address)}
+
+    def _other_version(self, version: Any, request: dict[str, Any], address: str) -> str:
+        name = str(request.get("name"))[:253]
+        if (name, address) not in self._outdated and len(self._outdated) < OUTDATED:
+            self._outdated.add((name, address))
+            log.warning("%s (%s) speaks protocol %s, this server %s", name, address, version, messages.VERSION)
+        return (
+            f"the server speaks protocol {messages.VERSION}, this client {version}; "
+            f"install version {__version__} on it"
+        )
 
     def _enrol(self, name: str, key: Any, address: str) -> dict[str, Any]:
         why = ids.name_fault(name)
@@ -139,7 +149,8 @@ class Enrolment:
         now = time.monotonic()
         self._candidates.pop(key, None)
         if key not in self._roster.by_key or self._roster.by_key[key].name != name:
-            self._candidates[key] = (name, now)
+            holder = self._roster.nodes.get(name)
+            self._candidates[key] = (name, now, holder.key if holder else "")
         while self._candidates and (
             len(self._candidates) > CANDIDATES or now - next(iter(self._candidates.values()))[1] > CANDIDATE_TTL
         ):

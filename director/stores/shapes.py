@@ -319,8 +319,7 @@ def lists(objects: Iterable[bytes | Iterable[bytes]], size: int = 4 * PART) -> I
     held: list[bytes] = []
     length = 1
     for item in objects:
-        large = not isinstance(item, bytes)
-        if held and (large or length + len(item) + 1 > size):
+        if held and (not isinstance(item, bytes) or length + len(item) + 1 > size):
             yield b"[" + b",".join(held) + b"]"
             held, length = [], 1
         if isinstance(item, bytes):

@@ -244,7 +244,8 @@ def unpack(header: dict[str, Any], body: bytes) -> Iterator[Write]:
             for length in lengths if isinstance(lengths, list) else [lengths]:
                 blobs.append(bytes(view[start : start + length]))
                 start += length
-            done.append((name, fields, blobs if isinstance(lengths, list) else blobs[0]))
+            blob: Any = blobs if isinstance(lengths, list) else blobs[0]
+            done.append((name, fields, blob) if blob else (name, fields))
         yield seq, refusable, done
 
 

@@ -78,6 +78,15 @@ def test_a_request_makes_a_candidate_and_a_proof_makes_a_node(port: Port) -> Non
     assert port.enrolment.confirm(KEYS[1]) is None
 
 
+def test_of_two_keys_that_ask_at_once_the_first_that_proves_itself_is_kept(port: Port) -> None:
+    for key in KEYS[:2]:
+        assert port.ask(name="web", key=key)["status"] == "ok"
+    record = port.enrolment.confirm(KEYS[1])
+    assert record is not None
+    assert port.enrolment.confirm(KEYS[0]) is None
+    assert port.roster.nodes["web"] is record
+
+
 def test_the_same_key_may_come_back(port: Port) -> None:
     port.join("web", KEYS[0])
     assert port.ask(name="web", key=KEYS[0])["status"] == "ok"

@@ -38,7 +38,7 @@ def test_a_ledger_that_is_killed_loses_nothing_and_keeps_the_order(tmp_path: Pat
     assert found["marks"] == {f"n{number}": 2900 + number for number in range(100)}
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("store", ["sqlite", "memory:"])
 def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
     found = run(tmp_path / "s", "answers", store)
     assert found["found"] == {"state": "queued", "digest": "d"}
