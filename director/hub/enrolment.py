@@ -34,6 +34,7 @@ CANDIDATE_TTL = 120.0
 PENDING = 1000
 PENDING_TTL = 600.0
 CALLERS = 500
+OUTDATED = 1000  # callers of another version that the log names
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Enrolment:
         self._server_key = server_key
         self._adopt = adopt
         self._candidates: OrderedDict[str, tuple[str, float, str]] = OrderedDict()  # key: name, when, holder's key
+        self._outdated: set[tuple[str, str]] = set()  # who was told in the log to speak another version
         self._server: StreamServer | None = None
 
     def listen(self, host: str, port: int) -> None:

@@ -8,7 +8,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from harness import ROOT, Fleet, is_alive, tasks_of, wait_until
@@ -25,7 +24,8 @@ class Host:
         self.pid = fleet.folder / f"{name}.pid"
         self.command = fleet.folder / f"{name}.reboot"
         self.boot.write_text(f"{uuid.uuid4()}\n")
-        self.command.write_text(f"#!/bin/sh\ncat /proc/sys/kernel/random/uuid > {self.boot}\nkill -9 $(cat {self.pid})\n")
+        anew = f"cat /proc/sys/kernel/random/uuid > {self.boot}"
+        self.command.write_text(f"#!/bin/sh\n{anew}\nkill -9 $(cat {self.pid})\n")
         self.command.chmod(0o755)
 
     def start(self) -> None:

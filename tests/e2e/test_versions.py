@@ -18,6 +18,7 @@ def test_a_client_of_another_version_is_refused_in_plain_words(new_fleet: Callab
     fleet.start_client("node-1", env={"PYTHONPATH": path, "DIRECTOR_IDENTITY": "node-1"})
     said = "the server speaks protocol 1, this client 2; install"
     wait_until(lambda: said in fleet.log("node-1"), "the client says what to do")
+    wait_until(lambda: "speaks protocol 2, this server 1" in fleet.log("server"), "so does the server")
     assert fleet.nodes().get("node-1", {"state": "offline"})["state"] != "online"
     fleet.start_client("node-2")
     fleet.wait_online(["node-2"])
