@@ -62,7 +62,10 @@ class Podman:
         """Build the image with the documented command, which names no context folder."""
         flags = self.env.get("PODMAN_BUILD_FLAGS", "").split()
         base = ["--build-arg", f"BASE_IMAGE={self.env['BASE_IMAGE']}"] if "BASE_IMAGE" in self.env else []
-        self("build", *flags, *base, "-t", IMAGE, "-f", "Containerfile", timeout=420)
+        done = self.run("build", *flags, *base, "-t", IMAGE, "-f", "Containerfile", timeout=420)
+        if done.returncode and not base and "pinging container registry" in done.stderr:
+            pytest.skip("CONTAINERS NOT TESTED: no image registry is reached, and nothing offers a base image")
+        assert done.returncode == 0, f"podman build:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
 @pytest.fixture(scope="module")
