@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from director.durable import write_private
 from director.errors import StartError
 
 KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -19,11 +20,6 @@ class KeyPair:
 
     public: str
     secret: str
-
-    @property
-    def fingerprint(self) -> str:
-        """The public half, which is what people compare."""
-        return self.public
 
 
 def is_key(text: object) -> bool:
@@ -40,7 +36,7 @@ def load_or_make(folder: str, name: str = "curve") -> KeyPair:
     path = os.path.join(folder, f"{name}.key")
     try:
         if not os.path.exists(path):
-            _write(path, "\n".join(part.decode() for part in zmq.curve_keypair()) + "\n")
+            write_private(path, b"\n".join((*zmq.curve_keypair(), b"")))
         public, secret = _read(path).split()
     except OSError as error:
         raise StartError(f"the key file {path} cannot be used: {error.strerror}") from error
@@ -62,20 +58,9 @@ def pinned(folder: str) -> str | None:
 
 def pin(folder: str, public: str) -> None:
     """Trust this server from now on."""
-    _write(os.path.join(folder, "server.pub"), public + "\n")
+    write_private(os.path.join(folder, "server.pub"), f"{public}\n".encode("ascii"))
 
 
 def _read(path: str) -> str:
     with open(path, encoding="ascii") as file:
         return file.read()
-
-
-def _write(path: str, text: str) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(temporary, path)

@@ -8,8 +8,6 @@ import time
 
 import ujson
 
-LEVELS = ("debug", "info", "warning", "error")
-
 
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.123Z info  director.hub.sessions: text`, always one line plus a traceback if any."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import ujson
 
-ONLINE, OFFLINE, REVOKED = "online", "offline", "revoked"
+ONLINE, OFFLINE = "online", "offline"
 
 
 @dataclass(slots=True)

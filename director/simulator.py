@@ -138,9 +138,11 @@ def _quieten_collector() -> None:
     """Thousands of clients are a million objects that stay: a collection that walks them all stops every client."""
     import gc
 
+    from director.greenlets import calm
+
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    calm()
 
 
 class Fleet:

@@ -1,10 +1,10 @@
 """Real servers, clients and commands for end-to-end tests: started, watched, killed and always ended.
 
-    with Fleet() as fleet:
-        fleet.start_server()
-        names = fleet.start_clients(3)
-        fleet.wait_online(names)
-        job = fleet.run_json("--exec", "RUN uptime", "--wait")
+with Fleet() as fleet:
+    fleet.start_server()
+    names = fleet.start_clients(3)
+    fleet.wait_online(names)
+    job = fleet.run_json("--exec", "RUN uptime", "--wait")
 """
 
 from __future__ import annotations
@@ -218,9 +218,7 @@ class Fleet:
     def begin(self, *args: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a user's command and return at once; its output is piped."""
         popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
-        return subprocess.Popen(
-            self.command(*args), text=True, env=self.environment, cwd=self.folder, **popen
-        )
+        return subprocess.Popen(self.command(*args), text=True, env=self.environment, cwd=self.folder, **popen)
 
     def command(self, *args: str) -> list[str]:
         """The words of a user's command."""

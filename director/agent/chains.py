@@ -18,6 +18,8 @@ from typing import Any
 
 import ujson
 
+from director.durable import write_private
+
 log = logging.getLogger(__name__)
 
 KEEP = 30 * 86400.0  # seconds
@@ -62,6 +64,8 @@ class Chain:
     def record(self, step: int, link: Link) -> None:
         """The step ran and went well."""
         place = self._place.setdefault(step, len(self._place))
+        if link.effects and len(ujson.dumps(link.effects)) > LINK_LIMIT:
+            link = Link("")  # equal to no step: it runs again
         if place < len(self._links):
             self._links[place] = link
         elif place == len(self._links):
@@ -84,14 +88,8 @@ class Chain:
             return
         self._dirty, self._saved = False, time.monotonic()
         rows = [(link.digest, link.effects, link.at, link.job) for link in self._links]
-        temporary = f"{self._path}.{os.getpid()}"
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                ujson.dump(rows, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, self._path)
+            write_private(self._path, ujson.dumps(rows).encode())
         except OSError as error:
             log.warning("the chain %s cannot be kept: %s; its steps will run again", self._path, error.strerror)
             self._forget()

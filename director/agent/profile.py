@@ -9,6 +9,8 @@ from typing import Any
 
 import ujson
 
+from director.durable import write_private
+
 log = logging.getLogger(__name__)
 
 REMEMBER = 12 * 3600.0  # seconds an ARG is remembered
@@ -67,13 +69,7 @@ class Profile:
             log.warning("%s cannot be read and begins anew: %s", self._path, error)
 
     def _save(self) -> None:
-        temporary = f"{self._path}.new"
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                ujson.dump({"labels": self.labels, "args": self._args}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, self._path)
+            write_private(self._path, ujson.dumps({"labels": self.labels, "args": self._args}).encode())
         except OSError as error:
             log.error("labels and ARGs cannot be kept: %s: %s", self._path, error.strerror)

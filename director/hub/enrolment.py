@@ -131,8 +131,7 @@ class Enrolment:
             self._outdated.add((name, address))
             log.warning("%s (%s) speaks protocol %s, this server %s", name, address, version, messages.VERSION)
         return (
-            f"the server speaks protocol {messages.VERSION}, this client {version}; "
-            f"install version {__version__} on it"
+            f"the server speaks protocol {messages.VERSION}, this client {version}; install version {__version__} on it"
         )
 
     def _enrol(self, name: str, key: Any, address: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import ujson
 
+from director import durable
 from director.errors import StoreError
 
 MAGIC = b"director journal 1\n"
@@ -185,10 +186,6 @@ def _fill(fd: int, records: Iterable[Record], moved: list[tuple[Body, int]], siz
 def sync_folder(path: str) -> None:
     """Make a rename in the folder durable; raises StoreError."""
     try:
-        fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        durable.sync_folder(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -53,10 +53,6 @@ class Instruction:
     pairs: tuple[tuple[str, Any], ...] | None = None
     assign: tuple[str, ...] = ()
     source: str = ""
-
-    def with_flags(self, **flags: Any) -> Instruction:
-        """The same instruction with more flags."""
-        return replace(self, flags={**self.flags, **flags})
 
 
 @dataclass(slots=True)

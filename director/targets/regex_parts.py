@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 MAX_STATES = 1_000
@@ -47,11 +48,12 @@ class Automaton:
         return frozenset(states)
 
 
-class Part:
+class Part(ABC):
     """A piece of a pattern; `build` adds it to an automaton from state `start` and returns where it ends."""
 
+    @abstractmethod
     def build(self, machine: Automaton, start: int) -> int:
-        raise NotImplementedError
+        """The state in which a text that fits has been read."""
 
 
 class One(Part):

@@ -7,7 +7,7 @@ Adding a verb takes three steps: a file beside this one with a subclass of `Verb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -333,6 +333,3 @@ class Verb:
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
         """What `apply` would come to, found out without changing anything (`--plan`); None: it would run."""
         return self.apply(body, flags, node) if self.pure else None
-
-
-Applier = Callable[[Mapping[str, Any], Mapping[str, Any], Node], Outcome]

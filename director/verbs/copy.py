@@ -162,9 +162,7 @@ class Copy(Verb):
         """Compare only; what would change is the outcome's standard error, as a diff."""
         return self._settle(body, flags, node, Watcher)
 
-    def _settle(
-        self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Placer]
-    ) -> Outcome:
+    def _settle(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Placer]) -> Outcome:
         escape = body.get("escape", "\\")
         text = node.word(body["dest"], escape)
         if not text:
@@ -278,6 +276,4 @@ def _outcome(placer: Placer) -> Outcome:
     text = "\n".join(placer.placed).encode("utf-8", "surrogateescape")
     state, reason = (SUCCESS, "") if placer.changed else (CACHED, "already so")
     shown = text[:OUTPUT_LIMIT]
-    return Outcome(
-        state, stdout=shown, stderr=placer.said(), reason=reason, truncated=len(text) - len(shown)
-    )
+    return Outcome(state, stdout=shown, stderr=placer.said(), reason=reason, truncated=len(text) - len(shown))

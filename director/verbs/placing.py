@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from director.blobs import sync_folder
+from director.durable import sync_folder
 from director.errors import VerbError
 from director.verbs.contents import Content
 from director.verbs.owners import Asked, settle_status

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class User(Verb):
     """USER NAME[:GROUP]: who runs the commands that follow, until the end of the stage; names or numbers.
 
-        USER postgres
-        RUN whoami
+    USER postgres
+    RUN whoami
     """
 
     name = "USER"

@@ -127,9 +127,7 @@ class ContainerServer:
         address = ["--server-address", f"127.0.0.1:{self.port}", "--enroll-port", str(self.enroll_port)]
         place = ["--folder", str(self.folder / "fleet"), "--socket-path", str(self.run / "director.sock")]
         command = [str(ROOT / "scripts/fleet"), "--containers", "--image", IMAGE, *address, *place, *args]
-        done = subprocess.run(
-            command, env=self.podman.env, capture_output=True, text=True, timeout=240, check=False
-        )
+        done = subprocess.run(command, env=self.podman.env, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr
 
     def remove(self) -> None:

@@ -398,10 +398,7 @@ def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet, capsys: pytes
     command = " ".join(fleet.command("--exec", '"RUN echo $i"'))
     # niced: the question is what the server takes to answer, not what twenty interpreters cost this machine
     loop = ["nice", "-n", "19", "sh", "-c", f"for i in $(seq {EACH}); do {command} || echo refused; done"]
-    shells = [
-        subprocess.Popen(loop, stdout=subprocess.PIPE, text=True, env=fleet.environment)
-        for _ in range(SHELLS)
-    ]
+    shells = [subprocess.Popen(loop, stdout=subprocess.PIPE, text=True, env=fleet.environment) for _ in range(SHELLS)]
     while any(shell.poll() is None for shell in shells):
         asker.ask(10)
         time.sleep(0.05)  # a person who looks, not a load of its own

@@ -114,7 +114,10 @@ def test_a_query_waits_for_those_online_and_reads_others_too(scene: Scene) -> No
 @pytest.mark.parametrize(
     ("node", "fields"),
     [
-        ("a", {"step": 0}), ("a", {"step": 1, "set": 1}), ("a", {"step": 1, "set": -1}), ("b", {"step": 1}),
+        ("a", {"step": 0}),
+        ("a", {"step": 1, "set": 1}),
+        ("a", {"step": 1, "set": -1}),
+        ("b", {"step": 1}),
         ("c", {"step": 1}),
     ],
 )

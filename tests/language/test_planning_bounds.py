@@ -25,9 +25,9 @@ _WORDS = st.sampled_from(
         *("**", "https://", "--run-once", "--help"),
     ]
 )
-_LINE = st.tuples(
-    st.sampled_from([*verbs.VERBS, "RUNN", "run"]), st.lists(_WORDS, max_size=5).map(" ".join)
-).map(" ".join)
+_LINE = st.tuples(st.sampled_from([*verbs.VERBS, "RUNN", "run"]), st.lists(_WORDS, max_size=5).map(" ".join)).map(
+    " ".join
+)
 _STEP = st.tuples(st.sampled_from(list(verbs.VERBS)), st.lists(_WORDS, max_size=4).map(" ".join)).map(
     lambda pair: f"  - {pair[0]}: {pair[1]}"
 )
