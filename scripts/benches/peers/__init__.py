@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from benches.bench import Bench, say
-from benches.peers import ansible, clush, directord, itself, salt
+from benches.peers import ansible, clush, directord, itself, parallel_ssh, pyinfra, salt
 from benches.peers.base import Peer, Work
 from benches.row import Row
 
@@ -14,6 +14,8 @@ PEERS: tuple[tuple[type[Peer], float | None, float | None], ...] = (  # with the
     (directord.Directord, 15.0, 5.0),
     (salt.Salt, 15.0, 5.0),
     (ansible.Ansible, None, 250.0),
+    (pyinfra.Pyinfra, None, None),
+    (parallel_ssh.ParallelSsh, 10.0, None),
     (clush.Clush, None, None),
 )
 FEW = 6  # nodes of the long orchestration
