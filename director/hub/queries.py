@@ -46,13 +46,30 @@ def opened(desk: Desk, record: NodeRecord, job: str, step: int, kind: str) -> tu
 
 
 @dataclass(slots=True)
+class _Gathered:
+    """The values of one name: node to `{name: value}`, and the same as JSON; `error` says why there is none."""
+
+    at: float
+    found: dict[str, dict[str, Any]]
+    body: bytes = b""
+    error: str = ""
+
+    def encode(self) -> None:
+        """Make `body` what `found` is now."""
+        self.body = ujson.dumps(self.found).encode()
+        if len(self.body) > ANSWER_LIMIT:
+            self.error = f"the values of {len(self.found)} nodes come to more than {ANSWER_LIMIT >> 20} MiB"
+            self.body = b""
+
+
+@dataclass(slots=True)
 class _Group:
     """Those that wait at one step.
 
     Attributes:
         left: nodes that may not have passed the steps before; `absent` those of them that were offline.
         asks: node to the name it asks for.
-        answers: name to (monotonic time, error, JSON).
+        answers: what was gathered lately, by name.
     """
 
     run: JobRun
@@ -61,7 +78,7 @@ class _Group:
     left: list[str]
     absent: list[str] = field(default_factory=list)
     asks: dict[str, str] = field(default_factory=dict)
-    answers: dict[str, tuple[float, str, bytes]] = field(default_factory=dict)
+    answers: dict[str, _Gathered] = field(default_factory=dict)
 
 
 class Queries:
@@ -128,7 +145,10 @@ class Queries:
             del self._groups[key]
 
     def _ready(self, group: _Group) -> bool:
-        """Whether every node that is online has passed; who has passed once is not looked at again."""
+        """Whether every node that is online has passed; who has passed once is not looked at again.
+
+        What was gathered before a node passed lacks its value, so it is gathered anew.
+        """
         group.left += group.absent
         group.absent = []
         while group.left:
@@ -137,6 +157,8 @@ class Queries:
                 if self._may_come(name):
                     return False
                 group.absent.append(name)
+            else:
+                group.answers.clear()
             group.left.pop()
         return True
 
@@ -155,31 +177,34 @@ class Queries:
     def _serve(self, group: _Group) -> None:
         asks, group.asks = group.asks, {}
         for node, name in asks.items():
-            error, body = self._values(group, name)
             record = self._roster.nodes.get(node)
             if record is not None:
-                self._answer(record, group.run.id, group.step, error, "", body)
+                known = self._values(group, record, name)
+                self._answer(record, group.run.id, group.step, known.error, "", known.body)
 
-    def _values(self, group: _Group, name: str) -> tuple[str, bytes]:
+    def _values(self, group: _Group, record: NodeRecord, name: str) -> _Gathered:
+        """The values of `name`, a moment old perhaps, but with the asking node's own as it is now."""
         known = group.answers.get(name)
-        if known is None or time.monotonic() - known[0] > FRESH:
+        if known is None or time.monotonic() - known.at > FRESH:
             if len(group.answers) > 10:
                 group.answers.clear()
-            known = group.answers[name] = (time.monotonic(), *self._gather(group, name))
-        return known[1:]
+            known = group.answers[name] = self._gather(group, name)
+        own = value_of(record, name)
+        if own is not None and known.found.get(record.name) != {name: own}:
+            known.found[record.name] = {name: own}
+            known.encode()
+        return known
 
-    def _gather(self, group: _Group, name: str) -> tuple[str, bytes]:
-        found: dict[str, dict[str, Any]] = {}
+    def _gather(self, group: _Group, name: str) -> _Gathered:
+        known = _Gathered(time.monotonic(), {})
         for number, node in enumerate((*group.run.nodes, *group.spec["others"])):
             record = self._roster.nodes.get(node)
             if record is not None and (value := value_of(record, name)) is not None:
-                found[node] = {name: value}
+                known.found[node] = {name: value}
             if number % SLICE == SLICE - 1:
                 gevent.sleep(0)
-        body = ujson.dumps(found).encode()
-        if len(body) > ANSWER_LIMIT:
-            return f"the values of {len(found)} nodes come to more than {ANSWER_LIMIT >> 20} MiB", b""
-        return "", body
+        known.encode()
+        return known
 
 
 def value_of(record: NodeRecord, name: str) -> Any:
