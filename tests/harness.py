@@ -111,8 +111,12 @@ class Fleet:
         self.commands: dict[str, list[str]] = {}
         self.environments: dict[str, dict[str, str]] = {}
         (self.folder / "home").mkdir()
+        self.temporary = self.folder / "tmp"  # so that what is left behind there was left by this fleet
+        self.temporary.mkdir()
         (self.folder / "none.yaml").touch()
-        self.environment = clean_environment(HOME=str(self.folder / "home"), PYTHONPATH=str(ROOT))
+        self.environment = clean_environment(
+            HOME=str(self.folder / "home"), TMPDIR=str(self.temporary), PYTHONPATH=str(ROOT)
+        )
         self.environment[MARK] = str(self.folder)
         self.environment["DIRECTOR_CONFIG_FILE"] = str(self.folder / "none.yaml")  # none of the machine's
 

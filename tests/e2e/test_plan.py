@@ -35,8 +35,7 @@ def snapshot(fleet: Fleet) -> tuple[Any, ...]:
     files = sorted((str(path), path.read_bytes() if path.is_file() else b"") for path in place.rglob("*"))
     jobs = [job["id"] for job in fleet.run_json("--list-jobs")]
     folders = [sorted(os.listdir(fleet.folder / node["id"])) for node in nodes if node["state"] == "online"]
-    left = [name for name in os.listdir("/tmp") if name.startswith("director-plan-")]
-    return jobs, known, files, folders, len(marked_processes(fleet.folder)), left
+    return jobs, known, files, folders, len(marked_processes(fleet.folder)), os.listdir(fleet.temporary)
 
 
 def said(plan: dict[str, Any], step: int) -> Nodes:
