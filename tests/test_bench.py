@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -32,14 +34,21 @@ def bench(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=False)
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a short path: UNIX sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_every_bench_prints_its_rows(name: str, tmp_path: Path) -> None:
+def test_every_bench_prints_its_rows(name: str, place: Path) -> None:
     if shutil.which("gcc") is None and shutil.which("cc") is None and name in ("orchestration", "fanout", "plots"):
-        assert "no C compiler" in bench(name, "--size", "tiny", "--folder", str(tmp_path)).stderr
+        assert "no C compiler" in bench(name, "--size", "tiny", "--folder", str(place)).stderr
         return
-    file = tmp_path / "rows.json"
-    done = bench(name, "--size", "tiny", "--json", str(file), "--folder", str(tmp_path))
+    file = place / "rows.json"
+    done = bench(name, "--size", "tiny", "--json", str(file), "--folder", str(place))
     assert done.returncode in (0, 1), done.stderr
     answer = json.loads(file.read_text())
     assert answer["machine"]["cores"]
@@ -50,12 +59,20 @@ def test_every_bench_prints_its_rows(name: str, tmp_path: Path) -> None:
         assert math.isfinite(row["figure"])
         assert row["work"] in done.stdout
     assert done.returncode == any(row["ok"] is False for row in answer["rows"])
-    assert not list(tmp_path.glob("director-bench-*")), "its folder is left behind"
+    assert not list(place.glob("director-bench-*")), "its folder is left behind"
 
 
 def test_the_size_and_number_of_runs() -> None:
     shown = [(args.size, args.runs, args.names) for args in map(arguments, ([], ["--quick", "cli"], ["--size=tiny"]))]
     assert shown == [("full", 5, ["all"]), ("quick", 2, ["cli"]), ("tiny", 1, ["all"])]
+
+
+def test_a_folder_too_deep_for_sockets_is_refused(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 80)
+    deep.mkdir()
+    done = bench("spawn", "--size", "tiny", "--folder", str(deep))
+    assert done.returncode == 2
+    assert "shorter" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_unknown_bench_is_refused() -> None:

@@ -21,6 +21,7 @@ BENCHES = (
     "parse", "files",
 )  # fmt: skip
 APART = ("peers", "plots")  # run only when they are named
+DEEPEST = 107 - len("/director-bench-12345678/12345678/fleet/sock")  # the longest path a socket may have
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,6 +41,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     known = ("all", *BENCHES, *APART)
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"no such bench: {' '.join(unknown)}; there are {' '.join(known)}")
+    if len(str(args.folder.absolute())) > DEEPEST:
+        parser.error(f"--folder {args.folder} is too deep for UNIX sockets; name a shorter one")
     args.runs = args.runs or {"full": 5, "quick": 2, "tiny": 1}[args.size]
     return args
 
