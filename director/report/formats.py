@@ -115,4 +115,6 @@ def _csv_value(value: Any) -> Any:
         return "true" if value else "false"
     if isinstance(value, (dict, list)):
         return to_json(value)
-    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _SURROGATE.sub("\ufffd", value).replace("\0", "\ufffd")  # many readers of CSV take no NUL
