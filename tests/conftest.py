@@ -15,6 +15,14 @@ from harness import Fleet
 FAILED = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a fleet of processes count as slow, but for the few marked `quick` that stand for them."""
+    for item in items:
+        if "e2e" in item.path.parts and item.get_closest_marker("quick") is None:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Remember that a test failed, so that its fleet shows the logs."""

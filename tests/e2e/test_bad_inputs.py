@@ -43,6 +43,7 @@ def write(fleet: Fleet, name: str, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.quick
 def test_refused_instructions(node: Fleet) -> None:
     refused(node, 2, ("exec:1", "RNU", "RUN"), "--exec", "RNU uptime")
     refused(node, 2, ("exec:1", "--skip-cahe", "--skip-cache"), "--exec", "RUN --skip-cahe true")

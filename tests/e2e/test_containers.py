@@ -17,7 +17,6 @@ import pytest
 from harness import ROOT, clean_environment, free_ports, wait_until
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.alone,
     pytest.mark.timeout(900),
     pytest.mark.xdist_group("containers"),

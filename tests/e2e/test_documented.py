@@ -53,6 +53,7 @@ def starts(fleet: Fleet, node: str) -> int:
     return len((fleet.folder / "srv" / node / "starts").read_text().split())
 
 
+@pytest.mark.quick
 def test_two_tiers(shop: tuple[Fleet, Path, dict[str, int]]) -> None:
     fleet, files, ports = shop
     first = run_shop(fleet, files)

@@ -59,6 +59,7 @@ def lines(path: Path) -> list[str]:
 # timeouts
 
 
+@pytest.mark.quick
 def test_a_timeout_ends_every_process(fleet: Fleet) -> None:
     fleet.wait_online(fleet.start_clients(1))
     job = fleet.run_json("--exec", "RUN sleep 1000 & sleep 1000", "--timeout", "2s", "--wait", exit_code=1)
@@ -70,7 +71,6 @@ def test_a_timeout_ends_every_process(fleet: Fleet) -> None:
 # offline nodes
 
 
-@pytest.mark.slow
 def test_of_twenty_nodes_five_are_down(fleet: Fleet) -> None:
     names = fleet.start_clients(20)
     fleet.wait_online(names)
@@ -283,7 +283,6 @@ def ledger_of(fleet: Fleet) -> Path:
     return fleet.folder / "server" / "server" / "ledger.sqlite"
 
 
-@pytest.mark.slow
 @pytest.mark.alone
 def test_a_copy_at_any_moment_holds_every_acknowledged_job(fleet: Fleet, tmp_path: Path) -> None:
     fleet.wait_online(fleet.start_clients(2))
@@ -310,7 +309,6 @@ def test_a_copy_at_any_moment_holds_every_acknowledged_job(fleet: Fleet, tmp_pat
     assert set(submitter.known) <= shown
 
 
-@pytest.mark.slow
 @pytest.mark.alone
 def test_a_backup_of_a_running_server_holds_every_acknowledged_job(fleet: Fleet, tmp_path: Path) -> None:
     fleet.wait_online(fleet.start_clients(2))
@@ -386,7 +384,6 @@ def p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-@pytest.mark.slow
 @pytest.mark.alone
 def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     fleet.wait_online(fleet.start_clients(2))

@@ -56,7 +56,6 @@ def forty(new_fleet: Callable[..., Fleet]) -> Iterator[ScriptedFleet]:
     scripted.script("--stop")
 
 
-@pytest.mark.slow
 def test_forty_clients_answer_and_the_one_that_fails_is_named(forty: ScriptedFleet) -> None:
     names = forty.start()
     fleet = forty.fleet
@@ -80,7 +79,6 @@ def test_forty_clients_answer_and_the_one_that_fails_is_named(forty: ScriptedFle
     assert not [name for name, pid in pids.items() if is_alive(pid)]
 
 
-@pytest.mark.slow
 @pytest.mark.alone
 def test_the_server_is_as_idle_after_forty_clients_vanish(forty: ScriptedFleet) -> None:
     names = forty.start()
@@ -181,7 +179,6 @@ def wait_marks(fleet: Fleet, count: int) -> None:
     wait_until(lambda: sum(map(len, marks_of(fleet).values())) >= count, f"{count} steps ran", 60)
 
 
-@pytest.mark.slow
 def test_server_killed_in_mid_job(fleet: Fleet) -> None:
     names = fleet.start_clients(20)
     fleet.wait_online(names)
@@ -193,7 +190,6 @@ def test_server_killed_in_mid_job(fleet: Fleet) -> None:
     assert_each_step_ran_once(fleet, fleet.wait_job(job_id, 120), names)
 
 
-@pytest.mark.slow
 def test_planner_worker_killed_in_mid_job(fleet: Fleet) -> None:
     names = fleet.start_clients(20)
     fleet.wait_online(names)

@@ -65,6 +65,7 @@ RUN --skip-cache echo always
 """
 
 
+@pytest.mark.quick
 def test_before_and_after_a_run(three: Fleet) -> None:
     (three.folder / "app.conf").write_text("one\ntwo\n")
     given = (write(three, FILE), "--arg", f"PLACE={three.folder}/srv")

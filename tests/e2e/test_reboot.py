@@ -57,7 +57,6 @@ def fleet(new_fleet: Callable[..., Fleet]) -> Fleet:
     return made
 
 
-@pytest.mark.slow
 def test_a_job_goes_on_when_its_host_is_back_however_long_that_takes(fleet: Fleet) -> None:
     host, marks = Host(fleet, "host-1"), fleet.folder / "marks"
     host.start()
@@ -80,7 +79,6 @@ def test_a_job_goes_on_when_its_host_is_back_however_long_that_takes(fleet: Flee
     assert step["state"] == "success" and 5 < step["execution_time"] < 60
 
 
-@pytest.mark.slow
 def test_one_restart_after_another_and_one_that_takes_too_long(fleet: Fleet) -> None:
     host = Host(fleet, "host-1")
     host.start()
@@ -99,7 +97,6 @@ def test_one_restart_after_another_and_one_that_takes_too_long(fleet: Fleet) -> 
     assert [task["state"] for task in tasks_of(fleet.wait_job(late))] == ["timeout", "skipped"]
 
 
-@pytest.mark.slow
 def test_a_restart_that_does_not_come_is_no_success(fleet: Fleet) -> None:
     fleet.start_client("refuses", "--reboot-command", "sh -c 'echo no way >&2; exit 3'")
     fleet.start_client("idles", "--reboot-command", "true")

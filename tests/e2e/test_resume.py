@@ -113,6 +113,7 @@ def test_options_of_the_new_job_count(fleet: Fleet, failed: str) -> None:
     assert task_of(done, "node-1", 0)["state"] == "timeout"
 
 
+@pytest.mark.quick
 def test_asked_again_it_is_accepted_once(fleet: Fleet, failed: str) -> None:
     (fleet.folder / "ok-node-2").unlink()
     request = {"do": "resume", "id": "last", "new_id": new_job_id(), "options": {}}
