@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -379,19 +378,6 @@ def test_a_full_disk(tmp_path: Path) -> None:
             subprocess.run(["umount", str(tmp_path / "disk")], check=True)
     limit = (60_000, resource.RLIM_INFINITY)
     check_full(tmp_path / "limit", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-
-
-def test_speed_of_a_step(tmp_path: Path, record_property: Any) -> None:
-    """Reported, not judged: microseconds for what one step writes."""
-    with opened(tmp_path) as journal:
-        begin = time.perf_counter()
-        for step in range(10_000):
-            journal.started(JOB, step, 1)
-            journal.result(JOB, step, ROW, b"hello world\n")
-        each = (time.perf_counter() - begin) / 10_000
-        record_property("microseconds_a_step", round(each * 1e6, 1))
-        print(f"{each * 1e6:.1f} us a started and a result")
-        assert len(journal.replay()[JOB].done) == 10_000
 
 
 def test_a_copy_of_the_folder_has_another_name(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cli.conftest import ROOT, Run
+from cli.conftest import Run
 from cli.fake_server import FakeServer, body, info, job
 
 NODE = {
@@ -185,24 +184,3 @@ def test_a_users_call_loads_nothing_heavy(server: FakeServer, environ: dict[str,
     command = [sys.executable, "-c", SHOW.format(names=HEAVY), "--config-file", str(tmp_path / "c.yaml"), *argv]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.stderr, done.returncode) == ("", 0)
-
-
-@pytest.mark.alone
-def test_a_listing_takes_less_than_16_tenths_of_loading_its_parser(
-    server: FakeServer, environ: dict[str, str], tmp_path: Path
-):
-    (tmp_path / "c.yaml").write_text(f"socket-path: {tmp_path}/s\ntimeout: 5m\n")
-    server.handlers["list-jobs"] = body([job(f"{n:016x}") for n in range(10)])
-    environ = {**environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "pyc")}
-    environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    script = "import sys; from director.__main__ import main; sys.exit(main())"
-    listing = [sys.executable, "-c", script, "--config-file", str(tmp_path / "c.yaml"), "--list-jobs", "--limit", "10"]
-    parser = [sys.executable, "-c", "import configargparse"]
-    seconds = {0: [], 1: []}
-    for _ in range(16):
-        for number, command in enumerate((parser, listing)):
-            begun = time.perf_counter()
-            subprocess.run(command, env=environ, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-            seconds[number].append(time.perf_counter() - begun)
-    assert min(seconds[1]) < 1.6 * min(seconds[0])
-    assert os.path.isdir(tmp_path / "pyc")

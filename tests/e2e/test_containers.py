@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,9 +182,7 @@ def test_a_client_runs_without_root(server: ContainerServer, user: str) -> None:
 def test_sigterm_is_honoured_and_the_key_outlives_the_container(server: ContainerServer) -> None:
     server.run_client("stays")
     wait_until(lambda: "stays" in server.online(), "the client is online", every=0.2)
-    began = time.monotonic()
-    server.podman("stop", "-t", "20", server.name)
-    assert time.monotonic() - began < 15
+    server.podman("stop", "-t", "20", server.name)  # by SIGKILL after that, and the exit code would be 137
     assert server.podman("inspect", "--format", "{{.State.ExitCode}}", server.name).strip() == "0"
     server.podman("rm", server.name)
     server.start()
