@@ -11,7 +11,7 @@ from typing import Any
 
 from director import verbs
 from director.blobs import BlobStore
-from director.errors import LanguageError, NoTargetError
+from director.errors import LanguageError, NoTargetError, UsageError
 from director.language.instructions import Document, Instruction
 from director.language.read import read
 from director.planning.drafting import Asked, Drafting, Surroundings
@@ -19,6 +19,7 @@ from director.planning.known import Known
 from director.planning.lint import lint
 from director.planning.result import Plan, PlannedStage, PlannedStep
 from director.planning.staging import Stages, lanes
+from director.scope import RESERVED
 from director.targets import RosterView
 from director.verbs.base import Entry
 
@@ -42,7 +43,7 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Pl
     """
     file, options = request["file"], request.get("options") or {}
     document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table())
-    known = Known({str(name): str(text) for name, text in (options.get("args") or {}).items()})
+    known = Known(_given(options.get("args") or {}))
     for instruction in document.globals:
         _declare(instruction, known)
     stages = Stages(document, roster, options.get("target") or (), known)
@@ -61,6 +62,13 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Pl
         stages.explain()
         shared.warnings += lint(document, steps, known.overrides)
     return Plan(stages.planned, steps, shared.needed, list(dict.fromkeys(notes)), list(dict.fromkeys(shared.warnings)))
+
+
+def _given(args: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of `--arg`. Raises UsageError for a name that no ARG may have."""
+    if taken := RESERVED & args.keys():
+        raise UsageError(f"--arg {min(taken)}=…: {min(taken)} is no name for an ARG: templates know it already")
+    return {str(name): str(text) for name, text in args.items()}
 
 
 class _Drafter:

@@ -205,6 +205,20 @@ def test_a_run_once_step_that_is_lost_skips_the_others_too() -> None:
     assert seen(run) == {"a": "LK", "b": "-K"}
 
 
+def test_a_run_once_step_that_its_node_never_comes_to_skips_the_others_too() -> None:
+    blocks = [block(0, 1), block(2, 2, 0, gate=True, nodes=["a"]), block(3, 3, 0, gate=True)]
+    for end_it in (lambda run: end(run, "a", 0, "F"), lambda run: run.lose(run.nodes["a"], "silent")):
+        run = build(blocks, [["a", "b"]], once=[2])
+        hand_all(run, "a")
+        hand_all(run, "b")
+        end_it(run)
+        assert seen(run)["a"][2:] == "KK"
+        assert seen(run)["b"] == "ss-K"
+        for step in (0, 1):
+            end(run, "b", step)
+        assert run.nodes["b"].open == 0
+
+
 def test_what_another_node_holds_is_not_skipped_under_its_hands() -> None:
     blocks = [block(0, 0, 0, nodes=["a"]), block(1, 3, 0, gate=True)]
     run = build(blocks, [["a", "b"]], waived=("a",), once=[0])

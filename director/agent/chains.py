@@ -50,9 +50,12 @@ class Chain:
         self._dirty = False
 
     def known(self, step: int, digest: str) -> Link | None:
-        """What this step was when it last ran, if nothing before it has changed; else the chain breaks here."""
+        """What this step was when it last ran, if nothing before it has changed; else the chain breaks here.
+
+        The digest "" equals none.
+        """
         place = self._place.setdefault(step, len(self._place))
-        if not self._broken and place < len(self._links) and self._links[place].digest == digest:
+        if digest and not self._broken and place < len(self._links) and self._links[place].digest == digest:
             return self._links[place]
         self.break_at(place)
         return None

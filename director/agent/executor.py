@@ -28,6 +28,7 @@ from director.scope import PROXIES, Scope
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
 from director.verbs.own import place_of
+from director.verbs.places import own_home
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Executor:
         self.labels = labels
         self.fetcher = fetcher
         self.base = _base_environment(name)
-        self.home = os.path.expanduser("~")
+        self.home = own_home()
         self.chains = chains
         self.exchange = exchange
         self.rebooter: Rebooter | None = None
@@ -89,7 +90,7 @@ class Executor:
         """DSL.md section 6: what ran last in this place, with these inputs, is not run again."""
         head, number, flags = held.head, step["i"], step["flags"]
         chain = self.chains.of(held.job, head["name"], stage_key(head, step), bool(head["options"].get("no_cache")))
-        compared = verb.always or step["verb"] in FILE_VERBS
+        compared = verb.always or verb.compares
         made = ""
         if not compared:
             try:
@@ -107,10 +108,11 @@ class Executor:
             return outcome
         if compared:
             made = compared_mark(verb, step, node, outcome)
-            if outcome.state != st.CACHED and step["verb"] in FILE_VERBS and not flags.get("skip-cache"):
-                chain.known(number, "")
-            elif chain.known(number, made) is not None and step["verb"] not in PROBES and outcome.state == st.SUCCESS:
-                outcome.state, outcome.reason = st.CACHED, "unchanged"
+            changed = verb.compares and outcome.state != st.CACHED
+            if flags.get("skip-cache"):
+                pass  # it leaves the rest of the chain alone, whatever it has changed
+            elif chain.known(number, "" if changed else made) is not None and step["verb"] not in PROBES:
+                outcome.state, outcome.reason = st.CACHED, outcome.reason or "unchanged"
         kept = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare", "output")}
         chain.record(number, Link(made, kept if not compared else {}, time.time(), held.job))
         return outcome

@@ -142,7 +142,7 @@ class Outlook:
         missing = sorted(_used(verb, step) & self.unknown.keys())
         why = f"{missing[0]} is set by step {self.unknown[missing[0]]}" if missing else ""
         try:
-            if chain is not None and not verb.always and step["verb"] not in FILE_VERBS:
+            if chain is not None and not verb.always and not verb.compares:
                 return self._by_chain(verb, step, node, chain, why)
             if step["verb"] in PROBES:
                 return self._probe(verb, step, node, chain)
@@ -188,8 +188,7 @@ class Outlook:
 
     def _probe(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
         if step["verb"] != "QUERY":
-            if chain is not None:
-                chain.look(step, compared_mark(verb, step, node, Outcome()))
+            self._compare(chain, step, lambda: compared_mark(verb, step, node, Outcome()))
             return RUN, "looks each time", None
         name = node.word(step["body"]["name"])
         if any(value is None for value in self.query.get(name, {}).values()):
@@ -197,9 +196,17 @@ class Outlook:
             if chain is not None:
                 chain.doubts(f"only the run can tell {name}, which step {step['i']} asks for")
         outcome = verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
-        if chain is not None:
-            chain.look(step, compared_mark(verb, step, node, outcome))
+        self._compare(chain, step, lambda: compared_mark(verb, step, node, outcome))
         return RUN, "looks each time", outcome
+
+    def _compare(self, chain: Glance | None, step: Step, mark: Callable[[], str]) -> tuple[Link | None, str]:
+        """The place in the chain of a step that is applied each time; with --skip-cache it changes nothing there."""
+        if chain is None:
+            return None, ""
+        if "skip-cache" in step["flags"]:
+            chain.passes()
+            return None, "--skip-cache"
+        return chain.look(step, mark())
 
     def _by_looking(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
         """A step that is compared, or whose effects are known at once."""
@@ -209,14 +216,12 @@ class Outlook:
                 chain.breaks(step, f"step {step['i']} runs")
             return RUN, "", None
         differs = outcome.state != st.CACHED
-        files = step["verb"] in FILE_VERBS
         if chain is None:
             return (RUN if differs else CACHED), ("" if differs else outcome.reason), outcome
-        if files and differs:
-            if "skip-cache" not in step["flags"]:
-                chain.breaks(step, f"step {step['i']} changes")
+        if verb.compares and differs and "skip-cache" not in step["flags"]:
+            chain.breaks(step, f"step {step['i']} changes")
             return RUN, "what is there differs", outcome
-        link, reason = chain.look(step, compared_mark(verb, step, node, outcome))
+        link, reason = self._compare(chain, step, lambda: compared_mark(verb, step, node, outcome))
         if not differs or link is not None:
             return CACHED, outcome.reason or "unchanged", outcome
         return RUN, reason, outcome

@@ -15,6 +15,7 @@ from director.language.substitution import check, check_word
 from director.planning.downloads import download
 from director.planning.known import Known, NodeFacts, NodeNeededError
 from director.planning.result import PlannedStage
+from director.scope import RESERVED
 from director.targets import RosterView, TargetSyntaxError
 from director.verbs.base import Entry, Verb, Want
 from director.verbs.own import place_of
@@ -22,6 +23,8 @@ from director.verbs.rows import per_node
 
 #: common flags that the planner itself uses up
 _OWN = frozenset(("name", "run-once", "help"))
+#: common flags that name an ARG
+_KEPT = frozenset(("stdout-arg", "stderr-arg"))
 
 Asked = tuple[int, Want, str, int]
 Asking = Generator[Asked, list[Entry], Any]
@@ -152,6 +155,14 @@ class Drafting:
         return row
 
     def _parse(self, verb: Verb) -> dict[str, Any]:
+        try:
+            return self._parsed(verb)
+        except NodeNeededError:
+            raise self.fail(
+                f"{verb.name} needs a word that is the same on every node; expected no node and no facts in it"
+            ) from None
+
+    def _parsed(self, verb: Verb) -> dict[str, Any]:
         source = verbs.source_of(self.instruction.verb)
         if source is None:
             return verb.parse(self.instruction, self)
@@ -175,6 +186,9 @@ class Drafting:
             self.flags = flag_reader.settle(plain, table, self.value)
         except ValueError as error:
             raise self.fail(str(error)) from None
+        for name in _KEPT & self.flags.keys():
+            if not self.flags[name] or self.flags[name] in RESERVED:
+                raise self.fail(f"--{name}={self.flags[name]} is no name for an ARG; expected one like RESULT")
         if self.flags.get("help"):
             raise self.fail(
                 f"--help prints a manual and is no step; expected director --exec '{verb.name} --help' alone"

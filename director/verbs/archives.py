@@ -90,16 +90,22 @@ class Member:
 def _checked(archive: tarfile.TarFile) -> list[tuple[tarfile.TarInfo, str]]:
     """Every member with its clean name, before anything is written."""
     found: list[tuple[tarfile.TarInfo, str]] = []
-    total = 0
+    files: dict[str, int] = {}
+    count = total = 0
     for member in archive:
         name = _clean(member.name)
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise VerbError(f"the archive has {member.name!r}, which is neither file, folder nor link")
-        total += member.size
-        if len(found) >= MEMBERS_LIMIT or total > BYTES_LIMIT:
+        count, total = count + 1, total + member.size
+        if count > MEMBERS_LIMIT or total > BYTES_LIMIT:
             raise VerbError(f"the archive has more than {MEMBERS_LIMIT} members or {BYTES_LIMIT >> 40} TiB")
+        at = files.pop(name, len(found)) if member.isreg() else len(found)
+        if not member.isreg():
+            files.pop(name, None)
+        else:
+            files[name] = at
         if name:
-            found.append((member, name))
+            found[at : at + 1] = [(member, name)]  # a file that was appended anew: its last content stands
     return found
 
 
@@ -133,13 +139,16 @@ def _check_inside(folder: str, inside: str, name: str) -> None:
 
 
 def _content_size(archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
-    """Of a hard link it is that of the file it names, which must lie before it in the archive."""
-    if not member.islnk():
-        return member.size
-    try:
-        target = archive.getmember(member.linkname)
-    except KeyError:
-        raise VerbError(f"the archive's {member.name!r} is a link to nothing: {member.linkname!r}") from None
+    """Of a hard link it is that of the file it names, which must lie before it in the archive; it may be one too."""
+    target, seen = member, {member.name}
+    while target.islnk():
+        try:
+            target = archive.getmember(target.linkname)
+        except KeyError:
+            raise VerbError(f"the archive's {member.name!r} is a link to nothing: {member.linkname!r}") from None
+        if target.name in seen:
+            raise VerbError(f"the archive's {member.name!r} is a link to itself")
+        seen.add(target.name)
     if not target.isreg():
         raise VerbError(f"the archive's {member.name!r} is no link to a file: {member.linkname!r}")
     return target.size

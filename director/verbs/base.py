@@ -284,6 +284,8 @@ class Verb:
     flags: ClassVar[tuple[Flag, ...]] = ()
     #: the step only changes values: it is applied even when the chain is cached
     always: ClassVar[bool] = False
+    #: `apply` compares with what the node has: it is applied each time, and unless it is cached the node has changed
+    compares: ClassVar[bool] = False
     #: `apply` only looks and renders: it changes nothing but what its effects say
     pure: ClassVar[bool] = False
     #: flags that `parse` takes over into the body: the executor does not see them

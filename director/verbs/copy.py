@@ -51,6 +51,7 @@ class Copy(Verb):
     """
 
     name = "COPY"
+    compares = True
     owned = frozenset(("exclude", "parents", "link", "from", "checksum", "unpack"))
     flags: ClassVar[tuple[Flag, ...]] = (
         Flag("chown", "str", "owner", metavar="USER[:GROUP]"),

@@ -28,6 +28,7 @@ class Fetch(Verb):
     """
 
     name = "FETCH"
+    compares = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`paths` raw; for the server `folder`, absolute."""
@@ -37,7 +38,7 @@ class Fetch(Verb):
         if len(body["words"]) < 2:
             raise planning.fail("FETCH needs a source and a folder; expected FETCH SOURCE… FOLDER")
         *paths, folder = body.pop("words")
-        folder = planning.word(folder)
+        folder = planning.word(folder, body.get("escape", "\\"))
         if not folder:
             raise planning.fail("the folder came out empty; expected FETCH SOURCE… FOLDER")
         return {**body, "paths": paths, "folder": os.path.normpath(os.path.join(planning.folder, folder))}

@@ -21,6 +21,7 @@ class Label(Verb):
     """
 
     name = "LABEL"
+    compares = True
     pure = True
     always = True
 

@@ -17,12 +17,26 @@ def here(node: Node) -> str:
 
 
 def home(node: Node) -> str:
-    """The home folder of the job's user on this node, `/` where it has none."""
-    uid = node.identity(node.scope.user)[0] if node.scope.user else os.getuid()
+    """The home folder of the job's user on this node, `/` where it has none: where a RUN without a WORKDIR is."""
+    if not node.scope.user:
+        return own_home()
+    return _existing(_passwd_home(node.identity(node.scope.user)[0]))
+
+
+def own_home() -> str:
+    """The home folder of the client's own user: `HOME` as the client was given it, else what the system says."""
+    return _existing(os.environ.get("HOME") or _passwd_home(os.geteuid()))
+
+
+def _passwd_home(uid: int) -> str:
     try:
-        return pwd.getpwuid(uid).pw_dir or "/"
+        return pwd.getpwuid(uid).pw_dir
     except KeyError:
         return "/"
+
+
+def _existing(folder: str) -> str:
+    return folder if os.path.isabs(folder) and os.path.isdir(folder) else "/"
 
 
 def absolute(path: str, node: Node) -> str:

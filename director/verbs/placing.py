@@ -36,6 +36,7 @@ class Placer:
         self._gid = asked.gid if asked.gid >= 0 else os.getegid()
         self._touched: set[str] = set()
         self._known: set[str] = set()
+        self._closed: dict[str, int] = {}  # folders whose owner may not write into them, once the step is over
 
     def file(self, path: str, content: Content, mode: int) -> None:
         """`path` shall hold `content`; `mode` are the source's permission bits."""
@@ -68,7 +69,10 @@ class Placer:
             mode |= (mode & 0o444) >> 2
         try:
             self.parents(path)
-            self.changed |= settle_status(path, os.stat(path), self._uid, self._gid, mode)
+            if mode & 0o300 != 0o300 and os.geteuid() != 0:
+                self._closed[path.rstrip("/")] = mode
+            else:
+                self.changed |= settle_status(path, os.stat(path), self._uid, self._gid, mode)
         except OSError as error:
             raise broken(path, error) from error
         self.breathe()
@@ -85,7 +89,12 @@ class Placer:
         return b""
 
     def finish(self) -> None:
-        """Make the new names durable."""
+        """Close the folders that shall be, the inner ones first, and make the new names durable."""
+        for folder, mode in sorted(self._closed.items(), reverse=True):
+            try:
+                self.changed |= settle_status(folder, os.stat(folder), self._uid, self._gid, mode)
+            except OSError as error:
+                raise broken(folder, error) from error
         for folder in self._touched:
             try:
                 sync_folder(folder)
@@ -144,6 +153,8 @@ class Placer:
     def _temp_name(self, path: str) -> str:
         folder, name = os.path.split(path)
         self.parents(folder)
+        if folder in self._closed:
+            os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | 0o700)
         return os.path.join(folder, f".{name[:60]}.director-{os.urandom(6).hex()}")
 
     def _changed_in(self, path: str) -> None:

@@ -84,7 +84,8 @@ def command_fault(outcome: Outcome) -> str:
     if outcome.state == SUCCESS:
         return ""
     last = (outcome.stderr.strip() or outcome.stdout.strip()).decode("utf-8", "replace").rpartition("\n")[2]
-    return (outcome.reason or "the command failed") + (f": {last[:200]}" if last else "")
+    reason = outcome.reason or "the command failed"
+    return reason if not last or last[:200] in reason else f"{reason}: {last[:200]}"
 
 
 def _connection(parts: SplitResult, timeout: float, insecure: bool) -> HTTPConnection:

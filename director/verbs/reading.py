@@ -43,7 +43,9 @@ def pairs(instruction: Instruction, planning: Planning) -> dict[str, Any]:
             raise ValueError(f"{instruction.verb} needs a name; expected NAME=VALUE")
     except ValueError as error:
         raise planning.fail(str(error)) from None
-    return _body(instruction, pairs=[[name, value and _as_written(value)] for name, value in found])
+    if instruction.pairs is None:  # those of a YAML mapping are written out already
+        found = [(name, value and _as_written(value)) for name, value in found]
+    return _body(instruction, pairs=[list(pair) for pair in found])
 
 
 def rendered_pairs(body: Mapping[str, Any], node: Node) -> dict[str, str]:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 class User(Verb):
-    """USER NAME[:GROUP]: who runs the commands that follow, until the end of the stage; names or numbers.
+    """USER NAME[:GROUP]: who runs the commands that follow, until the end of the stage.
 
-    USER postgres
-    RUN whoami
+    Names or numbers. Without a group the commands have all groups of the user.
+
+        USER postgres
+        RUN whoami
     """
 
     name = "USER"

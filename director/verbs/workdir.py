@@ -26,6 +26,7 @@ class Workdir(Verb):
     """
 
     name = "WORKDIR"
+    compares = True
     always = True
     flags = (
         Flag("chown", "str", "owner of the folder", metavar="USER[:GROUP]"),

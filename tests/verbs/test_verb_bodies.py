@@ -62,6 +62,7 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("QUERY TOKEN", {"name": "TOKEN"}, {}),
     ("QUERY --no-wait --target web-01 TOKEN", {"name": "TOKEN"}, {}),
     ("FETCH a $B/*.log out", {"paths": ["a", "$B/*.log"]}, {}),
+    ("# escape=`\nFETCH a b`ut", {"paths": ["a"], "escape": "`"}, {}),
     ("REBOOT", {"seconds": 0.0}, {}),
     ("REBOOT --timeout 10m 5", {"seconds": 5.0}, {"timeout": 600.0}),
 ]
@@ -117,6 +118,10 @@ ERRORS = [
     ("USER ${X!}", "no form of $X"),
     ("RUN --timeout {{ node.id }} x", "a flag is the same on every node"),
     ("RUN --timeout $NOPE x", "NOPE is not known when planning"),
+    ("FETCH a out-{{ node.id }}", "FETCH needs a word that is the same on every node"),
+    ("FETCH a ''", "the folder came out empty"),
+    ("RUN --stdout-arg node x", "--stdout-arg=node is no name for an ARG"),
+    ("RUN --stderr-arg= x", "--stderr-arg= is no name for an ARG"),
 ]
 
 

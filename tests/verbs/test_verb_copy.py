@@ -357,6 +357,46 @@ def test_add_absolute_names_stay_inside(do: Do, here: Path, there: Path) -> None
     assert (there / "out/etc/f").read_bytes() == b"1"
 
 
+def test_add_files_that_were_appended_anew(do: Do, here: Path, there: Path) -> None:
+    again = [("a", b"old"), ("b", (tarfile.LNKTYPE, "c")), ("a", b"newer"), ("d", "a"), ("d", b"file")]
+    pack(here / "a.tar", ("c", b"1"), ("e", (tarfile.LNKTYPE, "c")), ("f", (tarfile.LNKTYPE, "e")), *again, kind="w")
+    assert do("ADD a.tar x").state == SUCCESS
+    found = {path.name: path.read_text() for path in (there / "x").iterdir()}
+    assert found == {"a": "newer", "b": "1", "c": "1", "d": "file", "e": "1", "f": "1"}
+    pack(here / "a.tar", ("a", b"old"), ("a", b"newer"), kind="w")
+    assert do("ADD a.tar x").state == CACHED
+    pack(here / "a.tar", ("h", (tarfile.LNKTYPE, "h")), kind="w")
+    with pytest.raises(VerbError, match="is a link to itself"):
+        do("ADD a.tar x")
+
+
+def test_a_folder_that_its_owner_may_not_write_into(
+    do: Do, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an ordinary user the folder is closed when its files are in it, and opened again to change them."""
+    modes: list[int] = []
+    rename = os.rename
+
+    def renamed(old: str, new: str) -> None:
+        modes.append((there / "d/closed").stat().st_mode & 0o777)
+        rename(old, new)
+
+    text = f"COPY --chown={os.getuid()}:{os.getgid()} d d"
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.rename", renamed)
+    (here / "d/closed").mkdir(parents=True)
+    (here / "d/closed/f").write_text("1")
+    (here / "d/closed").chmod(0o555)
+    assert do(text).state == SUCCESS
+    assert do(text).state == CACHED
+    (here / "d/closed/f").write_text("2")
+    assert do(text).state == SUCCESS
+    assert modes == [0o755, 0o755]
+    assert (there / "d/closed").stat().st_mode & 0o777 == 0o555
+    (there / "d/closed").chmod(0o755)  # so that everybody can clean up
+    (here / "d/closed").chmod(0o755)
+
+
 def test_add_damaged(do: Do, here: Path, there: Path) -> None:
     pack(here / "a.tgz", ("f", os.urandom(100_000)), ("g", b"1"))
     data = (here / "a.tgz").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -67,6 +68,11 @@ def test_extend_args(do: Do, node: FakeNode) -> None:
     node.scope.overrides["L"] = "[3]"
     assert do("ARG L=[2]\nECHO {{ L }}", extend_args=True).stdout == b"[1, 2, 3]"
     assert do('ARG M={"a":{"b":1}}\nARG M={"a":{"c":2}}\nECHO {{ M.a.b }}{{ M.a.c }}', extend_args=True).stdout == b"12"
+
+
+def test_mapping_of_yaml(do: Do) -> None:
+    text = "- targets: all\n  jobs:\n  - ARG: {M: {a: 1.5, b: [x, 'y z']}, L: [p, 'q\"']}\n  - ECHO: \"%s\"\n"
+    assert do(text % "{{ M.a + 1 }} {{ M.b[1] }} {{ L[1] }} $L", form="yaml").stdout == b'2.5 y z q" ["p", "q\\""]'
 
 
 def test_quoted_value_is_text(do: Do) -> None:
@@ -151,9 +157,18 @@ def test_workdir_on_a_file(do: Do, there: Path) -> None:
         do("WORKDIR f/x")
 
 
-def test_workdir_starts_at_home(do: Do, node: FakeNode) -> None:
+def test_workdir_starts_at_home(do: Do, node: FakeNode, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node.scope.workdir = ""
     assert do("WORKDIR .").stdout.decode() == os.path.expanduser("~")
+    node.scope.workdir = ""
+    monkeypatch.setenv("HOME", str(there))  # where a RUN would be
+    assert do("WORKDIR .").stdout.decode() == str(there)
+    node.scope.workdir = ""
+    monkeypatch.setenv("HOME", str(there / "nothing"))
+    assert do("WORKDIR .").stdout == b"/"
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: pwd.struct_passwd(("a", "x", uid, uid, "", str(there), "")))
+    node.scope.workdir, node.scope.user = "", "1000"
+    assert do("WORKDIR .").stdout.decode() == str(there)
 
 
 # -- EXPOSE, WAIT, HEALTHCHECK ------------------------------------------------------------------------------
@@ -197,6 +212,9 @@ def test_wait_seconds_and_command(do: Do, node: FakeNode) -> None:
     assert do("WAIT --cmd echo $((1+1))").stdout == b"2\n"
     with pytest.raises(VerbError, match=r"exit code 1: no \(3 tries\)"):
         do("WAIT --retry 3 --retry-wait 1ms --cmd echo no >&2; false")
+    node.answers = {"/bin/sh -c false": Outcome(FAILED, 1, stderr=b"no\n", reason="exit code 1: no")}
+    with pytest.raises(VerbError, match=r"^exit code 1: no$"):
+        do("WAIT --retry 1 --cmd false")
 
 
 def test_health(do: Do, node: FakeNode, web: str, there: Path) -> None:
