@@ -33,7 +33,8 @@ class Copy(Verb):
     `--exec` at the working folder); they are read with the caller's own rights when the job is submitted. Several
     sources need a destination that ends in `/`; missing folders are made; a relative destination is below WORKDIR.
     Content, owner and mode are compared first: what is so already is left alone, and the step is `cached` when that is
-    all. A file is replaced as a whole or not at all. It returns one destination a line.
+    all. A file is replaced as a whole or not at all. It returns one destination a line, and says on standard error what
+    it changed.
 
     With `--from` the sources are of another node, read once for all when that node has passed the steps before;
     relative ones are below its `/`. Is it offline, the step waits for it within its `--timeout`.
@@ -82,6 +83,9 @@ class Copy(Verb):
         self._take_flags(body, planning)
         if body["count"] > 1 and not _may_be_folder(body["dest"]):
             raise planning.fail(f"{SEVERAL}; expected {body['dest']}/")
+        for name, _, _ in texts if is_folder_text(body["dest"]) else ():
+            if "/" in name or name in (".", ".."):
+                raise planning.fail(f"the here-document's name cannot be a file's: {name!r}; expected one without /")
         return body
 
     def _take_flags(self, body: dict[str, Any], planning: Planning) -> None:

@@ -27,6 +27,8 @@ class Placer:
         breathe: called between two entries.
     """
 
+    said_limit = 64 * 1024  # bytes of all that is said of one step
+
     def __init__(self, asked: Asked, breathe: Callable[[], object]) -> None:
         self.changed = False
         self.placed: list[str] = []
@@ -34,8 +36,11 @@ class Placer:
         self.breathe = breathe
         self._uid = asked.uid if asked.uid >= 0 else os.geteuid()
         self._gid = asked.gid if asked.gid >= 0 else os.getegid()
+        self._lines: list[str] = []
+        self._size = 0
         self._touched: set[str] = set()
         self._known: set[str] = set()
+        self._fresh: set[str] = set()  # folders whose owner and mode are nothing to tell: this step made them so
         self._closed: dict[str, int] = {}  # folders whose owner may not write into them, once the step is over
 
     def file(self, path: str, content: Content, mode: int) -> None:
@@ -56,8 +61,8 @@ class Placer:
             if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
                 self._link(path, target)
             elif (status.st_uid, status.st_gid) != (self._uid, self._gid):
+                self._tell_owner(path, status)
                 os.lchown(path, self._uid, self._gid)
-                self.changed = True
         except OSError as error:
             raise broken(path, error) from error
         self._note(path)
@@ -72,7 +77,7 @@ class Placer:
             if mode & 0o300 != 0o300 and os.geteuid() != 0:
                 self._closed[path.rstrip("/")] = mode
             else:
-                self.changed |= settle_status(path, os.stat(path), self._uid, self._gid, mode)
+                self._status(path, os.stat(path), mode)
         except OSError as error:
             raise broken(path, error) from error
         self.breathe()
@@ -81,18 +86,18 @@ class Placer:
         """Make `path` and the folders above it where they are missing."""
         path = path.rstrip("/") or "/"
         if path not in self._known:
-            self.changed |= make_folders(path, done=self._made)
+            make_folders(path, done=self._made)
             self._known.add(path)
 
     def said(self) -> bytes:
-        """What there is to say of the changes, for the step's standard error."""
-        return b""
+        """The changes, for the step's standard error: a line each, or a diff."""
+        return "".join(self._lines).encode("utf-8", "surrogateescape")
 
     def finish(self) -> None:
         """Close the folders that shall be, the inner ones first, and make the new names durable."""
         for folder, mode in sorted(self._closed.items(), reverse=True):
             try:
-                self.changed |= settle_status(folder, os.stat(folder), self._uid, self._gid, mode)
+                self._status(folder, os.stat(folder), mode)
             except OSError as error:
                 raise broken(folder, error) from error
         for folder in self._touched:
@@ -107,7 +112,31 @@ class Placer:
         self.placed.append(path)
         self.breathe()
 
+    def _change(self, text: str) -> None:
+        self.changed = True
+        if self._size > self.said_limit:
+            return
+        self._size += len(text)
+        self._lines.append(f"{text}\n" if self._size <= self.said_limit else "… and more changes\n")
+
+    def _status(self, path: str, status: os.stat_result, mode: int) -> None:
+        """Owner and mode of what is there."""
+        if path.rstrip("/") not in self._fresh:
+            self._tell_owner(path, status)
+            if stat.S_IMODE(status.st_mode) != mode:
+                self._change(f"{path}: mode {stat.S_IMODE(status.st_mode):04o} becomes {mode:04o}")
+        self._settle(path, status, mode)
+
+    def _tell_owner(self, path: str, status: os.stat_result) -> None:
+        if (status.st_uid, status.st_gid) != (self._uid, self._gid):
+            self._change(f"{path}: owner {status.st_uid}:{status.st_gid} becomes {self._uid}:{self._gid}")
+
+    def _settle(self, path: str, status: os.stat_result, mode: int) -> None:
+        settle_status(path, status, self._uid, self._gid, mode)
+
     def _made(self, folder: str) -> None:
+        self._change(f"{folder}/: a new folder")
+        self._fresh.add(folder)
         if self._asked.uid >= 0:
             os.chown(folder, self._uid, self._gid)
         self._touched.add(os.path.dirname(folder))
@@ -118,9 +147,10 @@ class Placer:
             raise VerbError(f"{path}: is a folder; a file cannot replace it")
         is_file = status is not None and stat.S_ISREG(status.st_mode)
         if status is not None and is_file and status.st_size == content.size and content.is_in(path):
-            self.changed |= settle_status(path, status, self._uid, self._gid, mode)
+            self._status(path, status, mode)
         else:
             self._write(path, content, mode)
+            self._change(f"{path}: a new file" if status is None else f"{path}: its content")
 
     def _write(self, path: str, content: Content, mode: int) -> None:
         temp = self._temp_name(path)
@@ -137,7 +167,7 @@ class Placer:
             raise
         finally:
             os.close(fd)
-        self._changed_in(path)
+        self._touched.add(os.path.dirname(path))
 
     def _link(self, path: str, target: str) -> None:
         temp = self._temp_name(path)
@@ -148,18 +178,16 @@ class Placer:
         except BaseException:
             os.unlink(temp)
             raise
-        self._changed_in(path)
+        self._touched.add(os.path.dirname(path))
+        self._change(f"{path}: a link to {target}")
 
     def _temp_name(self, path: str) -> str:
         folder, name = os.path.split(path)
         self.parents(folder)
         if folder in self._closed:
             os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | 0o700)
+            self._fresh.add(folder)
         return os.path.join(folder, f".{name[:60]}.director-{os.urandom(6).hex()}")
-
-    def _changed_in(self, path: str) -> None:
-        self.changed = True
-        self._touched.add(os.path.dirname(path))
 
 
 def _inherits_group(fd: int, gid: int) -> bool:

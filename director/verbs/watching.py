@@ -5,11 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Callable
 
 from director.errors import VerbError
 from director.verbs.contents import Blob, Bytes, Content
-from director.verbs.owners import Asked
 from director.verbs.places import broken
 from director.verbs.placing import Placer
 
@@ -21,14 +19,7 @@ SAID_LIMIT = 256 * 1024  # bytes of all that is said of one step
 class Watcher(Placer):
     """Compares the entries of one step with what is there, and notes what would change."""
 
-    def __init__(self, asked: Asked, breathe: Callable[[], object]) -> None:
-        super().__init__(asked, breathe)
-        self._lines: list[str] = []
-        self._size = 0
-
-    def said(self) -> bytes:
-        """The changes, a line or a diff each."""
-        return "".join(self._lines).encode("utf-8", "surrogateescape")
+    said_limit = SAID_LIMIT
 
     def link(self, path: str, target: str) -> None:
         """Whether it points there."""
@@ -38,7 +29,7 @@ class Watcher(Placer):
         if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
             self._change(f"{path}: a link to {target}")
         else:
-            self._owner(path, status)
+            self._tell_owner(path, status)
         self._note(path)
 
     def folder(self, path: str, mode: int) -> None:
@@ -80,21 +71,8 @@ class Watcher(Placer):
         else:
             self._change(_difference(path, status.st_size if status is not None and is_file else -1, content))
 
-    def _status(self, path: str, status: os.stat_result, mode: int) -> None:
-        self._owner(path, status)
-        if stat.S_IMODE(status.st_mode) != mode:
-            self._change(f"{path}: mode {stat.S_IMODE(status.st_mode):04o} becomes {mode:04o}")
-
-    def _owner(self, path: str, status: os.stat_result) -> None:
-        if (status.st_uid, status.st_gid) != (self._uid, self._gid):
-            self._change(f"{path}: owner {status.st_uid}:{status.st_gid} becomes {self._uid}:{self._gid}")
-
-    def _change(self, text: str) -> None:
-        self.changed = True
-        if self._size > SAID_LIMIT:
-            return
-        self._size += len(text)
-        self._lines.append(f"{text}\n" if self._size <= SAID_LIMIT else "… and more changes\n")
+    def _settle(self, path: str, status: os.stat_result, mode: int) -> None:
+        """Not in a plan."""
 
 
 def _difference(path: str, size: int, content: Content) -> str:

@@ -85,6 +85,7 @@ ERRORS = [
     ("COPY {{ NOPE }} /y", "NOPE is not known when planning"),
     ("COPY $NOPE /y", "--arg NOPE=VALUE"),
     ("COPY --from=alpine:3 a /y", "exec:1"),
+    ("COPY <<../x /y/\na\n../x", "the here-document's name cannot be a file's"),
     ("ADD https://h/x.git /y", "RUN git clone https://h/x.git"),
     ("ADD git@h:x /y", "RUN git clone"),
     ("ADD --checksum=md5:1 http://h/x /y", "expected sha256:"),

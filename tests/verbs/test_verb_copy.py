@@ -64,10 +64,13 @@ def test_only_what_differs_changes(do: Do, tree: Path, there: Path, node: Any) -
     inode = place.stat().st_ino
     node.fetched.clear()
     place.chmod(0o600)
-    assert do("COPY app.conf .").state == SUCCESS
+    outcome = do("COPY app.conf .")
+    assert (outcome.state, outcome.stderr.decode()) == (SUCCESS, f"{place}: mode 0600 becomes 0640\n")
     assert (mode_of(place), place.stat().st_ino, node.fetched) == (0o640, inode, [])
     place.write_text("port=81\n")
-    assert do("COPY app.conf .").state == SUCCESS
+    outcome = do("COPY app.conf .")
+    assert (outcome.state, outcome.stderr.decode()) == (SUCCESS, f"{place}: its content\n")
+    assert do("COPY app.conf .").stderr == b""
     assert (place.read_text(), place.stat().st_ino != inode) == ("port=80\n", True)
     assert os.listdir(there) == ["app.conf"]
 
@@ -107,6 +110,15 @@ def test_folder(do: Do, tree: Path, there: Path) -> None:
     outcome = do("COPY bin /" + str(there / "opt"))
     lines = outcome.stdout.decode().splitlines()
     assert lines == [str(there / "opt" / name) for name in ("link", "run", "sub/x.bak", "sub/deep/y")]
+    assert outcome.stderr.decode().splitlines() == [
+        f"{there}/opt/: a new folder",
+        f"{there}/opt/link: a link to run",
+        f"{there}/opt/run: a new file",
+        f"{there}/opt/sub/: a new folder",
+        f"{there}/opt/sub/deep/: a new folder",
+        f"{there}/opt/sub/x.bak: a new file",
+        f"{there}/opt/sub/deep/y: a new file",
+    ]
     assert os.readlink(there / "opt/link") == "run"
     assert (mode_of(there / "opt/run"), mode_of(there / "opt/sub")) == (0o755, 0o750)
     assert (there / "opt/sub/deep/y").stat().st_size == 3_000_000
