@@ -38,6 +38,7 @@ class Placer:
         self._gid = asked.gid if asked.gid >= 0 else os.getegid()
         self._lines: list[str] = []
         self._size = 0
+        self._all_new = True
         self._touched: set[str] = set()
         self._known: set[str] = set()
         self._fresh: set[str] = set()  # folders whose owner and mode are nothing to tell: this step made them so
@@ -55,7 +56,7 @@ class Placer:
     def link(self, path: str, target: str) -> None:
         """`path` shall be a symbolic link to `target`."""
         try:
-            status = _lstat(path)
+            status = self._there(path)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 raise VerbError(f"{path}: is a folder; a link cannot replace it")
             if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
@@ -90,7 +91,10 @@ class Placer:
             self._known.add(path)
 
     def said(self) -> bytes:
-        """The changes, for the step's standard error: a line each, or a diff."""
+        """The changes, for the step's standard error: a line each; where all is new the list of places says enough."""
+        return b"" if self._all_new else self._text()
+
+    def _text(self) -> bytes:
         return "".join(self._lines).encode("utf-8", "surrogateescape")
 
     def finish(self) -> None:
@@ -111,6 +115,12 @@ class Placer:
     def _note(self, path: str) -> None:
         self.placed.append(path)
         self.breathe()
+
+    def _there(self, path: str) -> os.stat_result | None:
+        """What is at a file's or a link's place now."""
+        status = _lstat(path)
+        self._all_new = self._all_new and status is None
+        return status
 
     def _change(self, text: str) -> None:
         self.changed = True
@@ -142,7 +152,7 @@ class Placer:
         self._touched.add(os.path.dirname(folder))
 
     def _file(self, path: str, content: Content, mode: int) -> None:
-        status = _lstat(path)
+        status = self._there(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise VerbError(f"{path}: is a folder; a file cannot replace it")
         is_file = status is not None and stat.S_ISREG(status.st_mode)

@@ -21,6 +21,10 @@ class Watcher(Placer):
 
     said_limit = SAID_LIMIT
 
+    def said(self) -> bytes:
+        """The changes, a line or a diff each."""
+        return self._text()
+
     def link(self, path: str, target: str) -> None:
         """Whether it points there."""
         status = _lstat(path)
