@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,6 +353,41 @@ def test_a_client_killed_in_mid_fetch_loses_the_task_only(new_fleet: Callable[..
     assert found[0, "node-2"]["state"] == "success"
     assert (fleet.folder / "out/node-2/big").stat().st_size == 1 << 30
     assert fleet.run_json("--exec", f"FETCH {big} {fleet.folder}/out", "--wait")["state"] == "success"
+
+
+# -- ADD ------------------------------------------------------------------------------------------------------
+
+
+def test_add_fetches_an_address_once_for_all_and_unpacks(trio: Fleet, run: Callable[..., Tasks], tree: Path) -> None:
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_request(self, code: Any = "-", size: Any = "-") -> None:
+            asked.append(self.path)
+
+    with tarfile.open(tree / "pack.tgz", "w:gz") as archive:
+        archive.add(tree / "sub", "sub")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tree)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        url, out = f"http://127.0.0.1:{server.server_port}", f"{tree}/out-{{{{ node.id }}}}"
+        checksum = hashlib.sha256((tree / "sub/large").read_bytes()).hexdigest()
+        text = f"ADD --checksum=sha256:{checksum} {url}/sub/large {out}/\nADD {tree}/pack.tgz {url}/pack.tgz {out}/all/"
+        found = run(text)
+        assert sorted(asked) == ["/pack.tgz", "/sub/large"], "by the server, for all nodes"
+        for name in NAMES:
+            here = tree / f"out-{name}"
+            assert (here / "large").stat().st_mode & 0o777 == (here / "all/pack.tgz").stat().st_mode & 0o777 == 0o600
+            assert (here / "all/sub/large").read_bytes() == (here / "large").read_bytes()
+            assert found[1, name]["stdout"].splitlines() == [f"{here}/all", f"{here}/all/pack.tgz"]
+        assert {task["state"] for task in run(text).values()} == {"cached"}
+        refused = trio.director("--exec", text.replace(checksum, "0" * 64), "--wait")
+        assert (refused.returncode, "holds sha256:" in refused.stderr) == (2, True), refused.stderr
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 # -- run-once -------------------------------------------------------------------------------------------------
