@@ -52,6 +52,18 @@ def test_effects(text: str, effects: dict[str, Any], stdout: bytes, do: Do, node
     assert (outcome.effects, outcome.stdout) == (effects, stdout)
 
 
+def test_what_comes_from_a_node_is_never_rendered_again(do: Do, node: FakeNode, there: Path, here: Path) -> None:
+    sly = "{{ 7*7 }} $HOME `id`"
+    node.labels, node.facts = {"sly": sly}, {"os": {"id": sly}}
+    node.scope.remembered["SLY"] = sly
+    assert do("ECHO {{ node.labels.sly }}|{{ facts.os.id }}|{{ SLY }}").stdout.decode() == "|".join([sly] * 3)
+    assert do("RUN printf %s {{ facts.os.id | quote }}").stdout.decode() == sly
+    assert do("ARG S={{ node.labels.sly }}\nENV T={{ S }}\nECHO $S|$T").stdout.decode() == f"{sly}|{sly}"
+    (here / "f").write_text("{{ node.labels.sly }}")
+    do("COPY --blueprint f f")
+    assert (there / "f").read_text() == sly
+
+
 def test_label_that_is_so_is_cached(do: Do) -> None:
     assert do("LABEL tier=web").state == CACHED
     assert do("LABEL tier=db").state == SUCCESS
