@@ -143,6 +143,12 @@ def _int(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if (count := _int(text)) < 0:
+        raise ValueError(text)
+    return count
+
+
 def _words(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     if not all(words):
@@ -157,6 +163,7 @@ def _ints(text: str) -> list[int]:
 _READERS: dict[str, Callable[[str], Any]] = {
     "bool": _bool,
     "int": _int,
+    "count": _count,
     "ints": _ints,
     "words": _words,
     "duration": durations.parse,
@@ -164,6 +171,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 _EXPECTATIONS = {
     "bool": "true or false",
     "int": "a whole number",
+    "count": "a whole number, not below 0",
     "ints": "whole numbers joined by commas, such as 0,2",
     "words": "words joined by commas, such as a,b",
     "duration": durations.EXPECTED,

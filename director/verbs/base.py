@@ -24,7 +24,8 @@ class Flag:
 
     Attributes:
         name: as written, without dashes (`skip-cache`); in YAML `vars` with underscores.
-        kind: `bool`, `str`, `int`, `duration` (seconds, float), `ints` (comma list) or `words` (comma list).
+        kind: `bool`, `str`, `int`, `count` (not below 0), `duration` (seconds, float), `ints` (comma list) or `words`
+            (comma list).
         help: one line for the manual.
         repeatable: given several times it makes a list, in the order written.
         aliases: other spellings (`retries` for `retry`).

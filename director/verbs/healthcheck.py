@@ -38,7 +38,7 @@ class HealthCheck(Verb):
         Flag("timeout", "duration", "how long one probe may take", default=30.0),
         Flag("start-period", "duration", "failures within it do not count", default=0.0),
         Flag("start-interval", "duration", "from one probe to the next within the start period", default=5.0),
-        Flag("retries", "int", "failures in a row that fail the step", default=3, metavar="N"),
+        Flag("retries", "count", "failures in a row that fail the step", default=3, metavar="N"),
         Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL"),
         Flag("insecure", "bool", "take any certificate", default=False),
     )

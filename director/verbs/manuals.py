@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from director.verbs import ALIASES, VERBS, load
 from director.verbs.base import COMMON_FLAGS, Flag, Verb
 
-_VALUES = {"str": "TEXT", "int": "N", "duration": "TIME", "ints": "N,N", "words": "A,B"}
+_VALUES = {"str": "TEXT", "int": "N", "count": "N", "duration": "TIME", "ints": "N,N", "words": "A,B"}
 
 
 def text_of(verb: Verb) -> str:

@@ -101,7 +101,7 @@ class Package(Verb):
         Flag("latest", "bool", "install, or bring to the newest version", default=False),
         Flag("absent", "bool", "remove", default=False),
         Flag("exclude", "words", "leave these out, also as dependencies"),
-        Flag("retry", "int", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
+        Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Run(Verb):
     flags = (
         Flag("user", "str", "run as this user[:group]", metavar="USER"),
         Flag("ok-codes", "ints", "exit codes that count as success (default 0 alone)"),
-        Flag("retry", "int", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
+        Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
         Flag("no-block", "bool", "start it in its own session, do not wait, never end it", default=False),
         Flag("mount", "str", "type=cache,target=FOLDER: the folder is made and kept", repeatable=True),
         Flag("network", "str", "default or host: both mean the node's own", metavar="MODE"),

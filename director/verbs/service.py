@@ -36,7 +36,7 @@ class Service(Verb):
         Flag("mask", "bool", "make starting impossible", default=False),
         Flag("unmask", "bool", "make starting possible", default=False),
         Flag("daemon-reload", "bool", "first let systemd read its files again", default=False),
-        Flag("retry", "int", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
+        Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

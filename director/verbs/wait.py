@@ -36,7 +36,7 @@ class Wait(Verb):
         Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL"),
         Flag("cmd", "rest", "the rest of the line: a command that must succeed", metavar="COMMAND"),
         Flag("insecure", "bool", "take any certificate", default=False),
-        Flag("retry", "int", "tries in all", aliases=("retries",), default=RETRY, metavar="N"),
+        Flag("retry", "count", "tries in all", aliases=("retries",), default=RETRY, metavar="N"),
         Flag("retry-wait", "duration", "pause between two tries", default=RETRY_WAIT),
     )
 

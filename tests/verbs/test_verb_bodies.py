@@ -121,6 +121,8 @@ ERRORS = [
     ("RUN --timeout $NOPE x", "NOPE is not known when planning"),
     ("FETCH a out-{{ node.id }}", "FETCH needs a word that is the same on every node"),
     ("FETCH a ''", "the folder came out empty"),
+    ("RUN --retry -1 x", "--retry cannot be '-1'; expected a whole number, not below 0"),
+    ("HEALTHCHECK --retries=-1 CMD x", "expected a whole number, not below 0"),
     ("RUN --stdout-arg node x", "--stdout-arg=node is no name for an ARG"),
     ("RUN --stderr-arg= x", "--stderr-arg= is no name for an ARG"),
 ]
