@@ -427,7 +427,7 @@ class JobRun:
         for step in self.meta.get("once", ()):
             if node.states[step] == st.LOST:
                 rests += self._skip_others(node, step, f"step {step} lost: {reason}")
-        return rests + self._skip_waiting(node, 0, why)
+        return rests + self._skip_waiting(node, 0, self.steps - 1, why)
 
     def open_gates(self) -> bool:
         """Open every gate whose time has come; whether one opened."""
@@ -444,12 +444,15 @@ class JobRun:
         rests = self.end_range(node, step + 1, self._reach(step), st.SKIPPED, why)
         if step in self.meta.get("once", ()):
             return rests + self._skip_others(node, step, why)
-        return rests + self._skip_waiting(node, step + 1, why)
+        return rests + self._skip_waiting(node, step + 1, self._reach(step), why)
 
-    def _skip_waiting(self, node: NodeRun, first: int, why: str) -> list[Rest]:
-        """`node` has left the job, and will not run what it was to run for all: the others are skipped from there."""
-        once = [s for s in self.meta.get("once", ()) if s >= first and node.states[s] == st.SKIPPED]
-        return self._skip_others(node, once[0], why) if once else []
+    def _skip_waiting(self, node: NodeRun, first: int, last: int, why: str) -> list[Rest]:
+        """`node` will not run what it was to run for all from `first` to `last`: the others are skipped from there."""
+        rests: list[Rest] = []
+        for step in self.meta.get("once", ()):
+            if first <= step <= last and node.states[step] == st.SKIPPED:
+                rests += self._skip_others(node, step, why)
+        return rests
 
     def _skip_others(self, node: NodeRun, step: int, why: str) -> list[Rest]:
         """A step that ran on `node` for all did not succeed: the others are skipped from there."""

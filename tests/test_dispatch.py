@@ -219,6 +219,15 @@ def test_a_run_once_step_that_its_node_never_comes_to_skips_the_others_too() -> 
         assert run.nodes["b"].open == 0
 
 
+def test_a_node_that_is_lost_takes_the_run_once_steps_of_all_its_entries_with_it() -> None:
+    blocks = [block(0, 0), block(1, 1, 1, lane=1, group=1, gate=True, nodes=["a"]), block(2, 2, 1, lane=1, group=1)]
+    blocks += [block(3, 3, 2, lane=2, group=1, nodes=["a"]), block(4, 4, 2, lane=2, group=1)]
+    run = build(blocks, [["a", "b"]] * 3, once=[1, 3])
+    hand_all(run, "a")
+    run.lose(run.nodes["a"], "silent")
+    assert seen(run) == {"a": "LKKKK", "b": "q-K-K"}
+
+
 def test_what_another_node_holds_is_not_skipped_under_its_hands() -> None:
     blocks = [block(0, 0, 0, nodes=["a"]), block(1, 3, 0, gate=True)]
     run = build(blocks, [["a", "b"]], waived=("a",), once=[0])
