@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from director.errors import LanguageError
 
 if TYPE_CHECKING:
-    from director.language.nodes import Node
+    from director.language.nodes import Node, Pairs
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?")
@@ -102,15 +102,59 @@ def _yaml(text: str) -> Any:
     return None if node is None else plain(node)
 
 
-def plain(node: Node) -> Any:
-    """Lists, mappings and typed scalars of a YAML node."""
+class KeyFaultError(ValueError):
+    """A key of a YAML mapping that cannot be one here; `line` is its own."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def plain(node: Node, text_keys: bool = False) -> Any:
+    """Lists, mappings and typed scalars of a YAML node.
+
+    Args:
+        text_keys: whether keys must be text; else what is written is the key.
+
+    Raises:
+        KeyFaultError: a key that is a list or a mapping, or no text where it must be.
+    """
     from director.language.nodes import Items, Scalar
 
     if isinstance(node, Scalar):
         return node.text if node.style else _scalar(node.text)
     if isinstance(node, Items):
-        return [plain(item) for item in node.items]
-    return {plain(key): plain(value) for key, value in node.pairs}
+        return [plain(item, text_keys) for item in node.items]
+    return {key_of(key, text_keys): plain(value, text_keys) for key, value in with_merged(node)}
+
+
+def key_of(node: Node, text_keys: bool) -> Any:
+    """The key that a node of a YAML mapping is; raises KeyFaultError as `plain` does."""
+    from director.language.nodes import Scalar
+
+    if not isinstance(node, Scalar):
+        raise KeyFaultError("a key is a list or a mapping; expected a text", node.line)
+    key = plain(node)
+    if text_keys and not isinstance(key, str):
+        raise KeyFaultError(f"the key {node.text!r} is not text; quote it", node.line)
+    return key
+
+
+def with_merged(node: Pairs) -> list[tuple[Node, Node]]:
+    """A mapping's pairs; those of YAML's merge keys (`<<: *base`) come first, so that its own beat them."""
+    from director.language.nodes import Items, Pairs, Scalar
+
+    own: list[tuple[Node, Node]] = []
+    base: list[tuple[Node, Node]] = []
+    for key, value in node.pairs:
+        if not (isinstance(key, Scalar) and key.text == "<<" and not key.style):
+            own.append((key, value))
+            continue
+        for one in value.items if isinstance(value, Items) else [value]:
+            if not isinstance(one, Pairs):
+                raise KeyFaultError("<< takes a mapping, or a list of mappings", key.line)
+            base = [*with_merged(one), *base]
+    return base + own
 
 
 def _scalar(text: str) -> Any:

@@ -182,7 +182,11 @@ class _Reader:
             raise self._wrong(f"the value of {verb} is a mapping; expected a text or a list of words", line)
         if not node.pairs:
             raise self._wrong(f"{verb} has no argument; expected {messages.NEED_TEXT[verb]}", line)
-        return tuple((key, _as_text(value)) for key, (_, value) in self._keys(node, f"the mapping of {verb}").items())
+        found = self._keys(node, f"the mapping of {verb}")
+        try:
+            return tuple((key, _as_text(value)) for key, (_, value) in found.items())
+        except values.KeyFaultError as error:
+            raise self._wrong(f"in the mapping of {verb} {error}", error.line) from None
 
     def _vars(self, keys: Mapping[str, tuple[Scalar, Node]], verb: str) -> list[tuple[str, list[str]]]:
         if "vars" not in keys:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError, VerbError
-from director.language.values import plain, typed
+from director.language.values import KeyFaultError, key_of, plain, typed, with_merged
 from director.scope import RESERVED
 from director.verbs.arg import merged
 from director.verbs.base import Node, Outcome, Planning, Verb, success
@@ -16,6 +16,7 @@ from director.verbs.reading import whole
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
+    from director.language.nodes import Pairs
 
 LIMIT = 1 << 20  # bytes of the file
 
@@ -23,7 +24,8 @@ LIMIT = 1 << 20  # bytes of the file
 class CacheFile(Verb):
     """CACHEFILE PATH: read a YAML or JSON mapping on the node into the job's ARGs.
 
-    Mappings merge with an ARG of the same name; lists and single values replace it. The file has at most 1 MiB.
+    Mappings merge with an ARG of the same name; lists and single values replace it. Keys are texts, in mappings
+    inside too; YAML's merge keys (`<<: *base`) are followed. The file has at most 1 MiB.
 
         CACHEFILE /etc/app/values.yaml
     """
@@ -50,7 +52,7 @@ def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
 
     A single value is its text as written; lists and mappings are themselves. Raises VerbError with the line.
     """
-    from director.language.nodes import Pairs, Scalar, compose
+    from director.language.nodes import Pairs, compose
 
     try:
         root = compose(text, path)
@@ -60,21 +62,24 @@ def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     if not isinstance(root, Pairs):
         raise VerbError(f"{path}:{root.line}: not a mapping; expected names with values")
+    try:
+        return _values(root, path)
+    except KeyFaultError as error:
+        raise VerbError(f"{path}:{error.line}: {error}") from None
+
+
+def _values(root: Pairs, path: str) -> tuple[dict[str, Any], list[str]]:
+    from director.language.nodes import Scalar
+
     found: dict[str, Any] = {}
-    quoted = []
-    for key, value in root.pairs:
-        if not isinstance(key, Scalar) or not (key.style or _is_text(key.text)):
-            raise VerbError(f"{path}:{key.line}: the key {getattr(key, 'text', '')!r} is not text; quote it")
-        if key.text in RESERVED or not key.text:
-            raise VerbError(f"{path}:{key.line}: {key.text!r} is no name for an ARG")
-        found[key.text] = value.text if isinstance(value, Scalar) else plain(value)
-        if isinstance(value, Scalar) and value.style:
-            quoted.append(key.text)
-    return found, quoted
-
-
-def _is_text(text: str) -> bool:
-    return isinstance(typed(text), str) and text not in ("null", "~")
+    quoted: dict[str, bool] = {}
+    for key, value in with_merged(root):
+        name = key_of(key, text_keys=True)
+        if name in RESERVED or not name:
+            raise VerbError(f"{path}:{key.line}: {name!r} is no name for an ARG")
+        found[name] = value.text if isinstance(value, Scalar) else plain(value, text_keys=True)
+        quoted[name] = isinstance(value, Scalar) and bool(value.style)
+    return found, [name for name in found if quoted[name]]
 
 
 def _joined(known: str | None, value: Any) -> str:

@@ -156,7 +156,7 @@ class Placer:
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise VerbError(f"{path}: is a folder; a file cannot replace it")
         is_file = status is not None and stat.S_ISREG(status.st_mode)
-        if status is not None and is_file and status.st_size == content.size and content.is_in(path):
+        if status is not None and is_file and status.st_size == content.size and _holds(path, content):
             self._status(path, status, mode)
         else:
             self._write(path, content, mode)
@@ -198,6 +198,14 @@ class Placer:
             os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | 0o700)
             self._fresh.add(folder)
         return os.path.join(folder, f".{name[:60]}.director-{os.urandom(6).hex()}")
+
+
+def _holds(path: str, content: Content) -> bool:
+    """Whether the file holds the content; one that may not be read is taken for another, and written anew."""
+    try:
+        return content.is_in(path)
+    except PermissionError:
+        return False
 
 
 def _inherits_group(fd: int, gid: int) -> bool:

@@ -81,6 +81,10 @@ YAML = [
     ("- jobs:\n  - RUN: a\n    vars: [timeout]", "f.yaml:2: vars of RUN is no mapping; expected flags by name"),
     ("- jobs:\n  - RUN: --timeout=1 a\n    vars: {timeout: 2}", "f.yaml:2: --timeout is given twice"),
     ("- jobs:\n  - RUN: --tiemout=1 a", "f.yaml:2: RUN has no flag --tiemout; did you mean --timeout?"),
+    (
+        "- jobs:\n  - ARG:\n      M: {[1]: x}",
+        "f.yaml:3: in the mapping of ARG a key is a list or a mapping; expected a text",
+    ),
     ("- jobs:\n  - RUN: {a: b}", "f.yaml:2: the value of RUN is a mapping; expected a text or a list of words"),
     ("- jobs:\n  - RUN: [a, [b]]", "f.yaml:2: the list of RUN has something in it that is no text"),
     ("- jobs:\n  - RUN: {{ a }}", "f.yaml:2: a value that begins with {{ must be quoted: RUN: '{{ … }}'"),

@@ -410,6 +410,20 @@ def test_a_folder_that_its_owner_may_not_write_into(
     (here / "d/closed").chmod(0o755)
 
 
+def test_a_file_that_may_not_be_read_is_written_anew(
+    do: Do, tree: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert do("COPY --chmod=0 app.conf f").state == SUCCESS
+
+    def refuse(path: str, *_: Any) -> str:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("director.verbs.contents.sha256_of", refuse)  # root may read everything
+    inode = (there / "f").stat().st_ino
+    assert do("COPY --chmod=0 app.conf f").state == SUCCESS
+    assert (there / "f").stat().st_ino != inode
+
+
 def test_add_damaged(do: Do, here: Path, there: Path) -> None:
     pack(here / "a.tgz", ("f", os.urandom(100_000)), ("g", b"1"))
     data = (here / "a.tgz").read_bytes()

@@ -267,6 +267,9 @@ def test_expose(do: Do, node: FakeNode) -> None:
         ('{"a": {"b": true}, "t": "yes"}', {"a": '{"b": true}', "t": "yes"}),
         ("m: {b: 2, l: [2]}\n", {"m": '{"a": 1, "b": 2, "l": [2]}'}),
         ("when: 2026-01-01\n", {"when": "2026-01-01"}),
+        ("b: &b {x: 1, y: 1}\nc: {<<: *b, y: 2}\n", {"b": '{"x": 1, "y": 1}', "c": '{"x": 1, "y": 2}'}),
+        ("b: {<<: [{x: 1}, {x: 2, z: 3}]}\n", {"b": '{"x": 1, "z": 3}'}),
+        ("a: 't'\na: 1\n", {"a": "1"}),
     ],
 )
 def test_cachefile(content: str, texts: dict[str, str], do: Do, there: Path, node: FakeNode) -> None:
@@ -282,6 +285,10 @@ def test_cachefile(content: str, texts: dict[str, str], do: Do, there: Path, nod
     ("content", "says"),
     [
         ("a: 1\n2: b\n", r"v:2: the key '2' is not text"),
+        ("m:\n  x: 1\n  3: b\n", r"v:3: the key '3' is not text"),
+        ("m: {null: b}\n", r"v:1: the key 'null' is not text"),
+        ("m: {[a]: b}\n", r"v:1: a key is a list or a mapping"),
+        ("m: {<<: x}\n", r"v:1: << takes a mapping"),
         ("- a\n", r"v:1: not a mapping"),
         ("a: [\n", r"v:\d: this is no YAML"),
         ("node: x\n", r"v:1: 'node' is no name"),
