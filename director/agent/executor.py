@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 GRACE = 5.0
+NO_ID = 0xFFFFFFFF  # as a uid or gid: leave it as it is
 FILE_VERBS = frozenset(("COPY", "ADD", "FETCH"))  # they compare what is really there, each time
 PROBES = frozenset(("WAIT", "HEALTHCHECK", "EXPOSE", "QUERY"))  # they looked, so they were no copy of a record
 
@@ -339,7 +340,7 @@ class TaskNode:
         if name:
             uid, gid = _user(name)
         if group:
-            gid = int(group) if group.isdigit() else _group(group)
+            gid = _number(group) if group.isdigit() else _group(group)
         return uid, gid
 
     def sleep(self, seconds: float) -> None:
@@ -485,9 +486,16 @@ def _home_of(uid: int) -> tuple[str, str]:
         return "/", str(uid)
 
 
+def _number(text: str) -> int:
+    """A user's or a group's number; the highest one means none to the kernel."""
+    if len(text) > 10 or int(text) >= NO_ID:
+        raise VerbError(f"{text} is no number of a user or group; expected one below {NO_ID}")
+    return int(text)
+
+
 def _user(name: str) -> tuple[int, int]:
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        entry = pwd.getpwuid(_number(name)) if name.isdigit() else pwd.getpwnam(name)
         return entry.pw_uid, entry.pw_gid
     except KeyError:
         if name.isdigit():

@@ -12,6 +12,7 @@ from director.verbs.archives import is_archive, unpack
 from director.verbs.base import Entry, Flag, Node, Planning
 from director.verbs.copy import Copy, is_address
 from director.verbs.placing import Placer
+from director.verbs.probes import check_url
 from director.verbs.rows import Row
 
 _GIT = re.compile(r"(?:git://|ssh://|git@[^/]+:|https?://.*\.git(?:[#?/].*)?$)", re.IGNORECASE)
@@ -79,6 +80,7 @@ class Add(Copy):
         for pattern in self._all(body, planning):
             if is_address(pattern):
                 address = pattern.replace("\\", "")
+                check_url(address, planning.fail)
                 name = _name_of(address)
                 if not name and body["dest"].endswith("/"):
                     raise planning.fail(f"{address} names no file; expected a destination that does not end in /")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.verbs.base import Node, Outcome, Planning, Verb, success
-from director.verbs.reading import words
+from director.verbs.reading import rendered_words, words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -42,9 +42,7 @@ class Expose(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Look at the kernel's tables with growing pauses of at most a second."""
-        escape = body.get("escape", "\\")
-        texts = [word for raw in body["words"] for word in node.word(raw, escape).split()]
-        wanted = [port for word in texts for port in ports_of(word, VerbError)]
+        wanted = [port for word in rendered_words(body, node, "port") for port in ports_of(word, VerbError)]
         pause = 0.05
         while missing := _missing(wanted):
             left = node.remaining() - 0.25  # the step's own answer comes before its timeout

@@ -49,7 +49,10 @@ class Fetch(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """The executor sends what the paths name."""
-        patterns = [absolute(node.pattern(raw, body.get("escape", "\\")), node) for raw in body["paths"]]
+        asked = [node.pattern(raw, body.get("escape", "\\")) for raw in body["paths"]]
+        if not all(asked):
+            raise VerbError("a source came out empty; expected a path")
+        patterns = [absolute(pattern, node) for pattern in asked]
         there = node.offer(patterns)
         if not there.paths and not there.left_out:
             raise VerbError(f"{patterns[0]}: nothing there to fetch")

@@ -14,7 +14,7 @@ from director.blobs import write_all
 from director.errors import VerbError
 from director.states import SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached
-from director.verbs.reading import words
+from director.verbs.reading import rendered_words, words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -115,7 +115,7 @@ class Package(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """One at a time on a node; only what is missing is asked for."""
-        names = [name for raw in body["words"] for name in node.word(raw, body.get("escape", "\\")).split()]
+        names = rendered_words(body, node, "package")
         for name in names:
             if not _NAME.fullmatch(name):
                 raise VerbError(f"{name!r} is no package name")

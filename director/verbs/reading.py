@@ -27,6 +27,15 @@ def words(instruction: Instruction, planning: Planning) -> dict[str, Any]:
         raise planning.fail(str(error)) from None
 
 
+def rendered_words(body: Mapping[str, Any], node: Node, what: str) -> list[str]:
+    """`words` as rendered, split at blanks that came out of values. Raises VerbError when nothing is left."""
+    escape = body.get("escape", "\\")
+    found = [word for raw in body["words"] for word in node.word(raw, escape).split()]
+    if not found:
+        raise VerbError(f"no {what} came out of {' '.join(body['words'])}")
+    return found
+
+
 def whole(instruction: Instruction, planning: Planning) -> dict[str, Any]:
     """`text`: the whole line as one raw word; a quote that is never closed is an ordinary character in it."""
     text = instruction.text.strip()

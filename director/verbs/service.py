@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from director.errors import VerbError
 from director.states import SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
-from director.verbs.reading import words
+from director.verbs.reading import rendered_words, words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -52,7 +52,7 @@ class Service(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Each unit in turn."""
-        units = [unit for raw in body["words"] for unit in node.word(raw, body.get("escape", "\\")).split()]
+        units = rendered_words(body, node, "unit")
         for unit in units:
             if unit.startswith("-"):
                 raise VerbError(f"{unit!r} is no unit")

@@ -12,7 +12,7 @@ from desk_side import Side, step
 
 from director import states as st
 from director.agent import core
-from director.errors import StoreError
+from director.errors import StoreError, VerbError
 from director.verbs.base import Outcome
 
 
@@ -311,3 +311,14 @@ def test_an_older_server_is_not_answered(side: Side) -> None:
     side.take("who", v=99, within=0)
     side.rest()
     assert side.sent == []
+
+
+@pytest.mark.parametrize(
+    "user", ["4294967295", "0:4294967295", "99999999999999999999", "nobody-here", ":no-group-here"]
+)
+def test_users_that_cannot_be(user: str) -> None:
+    from director.agent.executor import TaskNode
+
+    with pytest.raises(VerbError, match=r"is no number of a user|there is no"):
+        TaskNode.identity(None, user)  # type: ignore[arg-type]
+    assert TaskNode.identity(None, "4294967294:7") == (4294967294, 7)  # type: ignore[arg-type]

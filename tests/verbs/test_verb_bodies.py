@@ -91,6 +91,8 @@ ERRORS = [
     ("ADD --checksum=md5:1 http://h/x /y", "expected sha256:"),
     ("ADD --checksum=sha256:" + "0" * 64 + " x /y", "--checksum is for addresses"),
     ("ADD http://h/ /y/", "names no file"),
+    ("ADD http://[ /y", "'http://[' is not an address"),
+    ("ADD http://h:p/x /y", "'http://h:p/x' is not an address"),
     ("ENV A", "needs a key and a value"),
     ("LABEL A", "needs a key and a value"),
     ("ARG node=1", "node is no name for an ARG"),

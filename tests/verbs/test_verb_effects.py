@@ -305,6 +305,14 @@ def test_cachefile_errors(content: str, says: str, do: Do, there: Path) -> None:
         do("CACHEFILE v")
 
 
+@pytest.mark.parametrize(
+    "text", ["EXPOSE $NO", "SERVICE $NO", "PACKAGE $NO '{{ \"\" }}'", "FETCH a $NO out", "USER $NO"]
+)
+def test_what_comes_out_empty_is_no_success(text: str, do: Do) -> None:
+    with pytest.raises(VerbError, match="came out"):
+        do(text)
+
+
 # -- SERVICE, PACKAGE, REBOOT, FETCH ------------------------------------------------------------------------
 
 
