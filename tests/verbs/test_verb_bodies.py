@@ -11,6 +11,7 @@ from verb_node import drive, step_of
 
 from director.blobs import BlobStore
 from director.errors import LanguageError
+from director.verbs import VERBS
 
 BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("RUN uptime", {"cmd": "uptime"}, {}),
@@ -58,11 +59,31 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("CACHEEVICT parents", {"evict": []}, {}),
     ("CACHEFILE /etc/values.yaml", {"text": "/etc/values.yaml"}, {}),
     ("SERVICE --restarted --retry 2 a b", {"words": ["a", "b"]}, {"restarted": True, "retry": 2}),
+    (
+        "PACKAGE --latest --retry 3 curl 'nginx=1.22*'",
+        {"words": ["curl", "'nginx=1.22*'"]},
+        {"latest": True, "retry": 3},
+    ),
     ("APT --exclude a,b curl", {"words": ["curl"]}, {"exclude": ["a", "b"]}),
     ("QUERY TOKEN", {"name": "TOKEN"}, {}),
     ("QUERY --no-wait --target web-01 TOKEN", {"name": "TOKEN"}, {}),
     ("FETCH a $B/*.log out", {"paths": ["a", "$B/*.log"]}, {}),
     ("# escape=`\nFETCH a b`ut", {"paths": ["a"], "escape": "`"}, {}),
+    (
+        "COPY --chmod=0600 --chown=app <<a /etc/x/\n$X\na",
+        {"dest": "/etc/x/", "texts": [["a", "$X\n", True]], "count": 1, "sources": []},
+        {"chmod": "0600", "chown": "app"},
+    ),
+    (
+        "COPY --from=web-01 --exclude=*.x /a b* {{ node.id }}/",
+        {"dest": "{{ node.id }}/", "count": 2, "from": "web-01"},
+        {},
+    ),
+    (
+        "ADD --unpack=false <<'a' /x\n1\na",
+        {"dest": "/x", "texts": [["a", "1\n", False]], "count": 1, "sources": []},
+        {},
+    ),
     ("REBOOT", {"seconds": 0.0}, {}),
     ("REBOOT --timeout 10m 5", {"seconds": 5.0}, {"timeout": 600.0}),
 ]
@@ -135,6 +156,11 @@ def test_body(text: str, body: dict[str, Any], flags: dict[str, Any], here: Path
     row = step_of(text, here, node.blobs)
     assert json.loads(json.dumps(row["body"])) == json.loads(json.dumps(body))
     assert row["flags"] == flags
+
+
+def test_every_verb_has_a_golden_case() -> None:
+    given = {line.split()[0] for text, _, _ in BODIES for line in text.splitlines()[-1:] + text.splitlines()[:1]}
+    assert VERBS.keys() - given == {"FROM"}, "which is no step"
 
 
 @pytest.mark.parametrize(("text", "says"), ERRORS, ids=[text for text, _ in ERRORS])
