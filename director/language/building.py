@@ -10,9 +10,10 @@ from typing import Any
 from director.language.flags import Table, take
 from director.language.instructions import Heredoc, Instruction
 from director.language.messages import NEED_TEXT
-from director.language.words import BLANKS
+from director.language.words import BLANKS, NARROW_BLANKS
 
-_FIRST = re.compile(f"[^{BLANKS}]*")
+_FIRST = re.compile(f"[^{NARROW_BLANKS}]*")
+_HALF = re.compile("[\ud800-\udfff]")  # `"\\ud800"` alone is half a character
 #: verbs whose argument may be a JSON list of strings
 JSON_VERBS = frozenset(("RUN", "COPY", "ADD", "SHELL", "FETCH"))
 
@@ -37,6 +38,7 @@ def build(
     flags: dict[str, Any] = {}
     if text.startswith("--"):
         flags, text = take(text, table, verb)
+    text = text.strip(BLANKS)
     args = json_form(verb, text)
     if (not text or args == ()) and verb in NEED_TEXT and not flags.get("help"):
         raise ValueError(f"{verb} has no argument; expected {NEED_TEXT[verb]}")
@@ -56,18 +58,21 @@ def text_parts(text: str) -> tuple[str, str]:
     """The first word and the rest without the blanks between."""
     word = _FIRST.match(text)
     end = word.end() if word else 0
-    return text[:end], text[end:].strip(BLANKS)
+    return text[:end], text[end:].lstrip(NARROW_BLANKS)
 
 
 def _health(text: str) -> tuple[str, ...] | None:
     """`CMD ["a", "b"]`: the word CMD and the strings."""
     word, rest = text_parts(text)
-    found = strings(rest) if word.upper() == "CMD" and rest.startswith("[") else None
+    found = strings(rest) if word.upper() == "CMD" else None
     return None if found is None else (word, *found)
 
 
 def strings(text: str) -> tuple[str, ...] | None:
     """The strings of a JSON list, None when `text` is none. Raises ValueError when something else is in it."""
+    text = text.lstrip(BLANKS)
+    if not text.startswith("["):
+        return None
     try:
         value = json.loads(text, strict=True)
     except (ValueError, RecursionError):
@@ -76,4 +81,4 @@ def strings(text: str) -> tuple[str, ...] | None:
         return None
     if not all(isinstance(item, str) for item in value):
         raise ValueError("a JSON list here may have only strings in it; put the other values in double quotes")
-    return tuple(item.encode("utf-8", "replace").decode() for item in value)
+    return tuple(_HALF.sub("\ufffd", item) for item in value)

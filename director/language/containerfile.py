@@ -63,7 +63,7 @@ def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[
     try:
         made = build(
             verb,
-            rest.strip(words.BLANKS),
+            rest,
             table,
             file=file,
             line=number,

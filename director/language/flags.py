@@ -9,7 +9,7 @@ from typing import Any
 from director import durations
 from director.language import braces
 from director.language.nearest import hint
-from director.language.words import BLANKS
+from director.language.words import BLANKS, NARROW_BLANKS
 from director.verbs.base import Flag
 
 Table = Mapping[str, Flag]
@@ -32,7 +32,7 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
         ValueError: an unknown flag, a missing or wrong value, or a flag given twice.
     """
     found: dict[str, Any] = {}
-    text = text.lstrip(BLANKS)
+    text = text.lstrip(NARROW_BLANKS)
     for _ in range(MAX_FLAGS):
         if not text.startswith("--"):
             return found, text.strip(BLANKS)
@@ -49,7 +49,7 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
         elif not equals:
             value, rest = _next_value(flag, rest, verb)
         add(found, flag, value)
-        text = rest.lstrip(BLANKS)
+        text = rest.lstrip(NARROW_BLANKS)
     raise ValueError(f"{verb} has {MAX_FLAGS} flags or more; expected fewer")
 
 
@@ -59,7 +59,7 @@ def _behind(text: str, name: str, equals: bool) -> str:
 
 
 def _next_value(flag: Flag, rest: str, verb: str) -> tuple[str, str]:
-    rest = rest.lstrip(BLANKS)
+    rest = rest.lstrip(NARROW_BLANKS)
     if not rest:
         raise ValueError(f"{verb} --{flag.name} needs a value; expected --{flag.name}={_expected(flag)}")
     return _word(rest)
@@ -78,7 +78,7 @@ def _word(text: str) -> tuple[str, str]:
             position = end
             start, end = next(held, (-1, -1))
             continue
-        if not quote and character in BLANKS:
+        if not quote and character in NARROW_BLANKS:
             break
         if character == "\\":
             position += 1

@@ -10,7 +10,8 @@ from director.language import braces
 from director.language.words import quoted
 
 MAX_HEREDOCS = 1000  # of one line
-_WORD = re.compile(r"([0-9]{0,9})<<(-?)([^<]*)")
+_WORD = re.compile(r"([0-9]{0,4000})<<(-?)([^<]*)")
+_LARGEST = 2**64 - 1
 _QUOTING = re.compile(r"""['"\\]""")
 
 
@@ -61,4 +62,4 @@ def _opening(word: str) -> Opening | None:
     if not name:
         return None
     expand = not _QUOTING.search(found.group(3))
-    return Opening(name, expand, found.group(2) == "-", int(found.group(1) or 0))
+    return Opening(name, expand, found.group(2) == "-", min(int(found.group(1) or 0), _LARGEST))

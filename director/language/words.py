@@ -12,11 +12,20 @@ from director.language.instructions import Instruction
 
 #: what counts as a blank around and between words (Unicode white space)
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+#: what ends the instruction's name and its flags, where BuildKit looks at bytes
+NARROW_BLANKS = "\t\n\v\f\r "
 _BLANKS = frozenset(BLANKS)
 _BETWEEN = re.compile(r"[\t\v\f\r ]+")
 _LIVE = re.compile(r"""['"\\`]""")
 _WHOLE = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-_TO_ESCAPE = re.compile(r"""['"]|\\(?!\$)""")
+_TO_ESCAPE = {escape: re.compile(rf"""['"]|{re.escape(escape)}(?!\$)""") for escape in "\\`"}
+_IN_DOUBLE = re.compile(r'"|\\(?!\$)')
+
+
+class Written(str):
+    """A text that was written in quotes; it is what stands between them, and never a number or a list."""
+
+    __slots__ = ()
 
 
 def strip(text: str) -> str:
@@ -49,8 +58,8 @@ def quoted(text: str, escape: str = "\\") -> list[str]:
 
 
 def _escape_at_end(word: str, escape: str) -> bool:
-    """Whether the last character is an escape with nothing to escape."""
-    return (len(word) - len(word.rstrip(escape))) % 2 == 1
+    """Whether the last character is an escape with nothing to escape; behind a `'` left open it is text."""
+    return (len(word) - len(word.rstrip(escape))) % 2 == 1 and open_quote(word, escape) != "'"
 
 
 def _word_end(text: str, position: int, escape: str, ends: dict[int, int]) -> int:
@@ -120,7 +129,7 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
         ValueError: what is wrong and what was expected.
     """
     if instruction.pairs is not None:
-        return [(key, literal(str(value))) for key, value in instruction.pairs]
+        return [(key, _raw(value)) for key, value in instruction.pairs]
     if instruction.args is not None:
         return [_pair(word, instruction.verb) for word in instruction.args]
     if instruction.verb == "ARG":
@@ -165,13 +174,26 @@ def _first_word(text: str) -> tuple[str, str | None]:
     return key, rest[0] if rest else None
 
 
-def literal(text: str) -> str:
+def literal(text: str, escape: str = "\\") -> str:
     """A raw word that renders to `text` with its braces and `$X` replaced; quotes and escapes are data in it."""
+    return _escaped(text, escape, _TO_ESCAPE[escape])
+
+
+def _escaped(text: str, escape: str, data: re.Pattern[str]) -> str:
+    def escaped(piece: str) -> str:
+        return data.sub(lambda found: escape + found[0], piece)
+
     pieces, start = [], 0
     for first, end in braces.spans(text):
-        pieces += [_TO_ESCAPE.sub(r"\\\g<0>", text[start:first]), text[first:end]]
+        pieces += [escaped(text[start:first]), text[first:end]]
         start = end
-    return "".join((*pieces, _TO_ESCAPE.sub(r"\\\g<0>", text[start:])))
+    return "".join((*pieces, escaped(text[start:])))
+
+
+def _raw(value: object) -> str:
+    """What a value of a YAML mapping is as a raw word."""
+    text = str(value)
+    return '"' + _escaped(text, "\\", _IN_DOUBLE) + '"' if isinstance(value, Written) else literal(text)
 
 
 def whole_quoted(raw: str) -> bool:
