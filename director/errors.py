@@ -40,10 +40,10 @@ class LanguageError(UsageError):
     """
 
     def __init__(self, message: str, file: str = "exec", line: int = 1) -> None:
-        self.message = message
+        self.message = message.replace("\r", "\\r").replace("\n", "\\n")  # one line, whatever was quoted
         self.file = file
         self.line = line
-        super().__init__(f"{file}:{line}: {message}")
+        super().__init__(f"{file}:{line}: {self.message}")
 
 
 class NoServerError(DirectorError):

@@ -45,7 +45,7 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Pl
     document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table())
     known = Known(_given(options.get("args") or {}))
     for instruction in document.globals:
-        _declare(instruction, known)
+        _declare(instruction, known, bool(options.get("extend_args")))
     stages = Stages(document, roster, options.get("target") or (), known)
     drafter = _Drafter(document, stages, known, roster, blobs, file["folder"], bool(options.get("extend_args")))
     steps = yield from drafter.steps()
@@ -161,23 +161,25 @@ class _Drafter:
         nodes = set(stage.nodes)
         for members, instruction in self._declared:
             if nodes <= members:
-                _declare(instruction, known)
+                _declare(instruction, known, self.shared.extend_args)
         return known
 
     def _learn(self, instruction: Instruction, row: Mapping[str, Any], known: Known, nodes: Sequence[str]) -> None:
         if instruction.verb == "ARG":
-            _declare(instruction, known)
+            _declare(instruction, known, self.shared.extend_args)
             self._declared.append((frozenset(nodes), instruction))
         for flag in ("stdout-arg", "stderr-arg"):
             if flag in row["flags"]:
                 known.forget(row["flags"][flag])
 
 
-def _declare(instruction: Instruction, known: Known) -> None:
-    from director.language.words import pairs
+def _declare(instruction: Instruction, known: Known, extend: bool = False) -> None:
+    from director.verbs.reading import raw_pairs
+
+    extend = extend or bool(instruction.flags.get("extend-args"))
 
     try:
-        known.declare(pairs(instruction), instruction.escape)
+        known.declare(raw_pairs(instruction), instruction.escape, extend)
     except ValueError as error:
         raise LanguageError(str(error), instruction.file, instruction.line) from None
 

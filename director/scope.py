@@ -7,16 +7,24 @@ changes it only by the effects of steps, and so can rebuild it from its journal.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 RESERVED = frozenset(("node", "facts", "query"))
-PROXIES = tuple(
-    name
-    for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-    for name in (base, base.lower())
-)
+_NO_NAME = re.compile(r"[\s=]")
+_PROXIES = frozenset(("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"))
+
+
+def is_proxy(name: str) -> bool:
+    """Whether an ARG of this name needs no declaration and does not count for the cache (DSL.md section 3)."""
+    return name.upper() in _PROXIES
+
+
+def is_arg_name(name: str) -> bool:
+    """Whether the output of a step can be kept by this name."""
+    return bool(name) and name not in RESERVED and not _NO_NAME.search(name)
 
 
 @dataclass(slots=True)
@@ -92,5 +100,5 @@ class Scope:
         """Name to text for `$X`: declared ARGs and ENVs."""
         declared = {name: self.args[name] for name in self.declared if name in self.args}
         declared.update((name, self.overrides[name]) for name in self.declared if name in self.overrides)
-        proxies = {name: self.overrides[name] for name in PROXIES if name in self.overrides}
+        proxies = {name: text for name, text in self.overrides.items() if is_proxy(name)}
         return {**proxies, **declared, **self.env}

@@ -83,6 +83,7 @@ def test_nodes(text: str, target: list[str], nodes: list[list[str]], make: Any) 
         ("FROM $NOPE\nRUN x", {}, LanguageError, "NOPE is not known"),
         ("- jobs:\n  - RUN: x\n    assign: [far]\n  targets: [db]", {}, LanguageError, "assign names no node"),
         ("RUN x\nRNU y", {}, LanguageError, "exec:2: "),
+        ("RUN x", {"args": {"node": "y"}}, UsageError, "node is no name for an ARG"),
     ],
 )
 def test_errors(text: str, options: dict[str, Any], error: type[DirectorError], says: str, make: Any) -> None:
@@ -174,13 +175,19 @@ def test_a_stage_of_a_stage_inherits(make: Any) -> None:
         ("ARG F=a\nARG G=$F\nCOPY ${G%x} d", {}, ["a"]),
         ("ARG F\nCOPY ${F:-b} d", {}, ["b"]),
         ("ARG L=[\"a\",\"b\"]\nCOPY {{ L[1] }} d", {}, ["b"]),
+        ('ARG D={"f":"b"}\nCOPY {{ D.f }} d', {}, ["b"]),
+        ("ARG N='1'\nCOPY {{ 'a' if N is string else 'b' }} d", {}, ["a"]),
+        ("ARG N='1'\nCOPY {{ 'a' if N is string else 'b' }} d", {"N": "1"}, ["b"]),
+        ("- jobs:\n  - ARG: {D: {f: b}}\n  - COPY: '{{ D.f }} d'", {}, ["b"]),
         ("ARG F=a\nFROM db\nARG F=b\nCOPY $F d\nFROM web-02\nCOPY $F d", {}, ["b", "a"]),
         ("FROM web-*\nARG F=a\nFROM web-02\nCOPY $F d", {}, ["a"]),
         ("COPY --chmod=$M a d", {"M": "0600"}, ["a"]),
+        ("COPY --raw {{b d", {}, ["{{b"]),
+        ("COPY --raw --name={%$N {{$N /", {"N": "b"}, ["{{b"]),
     ],
 )  # fmt: skip
 def test_known(text: str, args: dict[str, str], sources: list[str], make: Any, tmp_path: Path) -> None:
-    for name in "ab":
+    for name in ("a", "b", "{{b"):
         (tmp_path / name).write_text(name)
     made = make(text, args=args)
     bodies = [step.row["body"] for step in made.steps if step.row["verb"] == "COPY"]
@@ -195,6 +202,8 @@ def test_known(text: str, args: dict[str, str], sources: list[str], make: Any, t
         "ARG F={{ node.id }}\nCOPY $F d",
         "ARG F=a\nRUN --stdout-arg F echo b\nCOPY $F d",
         "COPY {{ query }} d",
+        "ARG --extend-args F=[1]\nCOPY {{ F }} d",
+        "ARG F=a G=$F\nCOPY $G d",
     ],
 )
 def test_not_known(text: str, make: Any) -> None:
@@ -245,3 +254,45 @@ def test_a_long_text_is_planned_quickly(make: Any) -> None:
     made = make("RUN echo {{ node.id }} $X\n" * 5000, target=["db"])
     assert len(made.steps) == 5000
     assert time.process_time() - began < 10
+
+
+DIRECTORD = """# as in directord's own functional tests
+---
+- async: true
+  jobs:
+  - ECHO: test
+    vars:
+      skip_cache: true
+- jobs:
+  - RUN: --run-once --skip-cache echo hello world
+  - RUN: echo hello world 3
+    vars: {stdout_arg: said, force_lock: true, timeout: 600}
+  - ARG: runtime argument
+  - ARG: complex_list ['test']
+  - ARG: --extend-args complex_list [2]
+  - ARG: >
+      complex_dict {"a": "b"}
+  - ENV: runtime_env environment
+  - WORKDIR: --chown=0:0 --chmod=0777 /tmp/test
+  - COPY: --run-once --chown=0:0 a /tmp/test/a
+  - ADD: --blueprint --chown=0 a /tmp/test/
+  - CACHEFILE: /tmp/test/a
+  - DNF: --clear-metadata --latest openssl
+  - SERVICE: --enable --restarted httpd.service
+  - WAIT: --url http://localhost --retry 3 --retry-wait 1
+  - RUN: >-
+      {% for _, value in query.items() %}
+      {%   if "said" in value %}
+      echo -e "{{ value['said'] }}";
+      {%   endif %}
+      {% endfor %}
+  - QUERY: --no-wait said
+  - CACHEEVICT: parents
+  - REBOOT: 5
+"""
+
+
+def test_files_for_directord(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a: 1\n")
+    verbs = [step.row["verb"] for step in make(DIRECTORD, form="yaml").steps]
+    assert verbs == [line.split()[1].rstrip(":") for line in DIRECTORD.splitlines() if line.startswith("  - ")]

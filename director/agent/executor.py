@@ -24,7 +24,7 @@ from director.agent.fetch import Fetcher
 from director.agent.holding import Held, Running, Step
 from director.agent.rebooting import Rebooter
 from director.errors import DirectorError, LateError, VerbError
-from director.scope import PROXIES, Scope
+from director.scope import Scope, is_proxy
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
 from director.verbs.own import place_of
@@ -457,7 +457,7 @@ def compared_mark(verb: Verb, step: Step, node: TaskNode, outcome: Outcome) -> s
 
 def _environment_of(scope: Scope, rendered: Sequence[str]) -> dict[str, str]:
     """ARGs and ENVs that a RUN sees; what a step's output set counts only where the command names it."""
-    texts = {name: text for name, text in scope.dollars().items() if name not in PROXIES}
+    texts = {name: text for name, text in scope.dollars().items() if not is_proxy(name)}
     seen = _VALUE.findall("\n".join(rendered)) if scope.outputs else ()
     return {name: text for name, text in texts.items() if name not in scope.outputs or name in seen}
 

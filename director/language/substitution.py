@@ -118,7 +118,7 @@ def check_word(raw: str, escape: str = "\\", quotes: bool = True) -> None:
         _used_dollars(raw, escape, quotes)
 
 
-def _used_dollars(raw: str, escape: str, quotes: bool) -> set[str]:
+def _used_dollars(raw: str, escape: str, quotes: bool, templates: bool = True) -> set[str]:
     used: set[str] = set()
 
     def note(name: str) -> str:
@@ -126,30 +126,31 @@ def _used_dollars(raw: str, escape: str, quotes: bool) -> set[str]:
         return "x"  # set and not empty, so that ${X:?} is content
 
     start, pieces = 0, []
-    for first, end in spans(raw):
+    for first, end in spans(raw) if templates else ():
         pieces += [raw[start:first], VALUE]
         start = end
     Lexer("".join((*pieces, raw[start:])), note, escape, ["x"] * (len(pieces) // 2), quotes).render()
     return used
 
 
-def used_names(raw: str, escape: str = "\\", dollars: bool = True) -> set[str]:
+def used_names(raw: str, escape: str = "\\", dollars: bool = True, templates: bool = True) -> set[str]:
     """The names that `raw` uses: the top-level ones in braces and those of `$X`.
 
     Args:
         raw: the text as written.
         escape: the escape character.
         dollars: False for a text whose `$X` belong to a shell.
+        templates: False for a step with `--raw`.
 
     Raises:
         ValueError: as `check_word`.
     """
     used: set[str] = set()
-    if present(raw):
+    if templates and present(raw):
         check(raw)
         from director import templating
 
         used |= templating.names(raw)
     if dollars and "$" in raw:
-        used |= _used_dollars(raw, escape, quotes=True)
+        used |= _used_dollars(raw, escape, quotes=True, templates=templates)
     return used

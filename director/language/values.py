@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError
+from director.language.words import Written
 
 if TYPE_CHECKING:
     from director.language.nodes import Node, Pairs
@@ -16,14 +17,9 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?")
 _WHOLE = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_OWN = frozenset(("facts", "node", "query"))  # what templates know whatever the job sets
 MAX_DEPTH = 50
 MAX_TYPED = 1 << 20  # a longer text stays text
-
-
-class Written(str):
-    """A text that was written in quotes; it is what stands between them, and never a number or a list."""
-
-    __slots__ = ()
 
 
 def typed(text: str) -> Any:
@@ -133,7 +129,9 @@ def key_of(node: Node, text_keys: bool) -> Any:
     from director.language.nodes import Scalar
 
     if not isinstance(node, Scalar):
-        raise KeyFaultError("a key is a list or a mapping; expected a text", node.line)
+        raise KeyFaultError(
+            "a key is a list or a mapping; expected a text; a value that begins with {{ must be quoted", node.line
+        )
     key = plain(node)
     if text_keys and not isinstance(key, str):
         raise KeyFaultError(f"the key {node.text!r} is not text; quote it", node.line)
@@ -180,7 +178,7 @@ class Names(Mapping[str, Any]):
         query: Mapping[str, Mapping[str, Any]],
         quoted: Collection[str] = (),
     ) -> None:
-        self.texts = texts
+        self.texts = texts if _OWN.isdisjoint(texts) else {k: v for k, v in texts.items() if k not in _OWN}
         self._built: dict[str, Any] = {"facts": facts, "node": node}
         self._query = query
         self._quoted = quoted
@@ -205,13 +203,13 @@ class Names(Mapping[str, Any]):
         }
 
     def __contains__(self, name: object) -> bool:
-        return name in ("facts", "node", "query") or name in self.texts
+        return name in _OWN or name in self.texts
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(("facts", "node", "query", *self.texts)))
+        return iter((*_OWN, *self.texts))
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(_OWN) + len(self.texts)
 
 
 def namespace(

@@ -73,12 +73,20 @@ class _Reader:
 
     def _keys(self, node: Pairs, what: str) -> dict[str, tuple[Scalar, Node]]:
         keys: dict[str, tuple[Scalar, Node]] = {}
+        merged: list[Node] = []
         for key, value in node.pairs:
+            if isinstance(key, Scalar) and key.text == "<<" and not key.style:
+                merged += value.items if isinstance(value, Items) else [value]
+                continue
             if not isinstance(key, Scalar):
                 raise self._wrong(self._no_key(node, what), node.line)
             if key.text in keys:
                 raise self._wrong(f"{what} has the key {key.text!r} twice; expected it once", node.line)
             keys[key.text] = (key, value)
+        for other in merged:
+            if not isinstance(other, Pairs):
+                raise self._wrong(f"{what} has a << that is no mapping; expected an alias of one", node.line)
+            keys = {**self._keys(other, what), **keys}
         return keys
 
     @staticmethod
@@ -203,9 +211,9 @@ class _Reader:
 
 
 def _as_text(node: Node) -> str:
-    """A value of a mapping: as written, lists and mappings as JSON."""
+    """A value of a mapping: as written, lists and mappings as JSON; one in quotes is text in templates."""
     if isinstance(node, Scalar):
-        return node.text
+        return values.Written(node.text) if node.style in ("'", '"') else node.text
     return json.dumps(values.plain(node), ensure_ascii=False)
 
 

@@ -15,14 +15,14 @@ from director.language.substitution import check, check_word
 from director.planning.downloads import download
 from director.planning.known import Known, NodeFacts, NodeNeededError
 from director.planning.result import PlannedStage
-from director.scope import RESERVED
+from director.scope import is_arg_name
 from director.targets import RosterView, TargetSyntaxError
 from director.verbs.base import Entry, Verb, Want
 from director.verbs.own import place_of
 from director.verbs.rows import per_node
 
 #: common flags that the planner itself uses up
-_OWN = frozenset(("name", "run-once", "help"))
+_OWN = frozenset(("name", "run-once", "force-lock", "help"))
 #: common flags that name an ARG
 _KEPT = frozenset(("stdout-arg", "stderr-arg"))
 
@@ -74,12 +74,14 @@ class Drafting:
 
     def word(self, raw: str, escape: str = "\\") -> str:
         """A source, or another word that must be known now."""
-        return self._render(lambda: self._known.render(raw, escape, node=self.node, shield=True))
+        templates = not self.flags.get("raw")
+        return self._render(lambda: self._known.render(raw, escape, node=self.node, shield=True, templates=templates))
 
     def value(self, raw: str) -> str:
         """A flag's value: its quotes are gone already, and it is the same on all nodes."""
         try:
-            return self._render(lambda: self._known.render(raw, quotes=False))
+            templates = self.instruction.flags.get("raw") is not True
+            return self._render(lambda: self._known.render(raw, quotes=False, templates=templates))
         except NodeNeededError:
             raise self.fail("a flag is the same on every node; expected no node and no facts in it") from None
 
@@ -138,7 +140,7 @@ class Drafting:
         self._settle_flags(verb)
         body = self._parse(verb)
         if instruction.verb == "ARG" and self._shared.extend_args:
-            body["extend"] = True
+            body["extend"] = True  # as with the flag of that name
         self._check(verb, body)
         body.update((yield from self._sources(verb, body, nodes)))
         verb.strip(body)
@@ -187,7 +189,7 @@ class Drafting:
         except ValueError as error:
             raise self.fail(str(error)) from None
         for name in _KEPT & self.flags.keys():
-            if not self.flags[name] or self.flags[name] in RESERVED:
+            if not is_arg_name(self.flags[name]):
                 raise self.fail(f"--{name}={self.flags[name]} is no name for an ARG; expected one like RESULT")
         if self.flags.get("help"):
             raise self.fail(

@@ -11,6 +11,7 @@ from director.language import braces
 from director.language.stars import bared, shielded
 from director.language.substitution import render_word, used_names
 from director.language.values import namespace
+from director.language.words import whole_quoted
 
 NODE_NAMES = frozenset(("node", "facts"))
 
@@ -30,26 +31,41 @@ class NodeFacts:
 
 @dataclass(slots=True)
 class Known:
-    """Names with their texts (None: declared, but without a value); `--arg` beats the file."""
+    """Names with their texts (None: declared, but without a value), and those whose value was written in quotes.
+
+    `--arg` beats the file.
+    """
 
     overrides: Mapping[str, str]
     texts: dict[str, str | None] = field(default_factory=dict)
+    quoted: set[str] = field(default_factory=set)
 
     def copy(self) -> Known:
         """An independent copy."""
-        return Known(self.overrides, dict(self.texts))
+        return Known(self.overrides, dict(self.texts), set(self.quoted))
 
-    def declare(self, pairs: Iterable[Iterable[str | None]], escape: str = "\\") -> None:
-        """Take over an ARG; a value that depends on the node makes its name unknown."""
+    def declare(self, pairs: Iterable[Iterable[str | None]], escape: str = "\\", extend: bool = False) -> None:
+        """Take over an ARG; a value that depends on the node makes its name unknown. No value sees another.
+
+        Args:
+            extend: lists and mappings join what the node remembers, which is not known.
+        """
+        before = self.copy()
         for pair in pairs:
             raw_name, raw = pair
             try:
-                name = self.render(raw_name or "", escape)
-                text = None if raw is None else self.render(raw, escape)
+                name = before.render(raw_name or "", escape)
+                text = None if raw is None else before.render(raw, escape)
             except (ValueError, VerbError, NodeNeededError):
                 self.forget(raw_name or "")
             else:
+                if extend and text and text.strip()[:1] in ("[", "{"):
+                    self.forget(name)
+                    continue
                 self.texts[name] = text if text is not None else self.texts.get(name)
+                if raw is not None:
+                    self.quoted.discard(name)
+                    self.quoted.update([name] if whole_quoted(raw) else ())
 
     def forget(self, name: str) -> None:
         """The name's value is not known any more, or not yet."""
@@ -60,7 +76,13 @@ class Known:
         return self.overrides[name] if name in self.overrides else self.texts.get(name)
 
     def render(
-        self, raw: str, escape: str = "\\", quotes: bool = True, node: NodeFacts | None = None, shield: bool = False
+        self,
+        raw: str,
+        escape: str = "\\",
+        quotes: bool = True,
+        node: NodeFacts | None = None,
+        shield: bool = False,
+        templates: bool = True,
     ) -> str:
         """One raw word with everything replaced.
 
@@ -68,21 +90,22 @@ class Known:
             quotes: take quotes and escapes away.
             node: whose `node` and `facts` may be used.
             shield: put `\\` before stars that come from values, so that they match themselves only.
+            templates: False leaves braces alone, for a step with `--raw`.
 
         Raises:
             ValueError: a name that is not known, with what is; or what does not parse.
             NodeNeededError: `node` or `facts` is used, and `node` is None.
             VerbError: `${NAME:?text}`, or an expression that fails.
         """
-        if "$" not in raw and not braces.present(raw):
-            return raw if not quotes else render_word(raw, {}, lambda name: None, escape)
-        self._check(used_names(raw, escape), node)
+        if "$" not in raw and not (templates and braces.present(raw)):
+            return raw if not quotes else render_word(raw, {}, lambda name: None, escape, braces=templates)
+        self._check(used_names(raw, escape, templates=templates), node)
         texts = {name: text for name in {**self.texts, **self.overrides} if (text := self.value(name)) is not None}
         if shield:
             texts = {name: shielded(text) for name, text in texts.items()}
         of_node = {} if node is None else {"id": node.name, "labels": dict(node.labels)}
-        names = namespace(texts, {} if node is None else node.facts, of_node, {})
-        rendered = render_word(raw, names, texts.get, escape, quotes)
+        names = namespace(texts, {} if node is None else node.facts, of_node, {}, self.quoted - self.overrides.keys())
+        rendered = render_word(raw, names, texts.get, escape, quotes, templates)
         return bared(rendered) if shield else rendered
 
     def _check(self, used: set[str], node: NodeFacts | None) -> None:

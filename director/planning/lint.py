@@ -11,7 +11,7 @@ from director.language.instructions import Document, Instruction
 from director.language.substitution import used_names
 from director.language.words import pairs
 from director.planning.result import PlannedStep
-from director.scope import PROXIES, RESERVED
+from director.scope import RESERVED, is_proxy
 
 _CD = re.compile(r"cd(?:\s+(?:\"[^\"]*\"|'[^']*'|[^\s;&|]+))?\s*")
 _REBOOT = re.compile(
@@ -67,7 +67,7 @@ def _unused_args(document: Document, every: Sequence[Instruction]) -> Iterator[s
     for number, step in enumerate(every):
         for name in _names(step) if step.verb == "ARG" else ():
             used = any(name in found for other, found in enumerate(words) if other != number)
-            if not used and name not in elsewhere and name not in PROXIES and not _refers_to(step, name):
+            if not used and name not in elsewhere and not is_proxy(name) and not _refers_to(step, name):
                 yield _at(step, f"ARG {name} is used by no other step here")
 
 

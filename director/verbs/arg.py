@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from director.errors import VerbError
 from director.scope import RESERVED, Scope
-from director.verbs.base import Node, Outcome, Planning, Verb, success
+from director.verbs.base import EXTEND, Node, Outcome, Planning, Verb, success
 from director.verbs.reading import pairs, plain_names
 
 if TYPE_CHECKING:
@@ -41,12 +42,16 @@ class Arg(Verb):
     """
 
     name = "ARG"
+    flags = (EXTEND,)
+    owned = frozenset(("extend-args",))
     pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`pairs` [[name, value or None]]."""
+        """`pairs` [[name, value or None]], and `extend` with --extend-args."""
         body = pairs(instruction, planning)
+        if planning.flags.get("extend-args"):
+            body["extend"] = True
         for name, _ in body["pairs"]:
             if name in RESERVED:
                 raise planning.fail(f"{name} is no name for an ARG: templates know it already")
@@ -59,6 +64,8 @@ class Arg(Verb):
         names, settled = [], []
         for raw_name, raw in body["pairs"]:
             name = node.word(raw_name, escape)
+            if name in RESERVED:
+                raise VerbError(f"{name} is no name for an ARG: templates know it already")
             value = None if raw is None else node.word(raw, escape)
             names.append(name)
             if body.get("extend") and value is not None:

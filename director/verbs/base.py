@@ -51,7 +51,13 @@ COMMON_FLAGS: tuple[Flag, ...] = (
     Flag("raw", "bool", "leave braces as they are: no template", default=False),
     Flag("stdout-arg", "str", "keep the standard output as this ARG", metavar="NAME"),
     Flag("stderr-arg", "str", "keep the standard error as this ARG", metavar="NAME"),
+    Flag("force-lock", "bool", "no effect: a node runs the steps of an entry one by one", default=False),
     Flag("help", "bool", "print the verb's manual and submit nothing", default=False),
+)
+
+
+EXTEND = Flag(
+    "extend-args", "bool", "append to lists and merge mappings, as with --extend-args of the call", default=False
 )
 
 

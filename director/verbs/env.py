@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from director.verbs.base import Node, Outcome, Planning, Verb, success
+from director.verbs.arg import join
+from director.verbs.base import EXTEND, Node, Outcome, Planning, Verb, success
 from director.verbs.reading import pairs, plain_names, rendered_pairs
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ class Env(Verb):
     """
 
     name = "ENV"
+    flags = (EXTEND,)
+    owned = frozenset(("extend-args",))
     pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`pairs` [[name, value]], both raw."""
+        """`pairs` [[name, value]], both raw, and `extend` with --extend-args."""
         body = pairs(instruction, planning)
+        if planning.flags.get("extend-args"):
+            body["extend"] = True
         for name, value in body["pairs"]:
             if value is None:
                 raise planning.fail(f"ENV {name} has no value; expected {name}=VALUE")
@@ -36,7 +41,11 @@ class Env(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Set them all at once."""
-        effects: dict[str, Any] = {"env": rendered_pairs(body, node)}
+        values = rendered_pairs(body, node)
+        if body.get("extend"):
+            earlier = node.scope.env
+            values = {n: join(earlier[n], value) if n in earlier else value for n, value in values.items()}
+        effects: dict[str, Any] = {"env": values}
         if quoted := plain_names(body, node):
             effects["quoted"] = quoted
         return success(**effects)

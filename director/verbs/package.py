@@ -29,6 +29,7 @@ class Manager:
 
     Attributes:
         refresh: reads the lists of packages again; () when the others do that by themselves.
+        forget: what --clear-metadata runs instead of it.
         exclude: makes the words that leave packages out; None when it cannot.
         installed: words that list what is installed of some names, one a line, by `pattern`.
     """
@@ -39,6 +40,7 @@ class Manager:
     installed: tuple[str, ...]
     pattern: re.Pattern[str]
     refresh: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
     exclude: Callable[[list[str]], list[str]] | None = None
 
 
@@ -49,6 +51,7 @@ def _dnf(program: str) -> Manager:
         (program, "remove", "-y"),
         ("rpm", "-q", "--qf", "%{NAME}\\n"),
         re.compile(r"^(\S+)$", re.MULTILINE),
+        forget=(program, "clean", "metadata"),
         exclude=lambda names: [f"--exclude={','.join(names)}"],
     )
 
@@ -72,6 +75,7 @@ MANAGERS: dict[str, Manager] = {
         ("zypper", "--non-interactive", "remove"),
         ("rpm", "-q", "--qf", "%{NAME}\\n"),
         re.compile(r"^(\S+)$", re.MULTILINE),
+        forget=("zypper", "--non-interactive", "refresh", "--force"),
     ),
     "apk": Manager(
         ("apk", "add"), ("apk", "add", "--upgrade"), ("apk", "del"), ("apk", "info", "-e"),
@@ -100,6 +104,7 @@ class Package(Verb):
     flags = (
         Flag("latest", "bool", "install, or bring to the newest version", default=False),
         Flag("absent", "bool", "remove", default=False),
+        Flag("clear-metadata", "bool", "read the lists of packages anew before an install", default=False),
         Flag("exclude", "words", "leave these out, also as dependencies"),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
@@ -142,8 +147,10 @@ def find_manager(path: str | None = None) -> str:
 
 def _install(manager: Manager, names: list[str], flags: Mapping[str, Any], node: Node) -> Outcome:
     latest, excluded = bool(flags.get("latest")), list(flags.get("exclude") or ())
-    if manager.refresh and (latest or _stale(manager)):
-        refreshed = _run(node, list(manager.refresh))
+    clear = bool(flags.get("clear-metadata"))
+    renew = manager.forget if clear and manager.forget else manager.refresh
+    if renew and (clear or latest or _stale(manager)):
+        refreshed = _run(node, list(renew))
         if refreshed.state != SUCCESS:
             return refreshed
     command = list(manager.latest if latest else manager.install)

@@ -41,20 +41,26 @@ def whole(instruction: Instruction, planning: Planning) -> dict[str, Any]:
     text = instruction.text.strip()
     if not text:
         raise planning.fail(f"{instruction.verb} needs an argument")
-    return _body(instruction, text=literal(text) if open_quote(text, instruction.escape) else text)
+    return _body(instruction, text=literal(text, instruction.escape) if open_quote(text, instruction.escape) else text)
 
 
 def pairs(instruction: Instruction, planning: Planning) -> dict[str, Any]:
     """`pairs` [[name, raw value or None]]; a value that is a list or a mapping keeps its quotes."""
     try:
-        found = split_pairs(instruction)
+        found = raw_pairs(instruction)
         if not found:
             raise ValueError(f"{instruction.verb} needs a name; expected NAME=VALUE")
     except ValueError as error:
         raise planning.fail(str(error)) from None
-    if instruction.pairs is None:  # those of a YAML mapping are written out already
-        found = [(name, value and _as_written(value)) for name, value in found]
     return _body(instruction, pairs=[list(pair) for pair in found])
+
+
+def raw_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
+    """Name and raw value of each pair; a value that is a list or a mapping keeps its quotes. Raises ValueError."""
+    found = split_pairs(instruction)
+    if instruction.pairs is not None:  # a mapping of YAML, whose values have no quotes of the line around them
+        return found
+    return [(name, value and _as_written(value, instruction.escape)) for name, value in found]
 
 
 def rendered_pairs(body: Mapping[str, Any], node: Node) -> dict[str, str]:
@@ -85,10 +91,10 @@ def _doubled(escape: re.Match[str]) -> str:
     return escape[0] if escape[1] in ("$", "\\") and escape[1] else "\\" + escape[0]
 
 
-def _as_written(raw: str) -> str:
+def _as_written(raw: str, escape: str) -> str:
     """Quotes in a JSON document are part of the value, not of the line."""
     if raw[0] in _DOCUMENTS and raw[-1] == _DOCUMENTS[raw[0]] and raw[:2] not in ("{{", "{%"):
-        return literal(raw)
+        return literal(raw, escape)
     return raw
 
 

@@ -90,6 +90,8 @@ YAML = [
     ("- jobs:\n  - RUN: {{ a }}", "f.yaml:2: a value that begins with {{ must be quoted: RUN: '{{ … }}'"),
     ("- jobs:\n  - RUN: {{ a }} b", "f.yaml:2: a value that begins with {{ or {% must be quoted"),
     ("- jobs:\n  - RUN: {% if a %}b", "f.yaml:2: a value that begins with {{ or {% must be quoted"),
+    ("- jobs: [RUN: a]\n  <<: b", "f.yaml:1: an entry has a << that is no mapping; expected an alias of one"),
+    ("- jobs:\n  - ENV: {A: {{ a }}}", "f.yaml:2: in the mapping of ENV a key is a list or a mapping"),
     ("- targets: [{{ a }}]\n  jobs: [RUN: b]", "f.yaml:1: targets has something in it that is no text; a value that"),
     ("- jobs: [RUN: a]\n  async: maybe", "f.yaml:2: async is neither true nor false; expected one of them"),
     ("- jobs:\n  - FROM: a", "f.yaml:2: unknown instruction 'FROM'"),

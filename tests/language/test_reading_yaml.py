@@ -68,3 +68,24 @@ def test_entries() -> None:
 def test_anchors_stand_for_what_they_name() -> None:
     read = document("- jobs: &j\n  - RUN: a\n- jobs: *j\n", "x.yaml")
     assert [stage.instructions[0].text for stage in read.stages] == ["a", "a"]
+
+
+def test_merge_keys_bring_what_is_not_there() -> None:
+    text = """
+- &base
+  targets: db
+  jobs: [RUN: a]
+- <<: *base
+  targets: web
+- jobs:
+  - RUN: &flags b
+    vars: &vars {timeout: 5, retry: 2}
+  - RUN: c
+    vars: {<<: [{timeout: 1}, *vars], user: d}
+"""
+    read = document(text, "x.yaml")
+    assert [(stage.targets, stage.instructions[0].text) for stage in read.stages[:2]] == [
+        (("db",), "a"),
+        (("web",), "a"),
+    ]
+    assert read.stages[2].instructions[1].flags == {"timeout": 1.0, "retry": 2, "user": "d"}

@@ -11,7 +11,16 @@ from verb_node import drive, step_of
 
 from director.blobs import BlobStore
 from director.errors import LanguageError
+from director.language.words import literal
 from director.verbs import VERBS
+
+_QUOTED = """- jobs:
+  - ENV:
+      A: "1.2"
+      B: 'it''s "q" \\d $X {{ "a" }}'
+"""
+_LIST = literal('["a", "0644"]')
+_MAPPING = literal("""{"b": "c'd"}""")
 
 BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("RUN uptime", {"cmd": "uptime"}, {}),
@@ -43,6 +52,12 @@ BODIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ENV KEY a b  c", {"pairs": [["KEY", "a b  c"]]}, {}),
     ("ARG A B=1", {"pairs": [["A", None], ["B", "1"]]}, {}),
     ('ARG L=["a","b"]', {"pairs": [["L", '[\\"a\\",\\"b\\"]']]}, {}),
+    ('- jobs:\n  - ENV: {L: [a, 0644], M: {b: "c\'d"}}', {"pairs": [["L", _LIST], ["M", _MAPPING]]}, {}),
+    (_QUOTED, {"pairs": [["A", '"1.2"'], ["B", '"it\'s \\"q\\" \\\\d $X {{ "a" }}"']]}, {}),
+    ('# escape=`\nARG L=["a"]', {"pairs": [["L", '[`"a`"]']], "escape": "`"}, {}),
+    ("# escape=`\nECHO don't", {"text": "don`'t", "escape": "`"}, {}),
+    ("ARG --extend-args L=[1]", {"pairs": [["L", "[1]"]], "extend": True}, {}),
+    ("RUN --force-lock x", {"cmd": "x"}, {}),
     ("LABEL tier=web rack=", {"pairs": [["tier", "web"], ["rack", ""]]}, {}),
     ("USER app:www", {"user": "app:www"}, {}),
     ("WORKDIR /a b/c", {"text": "/a b/c"}, {}),
@@ -112,11 +127,16 @@ ERRORS = [
     ("ADD --checksum=md5:1 http://h/x /y", "expected sha256:"),
     ("ADD --checksum=sha256:" + "0" * 64 + " x /y", "--checksum is for addresses"),
     ("ADD http://h/ /y/", "names no file"),
+    ('- jobs: [{SERVICE: "x \'a\\nb"}]', "the quote ' is not closed in 'a\\nb; close it"),
+    ("FETCH a {{ node.id }}", "FETCH needs a word that is the same on every node"),
     ("ADD http://[ /y", "'http://[' is not an address"),
     ("ADD http://h:p/x /y", "'http://h:p/x' is not an address"),
     ("ENV A", "needs a key and a value"),
     ("LABEL A", "needs a key and a value"),
     ("ARG node=1", "node is no name for an ARG"),
+    ("RUN --stdout-arg node id", "--stdout-arg=node is no name for an ARG"),
+    ("RUN --stderr-arg= id", "--stderr-arg= is no name for an ARG"),
+    ("RUN --stderr-arg 'a b' id", "--stderr-arg=a b is no name for an ARG"),
     ("USER a b", "USER takes one word"),
     ("SHELL /bin/bash", "JSON form only"),
     ("EXPOSE 0", "is not a port"),

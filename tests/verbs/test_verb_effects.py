@@ -183,6 +183,25 @@ def test_workdir_starts_at_home(do: Do, node: FakeNode, there: Path, monkeypatch
     assert do("WORKDIR .").stdout.decode() == str(there)
 
 
+def test_proxies_need_no_arg(do: Do, node: FakeNode) -> None:
+    node.scope.overrides.update(HTTP_PROXY="a", no_proxy="b", Https_Proxy="c", OTHER="d")
+    assert do("ECHO $HTTP_PROXY $no_proxy $Https_Proxy $OTHER").stdout == b"a b c "
+
+
+def test_one_step_can_extend(do: Do) -> None:
+    do('ARG L=[1] M={"a":1}')
+    do('ARG --extend-args L=[2] M={"b":2} N=3')
+    do("ENV E=[1]\nENV --extend-args E=[2] F=x")
+    assert do("ECHO $L $M $N $E $F").stdout == b'[1, 2] {"a": 1, "b": 2} 3 [1, 2] x'
+
+
+def test_a_name_of_the_templates_cannot_be_taken(do: Do) -> None:
+    with pytest.raises(VerbError, match="node is no name for an ARG"):
+        do("ARG 'node'=1")
+    do("ENV node=1 query=2")
+    assert do("ECHO {{ node }} {{ query }} $node").stdout == b"{'id': 'web-01', 'labels': {'tier': 'web'}} {} 1"
+
+
 # -- EXPOSE, WAIT, HEALTHCHECK ------------------------------------------------------------------------------
 
 
@@ -290,6 +309,7 @@ def test_cachefile(content: str, texts: dict[str, str], do: Do, there: Path, nod
         ("m: {[a]: b}\n", r"v:1: a key is a list or a mapping"),
         ("m: {<<: x}\n", r"v:1: << takes a mapping"),
         ("- a\n", r"v:1: not a mapping"),
+        ("b: 1\na: {b: {{ c }}}\n", r"v:2: a key is a list or a mapping; .*a value that begins"),
         ("a: [\n", r"v:\d: this is no YAML"),
         ("node: x\n", r"v:1: 'node' is no name"),
         ("a: &a [1]\nb: [" + "*a, " * 101 + "]\n", r"more than 100 aliases"),
@@ -386,6 +406,8 @@ def test_package_exclude(do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch
     node.answers = {"rpm": Outcome(FAILED, 1), "dnf": Outcome(exit_code=0)}
     do("PACKAGE --exclude a,b curl")
     assert node.ran[-1]["argv"] == ["dnf", "install", "-y", "--exclude=a,b", "curl"]
+    do("PACKAGE --clear-metadata curl")
+    assert [ran["argv"] for ran in node.ran[-2:]] == [["dnf", "clean", "metadata"], ["dnf", "install", "-y", "curl"]]
     monkeypatch.setattr("director.verbs.package.find_manager", lambda: "apt-get")
     node.answers = apt()
     do("PACKAGE --exclude a,b curl")
