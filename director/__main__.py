@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `sys.argv`'s words; the exit code."""
-    from director.cli import run
-    from director.options import load
-
     try:
+        from director.cli import run
+        from director.options import load
+
         settings = load(sys.argv[1:] if argv is None else argv)
         for warning in settings.warnings:
             say(f"warning: {warning}")

@@ -148,6 +148,7 @@ class JobRun:
     created_at: float
     valid_for: float
     steps: int
+    timeout: float = 0.0  # seconds a task may run, where its step has no limit of its own; 0: not known
     state: str = st.JOB_QUEUED
     started_at: float | None = None
     cancelled: str = ""  # the reason, when a cancel was ordered
@@ -190,6 +191,10 @@ class JobRun:
         if not meta.get("after"):  # else it begins later, and chooses then
             run.choose(lambda name: name not in absent)
         return run
+
+    def time_limit(self, step: int) -> float:
+        """Seconds after its start at which the step is ended; 0 where no single moment can be named."""
+        return float(self.meta.get("timeouts", {}).get(str(step), self.timeout))
 
     def _node(self, name: str, waived: bool) -> NodeRun:
         node = self.nodes.get(name)

@@ -41,6 +41,14 @@ def set_up(level: str = "info", form: str = "text") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
+def last_word(text: str, form: str) -> None:
+    """Why the process ends, once: like any error of a call, or as a log line where programs read the log."""
+    if form == "json":
+        logging.getLogger("director").error("%s", text)
+    else:
+        sys.stderr.write(f"director: {_line(text)}\n")
+
+
 def stamp(epoch: float) -> str:
     """ISO 8601 UTC with milliseconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch)) + f".{int(epoch % 1 * 1000):03d}Z"

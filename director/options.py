@@ -18,6 +18,7 @@ DEFAULT_FILES = ("/etc/director/director.yaml", "~/.config/director/director.yam
 # variables that are no settings: whether errors show where they come from, and what a RUN finds in its environment
 OTHER_VARIABLES = frozenset(("DIRECTOR_DEBUG", "DIRECTOR_NODE", "DIRECTOR_JOB", "DIRECTOR_TASK"))
 VARIABLES = {setting.variable: setting for setting in SETTINGS if setting.env}
+SWITCHES = frozenset("--" + name for s in SETTINGS if s.kind == "yesno" for name in (s.name, *s.aliases))
 ACTION_NAMES = tuple(action.name for action in ACTIONS)
 _KUBERNETES = r"DIRECTOR_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _KUBERNETES_VALUE = r"(tcp|udp|sctp)://"
@@ -105,7 +106,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     from director import flags
 
     environ = os.environ if environ is None else environ
-    words = join_instruction(argv)
+    words = switches_first(join_instruction(argv))
     variables, warnings = _variables(environ)
     files, more = _files(words, variables, environ)
     values, sources, unknown = flags.parse(words, variables, files)
@@ -129,6 +130,27 @@ def join_instruction(argv: Sequence[str]) -> list[str]:
         if (word == "--exec" or word.startswith("--exec=")) and re.fullmatch(_BARE_VERB, first):
             return [*words[:index], "--exec=" + " ".join((first, *words[start + 1 :]))]
     return words
+
+
+def switches_first(words: Sequence[str]) -> list[str]:
+    """Yes/no flags before all else and each with its value: the word behind one is not taken for it.
+
+    So `--orchestrate --wait FILE` and `--list-jobs --no-header ID` mean what they say.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    found, rest = [], []
+    at = 0
+    while at < end:
+        word = words[at]
+        at += 1
+        if word not in SWITCHES:
+            rest.append(word)
+        elif at < end and words[at] in ("true", "false"):
+            found.append(f"{word}={words[at]}")
+            at += 1
+        else:
+            found.append(f"{word}=true")
+    return [*found, *rest, *words[end:]]
 
 
 def _variables(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -24,6 +24,7 @@ class NodeRecord:
         mark: highest journal mark it has shown; a lower one means an older state folder.
         instance: of its state folder.
         life: of its process.
+        inherited: labels of the key it took the name from, until the node has said that they are its own now.
         agent_start, host_start: epoch seconds by the server's clock.
     """
 
@@ -46,6 +47,7 @@ class NodeRecord:
     lag: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    inherited: dict[str, str] | None = None
     jobs: dict[str, Any] = field(default_factory=dict)  # job id -> NodeRun that is not final
     handed: int = 0
     seq: int = 0

@@ -107,7 +107,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("plan", "any", "FILE", "show what FILE (or --exec) would run where and why; run nothing"),
     Action("resume", "one", "ID", "a new job that runs only what did not succeed in ID"),
     Action("list-jobs", "any", "ID", "list jobs, newest last"),
-    Action("list-nodes", "none", "", "list nodes"),
+    Action("list-nodes", "none", "", "list nodes, by name"),
     Action("job-info", "one", "ID", "everything known of a job; a unique prefix or the word last will do"),
     Action("node-info", "one", "NODE", "everything known of a node"),
     Action("wait-job", "some", "ID", "wait until jobs are final; output and exit code as with --wait"),
@@ -142,11 +142,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "store",
-        "text",
+        "choice",
         "sqlite",
         SERVER,
-        "where the ledger is kept: sqlite (in the state folder) or memory: (keeps nothing)",
-        metavar="URL",
+        "where the ledger is kept: sqlite in the state folder; memory: keeps nothing",
+        choices=("sqlite", "memory:"),
     ),
     Setting(
         "heartbeat-interval",
@@ -249,9 +249,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("name", "text", None, USER, "a name for the job", metavar="TEXT", shown="none"),
     Setting("output", "choice", "table", USER, "form of the answer", choices=FORMATS),
     Setting("no-header", "yesno", False, USER, "tables and CSV without their first line"),
-    Setting("limit", "int", 100, USER, "list at most so many, the newest; 0: all", metavar="N"),
+    Setting(
+        "limit",
+        "int",
+        100,
+        USER,
+        "list at most so many, the newest; 0: all; nodes: all unless it is given",
+        metavar="N",
+    ),
     Setting("state", "words", (), USER, "list only these states; repeatable", metavar="STATE"),
-    Setting("since", "duration", None, USER, "list only what is younger than this", shown="any age"),
+    Setting(
+        "since", "duration", None, USER, "list only jobs created, or nodes heard, within this time", shown="any age"
+    ),
     # a RUN has DIRECTOR_NODE in its environment, which is the node it runs on and no filter
     Setting(
         "node",

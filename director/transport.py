@@ -8,6 +8,8 @@ Nothing here blocks in a send: a peer that is gone or full is told to the caller
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -106,6 +108,15 @@ class Link:
         return frames
 
 
+def _why(number: int | None) -> str:
+    """Why an address cannot be bound, and what to do."""
+    if number == errno.EADDRINUSE:
+        return "Address already in use; is another server running there?"
+    if number in (errno.ENODEV, errno.EADDRNOTAVAIL):
+        return "no interface of this machine has that address (--bind-address)"
+    return os.strerror(number or 0)
+
+
 class Router(Link):
     """The server's ROUTER: CURVE server, identity from ZAP, mandatory routing."""
 
@@ -127,9 +138,7 @@ class Router(Link):
             socket.bind(address)
         except zmq.ZMQError as error:
             socket.close(linger=0)
-            raise StartError(
-                f"cannot listen at {address}: {error.strerror}; is another server running there?"
-            ) from error
+            raise StartError(f"cannot listen at {address}: {_why(error.errno)}") from error
         super().__init__(socket)
 
     def receive(self) -> tuple[bytes, zmq.Frame, list[bytes]]:

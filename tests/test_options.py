@@ -192,6 +192,14 @@ def test_yes_or_no_everywhere():
     assert "DIRECTOR_WAIT" in fails(DIRECTOR_WAIT="perhaps")
 
 
+def test_a_yes_or_no_flag_takes_no_word_that_is_not_its_own():
+    assert load("--orchestrate", "--wait", "a.director", "--async", "b.director").words == ("a.director", "b.director")
+    assert load("--list-jobs", "--no-header", "last").words == ("last",)
+    settings = load("--job-info", "--no-header", "false", "last")
+    assert (settings.words, settings.no_header) == (("last",), False)
+    assert load("--exec", "RUN", "x", "--wait", "y").text == "RUN x --wait y"
+
+
 def test_mode_is_the_action_when_none_is_asked_for():
     assert load().action == ""
     assert load(DIRECTOR_MODE="client").action == "client"

@@ -226,6 +226,11 @@ def test_rows_and_chunks(make: Any) -> None:
     assert made.meta()["ignored"] == [0]
 
 
+def test_the_time_limits_of_steps_are_in_the_meta(make: Any) -> None:
+    made = make("RUN x\nRUN --timeout 2m x\nRUN --timeout 5s --retry 2 x\nWAIT --retry 9 --cmd x\n", target=["db"])
+    assert made.meta()["timeouts"] == {"1": 120.0, "2": 0.0}
+
+
 def test_a_want_is_asked_once_and_errors_pass_through(tmp_path: Path, fleet: Fleet) -> None:
     file = {"name": "x.d", "form": "auto", "text": "RUN a\nCOPY f d\nCOPY f e\n", "folder": "/somewhere"}
     request = {"file": file, "options": {"target": ["db"]}}

@@ -72,6 +72,7 @@ class Agent:
         self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
         self.on_foresee: Callable[[dict[str, Any], list[bytes]], None] = lambda fields, payload: None
         self.on_effects: Callable[[dict[str, Any]], bool] = lambda effects: False
+        self.on_inherit: Callable[[dict[str, str]], None] = lambda labels: None
         self.on_close: Callable[[str], None] = lambda job: None
         self.on_beat: Callable[[], object] = lambda: None
         self.on_settled: Callable[[], object] = lambda: None
@@ -180,9 +181,17 @@ class Agent:
         if not self.settled.is_set():
             log.info("settled with the server (%d jobs here)", len(self.held))
         self.settled.set()
+        if "inherit" in fields:
+            self._inherit(**fields["inherit"])
         self.on_settled()
         for job in list(self.held):
             self._end_cancelled(job)
+
+    def _inherit(self, why: str, labels: dict[str, str]) -> None:
+        """The name was another key's: its labels are this node's now, and the server is told so."""
+        log.warning("%s: this client's key %s", self.name, why)
+        self.on_inherit(labels)
+        self.send_profile()
 
     def _obey(self, job: str, order: Mapping[str, Any], unreported: bool) -> None:
         held = self.held.get(job)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from typing import Any
 
@@ -59,6 +58,7 @@ class Client:
         )  # fmt: skip
         self.agent.on_chunk = fetcher.take
         self.agent.on_effects = self._take_effects
+        self.agent.on_inherit = self.profile.inherit
         foresight = Foresight(executor, self.profile.args, lambda *frames: self.agent.transmit(*frames))
         self.agent.on_foresee = foresight.take
         exchange.connect(self.agent)
@@ -164,6 +164,5 @@ def serve(settings: Settings) -> int:
             client.stop()
             return 0
     except DirectorError as error:
-        log.error("%s", error)
-        sys.stderr.write(f"director: {error}\n")
+        logs.last_word(str(error), settings.log_format)
         return error.exit_code

@@ -52,6 +52,11 @@ class Profile:
             del self._args[next(iter(self._args))]
         self._save()
 
+    def inherit(self, labels: dict[str, str]) -> None:
+        """Labels that came with the name; those that this node has of its own stay."""
+        self.labels.update({name: value for name, value in labels.items() if name not in self.labels})
+        self._save()
+
     def forget_args(self) -> None:
         """CACHEEVICT args."""
         self._args.clear()

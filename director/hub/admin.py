@@ -23,6 +23,7 @@ from director.hub.enrolment import Enrolment
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
 from director.hub.submit import Submissions
+from director.log import stamp
 from director.roster import NodeRecord, Roster
 from director.targets import settle
 
@@ -256,10 +257,10 @@ class Admin:
         return filters
 
     def _matching(self, header: dict[str, Any]) -> list[str]:
-        """Names that `--node EXPR` means; without it all."""
+        """Names that `--node EXPR` means; without it all. A name that nobody has is an error, an empty set is none."""
         if not header.get("node"):
             return list(self._roster.nodes)
-        return list(settle([str(header["node"])], self._roster).nodes)
+        return settle([str(header["node"])], self._roster, may_be_empty=True).nodes
 
     def _node_rows(self, header: dict[str, Any]) -> list[dict[str, Any]]:
         names = self._matching(header)
@@ -268,6 +269,9 @@ class Admin:
             rows += views.pending_rows(self._enrolment)
         states = header.get("state") or ()
         rows = [row for row in rows if not states or row["state"] in states]
+        if header.get("since") is not None:
+            since = stamp(float(header["since"]))
+            rows = [row for row in rows if (row["last_seen"] or "") >= since]
         limit = int(header.get("limit") or 0)
         return rows[-limit:] if limit else rows
 

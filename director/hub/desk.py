@@ -158,6 +158,7 @@ class Desk:
         record, meta = job.record, job.meta
         meta["offline"] = [name for name in dispatch.stage_nodes(meta) if not self._online(name)]
         run = JobRun.build(record["id"], meta, record["created_at"], job.valid_for, meta["offline"])
+        run.timeout = record["options"].get("timeout", 0.0)
         run.held = bool(meta.get("after"))
         if job.resumed is not None:
             record["resumes"] = job.resumed.id
@@ -183,6 +184,7 @@ class Desk:
             row["options"].get("valid_for", 3600.0),
             meta.get("offline", ()),
         )
+        run.timeout = row["options"].get("timeout", 0.0)
         run.state, run.started_at = row["state"], row["started_at"]
         dispatch.restore(run, row["nodes"], row["cancel_reason"] if row["cancel_at"] else "")
         run.held = bool(meta.get("after")) and run.state == st.JOB_QUEUED  # else it was let go before

@@ -7,6 +7,7 @@ key's when a connection proves, by CURVE, that it holds the secret half.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -70,7 +71,9 @@ class Enrolment:
         try:
             server.start()
         except OSError as error:
-            raise StartError(f"cannot listen at {host}:{port} (--enroll-port): {error.strerror}") from error
+            raise StartError(
+                f"cannot listen at {host}:{port} (--enroll-port): {os.strerror(error.errno or 0)}"
+            ) from error
         self._server = server
 
     def stop(self) -> None:
@@ -93,6 +96,7 @@ class Enrolment:
         if former is not None:
             why = f"took over the name from the key {former.key[:12]}… that was silent"
             record.reason, record.labels, record.args = why, dict(former.labels), dict(former.args)
+            record.inherited = dict(former.labels)
             log.warning("%s: a new key %s", name, why)
         else:
             log.info("%s is enrolled with the key %s…", name, key[:12])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from typing import Any
 
@@ -196,8 +195,7 @@ def serve(settings: Settings) -> int:
     except DirectorError as error:
         if server is not None:
             server.stop()
-        log.error("%s", error)
-        sys.stderr.write(f"director: {error}\n")
+        logs.last_word(str(error), settings.log_format)
         return error.exit_code
 
 

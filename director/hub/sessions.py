@@ -184,6 +184,7 @@ class Sessions:
             now=time.time(),
             jobs=orders,
             server=__version__,
+            **_inheritance(record),
         )
         if not self.send(record, welcome, ()):
             return
@@ -211,7 +212,7 @@ class Sessions:
     def _profile(self, record: NodeRecord, profile: dict[str, Any]) -> None:
         facts = ujson.dumps(profile.get("facts") or {})
         record.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
-        record.labels = _texts(profile.get("labels"))
+        record.labels = {**(record.inherited or {}), **_texts(profile.get("labels"))}
         record.args = _texts(profile.get("args"))
 
     def _store(self, record: NodeRecord) -> None:
@@ -248,6 +249,7 @@ class Sessions:
 
     def handle_profile(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """Facts, labels or remembered ARGs have changed."""
+        record.inherited = None
         self._profile(record, fields)
         self._store(record)
         self._note(record.name, record)
@@ -326,6 +328,11 @@ def _lost(record: NodeRecord, fields: dict[str, Any]) -> str:
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, messages.NUMBER) else 0.0
+
+
+def _inheritance(record: NodeRecord) -> dict[str, Any]:
+    """What the welcome tells a key that has taken its name from another one: that it has, and the labels it gets."""
+    return {} if record.inherited is None else {"inherit": {"why": record.reason, "labels": record.inherited}}
 
 
 def _texts(value: Any) -> dict[str, str]:

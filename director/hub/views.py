@@ -105,7 +105,14 @@ def _waiting_row(run: JobRun, node: Any, record: NodeRecord | None, lost_after: 
         row["since"] = stamp(now - silence)
     if node.started:
         step, at = next(iter(node.started.items()))
-        return {**row, "why": "running", "step": step, "since": stamp(at)}
+        limit = run.time_limit(step)
+        return {
+            **row,
+            "why": "running",
+            "step": step,
+            "since": stamp(at),
+            "until": stamp(at + limit) if limit else None,
+        }
     return {**row, "why": "queued" if not node.states.count(st.SENT) else "sent"}
 
 

@@ -83,6 +83,9 @@ class Plan:
             "ignored": [index for index, step in enumerate(self.steps) if step.row["flags"].get("ignore-errors")],
             "once": [index for index, step in enumerate(self.steps) if step.once],
             "exchange": {str(index): step.exchange for index, step in enumerate(self.steps) if step.exchange},
+            "timeouts": {
+                str(index): limit for index, step in enumerate(self.steps) if (limit := _limit(step)) is not None
+            },
             "digests": self.digests,
             "notes": self.notes,
             "warnings": self.warnings,
@@ -130,6 +133,12 @@ def _gated(before: PlannedStep, start: PlannedStep) -> bool:
     if start.stage.index == before.stage.index:  # the same stage, or the ARGs before the first one
         return False
     return not start.stage.group or start.stage.group != before.stage.group
+
+
+def _limit(step: PlannedStep) -> float | None:
+    """The step's own time limit in seconds, None when it has the job's; 0 for several attempts, each with its own."""
+    flags = step.row["flags"]
+    return 0.0 if flags.get("retry", 1) > 1 else flags.get("timeout")
 
 
 def _nodes(step: PlannedStep) -> list[str]:

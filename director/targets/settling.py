@@ -30,7 +30,12 @@ class Settled:
     offline: list[str] = field(default_factory=list)
 
 
-def settle(exprs: Sequence[str], roster: RosterView, stages: Mapping[str, Sequence[str]] | None = None) -> Settled:
+def settle(
+    exprs: Sequence[str],
+    roster: RosterView,
+    stages: Mapping[str, Sequence[str]] | None = None,
+    may_be_empty: bool = False,
+) -> Settled:
     """The union of the expressions; none of them means every node online now.
 
     Args:
@@ -38,6 +43,7 @@ def settle(exprs: Sequence[str], roster: RosterView, stages: Mapping[str, Sequen
         roster: the fleet now.
         stages: nodes by name of an earlier stage; such a name beats a node's. A stage without nodes is no
             error here.
+        may_be_empty: whether an expression may match nothing.
 
     Raises:
         TargetSyntaxError: an expression cannot be read.
@@ -47,18 +53,18 @@ def settle(exprs: Sequence[str], roster: RosterView, stages: Mapping[str, Sequen
     nodes: dict[str, None] = {}
     unmatched: list[str] = []
     for expr in [parse(text) for text in exprs] or [EVERYONE]:
-        found = _settle_one(expr, sight)
+        found = _settle_one(expr, sight, may_be_empty)
         unmatched += sight.unmatched(expr, found)
         nodes.update(dict.fromkeys(sight.ordered(expr, found)))
     return Settled(list(nodes), unmatched, [name for name in nodes if not roster.online(name)])
 
 
-def _settle_one(expr: Expr, sight: Sight) -> set[str]:
+def _settle_one(expr: Expr, sight: Sight, may_be_empty: bool) -> set[str]:
     for leaf in leaves(expr):
         missing = sight.missing(leaf)
         if missing:
             raise NoTargetError(unknown_names(leaf, missing, sight.roster))
     found = sight.selected(expr, sight.everybody())
-    if not found and not any(sight.is_stage(leaf) for leaf in leaves(expr)):
+    if not found and not may_be_empty and not any(sight.is_stage(leaf) for leaf in leaves(expr)):
         raise NoTargetError(nothing_matches(expr, sight))
     return found

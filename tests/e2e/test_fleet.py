@@ -137,7 +137,7 @@ def test_a_stopped_node_is_named_and_the_job_is_no_success(fleet: Fleet) -> None
 
     stdout, stderr = waiting.communicate(timeout=30)
     assert waiting.returncode == 4, stderr
-    assert "node-2" in stderr and ("offline" in stderr or "silent" in stderr)
+    assert "node-2" in stderr and ("offline" in stderr or "silent" in stderr) and ", until " in stderr
     assert "node-1" in stdout
     job = fleet.job()
     assert job["state"] == "running" and not job["final"]
@@ -145,6 +145,11 @@ def test_a_stopped_node_is_named_and_the_job_is_no_success(fleet: Fleet) -> None
     fleet.kill("node-2", signal.SIGCONT)
     job = fleet.wait_job(job["id"])
     assert job["state"] == "success", "it was only slow, and nobody gave it up"
+
+    running = fleet.director("--exec", "RUN --timeout 1h sleep 2", "--target", "node-1", "--wait-timeout", "1s")
+    assert running.returncode == 4
+    since, until = running.stderr.partition("node-1: running since ")[2].splitlines()[0].split("Z, until ")
+    assert since[11:13] != until[11:13] and since[14:] == until[14:-1], "an hour later"
 
 
 # kills
