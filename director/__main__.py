@@ -50,10 +50,22 @@ def say(text: str) -> None:
     note(text)
 
 
+def hold_standard_streams() -> None:
+    """Descriptors that the caller has closed go nowhere: no socket or file may get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
 def program() -> None:
     """The console script: ends the process at once, as taking an interpreter apart costs a user milliseconds."""
+    hold_standard_streams()
     code = main()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except (OSError, ValueError):

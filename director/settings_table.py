@@ -240,7 +240,7 @@ SETTINGS: tuple[Setting, ...] = (
         "stop waiting after this long (exit 4); the job goes on",
         shown="none",
     ),
-    Setting("timeout", "duration", 600.0, USER, "end each task after this long"),
+    Setting("timeout", "duration", 600.0, USER, "end each task after this long", low=0.001),
     Setting("valid-for", "duration", HOUR, USER, "how long a task may wait for its node; 0: only nodes online now"),
     Setting("no-cache", "yesno", False, USER, "run every step, cached or not", aliases=("ignore-cache",)),
     Setting("arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", metavar="KEY=VALUE"),

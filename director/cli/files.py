@@ -49,6 +49,8 @@ def options(settings: Settings, only_given: bool = False) -> dict[str, Any]:
 def _read(name: str) -> dict[str, Any]:
     try:
         if name == "-":
+            if sys.stdin is None:
+                raise UsageError("-: standard input is closed; expected an orchestration file")
             return _file("orchestrate", "-", "auto", _text(name, sys.stdin.buffer.read(TEXT_LIMIT + 1)), _here())
         with open(name, "rb") as file:
             text = _text(name, file.read(TEXT_LIMIT + 1))

@@ -19,8 +19,10 @@ def answer(pieces: Iterable[str]) -> None:
     """Write the answer as UTF-8; a reader that has left is no error.
 
     Raises:
-        DirectorError: it cannot be written (full disk).
+        DirectorError: it cannot be written (full disk, or the caller has closed standard output).
     """
+    if sys.stdout is None:
+        raise DirectorError("the answer cannot be written: standard output is closed")
     try:
         for piece in pieces:
             sys.stdout.buffer.write(piece.encode("utf-8", "replace"))

@@ -191,6 +191,8 @@ class Drafting:
         for name in _KEPT & self.flags.keys():
             if not is_arg_name(self.flags[name]):
                 raise self.fail(f"--{name}={self.flags[name]} is no name for an ARG; expected one like RESULT")
+        if self.flags.get("timeout") == 0 and "timeout" not in verb.owned:
+            raise self.fail("--timeout 0 leaves no time; expected more, such as 30s")
         if self.flags.get("help"):
             raise self.fail(
                 f"--help prints a manual and is no step; expected director --exec '{verb.name} --help' alone"

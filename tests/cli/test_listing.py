@@ -132,6 +132,21 @@ def test_a_reader_that_leaves_is_silent(server: FakeServer, start):
     process.stderr.close()
 
 
+def test_streams_that_the_caller_has_closed(server: FakeServer, environ: dict[str, str]):
+    server.handlers["list-jobs"] = body(ROWS)
+
+    def shell(words: str) -> subprocess.CompletedProcess[str]:
+        line = f"exec {sys.executable} -m director {words}"
+        return subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True)
+
+    done = shell("--list-jobs >&-")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "standard output is closed" in done.stderr
+    done = shell("--list-jobs <&- 2>&-")
+    assert done.returncode == 0 and "a" * 16 in done.stdout
+    done = shell("--orchestrate - <&-")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "standard input is closed" in done.stderr
+
+
 def test_a_full_disk_is_said(server: FakeServer, environ: dict[str, str]):
     server.handlers["list-jobs"] = body(ROWS)
     with open("/dev/full", "w") as full:
