@@ -10,14 +10,14 @@ from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, NoServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from director.options import Settings
 
 FIRST_NOTE = 5.0
 NEXT_NOTE = 60.0
-SILENCE = 60.0  # the server sends word every 5 s; after this long it counts as gone
+SILENCE = 60.0  # the server sends word every 2 s; after this long it counts as gone
 AWAY = 60.0  # how long a server that has gone is waited for
 
 
@@ -94,6 +94,8 @@ class _Waiter:
         self.jobs = list(jobs)
         self.display = Display()
         self._progress: dict[str, Any] = {}
+        self._told = 0.0  # monotonic, when the nodes were named last
+        self._away: set[str] = set()  # those of them that did not answer then
         begun = time.monotonic()
         self._note_at = begun + FIRST_NOTE
         limit = settings.wait_timeout
@@ -139,12 +141,20 @@ class _Waiter:
             if header.get("final"):
                 return
             self._progress = header.get("progress") or {}
+            if self._told and _away(self._progress) - self._away:
+                self._note_at = min(self._note_at, self._told + FIRST_NOTE)  # news: no minute is waited for it
             self.display.show(self._progress)
 
     def tell(self) -> None:
         """Name on stderr what is waited for."""
         from director.report import waiting_lines
 
+        self._told, self._away = time.monotonic(), _away(self._progress)
         lines = waiting_lines(self._progress) or [f"waiting for job {' '.join(self.jobs)}"]
         for line in lines:
             self.display.note(line)
+
+
+def _away(progress: Mapping[str, Any]) -> set[str]:
+    """The nodes that are waited for and do not answer."""
+    return {str(row["node"]) for row in progress.get("waiting") or () if row["why"] in ("silent", "offline")}

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 CONNECTIONS = 1000
 PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to read an answer
 PACE = 0.5  # seconds between two progress events
-CALM = 5.0  # seconds after which a progress event comes even when nothing changed
+CALM = 2.0  # seconds after which a progress event comes even when nothing changed
 PART = 16 * 1024 * 1024  # bytes of a long answer in one frame
 BATCH = 1000  # rows of nodes in one frame of an export
 

@@ -16,7 +16,9 @@ import pytest
 from cli.conftest import Run
 from cli.fake_server import FakeServer, body, info, job
 
+from director.cli import waiting as module
 from director.framing import Channel
+from director.options import Settings
 
 A, B = "a" * 16, "b" * 16
 WAITING = [{"node": f"web-0{n}", "why": "offline", "since": None, "until": "2026-01-31T13:00:00.000Z"} for n in (1, 2)]
@@ -99,6 +101,27 @@ def test_after_five_seconds_the_nodes_are_named(server: FakeServer, run: Run):
     done = run("--wait-job", A)
     assert done.returncode == 0
     assert done.stderr == "director: waiting for web-[01-02]: offline, until 2026-01-31T13:00:00Z\n"
+
+
+def test_a_node_that_falls_silent_later_is_named_soon(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any):
+    class Played:
+        def __init__(self) -> None:
+            running = {"node": "web-01", "why": "running", "until": None}
+            self.frames = [progress([running])] * 30 + [progress([{**running, "why": "silent"}])] * 30
+
+        def send(self, header: Any) -> None: ...
+
+        def ready(self, seconds: float) -> bool:
+            time.sleep(0.01)
+            return True
+
+        def receive(self) -> Any:
+            return (self.frames.pop(0) if self.frames else {"final": True}), b""
+
+    monkeypatch.setattr(module, "FIRST_NOTE", 0.1)
+    module._Waiter(Settings(), [A]).until_final(Played())  # type: ignore[arg-type]
+    told = capfdbinary.readouterr().err.decode().splitlines()
+    assert told == ["director: waiting for web-01: running", "director: waiting for web-01: silent"]
 
 
 def test_a_wait_outlives_the_server(server: FakeServer, run: Run):
