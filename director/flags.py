@@ -61,7 +61,10 @@ def nearest(word: str, words: Sequence[str], before: str = "") -> str:
 
 
 def _open(path: str) -> TextIO:
-    return open(path, encoding="utf-8")
+    try:
+        return open(path, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; expected a settings file") from error
 
 
 def build(files: Sequence[str] = ()) -> Parser:

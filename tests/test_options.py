@@ -64,6 +64,12 @@ def test_with_config_file_only_that_one_is_read(tmp_path: Path, how: str):
 def test_what_is_wrong_in_a_file_is_said_with_its_name(tmp_path: Path):
     file = tmp_path / "x.yaml"
     assert fails("--config-file", str(file)) == f"{file}: No such file or directory; expected a settings file"
+    file.mkdir()
+    assert fails("--config-file", str(file)) == f"{file}: Is a directory; expected a settings file"
+    file.rmdir()
+    (tmp_path / "etc.yaml").mkdir()
+    assert fails() == f"{tmp_path}/etc.yaml: Is a directory; expected a settings file"
+    (tmp_path / "etc.yaml").rmdir()
     file.write_text("prot: 1\n")
     assert fails("--config-file", str(file)) == f"{file}: there is no setting 'prot'; did you mean port?"
     file.write_text("port: many\n")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from director.errors import LanguageError
+from director.ids import RESERVED
 from director.language import messages, values
 from director.language.building import build
 from director.language.flags import Table, from_vars
@@ -60,7 +61,7 @@ class _Reader:
             raise self._wrong("an entry has no jobs; expected jobs: with a list of steps", entry.line)
         return Stage(
             self._texts(keys, "assign") or targets,
-            self._name(keys, entry.line),
+            self._stage_name(keys, entry.line),
             [self._step(step) for step in jobs[1].items],
             entry.line,
             asynchronous=self._yes(keys),
@@ -115,6 +116,15 @@ class _Reader:
         if node.flow and any(not isinstance(key, Scalar) for key, _ in node.pairs):
             return "a value that begins with {{ must be quoted: '{{ … }}'"
         return "expected a list of texts"
+
+    def _stage_name(self, keys: Mapping[str, tuple[Scalar, Node]], line: int) -> str:
+        """An entry's name; it may have blanks, but none of the words that mean something else as a target."""
+        name = self._name(keys, line)
+        if name in RESERVED:
+            raise self._wrong(
+                f"the entry's name {name!r} is a reserved word; expected another one", keys["name"][1].line
+            )
+        return name
 
     def _name(self, keys: Mapping[str, tuple[Scalar, Node]], line: int) -> str:
         if "name" not in keys:

@@ -64,6 +64,7 @@ YAML = [
     ("- jobs: []", "f.yaml:1: an entry has no jobs"),
     ("- jobs: RUN a", "f.yaml:1: an entry has no jobs"),
     ("- jobs:\n  - RUN: a\n  tragets: b", "f.yaml:3: an entry has no key 'tragets'; did you mean targets?"),
+    ("- jobs: [RUN: a]\n  name: all", "f.yaml:2: the entry's name 'all' is a reserved word; expected another one"),
     ("- RUN: a", "f.yaml:1: an entry has no key 'RUN'; steps stand under jobs: as '- RUN: …'"),
     ("- jobs:\n  - a", "f.yaml:2: a step is no mapping; expected VERB: text, such as RUN: uptime"),
     (
