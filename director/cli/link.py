@@ -22,7 +22,11 @@ RETRY_PAUSE = 0.2
 
 
 class ServerGoneError(NoServerError):
-    """The connection ended before the answer."""
+    """The connection ended before the answer; `what` says it without what the user can do."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what + advice)
+        self.what = what
 
 
 class Link:
@@ -101,7 +105,7 @@ class Link:
     def _gone(self, error: Exception | None) -> ServerGoneError:
         if isinstance(error, TimeoutError):
             return ServerGoneError(f"the server did not answer within {self._patience:g} s")
-        return ServerGoneError(f"the server ended the connection{f' ({error})' if error else ''}; ask again")
+        return ServerGoneError(f"the server ended the connection{f' ({error})' if error else ''}", "; ask again")
 
     def close(self) -> None:
         """End the connection."""

@@ -92,7 +92,7 @@ def send(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> 
             try:
                 link = again(settings, until, PLAN_SECONDS)
             except NoServerError:
-                raise NoServerError(f"{error}; it did not come back within 10 s{_unknown(ids)}") from error
+                raise NoServerError(f"{error.what}; it did not come back within 10 s{_unknown(ids)}") from error
         except BaseException:
             link.close()
             raise

@@ -113,7 +113,7 @@ class _Waiter:
                 link = self._come_back(error)
 
     def _come_back(self, error: ServerGoneError) -> Link:
-        self.display.note(f"{error}; waiting for it to come back")
+        self.display.note(f"{error.what}; waiting for it to come back")
         until = time.monotonic() + AWAY
         try:
             link = again(self._settings, min(until, self._deadline))
