@@ -53,8 +53,9 @@ class Profile:
         self._save()
 
     def inherit(self, labels: dict[str, str]) -> None:
-        """Labels that came with the name; those that this node has of its own stay."""
-        self.labels.update({name: value for name, value in labels.items() if name not in self.labels})
+        """The labels that came with the name are this node's now; what it had before is of another time or name."""
+        self.labels.clear()  # in place, as others look at it
+        self.labels.update(labels)
         self._save()
 
     def forget_args(self) -> None:

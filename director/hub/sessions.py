@@ -212,7 +212,7 @@ class Sessions:
     def _profile(self, record: NodeRecord, profile: dict[str, Any]) -> None:
         facts = ujson.dumps(profile.get("facts") or {})
         record.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
-        record.labels = {**(record.inherited or {}), **_texts(profile.get("labels"))}
+        record.labels = _texts(profile.get("labels")) if record.inherited is None else dict(record.inherited)
         record.args = _texts(profile.get("args"))
 
     def _store(self, record: NodeRecord) -> None:

@@ -38,3 +38,9 @@ def test_a_name_goes_to_another_key_with_its_labels_and_its_tasks(fleet: Fleet) 
     fleet.wait_online(["web"])
     assert fleet.run_json("--list-nodes", "--node", "label:tier=web")[0]["labels"] == {"tier": "web"}
     assert fleet.log("second").count("took over") == 1, "told once"
+
+    fleet.kill("second")
+    fleet.restart("first")  # which has kept the label that is gone since
+    wait_until(lambda: "took over" in fleet.log("first"), "the first key has the name again")
+    assert fleet.run_json("--exec", "ECHO {{ node.labels }}", "--target", "web", "--wait")["state"] == "success"
+    assert fleet.nodes()["web"]["labels"] == {"tier": "web"}
