@@ -53,6 +53,7 @@ def test_refused_instructions(node: Fleet) -> None:
     refused(node, 5, ("nobody-*",), "--exec", "RUN true", "--target", "nobody-*")
     refused(node, 5, ("node-2", "node-1"), "--exec", "RUN true", "--target", "node-2")
     refused(node, 2, ("--arg facts",), "--exec", "RUN true", "--arg", "facts=1")
+    refused(node, 2, ("exec:1", "--stdout-arg=query"), "--exec", "RUN --stdout-arg query true")
     refused(node, 2, ("--timeout", "0"), "--exec", "RUN true", "--timeout", "0")
     refused(node, 2, ("exec:1", "--timeout 0"), "--exec", "RUN --timeout 0 true")
     refused(node, 5, ("node-2", "node-1"), "--list-nodes", "--node", "node-2")
