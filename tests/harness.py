@@ -58,8 +58,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The caller's environment without its settings of director."""
+    """The caller's environment without its settings of director; modules are compiled once, not at each start."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DIRECTOR_", "XDG_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "PYTHONUNBUFFERED": "1", **more}
 
 

@@ -34,6 +34,7 @@ def director_command() -> list[str]:
 def environment() -> dict[str, str]:
     """The caller's, without settings of director and without the bench's own places to import from."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DIRECTOR_", "XDG_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs, so a user never runs without
     own = {str(ROOT), str(ROOT / "scripts")}
     given = [os.path.abspath(place) for place in kept.pop("PYTHONPATH", "").split(":") if place]
     places = [place for place in given if place not in own]
