@@ -22,6 +22,7 @@ from director import states as st
 from director.agent.holding import Held, Row, Running, Step
 from director.agent.keeping import Keeping
 from director.agent.outbox import Outbox
+from director.agent.retelling import forgotten, repeated
 from director.agent.slots import Slots
 from director.errors import BusyError, ProtocolError, StoreError
 from director.greenlets import jitter
@@ -38,6 +39,8 @@ RETRY_LAST = 30.0
 DISK_AGAIN = 1.0
 HELLO_AGAIN = 1.0  # seconds a hello is waited for before another question is answered
 DEFAULT_TIMEOUT = 600.0
+EFFECTS_LIMIT = 2 * 1024 * 1024  # bytes of JSON that the values set by one step may have, to fit a message
+TROUBLE_LIMIT = 500
 
 Apply = Callable[["Agent", Held, Scope, Step, Running], Outcome]
 
@@ -197,14 +200,26 @@ class Agent:
         held = self.held.get(job)
         if held is None:
             return
+        if order.get("open") and (record := self.journal.replay().get(job)):
+            self._tell_again(job, forgotten(record, order["open"]))
         if order["act"] == "cancel":
             self._cancel(job, order.get("reason", "cancelled"))
         elif order["act"] == "drop":
             held.drop()
             if not held.running and not unreported:  # what comes late is kept there too
                 self._close(job)
-        elif order.get("upto", 0) < held.upto:
-            log.warning("job %s: the server counts %d steps, %d are here", job, order["upto"], held.upto)
+
+    def _tell_again(self, job: str, rows: Sequence[Row]) -> None:
+        """The server has forgotten these results: it goes on from an older state of its ledger."""
+        if rows:
+            log.warning("job %s: the server does not know %d results that it had stored; they go again", job, len(rows))
+        try:
+            for row in rows:
+                self.journal.result(job, row[0], row)
+                self.outbox.add(job, row, b"", True)
+        except StoreError as error:  # the next welcome finds the rest
+            log.error("results that the server has forgotten cannot be kept: %s", error)
+        self.outbox.flush()
 
     def handle_refuse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The server does not take us as we are."""
@@ -233,13 +248,17 @@ class Agent:
             self.journal.take(fields["seq"], job, facts, parts, chunk)
         except (BusyError, StoreError) as error:
             log.error("cannot take steps of job %s: %s", job, error)
-            self.trouble = f"takes no steps: {error}"
+            self.trouble = f"takes no steps: {error}"[:TROUBLE_LIMIT]
             self._refuse(self.pulse.interval)
             return
         self.trouble = ""
         if held is None:
             held = self.held[job] = self.new_job(job, facts)
+        before = held.upto
         held.add(fields["chunk"], chunk, parts)
+        if parts[0][0] < before and (record := self.journal.replay().get(job)):
+            again = {step for first, last in parts for step in range(first, min(last + 1, before))}
+            self._tell_again(job, repeated(record, again))
 
     def _refuse(self, pause: float) -> None:
         """Take nothing, lest steps run out of order, until the server has heard what is here."""
@@ -321,6 +340,7 @@ class Agent:
 
     def _report(self, held: Held, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int) -> Row:
         running.greenlet = None  # it has ended: a cancel must not keep its result from the journal
+        bound(outcome)
         if outcome.effects:
             scope.apply(outcome.effects)
             if self.on_effects(outcome.effects):
@@ -470,6 +490,17 @@ class Agent:
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Let other tasks run while this one waits for other nodes."""
         return self.slots.aside()
+
+
+def bound(outcome: Outcome) -> None:
+    """A step whose values are too large for the server to be told has failed: nobody could go on from it."""
+    size = len(ujson.dumps(outcome.effects)) if outcome.effects else 0
+    if size > EFFECTS_LIMIT:
+        most = EFFECTS_LIMIT >> 10
+        why = f"the values it set (ARG, --stdout-arg, QUERY) come to {size >> 10} KiB; expected at most {most}"
+        outcome.reason = f"{outcome.reason}; {why}" if outcome.state not in st.GOOD else why
+        outcome.state = st.FAILED if outcome.state in st.GOOD else outcome.state
+        outcome.effects = {}
 
 
 class Interrupted(gevent.GreenletExit):

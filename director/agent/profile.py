@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 REMEMBER = 12 * 3600.0  # seconds an ARG is remembered
 ARGS_LIMIT = 1000
-TEXT_LIMIT = 65536
+ARGS_BYTES = 512 * 1024  # of all remembered ARGs, in JSON: with labels and facts they fit a message
+TEXT_LIMIT = 65536  # of one
 
 
 class Profile:
@@ -47,9 +48,11 @@ class Profile:
         now = time.time()
         for name, text in effects.get("arg", {}).items():
             self._args.pop(name, None)
-            self._args[name] = (text[:TEXT_LIMIT], now)
-        while len(self._args) > ARGS_LIMIT:
-            del self._args[next(iter(self._args))]
+            if _size(text) <= TEXT_LIMIT:
+                self._args[name] = (text, now)
+            else:  # part of a value would be another value
+                log.warning("the ARG %s is not remembered: it is longer than %d KiB", name, TEXT_LIMIT >> 10)
+        self._trim()
         self._save()
 
     def inherit(self, labels: dict[str, str]) -> None:
@@ -57,6 +60,13 @@ class Profile:
         self.labels.clear()  # in place, as others look at it
         self.labels.update(labels)
         self._save()
+
+    def _trim(self) -> None:
+        """The oldest ARGs go when there are too many, or too large ones."""
+        size = sum(_size(name) + _size(text) for name, (text, _) in self._args.items())
+        while len(self._args) > ARGS_LIMIT or size > ARGS_BYTES:
+            name = next(iter(self._args))
+            size -= _size(name) + _size(self._args.pop(name)[0])
 
     def forget_args(self) -> None:
         """CACHEEVICT args."""
@@ -69,6 +79,7 @@ class Profile:
                 data = ujson.load(file)
             self.labels = {str(k): str(v) for k, v in data["labels"].items()}
             self._args = {str(k): (str(v), float(at)) for k, (v, at) in data["args"].items()}
+            self._trim()
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -79,3 +90,8 @@ class Profile:
             write_private(self._path, ujson.dumps({"labels": self.labels, "args": self._args}).encode())
         except OSError as error:
             log.error("labels and ARGs cannot be kept: %s: %s", self._path, error.strerror)
+
+
+def _size(text: str) -> int:
+    """Bytes in a message."""
+    return len(ujson.dumps(text))

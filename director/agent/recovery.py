@@ -43,7 +43,7 @@ def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool, boot
         if not rebooted:
             again = _again(record, _steps(record))
             held.attempts = {step: attempt for step, attempt in again.items() if step not in held.known}
-        lost = _handed(record) if rebooted else record.in_flight.keys() - held.attempts.keys()
+        lost = record.handed if rebooted else record.in_flight.keys() - held.attempts.keys()
         lost -= held.known.keys()
         for step in sorted(lost, reverse=True):  # the last first, as the server skips what is behind a lost step
             row = _lose(agent, held, step, record.started.get(step, 1), WENT_DOWN if rebooted else DIED)
@@ -99,11 +99,7 @@ def _again(record: JobRecord, steps: Mapping[int, Step]) -> dict[int, int]:
 
 def may_run(record: JobRecord, copied: bool) -> set[int]:
     """Steps of which processes may be left; a copied journal does not know what began after it was copied."""
-    return _handed(record) - record.done.keys() if copied else set(record.in_flight)
-
-
-def _handed(record: JobRecord) -> set[int]:
-    return {step for piece in record.slices for step in range(piece.first, piece.last + 1)}
+    return record.handed - record.done.keys() if copied else set(record.in_flight)
 
 
 def _lose(agent: Agent, held: Held, step: int, attempt: int, reason: str) -> Row:

@@ -591,7 +591,7 @@ class Desk:
             lost: why everything it was given is lost, "" when it is not.
 
         Returns:
-            Job to `{"act": "go" | "drop" | "cancel", "upto": cursor}`.
+            Job to `{"act": "go" | "drop" | "cancel", "upto": cursor, "open": tasks that the node is to end}`.
         """
         orders: dict[str, Any] = {}
         record.due = 0.0
@@ -607,20 +607,31 @@ class Desk:
                 log.debug("%s never had %d tasks of %s", record.name, moved, job)
                 self._ledger.write(("sent", {"job": job, "upto": {record.name: upto}}))
                 self._end_cancelled(run, node)
+            else:
+                self._catch_up(run, node, upto)
             node.chunk = -1
             self._check(run)
         for job in held:
             orders[job] = self._order(record, job)
         return orders
 
+    def _catch_up(self, run: JobRun, node: NodeRun, upto: int) -> None:
+        """The node was given more than we know: our ledger is an older one. Its word counts, as far as a gate."""
+        upto = min(upto, run.limit)
+        if upto > node.cursor and not run.held:
+            log.warning("%s has %d steps of job %s that this ledger does not know of", node.node,
+                        upto - node.cursor, run.id)  # fmt: skip
+            run.hand(node, upto)
+            self._ledger.write(("sent", {"job": run.id, "upto": {node.node: node.cursor}}))
+
     def _order(self, record: NodeRecord, job: str) -> dict[str, Any]:
         node = record.jobs.get(job)
         run = self.runs.get(job)
         if run is not None and run.cancelled:
-            return {"act": "cancel", "reason": run.cancelled}
+            return {"act": "cancel", "reason": run.cancelled, **_open_of(node)}
         if run is None or node is None:
             return {"act": "drop"}
-        return {"act": "go", "upto": node.cursor}
+        return {"act": "go", "upto": node.cursor, **_open_of(node)}
 
     def online(self, record: NodeRecord) -> None:
         """The node has settled: it may be given what waits for it."""
@@ -711,6 +722,11 @@ class Desk:
             waiting.remove(event)
         if not waiting:
             self._final.pop(job, None)
+
+
+def _open_of(node: NodeRun | None) -> dict[str, int]:
+    """How many tasks the node is to end, when there are any; part of each order of a welcome."""
+    return {"open": node.handed} if node is not None and node.handed else {}
 
 
 def _share(record: NodeRecord) -> int:

@@ -95,6 +95,11 @@ class JobRecord:
     size: int = 0
 
     @property
+    def handed(self) -> set[int]:
+        """Every step that was handed over."""
+        return {step for piece in self.slices for step in range(piece.first, piece.last + 1)}
+
+    @property
     def in_flight(self) -> dict[int, int]:
         """Step to attempt of what began and has no result."""
         return {step: attempt for step, attempt in self.started.items() if step not in self.done}

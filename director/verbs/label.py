@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from director.errors import VerbError
 from director.verbs.base import Node, Outcome, Planning, Verb, cached, success
 from director.verbs.reading import pairs, rendered_pairs
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
+
+
+LABELS, LABEL_BYTES = 1000, 64 * 1024  # of one node; the server is told all of them at each connection
 
 
 class Label(Verb):
@@ -36,6 +40,18 @@ class Label(Verb):
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Cached when the node has them already."""
         wanted = {name: value or None for name, value in rendered_pairs(body, node).items()}
+        _check_room({**node.labels, **wanted})
         if all(node.labels.get(name) == value for name, value in wanted.items()):
             return cached(labels=wanted)
         return success(labels=wanted)
+
+
+def _check_room(labels: Mapping[str, str | None]) -> None:
+    """VerbError when a node would have more labels than it can tell."""
+    kept = {name: value for name, value in labels.items() if value is not None}
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in kept.items())
+    if len(kept) > LABELS or size > LABEL_BYTES:
+        raise VerbError(
+            f"the node would have {len(kept)} labels of {size} bytes; "
+            f"expected at most {LABELS} of {LABEL_BYTES >> 10} KiB together"
+        )

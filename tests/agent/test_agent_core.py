@@ -322,3 +322,46 @@ def test_users_that_cannot_be(user: str) -> None:
     with pytest.raises(VerbError, match=r"is no number of a user|there is no"):
         TaskNode.identity(None, user)  # type: ignore[arg-type]
     assert TaskNode.identity(None, "4294967294:7") == (4294967294, 7)  # type: ignore[arg-type]
+
+
+def test_what_a_server_with_an_older_ledger_has_forgotten_is_told_again(side: Side) -> None:
+    side.welcome()
+    side.hold(3)
+    side.give("j", [step(0), step(1), step(2), step(3)])
+    side.until(lambda: len(side.rows()) == 3)
+    side.take("ack", n=side.kinds("results")[-1]["n"], close=[])
+    first = [row for fields in side.kinds("results") for row in fields["jobs"][0][1]]
+    side.sent.clear()
+    side.welcome(j={"act": "go", "upto": 4, "open": 1})
+    assert side.rows() == [], "the server knows all that it was told"
+    side.welcome(j={"act": "go", "upto": 4, "open": 4})
+    assert side.rows() == [("j", 0, "S"), ("j", 1, "S"), ("j", 2, "S")]
+    again = [row for fields in side.kinds("results") for row in fields["jobs"][0][1]]
+    assert [row[:6] for row in again] == [row[:6] for row in first]
+    assert [row[9:12] for row in again] == [[5, 0, 0]] * 3, "the outputs are gone, and that is said"
+    side.go[3].set()
+    side.until(lambda: ("j", 3, "S") in side.rows())
+    assert side.ran == [0, 1, 2, 3]
+
+
+def test_steps_given_again_that_had_ended_are_told_again(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: len(side.rows()) == 2)
+    side.take("ack", n=side.kinds("results")[-1]["n"], close=[])
+    side.sent.clear()
+    side.give("j", [step(1), step(2)], 2)
+    side.until(lambda: len(side.rows()) == 2)
+    assert (side.rows(), side.ran) == ([("j", 1, "S"), ("j", 2, "S")], [0, 1, 2])
+
+
+@pytest.mark.parametrize("state", [st.SUCCESS, st.FAILED])
+def test_values_too_large_for_a_message_fail_the_step(side: Side, state: int) -> None:
+    text = "\ufffd" * (core.EFFECTS_LIMIT // 6 + 1)
+    side.welcome()
+    side.outcomes[0] = lambda: Outcome(state, 0, b"out", b"", "", effects={"arg": {"A": text}})
+    side.give("j", [step(0)])
+    side.until(side.rows)
+    row = side.kinds("results")[0]["jobs"][0][1][0]
+    assert (row[1], row[12]) == ("F", None) and "the values it set" in row[8]
+    assert "A" not in side.agent.held["j"].scope.args

@@ -332,8 +332,19 @@ def backup(source: Path, target: Path) -> str:
 def test_a_server_goes_on_from_its_backup(fleet: Fleet, tmp_path: Path) -> None:
     fleet.wait_online(fleet.start_clients(1))
     job = fleet.run_json("--exec", "RUN echo kept", "--wait")
-    copy = tmp_path / "copy.sqlite"
+    copy, ran = tmp_path / "copy.sqlite", fleet.folder / "ran"
+    waits = "until test -e {}; do sleep 0.05; done"
+    steps = [
+        waits.format(copy),
+        *(f"echo {number} >> {ran}; echo out" for number in range(3)),
+        waits.format(f"{copy}.go"),
+    ]
+    under_way = fleet.submit("--exec", "\n".join(f"RUN {step}" for step in [*steps, f"echo 3 >> {ran}"]))
+    wait_until(lambda: states(fleet.job(under_way))[0, "node-1"] == "running", "the first step runs")
     assert "copy.sqlite" in backup(fleet.folder / "server", copy)
+    wait_until(
+        lambda: states(fleet.job(under_way))[3, "node-1"] == "success", "the job goes on after the copy was made"
+    )
     fleet.stop("server")
     for path in ledger_of(fleet).parent.glob("ledger.sqlite*"):
         path.unlink()
@@ -341,6 +352,11 @@ def test_a_server_goes_on_from_its_backup(fleet: Fleet, tmp_path: Path) -> None:
     fleet.restart("server")
     assert fleet.job(job["id"]) == job
     fleet.wait_online(["node-1"])
+    Path(f"{copy}.go").touch()
+    known = fleet.wait_job(under_way)
+    assert set(states(known).values()) == {"success"}, "how its steps ended is told once more"
+    assert lines(ran) == ["0", "1", "2", "3"], "and nothing ran twice"
+    assert task(known, 1, "node-1")["truncated"] == 4, "their output is gone"
     assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
 
 

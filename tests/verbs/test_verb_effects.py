@@ -69,6 +69,13 @@ def test_label_that_is_so_is_cached(do: Do) -> None:
     assert do("LABEL tier=db").state == SUCCESS
 
 
+def test_more_labels_than_a_node_can_tell(do: Do, node: FakeNode) -> None:
+    node.labels = {f"l{number}": "x" * 1000 for number in range(65)}
+    with pytest.raises(VerbError, match="66 labels of"):
+        do(f"LABEL a={'x' * 1000}")
+    assert do("LABEL l1= l2= l3=").state == SUCCESS
+
+
 def test_arg_overridden(do: Do, node: FakeNode) -> None:
     node.scope.overrides["A"] = "given"
     assert do("ARG A=1").effects == {"declare": ["A"], "arg": {"A": "given"}}
