@@ -149,6 +149,7 @@ class JobRun:
     valid_for: float
     steps: int
     timeout: float = 0.0  # seconds a task may run, where its step has no limit of its own; 0: not known
+    since: float = 0.0  # when it was accepted on the clock that nobody sets, for those who keep time
     state: str = st.JOB_QUEUED
     started_at: float | None = None
     cancelled: str = ""  # the reason, when a cancel was ordered

@@ -191,7 +191,7 @@ class Desk:
         self._adopt(run, row)
         self._end_strays(run)
         for node in run.nodes.values():
-            node.sent_at = run.started_at or run.created_at  # as near as we know
+            node.sent_at = _monotonic(run.started_at or run.created_at)  # as near as we know
             self._end_cancelled(run, node)
         self._check(run)
 
@@ -213,6 +213,7 @@ class Desk:
 
     def _adopt(self, run: JobRun, row: Mapping[str, Any]) -> None:
         self.runs[run.id] = run
+        run.since = _monotonic(run.created_at)
         self.open_tasks += run.total
         head = {
             "name": row["name"],
@@ -283,7 +284,7 @@ class Desk:
         if not parts:
             return None
         run.hand(node, parts[-1].last + 1)
-        node.sent_at = time.time()
+        node.sent_at = time.monotonic()
         return _Hand(run, node, parts, node.epoch)
 
     def _pump(self) -> None:
@@ -435,7 +436,7 @@ class Desk:
 
     def _end_rows(self, run: JobRun, node: NodeRun, rows: list[Any], blob: bytes) -> list[Any]:
         """The ops for one job's rows: those that end a task, and those that came after its end."""
-        now = time.time()
+        now = time.monotonic()
         name, ops = node.node, []
         late, cut, rests = False, 0, []
         for row in rows:
@@ -654,7 +655,7 @@ class Desk:
             run = self.runs[job]
             rests: list[Rest] = []
             if st.QUEUED in node.states:
-                left = run.valid_for - min(now - record.offline_since, time.time() - run.created_at)
+                left = run.valid_for - (now - max(record.offline_since, run.since))
                 record.due = min(record.due, now + left) if left > 0 else record.due
                 if left <= 0:
                     why = f"the node was offline for longer than --valid-for ({run.valid_for:g} s)"
@@ -722,6 +723,11 @@ class Desk:
             waiting.remove(event)
         if not waiting:
             self._final.pop(job, None)
+
+
+def _monotonic(at: float) -> float:
+    """When an epoch time was on the clock that nobody sets; one that lies ahead is now."""
+    return time.monotonic() - max(0.0, time.time() - at)
 
 
 def _open_of(node: NodeRun | None) -> dict[str, int]:

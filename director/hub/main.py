@@ -46,6 +46,7 @@ class Server:
         self._folder = folder
         self._end: AsyncResult[str] = AsyncResult()
         self.roster = Roster()
+        self._began = time.time(), time.monotonic()
         self._parts: list[Any] = []  # what has a stop(), in the order it was started
 
     def fatal(self, reason: str) -> None:
@@ -114,6 +115,11 @@ class Server:
             except Exception:
                 log.exception("a part of the server did not end well")
 
+    def oldest_now(self) -> float:
+        """The time, or what it was before somebody set the clock forward: no job is old because of that."""
+        began, at = self._began
+        return min(time.time(), began + time.monotonic() - at)
+
     # -- inside -------------------------------------------------------------------------------------------
 
     def _keep(self, part: Any) -> Any:
@@ -168,7 +174,7 @@ class Server:
 
     def _prune(self) -> None:
         """Forget what has outlived the history, a few jobs at a time until nothing is left to forget."""
-        before = time.time() - self._settings.history
+        before = self.oldest_now() - self._settings.history
         fields = {"before": before, "keep": self._settings.history_jobs, "limit": HISTORY_STEP}
         while not self.ledger.stuck and ujson.loads(self.ledger.ask("prunable", **fields)):
             self.ledger.commit(("prune", fields))

@@ -98,7 +98,7 @@ def _waiting_row(run: JobRun, node: Any, record: NodeRecord | None, lost_after: 
     silence = mono - (record.heard or record.offline_since or mono)
     if not record.online:
         held = node.handed > 0
-        left = lost_after - silence if held else run.valid_for - min(mono - record.offline_since, now - run.created_at)
+        left = lost_after - silence if held else run.valid_for - (mono - max(record.offline_since, run.since))
         why = "silent" if held else "offline"
         return {**row, "why": why, "since": stamp(now - silence), "until": stamp(now + max(0.0, left))}
     if silence > 5:

@@ -41,6 +41,7 @@ def heal_all(fleet: ChaosFleet) -> None:
     fleet.network(fleet.names)
     for name in ("server", *fleet.names):
         fleet.unfill(name)
+        fleet.clocks[name].set(0)
     fleet.wake_all()
     for name in ("server", *fleet.names):
         fleet.ensure_up(name)
@@ -160,6 +161,12 @@ def partition(fleet: ChaosFleet, fault: Fault) -> Heal:
     return lambda: fleet.network(names)
 
 
+def clock(fleet: ChaosFleet, fault: Fault) -> Heal:
+    """Somebody sets the clock, and later sets it right again."""
+    fleet.clocks[fault.victim].set(fault.detail["ahead"])
+    return lambda: fleet.clocks[fault.victim].set(0)
+
+
 FAULTS: dict[str, Callable[[ChaosFleet, Fault], Heal]] = {
     "kill-client": kill,
     "term-client": term,
@@ -182,4 +189,6 @@ FAULTS: dict[str, Callable[[ChaosFleet, Fault], Heal]] = {
     "loss": network(),
     "throttle": network(),
     "partition": partition,
+    "clock-server": clock,
+    "clock-client": clock,
 }

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from clocks import Clock
 from harness import Fleet, children_of, free_ports, is_alive
 
 from .schedule import SMALL_DISK
@@ -39,6 +40,7 @@ class ChaosFleet(Fleet):
         self.source.write_text("a file to copy\n" * 200)
         self.keep = keep
         self.left_out: set[str] = set()
+        self.clocks = {name: Clock(self.folder, name) for name in ("server", *self.names)}
         self._mounted: list[Path] = []
         with open(self.folder / "proxy.log", "ab") as log:
             self._proxy = subprocess.Popen(
@@ -60,6 +62,10 @@ class ChaosFleet(Fleet):
             self.order(open=name, listen=enroll, to=self.enroll_port)
             self.start_client(name, "--server-address", f"127.0.0.1:{port}", "--enroll-port", str(enroll))
         self.wait_online(self.names, 120)
+
+    def spawn(self, name: str, options: list[str], env: dict[str, str] | None = None) -> None:
+        """With a clock of its own."""
+        super().spawn(name, options, {**(env or {}), **self.clocks[name].environment(self)})
 
     def order(self, **fields: Any) -> None:
         """One order to the proxy."""

@@ -29,7 +29,8 @@ PATIENCE = 150.0  # seconds after which every job must be final once all is well
 
 EPILOG = """The schedule of faults is a pure function of --seed, --minutes and --nodes; --plan prints it. Faults that
 need root (a full disk on a small tmpfs) are left out for others, and said so. The clock of the machine is not
-touched. Exit code 1 and the evidence when a promise was broken; logs and marks are kept in --folder."""
+touched: the server and each client have one of their own, which is set forward and back. Exit code 1 and the evidence
+when a promise was broken; logs and marks are kept in --folder."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SERVER = "server"
+DAY = 86400
+JUMPS = (-30 * DAY, -7200, -90, 90, 7200, 20 * DAY)  # seconds; less forward than the history is kept
 FIRST, TAIL = 3.0, 2.0  # seconds without faults at the beginning and the end
 
 
@@ -42,6 +44,11 @@ class Kind:
     high: float
     on_server: bool = False
     network: bool = False
+    clock: bool = False
+
+    def room(self, victim: str) -> tuple[str, str]:
+        """Of the faults in one room only one happens at a time; in another one something else may fail meanwhile."""
+        return victim, "network" if self.network else "clock" if self.clock else "process"
 
 
 KINDS = {
@@ -66,6 +73,8 @@ KINDS = {
     "loss": Kind(8, 1.0, 8.0, network=True),
     "throttle": Kind(4, 1.0, 6.0, network=True),
     "partition": Kind(3, 1.0, 7.0, network=True),
+    "clock-server": Kind(2, 1.0, 8.0, on_server=True, clock=True),
+    "clock-client": Kind(4, 1.0, 8.0, clock=True),
 }
 SMALL_DISK = "node-1"  # the one whose state folder may fill up
 
@@ -73,11 +82,11 @@ SMALL_DISK = "node-1"  # the one whose state folder may fill up
 def schedule(seed: int, seconds: float, nodes: list[str], pace: float = 0.9) -> list[Fault]:
     """The faults of a run, by time; `pace` is the mean pause between two of them in seconds.
 
-    A process that is down is not struck again before it is up; the network may fail meanwhile.
+    A process that is down is not struck again before it is up; its network and its clock may fail meanwhile.
     """
     dice = random.Random(f"chaos-{seed}")
     names, weights = list(KINDS), [kind.weight for kind in KINDS.values()]
-    free: dict[tuple[str, bool], float] = {}
+    free: dict[tuple[str, str], float] = {}
     faults: list[Fault] = []
     now = FIRST
     while (now := now + dice.expovariate(1 / pace)) < seconds - TAIL:
@@ -88,7 +97,7 @@ def schedule(seed: int, seconds: float, nodes: list[str], pace: float = 0.9) -> 
         if name == "full-disk-client":
             victim = SMALL_DISK
         detail = _detail(dice, name, nodes)
-        key = (victim, kind.network)
+        key = kind.room(victim)
         if free.get(key, 0.0) > now:
             continue
         free[key] = now + length + (3.0 if kind.on_server else 1.0)
@@ -108,6 +117,8 @@ def _detail(dice: random.Random, name: str, nodes: list[str]) -> dict[str, Any]:
         return {"stall": round(dice.uniform(0.2, 1.5), 3), "chance": round(dice.uniform(0.02, 0.2), 3)}
     if name == "throttle":
         return {"rate": dice.choice([2_000, 20_000, 200_000])}
+    if name.startswith("clock"):
+        return {"ahead": dice.choice(JUMPS)}
     if name == "partition":
         return {"nodes": sorted(dice.sample(nodes, max(1, len(nodes) // 3)))}
     return {}

@@ -19,9 +19,9 @@ def test_the_schedule_is_a_pure_function_of_the_seed() -> None:
 
 
 def test_a_process_that_is_down_is_not_struck_again() -> None:
-    down: dict[tuple[str, bool], float] = {}
+    down: dict[tuple[str, str], float] = {}
     for fault in schedule(3, 1200, NODES):
-        key = (fault.victim, KINDS[fault.kind].network)
+        key = KINDS[fault.kind].room(fault.victim)
         assert fault.at > down.get(key, 0.0)
         down[key] = fault.at + fault.length
 

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from clocks import Clock
 from harness import ROOT, Fleet, is_alive, marked_processes, tasks_of, wait_until
 
 from director.cli.link import Link
@@ -230,6 +231,30 @@ def test_a_cloned_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
         job = fleet.wait_job(job_id)
         assert job["state"] == "success" and lines(ran).count(str(number)) == 1
     assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
+
+
+# clocks
+
+
+def test_a_clock_that_is_set_expires_nothing_and_keeps_nothing_waiting(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet(beat="0.4s")
+    clock = Clock(fleet.folder, "server")
+    fleet.environment.update(clock.environment(fleet))
+    fleet.start_server()
+    fleet.wait_online(fleet.start_clients(2))
+    fleet.kill("node-2")
+    fleet.wait_state(["node-2"], "offline")
+    short = fleet.submit("--exec", "RUN true", "--target", "node-2", "--valid-for", "2s")
+    clock.set(-86400)
+    assert states(fleet.wait_job(short, 15)) == {(0, "node-2"): "expired"}
+    long = fleet.submit("--exec", "RUN true", "--target", "node-2", "--valid-for", "1h")
+    clock.set(7200)
+    done = fleet.run_json("--exec", "RUN sleep 0.5", "--target", "node-1", "--wait")
+    assert done["state"] == "success" and next(tasks_of(done))["roundtrip_time"] < 60
+    fleet.kill("server")
+    fleet.restart("server")
+    fleet.restart("node-2")
+    assert states(fleet.wait_job(long)) == {(0, "node-2"): "success"}, "two hours by the clock have not passed"
 
 
 # the server's ledger
