@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Frame = tuple[dict[str, Any], bytes, list[int]]
 
 HEADER_LIMIT = 16 * 1024 * 1024
+WORKER_HEADER_LIMIT = 64 * 1024 * 1024  # between the server and its own workers
 BODY_LIMIT = 64 * 1024 * 1024
 FDS_LIMIT = 200
 
@@ -35,17 +36,25 @@ CHUNK = 64 * 1024
 _ANCILLARY = _socket.CMSG_SPACE(4 * 253)
 
 
-def encode(header: Mapping[str, Any], body: bytes | bytearray | memoryview = b"", fds: int = 0) -> bytes:
-    """Prefix and header of a frame.
+def encode(
+    header: Mapping[str, Any] | str,
+    body: bytes | bytearray | memoryview = b"",
+    fds: int = 0,
+    limit: int = HEADER_LIMIT,
+) -> bytes:
+    """Prefix and header of a frame; a header that is JSON already is text.
 
     Raises:
         ProtocolError: header or body are larger than allowed, or more than 200 descriptors.
     """
-    if fds or "fds" in header:  # a header that is passed on may say what it came with
-        header = {**header, "fds": fds}
-    text = _json().dumps(header).encode()
-    if len(text) > HEADER_LIMIT:
-        raise ProtocolError(f"a header of {len(text)} bytes; at most {HEADER_LIMIT}")
+    if isinstance(header, str):
+        text = header.encode()
+    else:
+        if fds or "fds" in header:  # a header that is passed on may say what it came with
+            header = {**header, "fds": fds}
+        text = _json().dumps(header).encode()
+    if len(text) > limit:
+        raise ProtocolError(f"a header of {len(text)} bytes; at most {limit}")
     if len(body) > BODY_LIMIT:
         raise ProtocolError(f"a body of {len(body)} bytes; at most {BODY_LIMIT}")
     if fds > FDS_LIMIT:
@@ -69,10 +78,12 @@ class Channel:
     Args:
         sock: the channel owns it from now on.
         take_fds: whether the peer may send descriptors; if not, one that does is an error.
+        limit: largest header in bytes.
     """
 
-    def __init__(self, sock: Any, take_fds: bool = True) -> None:
+    def __init__(self, sock: Any, take_fds: bool = True, limit: int = HEADER_LIMIT) -> None:
         self.sock = sock
+        self._limit = limit
         self._take = _ANCILLARY if take_fds else 0
         self._buffer = bytearray()
         self._fds: list[int] = []
@@ -92,7 +103,10 @@ class Channel:
         Raises:
             ProtocolError: a limit, nothing was sent. OSError: the peer is gone.
         """
-        head = encode(header, body, len(fds))
+        self.send_encoded(encode(header, body, len(fds), self._limit), body, fds)
+
+    def send_encoded(self, head: bytes, body: bytes | memoryview = b"", fds: Sequence[int] = ()) -> None:
+        """The same for what `encode` gave. Raises OSError: the peer is gone."""
         if not fds and len(head) + len(body) <= CHUNK:
             self.sock.sendall(head + body)
             return
@@ -127,8 +141,8 @@ class Channel:
                 return None
         head = int.from_bytes(self._buffer[:4], "big")
         body = int.from_bytes(self._buffer[4:PREFIX], "big")
-        if head > HEADER_LIMIT or body > BODY_LIMIT:
-            raise ProtocolError(f"a frame of {head} and {body} bytes; at most {HEADER_LIMIT} and {BODY_LIMIT}")
+        if head > self._limit or body > BODY_LIMIT:
+            raise ProtocolError(f"a frame of {head} and {body} bytes; at most {self._limit} and {BODY_LIMIT}")
         frame = self._take_bytes(PREFIX + head + body)
         header = _header(frame[PREFIX : PREFIX + head])
         return header, bytes(frame[PREFIX + head :]), self._take_fds(header)

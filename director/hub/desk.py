@@ -754,7 +754,7 @@ def _entry(entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
             _check_row(row)
         if not isinstance(job, str):
             raise ProtocolError("results of a strange shape")
-        if not all(isinstance(step, int) and isinstance(at, messages.NUMBER) for step, at in begun):
+        if not all(isinstance(step, int) and _is_number(at) for step, at in begun):
             raise ProtocolError("results of a strange shape")
         for first, last, letter, reason in rests:
             if not (isinstance(first, int) and isinstance(last, int) and isinstance(reason, str)):
@@ -770,15 +770,24 @@ def _check_row(row: Any) -> None:
     step, letter, code, started, finished, seconds, _, attempt, reason, truncated, out, err, effects = row
     well = (
         isinstance(step, int) and isinstance(letter, str) and len(letter) == 1 and ord(letter) in st.FINAL
-        and (code is None or isinstance(code, int)) and isinstance(out, int) and isinstance(err, int)
-        and out >= 0 and err >= 0 and isinstance(attempt, int) and isinstance(truncated, int)
-        and isinstance(seconds, messages.NUMBER) and (reason is None or isinstance(reason, str))
-        and (started is None or isinstance(started, messages.NUMBER))
-        and (finished is None or isinstance(finished, messages.NUMBER))
+        and (code is None or _is_whole(code)) and _is_whole(out) and _is_whole(err) and out >= 0 and err >= 0
+        and _is_whole(attempt) and _is_whole(truncated) and _is_number(seconds)
+        and (reason is None or isinstance(reason, str))
+        and (started is None or _is_number(started)) and (finished is None or _is_number(finished))
         and (effects is None or isinstance(effects, dict))
     )  # fmt: skip
     if not well:
         raise ProtocolError("a result row of a strange shape")
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether every store, and every reader of our JSON, can take it."""
+    return isinstance(value, int) and abs(value) < 1 << 53
+
+
+def _is_number(value: Any) -> bool:
+    """The same for seconds and epoch times, up to the year 5138; no infinity, and not NaN."""
+    return isinstance(value, messages.NUMBER) and abs(value) < 1e11
 
 
 def _is_late(node: NodeRun, row: Any) -> bool:

@@ -7,14 +7,16 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import ujson
 from gevent import get_hub
 from gevent.event import Event
 from gevent.queue import Queue
 
 from director import errors
-from director.framing import Cut
+from director.framing import BODY_LIMIT, WORKER_HEADER_LIMIT, Cut
 from director.workers.child import Child
 
 log = logging.getLogger(__name__)
@@ -23,11 +25,36 @@ FRAME_OPS = 2000
 FRAME_BYTES = 8 * 1024 * 1024
 CONGESTED_BYTES = 64 * 1024 * 1024
 CONGESTED_OPS = 50_000
+HEADS = WORKER_HEADER_LIMIT - 4096  # bytes of the writes in a frame's header
 LAZY = 0.025
 DEATHS = 3  # of the process over one query, then the caller hears of it
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
 Then = Callable[[str | None], None]
+
+
+@dataclass(slots=True)
+class _Write:
+    """Operations that become durable together.
+
+    Attributes:
+        text: their JSON, as it stands in a frame's header; `head` are its bytes.
+        blobs: what goes in the frame's body, of `body` bytes.
+        count: of the operations.
+    """
+
+    number: int
+    text: str
+    blobs: list[bytes]
+    then: Then | None
+    count: int
+    head: int
+    body: int
+
+    @property
+    def weight(self) -> int:
+        """What it takes of the memory."""
+        return self.head + self.body
 
 
 class LedgerDiedError(errors.DirectorError):
@@ -41,8 +68,8 @@ class Ledger:
         self.ready = Event()
         self.stuck = ""  # why the disk takes nothing, "" when it does
         self._numbers = itertools.count(1)
-        self._pending: deque[tuple[int, bool, Sequence[Op], Then | None]] = deque()
-        self._unsent: deque[tuple[int, bool, Sequence[Op], Then | None]] = deque()
+        self._pending: deque[_Write] = deque()
+        self._unsent: deque[_Write] = deque()
         self._refused: dict[int, str] = {}
         self._bytes = 0
         self._room = Event()
@@ -62,12 +89,19 @@ class Ledger:
         """Make `ops` durable together, after all writes before; then call `then(error or None)`.
 
         A `lazy` write is one that nobody waits for: it goes with the next that is not, or after `LAZY` seconds,
-        so that the results of a busy fleet share one flush of the disk.
+        so that the results of a busy fleet share one flush of the disk. What is larger than any frame is refused.
         """
-        entry = (next(self._numbers), refusable, ops, then)
+        number = next(self._numbers)
+        entry = _encode(number, ops, then, refusable)
+        if entry.head > HEADS or entry.body > BODY_LIMIT:
+            log.error(
+                "a write of %d MiB is refused: %s", (entry.head + entry.body) >> 20, ", ".join({op[0] for op in ops})
+            )
+            self._refused[number] = f"it is too large to be kept at once: {(entry.head + entry.body) >> 20} MiB"
+            entry = _encode(number, (), then, refusable)
         self._pending.append(entry)
         self._unsent.append(entry)
-        self._bytes += _weight(ops)
+        self._bytes += entry.weight
         if self._bytes > CONGESTED_BYTES or len(self._pending) > CONGESTED_OPS:
             self._room.clear()
         if not lazy:
@@ -108,27 +142,24 @@ class Ledger:
         if not self.child.ready:
             return
         while self._unsent and len(self._flights) < 2:
-            writes, body, last = self._pack()
-            self._flights.append(last)
-            self.child.send({"writes": writes}, body)
+            self._send(self._take_frame())
 
-    def _pack(self) -> tuple[list[Any], bytes, int]:
-        writes: list[Any] = []
-        blobs: list[bytes] = []
-        size = count = last = 0
-        while self._unsent and count < FRAME_OPS and size < FRAME_BYTES:
-            seq, refusable, ops, _ = self._unsent.popleft()
-            rows = []
-            for op in ops:
-                blob = op[2] if len(op) > 2 else b""
-                parts = blob if isinstance(blob, list) else [blob]
-                blobs += parts
-                size += sum(map(len, parts))
-                rows.append((op[0], op[1], [len(p) for p in parts] if isinstance(blob, list) else len(blob)))
-            writes.append((seq, refusable, rows))
-            count += len(rows)
-            last = seq
-        return writes, b"".join(blobs), last
+    def _take_frame(self) -> list[_Write]:
+        """The next writes that go together; at least one."""
+        frame: list[_Write] = []
+        count = head = body = 0
+        while self._unsent and count < FRAME_OPS and head + body < FRAME_BYTES:
+            entry = self._unsent[0]
+            if frame and (head + entry.head > HEADS or body + entry.body > BODY_LIMIT):
+                break
+            frame.append(self._unsent.popleft())
+            count, head, body = count + entry.count, head + entry.head, body + entry.body
+        return frame
+
+    def _send(self, frame: list[_Write]) -> None:
+        self._flights.append(frame[-1].number)
+        header = f'{{"writes":[{",".join(entry.text for entry in frame)}]}}'
+        self.child.send(header, b"".join(blob for entry in frame for blob in entry.blobs))
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -182,14 +213,15 @@ class Ledger:
     def _done(self, upto: int) -> None:
         while self._flights and self._flights[0] <= upto:
             self._flights.popleft()
-        while self._pending and self._pending[0][0] <= upto:
-            seq, _, ops, then = self._pending.popleft()
-            self._bytes -= _weight(ops)
-            if then is not None:
+        while self._pending and self._pending[0].number <= upto:
+            entry = self._pending.popleft()
+            self._bytes -= entry.weight
+            error = self._refused.pop(entry.number, None)
+            if entry.then is not None:
                 try:
-                    then(self._refused.pop(seq, None))
+                    entry.then(error)
                 except Exception:
-                    log.exception("what follows write %d failed", seq)
+                    log.exception("what follows write %d failed", entry.number)
         if self._bytes < CONGESTED_BYTES // 2 and len(self._pending) < CONGESTED_OPS // 2:
             self._room.set()
         self._flush()
@@ -204,7 +236,7 @@ class Ledger:
         while self._pending and not self.stuck:
             self._flush()
             done = Event()
-            self._pending[-1] = (*self._pending[-1][:3], _chain(self._pending[-1][3], done))
+            self._pending[-1].then = _chain(self._pending[-1].then, done)
             if not done.wait(5):
                 break
         self.child.stop()
@@ -219,9 +251,14 @@ def _chain(then: Then | None, done: Event) -> Then:
     return both
 
 
-def _weight(ops: Sequence[Op]) -> int:
-    return sum(_size(op[2]) if len(op) > 2 else 64 for op in ops)
-
-
-def _size(blob: bytes | list[bytes]) -> int:
-    return sum(map(len, blob)) if isinstance(blob, list) else len(blob) + 64
+def _encode(number: int, ops: Sequence[Op], then: Then | None, refusable: bool) -> _Write:
+    """A write as it travels; whatever becomes of the objects in it later changes nothing."""
+    blobs: list[bytes] = []
+    rows = []
+    for op in ops:
+        blob = op[2] if len(op) > 2 else b""
+        parts = blob if isinstance(blob, list) else [blob]
+        blobs += parts
+        rows.append((op[0], op[1], [len(part) for part in parts] if isinstance(blob, list) else len(blob)))
+    text = ujson.dumps((number, refusable, rows))
+    return _Write(number, text, blobs, then, len(ops), len(text) + 1, sum(map(len, blobs)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
+import ujson
 from gevent.event import Event
 from gevent.queue import Empty, Queue
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 WAITING_LIMIT = 2000  # plans at a time, running or waiting
+FRAME_BYTES = 8 * 1024 * 1024  # of the roster that go in one frame
 Relay = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], list[int]]]]
 
 
@@ -132,13 +134,14 @@ class PlannerPool:
         if not self._dirty:
             return
         dirty, self._dirty = self._dirty, {}
-        header = _delta(dirty.items())
-        for child in self.children:
-            if child.ready:
-                child.send(header)
+        for header in _deltas(dirty.items()):
+            for child in self.children:
+                if child.ready:
+                    child.send(header)
 
     def _on_ready(self, child: Child) -> None:
-        child.send(_delta(self._roster.nodes.items()))
+        for header in _deltas(self._roster.nodes.items()):
+            child.send(header)
         self._some_ready.set()
 
     def _on_frame(self, child: Child, header: dict[str, Any], body: bytes) -> None:
@@ -162,14 +165,24 @@ class PlannerPool:
         gevent.joinall([gevent.spawn(child.stop, 1.0) for child in self.children])
 
 
-def _delta(items: Iterable[tuple[str, NodeRecord | None]]) -> dict[str, Any]:
-    nodes, gone = [], []
+def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
+    """Frames that tell a planner of these nodes, none of them too large, and at least one."""
+    nodes: list[str] = []
+    size, gone = 0, []
     for name, record in items:
         if record is None:
             gone.append(name)
-        else:
-            nodes.append((name, record.online, record.labels, record.facts))
-    return {"nodes": nodes, "gone": gone}
+            continue
+        nodes.append(ujson.dumps((name, record.online, record.labels, record.facts)))
+        size += len(nodes[-1])
+        if size > FRAME_BYTES:
+            yield _delta(nodes, [])
+            nodes, size = [], 0
+    yield _delta(nodes, gone)
+
+
+def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
+    return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)}}}'
 
 
 def _cut(body: bytes, lengths: list[int]) -> list[bytes]:

@@ -327,7 +327,7 @@ def _lost(record: NodeRecord, fields: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, messages.NUMBER) else 0.0
+    return float(value) if isinstance(value, messages.NUMBER) and abs(value) < 1e11 else 0.0
 
 
 def _inheritance(record: NodeRecord) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from director.framing import Channel
+from director.errors import ProtocolError
+from director.framing import WORKER_HEADER_LIMIT, Channel, encode
 from director.greenlets import jitter, spawn
 from director.liveness import Backoff
 
@@ -56,7 +57,7 @@ class Child:
         self._on_ready, self._on_frame, self._on_death, self._fatal = on_ready, on_frame, on_death, fatal
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
-        self._out: deque[tuple[dict[str, Any], bytes, list[int]]] = deque()
+        self._out: deque[tuple[bytes, bytes, list[int]]] = deque()  # encoded headers, bodies, descriptors
         self._wake = Event()
         self._stopping = False
         self._ever_ready = False
@@ -67,9 +68,14 @@ class Child:
         """Process id of the current process, 0 between two."""
         return self._process.pid if self._process else 0
 
-    def send(self, header: dict[str, Any], body: bytes = b"", fds: list[int] | None = None) -> None:
-        """Queue a frame; descriptors are closed once they are sent."""
-        self._out.append((header, body, fds or []))
+    def send(self, header: dict[str, Any] | str, body: bytes = b"", fds: list[int] | None = None) -> None:
+        """Queue a frame; descriptors are closed once they are sent. Raises ProtocolError when it is too large."""
+        try:
+            head = encode(header, body, len(fds or ()), WORKER_HEADER_LIMIT)
+        except ProtocolError:
+            _close(fds or [])
+            raise
+        self._out.append((head, body, fds or []))
         self._wake.set()
 
     def stop(self, grace: float = 5.0) -> None:
@@ -107,9 +113,9 @@ class Child:
         ours, theirs = socket.socketpair()
         self._process = _start(self._module, theirs)
         theirs.close()
-        self._channel = channel = Channel(ours)
+        self._channel = channel = Channel(ours, limit=WORKER_HEADER_LIMIT)
         self._out.clear()
-        self._out.append((self._hello, b"", []))
+        self._out.append((encode(self._hello), b"", []))
         writer = spawn(f"{self.name} writer", self._write, channel)
         try:
             self._read(channel)
@@ -145,9 +151,9 @@ class Child:
     def _write(self, channel: Channel) -> None:
         while True:
             while self._out:
-                header, body, fds = self._out.popleft()
+                head, body, fds = self._out.popleft()
                 try:
-                    channel.send(header, body, fds)
+                    channel.send_encoded(head, body, fds)
                 except OSError:
                     return
                 finally:

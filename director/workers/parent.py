@@ -13,7 +13,7 @@ from typing import Any
 import ujson
 
 from director.errors import DirectorError
-from director.framing import Channel
+from director.framing import WORKER_HEADER_LIMIT, Channel
 from director.log import set_up
 
 
@@ -23,7 +23,7 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     link = socket.socket(fileno=int(sys.argv[1]))
     link.setblocking(True)
-    channel = Channel(link, take_fds=True)
+    channel = Channel(link, take_fds=True, limit=WORKER_HEADER_LIMIT)
     frame = channel.receive()
     if frame is None:
         raise SystemExit(0)

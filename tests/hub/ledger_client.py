@@ -103,6 +103,25 @@ def full(ledger: Ledger) -> dict[str, Any]:
     return {"refused": refused, "waited": waited, "done": done, "nodes": nodes, "stuck": ledger.stuck}
 
 
+def large(ledger: Ledger) -> dict[str, Any]:
+    """What waits while the process stands still comes to more than a frame may have; one write alone does too."""
+    ledger.commit(job("j"))
+    facts = json.dumps({"x": "y" * 3_000_000})
+    os.kill(ledger.child.pid, signal.SIGSTOP)
+    done: list[str | None] = []
+    for number in range(40):
+        ledger.write(("node", {"name": f"n{number}", "facts": facts}), then=done.append)
+        gevent.sleep(0)
+    too_large = ("node", {"name": "huge", "facts": facts}), *[("node", {"name": "huge", "facts": facts})] * 25
+    ledger.write(*too_large, then=done.append)
+    ledger.write(("node", {"name": "last"}), then=done.append)
+    os.kill(ledger.child.pid, signal.SIGCONT)
+    with gevent.Timeout(30):
+        while ledger.waiting:
+            gevent.sleep(0.01)
+    return {"done": done, "nodes": len(list(ledger.stream("nodes"))), "room": ledger.wait_for_room(0)}
+
+
 def stopped(ledger: Ledger) -> dict[str, Any]:
     """An orderly end right behind many writes."""
     for number in range(500):
@@ -116,7 +135,7 @@ def main() -> None:
     ledger = Ledger(hello, sys.exit)
     with gevent.Timeout(30):
         ledger.ready.wait()
-    answer = {"killed": killed, "answers": answers, "full": full, "stopped": stopped}[mode](ledger)
+    answer = {"killed": killed, "answers": answers, "full": full, "large": large, "stopped": stopped}[mode](ledger)
     ledger.stop()
     print(json.dumps(answer))
 

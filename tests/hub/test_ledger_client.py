@@ -50,6 +50,13 @@ def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
     assert found["nodes"] == ["x"], "what was written behind a refused write is there"
 
 
+def test_what_waits_for_the_disk_may_come_to_more_than_a_frame_holds(tmp_path: Path) -> None:
+    found = run(tmp_path / "s", "large")
+    assert found["done"][:40] == [None] * 40 and found["done"][41] is None
+    assert "too large" in found["done"][40], "a single write that is larger than any frame is refused"
+    assert (found["nodes"], found["room"]) == (41, True)
+
+
 def test_an_orderly_end_waits_for_what_was_written(tmp_path: Path) -> None:
     run(tmp_path / "s", "stopped")
     store = open_store("sqlite", str(tmp_path / "s"))
