@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -77,6 +78,16 @@ def podman() -> Podman:
         pytest.skip(f"CONTAINERS NOT TESTED: podman cannot run here: {info.stderr.strip()[-300:]}")
     ready.build()
     return ready
+
+
+def processes(command: str) -> list[str]:
+    """Processes of this machine, its containers' among them, with this command line."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if Path("/proc", entry, "cmdline").read_bytes().decode().split("\0")[:-1] == command.split():
+                found.append(entry)
+    return found
 
 
 class ContainerServer:
@@ -177,6 +188,13 @@ def test_a_client_runs_without_root(server: ContainerServer, user: str) -> None:
     wait_until(lambda: "plain" in server.online(), "the client is online", every=0.2)
     job = server.director("--exec", "RUN test $(id -u) != 0 && touch /tmp/here", "--wait")
     assert job["state"] == "success", job["steps"]
+
+    said = "sleep 1000.7"
+    ending = ("--exec", f"RUN {said} & {said}", "--timeout", "2s", "--wait", "--output", "json")
+    done = server.podman.run("exec", server.name, "director", *ending)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["steps"][0]["tasks"][0]["state"] == "timeout"
+    assert not processes(said), "none of its processes lives"
 
 
 def test_sigterm_is_honoured_and_the_key_outlives_the_container(server: ContainerServer) -> None:
