@@ -42,7 +42,7 @@ class Admin:
 
     def __init__(
         self, desk: Desk, roster: Roster, enrolment: Enrolment, ledger: Ledger, planners: PlannerPool,
-        lost_after: float, note: Callable[[str, NodeRecord | None], None],
+        lost_after: float, note: Callable[[str, NodeRecord | None], None], grace: float = 0.0,
     ) -> None:  # fmt: skip
         self._desk, self._roster, self._enrolment, self._ledger = desk, roster, enrolment, ledger
         self._submissions = Submissions(desk, planners, ledger, roster)
@@ -50,6 +50,7 @@ class Admin:
         self._planners = planners
         self._lost_after = lost_after
         self._note = note
+        self._until = time.monotonic() + grace  # so long a node that was not heard yet may be on its way
         self._open = 0
         self._listener: unixsocket.Listener | None = None
         self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
@@ -225,7 +226,7 @@ class Admin:
     def do_purge_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Forget offline nodes; what waits for them expires."""
         names = self._matching(header)
-        gone = [name for name in names if not self._roster.nodes[name].online]
+        gone = [name for name in names if self._is_away(self._roster.nodes[name])]
         for name in gone:
             record = self._roster.nodes[name]
             self._desk.abandon(record, f"{name} was purged by {user}")
@@ -255,6 +256,10 @@ class Admin:
         if header.get("node"):
             filters["nodes"] = self._matching(header)
         return filters
+
+    def _is_away(self, record: NodeRecord) -> bool:
+        """Whether the node is offline, and not only because this server has just begun."""
+        return not record.online and (record.heard is not None or time.monotonic() >= self._until)
 
     def _matching(self, header: dict[str, Any]) -> list[str]:
         """Names that `--node EXPR` means; without it all. A name that nobody has is an error, an empty set is none."""

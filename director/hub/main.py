@@ -78,7 +78,8 @@ class Server:
         self._load_jobs()
         self.desk.release_held()
         files = {**hello, "blobs": os.path.join(self._folder, "blobs")}
-        exchange = self._keep(Exchange(self.desk, self.roster, files, GRACE * s.heartbeat_interval, self.fatal))
+        grace = GRACE * s.heartbeat_interval
+        exchange = self._keep(Exchange(self.desk, self.roster, files, grace, self.fatal))
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
         self.sessions = Sessions(
             router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange,
@@ -87,7 +88,7 @@ class Server:
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.admin = self._keep(
-            Admin(self.desk, self.roster, enrolment, self.ledger, self.planners, s.lost_after, self._note)
+            Admin(self.desk, self.roster, enrolment, self.ledger, self.planners, s.lost_after, self._note, grace)
         )
         self.admin.foresight.blobs = blobs
         self.sessions.on_foreseen = self.admin.foresight.take

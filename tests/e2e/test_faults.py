@@ -233,6 +233,33 @@ def test_a_cloned_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
     assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
 
 
+def test_nodes_are_not_forgotten_because_the_server_has_just_begun(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet(beat="0.5s")
+    fleet.start_server()
+    fleet.wait_online(fleet.start_clients(1))
+    job_id = fleet.submit("--exec", f"RUN until test -e {fleet.folder}/go; do sleep 0.1; done")
+    wait_until(lambda: states(fleet.job(job_id))[0, "node-1"] == "running", "it runs")
+    fleet.kill("node-1", signal.SIGSTOP)
+    fleet.kill("server")
+    fleet.restart("server")
+    assert fleet.nodes()["node-1"]["state"] == "offline"
+    assert fleet.director("--purge-nodes").stdout == "forgot 0 nodes\n"
+    fleet.kill("node-1", signal.SIGCONT)
+    fleet.wait_online(["node-1"])
+    (fleet.folder / "go").touch()
+    assert fleet.wait_job(job_id)["state"] == "success"
+    waiting = fleet.submit("--exec", "RUN sleep 1000", "--target", "node-1")
+    wait_until(lambda: states(fleet.job(waiting))[0, "node-1"] == "running", "it runs")
+    fleet.kill("node-1", signal.SIGSTOP)
+    fleet.wait_state(["node-1"], "offline")
+    assert fleet.director("--purge-nodes").stdout == "forgot 1 node\n"
+    ended = fleet.wait_job(waiting)
+    assert ended["state"] == "failed" and "purged" in task(ended, 0, "node-1")["reason"]
+    fleet.kill("node-1", signal.SIGCONT)
+    fleet.wait_online(["node-1"])
+    assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success", "it has come anew"
+
+
 # clocks
 
 
