@@ -39,7 +39,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=2.0, help="of faults, the healing not counted (2)")
     parser.add_argument("--nodes", type=int, default=20)
-    parser.add_argument("--full-server-disk", action="store_true", help="the server on a small disk that fills up")
+    small = "the server on a small disk that fills up (yes, where a disk can be mounted)"
+    parser.add_argument("--full-server-disk", action=argparse.BooleanOptionalAction, default=True, help=small)
     parser.add_argument("--plan", action="store_true", help="print the schedule of faults and run nothing")
     parser.add_argument("--folder", type=Path, help="for logs (default: a new one below /tmp)")
     return parser.parse_args(argv)

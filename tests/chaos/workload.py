@@ -46,6 +46,18 @@ class Job:
     acknowledged: bool = False
     cancelled: bool = False
     resumes: str = ""
+    form: str = "containerfile"
+
+    @property
+    def text(self) -> str:
+        """What is submitted; in YAML each two steps are an entry that runs beside the others."""
+        if self.form == "containerfile":
+            return "\n".join(step.text for step in self.steps)
+        lines = []
+        for number, step in enumerate(self.steps):
+            lines += ["- async: true", "  jobs:"] if number % 2 == 0 else []
+            lines += ["  - RUN: |-", f"      {step.text.removeprefix('RUN ')}"]
+        return "\n".join(lines)
 
 
 class Writer:
@@ -123,7 +135,29 @@ class Writer:
         """A file to every node, and a look at it."""
         place = f"{self._fleet.folder}/copies/$DIRECTOR_NODE/{job.id}"
         job.steps.append(Step(f"COPY {self._fleet.source} {place}", marked=False))
-        self.run(job, f"cmp {self._fleet.source} {place} && rm {place}")
+        self.run(job, f"cmp {self._fleet.source} {place}")
+
+    def files(self, job: Job) -> None:
+        """A file from another node, and one to the submitter."""
+        source, folder = self._fleet.source, self._fleet.folder
+        place = f"{folder}/copies/$DIRECTOR_NODE/{job.id}"
+        lender = self._dice.choice(self._fleet.names)
+        job.steps.append(Step(f"COPY --timeout=20s --from={lender} {source} {place}", marked=False))
+        self.run(job, f"cmp {source} {place}")
+        job.steps.append(Step(f"FETCH --timeout=20s {place} {folder}/fetched", marked=False))
+
+    def asking(self, job: Job) -> None:
+        """Values of the other nodes."""
+        job.steps.append(Step(f"ARG CHAOS={job.id}", marked=False))
+        job.steps.append(Step("QUERY --timeout=20s CHAOS", marked=False))
+        self.run(job)
+
+    def entries(self, job: Job) -> None:
+        """Three entries that run side by side; a failure ends its own."""
+        job.form = "yaml"
+        for number in range(3):
+            self.run(job, "sleep 0.3" if number != 1 else "sh -c 'exit 3'", "failed" if number == 1 else "success")
+            self.run(job, ends="skipped" if number == 1 else "success")
 
     def stages(self, job: Job) -> None:
         """Two stages: the second begins when the first has ended."""
@@ -156,6 +190,9 @@ KINDS: dict[str, tuple[int, Callable[[Writer, Job], None]]] = {
     "children": (4, Writer.children),
     "big": (2, Writer.big),
     "copy": (4, Writer.copy),
+    "files": (3, Writer.files),
+    "asking": (2, Writer.asking),
+    "entries": (3, Writer.entries),
     "stages": (3, Writer.stages),
     "once": (2, Writer.once),
     "short-lived": (3, Writer.short_lived),
@@ -210,26 +247,33 @@ class Workload:
             if self.can_resume and dice.random() < 0.1:
                 self._resume(dice)
                 continue
-            job = writer.make()
-            self.jobs[job.id] = job
-            if dice.random() < 0.1 and not job.options:
-                self._by_command(job)
+            jobs = [writer.make()]
+            if dice.random() < 0.1 and jobs[0].targets:  # the second begins when the first has ended well
+                jobs += [job for job in [writer.make()] if job.targets]
+            self.jobs.update((job.id, job) for job in jobs)
+            if dice.random() < 0.1 and len(jobs) == 1 and not jobs[0].options:
+                self._by_command(jobs[0])
             else:
-                self._by_socket(job)
+                self._by_socket(jobs)
 
-    def _by_socket(self, job: Job) -> None:
-        file = {
-            "id": job.id, "kind": "exec", "name": "exec", "form": "containerfile",
-            "text": "\n".join(step.text for step in job.steps), "folder": str(self._fleet.folder),
-        }  # fmt: skip
-        options = {"target": [",".join(job.targets)] if job.targets else [], "valid_for": 120.0, **job.options}
-        self._ask(job, {"do": "submit", "files": [file], "options": options})
+    def _by_socket(self, jobs: list[Job]) -> None:
+        files = [
+            {
+                "id": job.id, "kind": "exec", "name": "exec", "form": job.form, "text": job.text,
+                "folder": str(self._fleet.folder),
+            }
+            for job in jobs
+        ]  # fmt: skip
+        names = sorted({name for job in jobs for name in job.targets})
+        options = {"target": [",".join(names)] if names else [], "valid_for": 120.0, **jobs[0].options}
+        self._ask(jobs, {"do": "submit", "files": files, "options": options})
 
-    def _ask(self, job: Job, request: dict[str, Any]) -> None:
+    def _ask(self, jobs: list[Job], request: dict[str, Any]) -> None:
         try:
-            link, _, _ = send(self.settings, request, [job.id])
+            link, _, _ = send(self.settings, request, [job.id for job in jobs])
             link.close()
-            job.acknowledged = True
+            for job in jobs:
+                job.acknowledged = True
         except DirectorError as error:
             self._refused(error)
 
@@ -239,8 +283,8 @@ class Workload:
 
     def _by_command(self, job: Job) -> None:
         """Through the real command; it makes the id itself."""
-        path = Path(self._fleet.folder, f"{job.id}.director")
-        path.write_text("\n".join(step.text for step in job.steps))
+        path = Path(self._fleet.folder, f"{job.id}.{'yaml' if job.form == 'yaml' else 'director'}")
+        path.write_text(job.text)
         targets = ["--target", ",".join(job.targets)] if job.targets else []
         done = self._fleet.director("--orchestrate", str(path), *targets, "--valid-for", "120s", timeout=120)
         path.unlink()
@@ -258,10 +302,10 @@ class Workload:
         if not known:
             return
         old = dice.choice(known)
-        job = Job(new_job_id(), old.kind, old.steps, old.targets, old.options, resumes=old.id)
+        job = Job(new_job_id(), old.kind, old.steps, old.targets, old.options, resumes=old.id, form=old.form)
         self.jobs[job.id] = job
         try:
-            self._ask(job, {"do": "resume", "id": old.id, "new_id": job.id, "options": {}})
+            self._ask([job], {"do": "resume", "id": old.id, "new_id": job.id, "options": {}})
         except UsageError as error:
             self.can_resume = "no command" not in str(error)
         if not job.acknowledged and any("no command" in text for text in self.refused):
