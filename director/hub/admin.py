@@ -13,7 +13,7 @@ import ujson
 from gevent import socket
 
 from director import __version__, unixsocket
-from director.errors import BusyError, DirectorError, NotFoundError, ProtocolError, UsageError
+from director.errors import DirectorError, NotFoundError, ProtocolError, UsageError
 from director.framing import Channel, Cut
 from director.greenlets import spawn
 from director.hub import views
@@ -195,7 +195,7 @@ class Admin:
     def do_export_jobs(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Every job, whole, in JSON lists."""
         for part in self._ledger.stream("export_jobs", live=views.live(self._desk.runs)):
-            channel.send({"ok": True, "more": True, "body": "json", "cut": isinstance(part, Cut)}, part)
+            _send(channel, part, more=True, cut=isinstance(part, Cut))
         channel.send({"ok": True, "more": False})
 
     def do_list_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
@@ -211,7 +211,7 @@ class Admin:
         records = [self._roster.nodes[name] for name in sorted(self._roster.nodes)]
         for start in range(0, len(records), BATCH):
             rows = [views.node_detail(record) for record in records[start : start + BATCH]]
-            channel.send({"ok": True, "more": True, "body": "json"}, ujson.dumps(rows).encode())
+            _send(channel, ujson.dumps(rows).encode(), more=True)
         channel.send({"ok": True, "more": False})
 
     # -- forgetting ---------------------------------------------------------------------------------------
@@ -291,9 +291,14 @@ class Admin:
         return record
 
 
+def _send(channel: Channel, body: bytes, **more: bool) -> None:
+    """A part of an answer; raises TimeoutError, which ends the connection, when the caller does not read it."""
+    with gevent.Timeout(PATIENCE, TimeoutError("the caller does not read")):
+        channel.send({"ok": True, "body": "json", **more}, body)
+
+
 def _body(channel: Channel, body: bytes) -> None:
-    with gevent.Timeout(PATIENCE, BusyError("the caller does not read")):
-        channel.send({"ok": True, "body": "json"}, body)
+    _send(channel, body)
 
 
 def _parts(channel: Channel, parts: Any) -> None:
@@ -301,6 +306,6 @@ def _parts(channel: Channel, parts: Any) -> None:
     held = None
     for part in parts:
         if held is not None:
-            channel.send({"ok": True, "body": "json", "more": True}, held)
+            _send(channel, held, more=True)
         held = part
-    channel.send({"ok": True, "body": "json", "more": False}, held or b"")
+    _send(channel, held or b"", more=False)

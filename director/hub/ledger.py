@@ -27,6 +27,7 @@ CONGESTED_BYTES = 64 * 1024 * 1024
 CONGESTED_OPS = 50_000
 HEADS = WORKER_HEADER_LIMIT - 4096  # bytes of the writes in a frame's header
 LAZY = 0.025
+TOLD_BYTES = 1024 * 1024  # of an answer that were passed on until the ledger is told
 DEATHS = 3  # of the process over one query, then the caller hears of it
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
@@ -171,24 +172,32 @@ class Ledger:
         return b"".join(self.stream(name, **args))
 
     def stream(self, name: str, **args: Any) -> Iterator[bytes]:
-        """The answer of a query, part by part."""
-        number = next(self._numbers)
+        """The answer of a query, part by part; the ledger is told what was taken, so that little waits here."""
+        number, taken = next(self._numbers), 0
         answers: Queue[Any] = Queue()
         self._answers[number] = answers
         self.ready.wait()
         self.child.send({"query": number, "name": name, "args": args})
+        ended = False
         try:
             while True:
                 header, body = answers.get()
+                ended = not header.get("more")
                 if header.get("died"):
                     raise LedgerDiedError(header["error"])
                 if "error" in header:
                     raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
-                if not header["more"]:
+                if ended:
                     return
                 yield Cut(body) if header.get("cut") else body
+                taken += len(body)
+                if taken >= TOLD_BYTES:
+                    self.child.send({"taken": number, "size": taken})
+                    taken = 0
         finally:
             self._answers.pop(number, None)
+            if not ended:  # who asked does not want the rest
+                self.child.send({"left": number})
 
     # -- the process --------------------------------------------------------------------------------------
 

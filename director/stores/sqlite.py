@@ -114,7 +114,10 @@ class SqliteStore(Queries):
     def view(self, job: str) -> Iterator[StoredJob]:
         # a connection of its own: a reader may take long over the parts of a large job
         with self._plain_errors():
-            db = self._idle.pop() if self._idle else self._connect(read_only=True)
+            try:
+                db = self._idle.pop()
+            except IndexError:  # all are in use
+                db = self._connect(read_only=True)
             try:
                 db.execute("BEGIN")
                 yield reading.SqliteView(db, job)

@@ -3,7 +3,8 @@
 Frames in: `{"writes": [[seq, refusable, [[name, fields, lengths], …]], …]}` with the blobs in the body, and
 `{"query": id, "name": …, "args": {…}}`. Frames out: `{"done": seq}` once everything up to seq is durable,
 `{"refused": seq, "error": …}`, `{"stuck": text}` while the disk takes nothing (and `{"stuck": ""}` after),
-and `{"query": id, "more": bool}` with the answer's bytes or `{"query": id, "error": …, "exit": n}`.
+and `{"query": id, "more": bool}` with the answer's bytes or `{"query": id, "error": …, "exit": n}`. Of long answers the
+hub says how much it has passed on, `{"taken": id, "size": n}`, and when nobody wants the rest, `{"left": id}`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import ujson
@@ -26,6 +28,7 @@ from director.stores import open_store
 from director.stores.base import STEPS_PER_CHUNK, BadOperationError, Store
 from director.workers.housekeeping import Housekeeper
 from director.workers.parent import connect, dumps, serving
+from director.workers.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Keeper:
         self.sending = threading.Lock()
         self.writes: queue.Queue[Write | None] = queue.Queue()
         self.queries: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.streams = Streams()
         self.housekeeper: Housekeeper | None = None
         self.outlines: dict[tuple[str, int], list[str]] = {}
 
@@ -54,13 +58,19 @@ class Keeper:
             self.channel.send(header, body)
 
     def take_all(self) -> None:
-        """Share the hub's frames out to the two threads until it is gone."""
+        """Share the hub's frames out to the threads until it is gone."""
         with contextlib.suppress(ConnectionResetError):
             while (frame := self.channel.receive()) is not None:
                 header, body, _ = frame
                 if "writes" in header:
                     for write in unpack(header, body):
                         self.writes.put(write)
+                elif "taken" in header:
+                    self.streams.taken(header["taken"], header["size"])
+                elif "left" in header:
+                    self.streams.left(header["left"])
+                elif header["name"] in LONG:
+                    self.streams.begin(header["query"], partial(self._answer_long, header))
                 else:
                     self.queries.put(header)
 
@@ -131,16 +141,23 @@ class Keeper:
     def query_loop(self) -> None:
         """Answer queries until None comes."""
         while (request := self.queries.get()) is not None:
-            number = request["query"]
-            try:
-                for part in self._answer(request["name"], request["args"]):
-                    self.send({"query": number, "more": True, "cut": isinstance(part, Cut)}, part)
-                self.send({"query": number, "more": False})
-            except DirectorError as error:
-                self.send({"query": number, "error": str(error), "exit": error.exit_code})
-            except Exception as error:
-                log.exception("query %s failed", request["name"])
-                self.send({"query": number, "error": f"the ledger could not answer: {error}", "exit": 1})
+            self._answer_all(request, self._answer(request["name"], request["args"]))
+
+    def _answer_long(self, request: dict[str, Any]) -> None:
+        parts = self._answer(request["name"], request["args"])
+        self._answer_all(request, self.streams.paced(request["query"], parts))
+
+    def _answer_all(self, request: dict[str, Any], parts: Iterator[bytes]) -> None:
+        number = request["query"]
+        try:
+            for part in parts:
+                self.send({"query": number, "more": True, "cut": isinstance(part, Cut)}, part)
+            self.send({"query": number, "more": False})
+        except DirectorError as error:
+            self.send({"query": number, "error": str(error), "exit": error.exit_code})
+        except Exception as error:
+            log.exception("query %s failed", request["name"])
+            self.send({"query": number, "error": f"the ledger could not answer: {error}", "exit": 1})
 
     def _answer(self, name: str, args: dict[str, Any]) -> Iterator[bytes]:
         handler = getattr(self, f"ask_{name}", None) if name in QUERIES else None
@@ -227,6 +244,7 @@ class Keeper:
 
 
 _DIGITS = bytes([48, 49, *range(2, 256)])
+LONG = frozenset(("job_info", "export_jobs"))  # answers that may be of any size
 QUERIES = frozenset(name[4:] for name in vars(Keeper) if name.startswith("ask_"))
 
 

@@ -17,7 +17,7 @@ from .workload import Job
 
 NEVER_RAN = frozenset(("expired", "skipped", "cached"))
 MORE_DESCRIPTORS = 12
-MORE_MEMORY = {"server": 60.0, "ledger": 60.0, "planner": 40.0, "node": 25.0}  # MiB over the baseline
+MORE_MEMORY = {"server": 60.0, "ledger": 60.0, "planner": 40.0, "files": 40.0, "node": 25.0}  # MiB over the baseline
 Usage = dict[str, tuple[int, float]]
 
 

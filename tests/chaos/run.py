@@ -89,7 +89,9 @@ class Run:
 
     def _warm_up(self) -> None:
         """What every process loads once is loaded before the baseline."""
-        text = f"RUN true\nCOPY {self.fleet.source} {self.fleet.folder}/copies/$DIRECTOR_NODE/warm\nRUN true"
+        source, place = self.fleet.source, f"{self.fleet.folder}/copies/$DIRECTOR_NODE/warm"
+        text = f"RUN true\nCOPY {source} {place}\nCOPY --from={self.fleet.names[0]} {source} {place}-too\n"
+        text += f"FETCH {place} {self.fleet.folder}/fetched\nQUERY CHAOS\nRUN true"
         self.fleet.run_json("--exec", text, "--wait", timeout=120)
         self.fleet.director("--list-jobs")
 

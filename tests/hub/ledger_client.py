@@ -122,6 +122,27 @@ def large(ledger: Ledger) -> dict[str, Any]:
     return {"done": done, "nodes": len(list(ledger.stream("nodes"))), "room": ledger.wait_for_room(0)}
 
 
+def slow(ledger: Ledger) -> dict[str, Any]:
+    """Many read a long answer and stand still; others are answered meanwhile, and little waits in this process."""
+    steps = [{"i": n, "verb": "RUN", "text": "RUN x", "stage": 0, "line": 1, "flags": {}} for n in range(30)]
+    name, fields, _ = job("j")
+    ledger.commit((name, {**fields, "step_count": 30, "task_count": 30}, [json.dumps(steps).encode()]))
+    outputs = b"x" * (1 << 20)
+    for n in range(30):
+        row = [n, "S", 0, 1.0, 2.0, 1.0, 0.0, 1, None, 0, len(outputs), 0, None]
+        ledger.commit(("results", {"job": "j", "node": "n", "rows": [row]}, outputs))
+    streams = [ledger.stream("export_jobs", live={}) for _ in range(12)]
+    sizes = [len(next(stream)) for stream in streams[:8]]
+    with gevent.Timeout(10):
+        found = json.loads(ledger.ask("find", id="j"))
+    gevent.sleep(0.3)
+    waits = [sum(len(body) for _, body in answers.queue) for answers in ledger._answers.values()]
+    for stream in streams[:8]:
+        stream.close()
+    whole = sum(len(part) for part in streams[8])  # it had no place before
+    return {"found": found["digest"], "sizes": len(sizes), "most": max(waits), "whole": whole}
+
+
 def stopped(ledger: Ledger) -> dict[str, Any]:
     """An orderly end right behind many writes."""
     for number in range(500):
@@ -135,7 +156,9 @@ def main() -> None:
     ledger = Ledger(hello, sys.exit)
     with gevent.Timeout(30):
         ledger.ready.wait()
-    answer = {"killed": killed, "answers": answers, "full": full, "large": large, "stopped": stopped}[mode](ledger)
+    answer = {"killed": killed, "answers": answers, "full": full, "large": large, "slow": slow, "stopped": stopped}[
+        mode
+    ](ledger)
     ledger.stop()
     print(json.dumps(answer))
 

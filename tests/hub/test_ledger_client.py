@@ -57,6 +57,12 @@ def test_what_waits_for_the_disk_may_come_to_more_than_a_frame_holds(tmp_path: P
     assert (found["nodes"], found["room"]) == (41, True)
 
 
+def test_those_who_read_slowly_cost_no_memory_and_keep_nobody_waiting(tmp_path: Path) -> None:
+    found = run(tmp_path / "s", "slow")
+    assert (found["found"], found["sizes"]) == ("d", 8)
+    assert found["most"] < 20 << 20 < found["whole"]
+
+
 def test_an_orderly_end_waits_for_what_was_written(tmp_path: Path) -> None:
     run(tmp_path / "s", "stopped")
     store = open_store("sqlite", str(tmp_path / "s"))
