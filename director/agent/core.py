@@ -304,7 +304,11 @@ class Agent:
                 what = f"step {step['i']} of job {held.job} cannot begin"
                 self._patiently(what, self.journal.started, held.job, step["i"], attempt)
                 outcome = self._try(held, scope, step, running)
-                if outcome.state not in (st.FAILED, st.TIMEOUT) or attempt >= retry or held.cancelled or self._draining:
+                if outcome.state not in (st.FAILED, st.TIMEOUT) or attempt >= retry or held.cancelled:
+                    return outcome, attempt
+                if self._draining:
+                    if "client stopped" not in outcome.reason:
+                        outcome.reason += f"; client stopped before attempt {attempt + 1} of {retry}"
                     return outcome, attempt
                 gevent.sleep(min(RETRY_LAST, RETRY_FIRST * 2 ** (attempt - 1)))
                 self._cut_off()

@@ -27,7 +27,7 @@ RESULT_COLUMNS = ", ".join(("job", "node", *TaskRow._fields))
 _MARKS = ",".join("?" * (2 + len(TaskRow._fields)))
 _KEEP = f"INSERT INTO results ({RESULT_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"
 _KEEP_LATE = f"INSERT INTO late ({RESULT_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"
-SMALL = 5000  # tasks of a job whose rows are deleted at once
+SMALL = 5000  # tasks whose rows are deleted at once; those of more, or of a larger job, in steps
 LARGE = (("results", "job, node, step"), ("late", "job, node, step"), ("rests", "n"))  # tables and their keys
 _NEXT = """(SELECT 1 + MAX(COALESCE((SELECT MAX(seq) FROM jobs), 0), COALESCE((SELECT MAX(job) FROM doomed), 0)))"""
 _KNOWN_JOBS = 10_000
@@ -237,26 +237,32 @@ class Writer:
 
     def handle_purge_jobs(self, ops: list[Op]) -> None:
         final = ", ".join(f"'{state}'" for state in sorted(JOB_FINAL))
-        for job in (job for _, fields, *_ in ops for job in fields["ids"]):
-            row = self.db.execute(f"SELECT seq FROM jobs WHERE id = ? AND state IN ({final})", (job,)).fetchone()
-            if row:
-                self._delete_job(row[0])
+        where = f"id = ? AND state IN ({final})"
+        jobs = (job for _, fields, *_ in ops for job in fields["ids"])
+        found = (self.db.execute(f"SELECT seq FROM jobs WHERE {where}", (job,)).fetchone() for job in jobs)
+        self._delete_jobs(row[0] for row in found if row)
 
     def handle_prune(self, ops: list[Op]) -> None:
         for _, fields, *_ in ops:
-            for seq, _id in prunable(self.db, fields["before"], fields["keep"], fields["limit"]):
-                self._delete_job(seq)
+            found = prunable(self.db, fields["before"], fields["keep"], fields["limit"])
+            self._delete_jobs(seq for seq, _ in found)
 
-    def _delete_job(self, seq: int) -> None:
-        """Nobody sees the job any more; the rows of a large one are left to `bury`."""
-        tasks = self.db.execute("SELECT task_count FROM jobs WHERE seq = ?", (seq,)).fetchone()[0]
+    def _delete_jobs(self, jobs: Iterable[int]) -> None:
+        room = SMALL
+        for seq in jobs:
+            room -= self._delete_job(seq, room)
+
+    def _delete_job(self, seq: int, room: int) -> int:
+        """Nobody sees the job any more; the rows of more than `room` tasks are left to `bury`. Tasks deleted here."""
+        tasks: int = self.db.execute("SELECT task_count FROM jobs WHERE seq = ?", (seq,)).fetchone()[0]
         self.db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
         self.db.execute("DELETE FROM digests WHERE job = ?", (seq,))
-        if tasks > SMALL:
+        if tasks > room:
             self.db.execute("INSERT INTO doomed (job) VALUES (?)", (seq,))
         else:
             self._delete_rows(seq)
         self.forget()
+        return 0 if tasks > room else tasks
 
     def bury(self, limit: int) -> bool:
         """Delete about `limit` rows of large jobs that are forgotten; whether there are more."""

@@ -291,6 +291,20 @@ def test_drain_lets_running_steps_finish_in_time(side: Side) -> None:
     assert side.ran == [0]
 
 
+def test_attempts_that_the_end_of_the_client_takes_are_named(side: Side) -> None:
+    side.welcome()
+    side.hold(0)
+    side.outcomes[0] = failed
+    side.give("j", [step(0, flags={"retry": 3})])
+    side.until(lambda: side.ran == [0])
+    draining = gevent.spawn(side.agent.drain, 10.0)
+    side.until(lambda: side.agent.draining)
+    side.go[0].set()
+    draining.join(10)
+    assert side.ran == [0]
+    assert side.kinds("results")[-1]["jobs"][0][1][0][8] == "as told; client stopped before attempt 2 of 3"
+
+
 def test_the_server_is_told_what_is_held(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])

@@ -50,6 +50,22 @@ def test_a_huge_job_is_forgotten_at_once_and_its_room_comes_back(tmp_path: Path)
     assert left == {**dict.fromkeys(tables, 0), **held}
 
 
+def test_of_many_jobs_only_some_rows_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "SMALL", 3)
+    path = tmp_path / "ledger.sqlite"
+    store = SqliteStore(str(path))
+    for job in ("j1", "j2", "j3"):
+        store.apply([accept(job, ("a",), 2), results(job, "a", row(0), row(1)), done(job)])
+    store.apply([("prune", {"before": 9e9, "keep": 100, "limit": 100})])
+    assert store.list_jobs({}, {}) == b"[]"
+    count = "SELECT COUNT(*) FROM results"
+    assert sqlite3.connect(path).execute(count).fetchone() == (4,), "of one job they are gone, the others wait"
+    while store.tidy():
+        pass
+    assert sqlite3.connect(path).execute(count).fetchone() == (0,)
+    store.close()
+
+
 def test_contents_go_with_the_last_job_that_needs_them(tmp_path: Path) -> None:
     store = SqliteStore(str(tmp_path / "ledger.sqlite"))
     blobs = BlobStore(str(tmp_path / "blobs"))
