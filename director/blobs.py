@@ -21,6 +21,7 @@ from director.errors import StoreError, UsageError
 PIECE = 1 << 20
 KEEP_FREE = 64 << 20  # bytes of the disk that stay free for the ledger and everybody else
 ORPHAN_AGE = 3600.0  # seconds until a temp file or an unknown content counts as left behind
+SCARCE = 0.05  # of the disk: with less room than that a cache keeps nothing that it need not
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -172,6 +173,21 @@ class BlobStore:
                 count += 1
         return count
 
+    def trim(self, most: int, older_than: float = ORPHAN_AGE) -> int:
+        """Remove the contents that were untouched for longest until `most` bytes are left, and none that is younger
+        than `older_than` seconds. When little of the disk is free, all of that age go. Returns how many went.
+        """
+        disk = os.statvfs(self.folder)
+        most = most if disk.f_bavail > disk.f_blocks * SCARCE else 0
+        found = [(stat.st_mtime, stat.st_size, entry.path) for entry in self._files() if (stat := _stat(entry))]
+        size, count, before = sum(row[1] for row in found), 0, time.time() - older_than
+        for touched, length, path in sorted(found):
+            if size <= most or touched >= before:
+                break
+            _unlink(path)
+            size, count = size - length, count + 1
+        return count
+
     # -- inside -------------------------------------------------------------------------------------------
 
     def _place(self, digest: str) -> str:
@@ -261,10 +277,15 @@ def _sync_file_system(folder: str) -> bool:
 
 
 def _older(entry: os.DirEntry[str], before: float) -> bool:
+    stat = _stat(entry)
+    return stat is not None and stat.st_mtime < before
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
-        return entry.stat(follow_symlinks=False).st_mtime < before
+        return entry.stat(follow_symlinks=False)
     except FileNotFoundError:
-        return False
+        return None
 
 
 def _unlink(path: str) -> None:

@@ -148,3 +148,17 @@ def test_breathes_between_pieces(tmp_path: Path) -> None:
     with path.open("rb") as file:
         store.put_fd(file.fileno())
     assert len(breaths) == 3
+
+
+def test_a_cache_keeps_what_was_used_last(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SCARCE", 0.0)
+    names = [store.put_bytes(bytes([number]) * 1000)[0] for number in range(4)]
+    store.flush()
+    for number, name in enumerate(names[:3]):
+        os.utime(store.path(name), (1 + number, 1 + number))
+    assert store.trim(2500) == 2
+    assert [os.path.exists(store.path(name)) for name in names] == [False, False, True, True]
+    assert store.trim(0) == 1, "one that is in use stays, however little room there is"
+    monkeypatch.setattr(module, "SCARCE", 1.1)
+    os.utime(store.path(names[3]), (1, 1))
+    assert store.trim(1 << 30) == 1, "with hardly any room on the disk the cache goes"

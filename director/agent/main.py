@@ -34,7 +34,8 @@ from director.transport import new_context
 log = logging.getLogger(__name__)
 
 FACTS_EVERY = 600.0
-BLOBS_EVERY = 3600.0
+BLOBS_EVERY = 600.0
+BLOBS_MOST = 2 << 30  # bytes of contents that are kept though no task needs them now
 BLOB_AGE = 24 * 3600.0
 
 
@@ -87,7 +88,7 @@ class Client:
         self.agent.lag = gauge.take
         periodic("facts", FACTS_EVERY, self._read_facts)
         periodic("chains", BLOBS_EVERY, self.chains.sweep)
-        periodic("blob cache", BLOBS_EVERY, lambda: self.blobs.sweep((), BLOB_AGE))
+        periodic("blob cache", BLOBS_EVERY, self._sweep_blobs)
         spawn("link", self._run_link)
         signals.tell_service_manager("READY=1")
         log.info("director %s client %s, server %s, %s", __version__, self.agent.name,
@@ -123,6 +124,10 @@ class Client:
         if fresh != self.profile.facts:
             self.profile.facts = self._executor.facts = fresh
             self.agent.send_profile()
+
+    def _sweep_blobs(self) -> None:
+        self.blobs.sweep((), BLOB_AGE)
+        self.blobs.trim(BLOBS_MOST)
 
     def _take_effects(self, effects: dict[str, Any]) -> bool:
         """What a step did to the node itself; whether the server must hear of it."""
