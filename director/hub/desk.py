@@ -89,6 +89,7 @@ class Desk:
         self._waking: set[tuple[str, str]] = set()  # job and node of each
         self._outgoing: Turns[_Hand] = Turns()  # one line a job, so that its steps arrive in their order
         self._accepting: set[str] = set()  # jobs that are not on disk yet
+        self._early: dict[str, list[Any]] = {}  # what happened to those of them that the ledger was not given yet
         self._loads: dict[str, Load] = {}  # what each node holds
         self._starved: dict[str, dict[str, None]] = {}  # node to jobs for which it had no room
         self._ending: set[str] = set()
@@ -111,10 +112,14 @@ class Desk:
         if names & self.runs.keys():
             raise StoreError(f"there is another job with the id {min(names & self.runs.keys())}")
         self._accepting |= names
+        self._early.update((name, []) for name in names)
         try:
             self._accept(jobs)
         finally:
             self._accepting -= names
+            for name in names:
+                self._early.pop(name, None)
+            self._touch()
 
     def _accept(self, jobs: Sequence[Accepted]) -> None:
         runs = [self._build(job) for job in jobs]
@@ -126,7 +131,7 @@ class Desk:
                 "step_count": run.steps, "nodes": list(run.nodes),
                 "sent": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
             }  # fmt: skip
-            ops.append(("accept", fields, job.chunks))
+            ops += [("accept", fields, job.chunks), *self._early.pop(run.id)]
         try:
             self._ledger.commit(*ops, refusable=True)
         except Exception:
@@ -565,7 +570,9 @@ class Desk:
 
     def _rests(self, run: JobRun, rests: Iterable[Rest]) -> None:
         rests = list(rests)
-        if rests:
+        if rests and run.id in self._early:
+            self._early[run.id].append(self._rest_op(run, rests))
+        elif rests:
             self._ledger.write(self._rest_op(run, rests))
 
     def _rest_op(self, run: JobRun, rests: Sequence[Rest]) -> Any:
@@ -689,6 +696,8 @@ class Desk:
 
     def cancel(self, job: str, reason: str) -> bool:
         """Order the end of a job; returns when the order is on disk. False when it is not open."""
+        while job in self._accepting:
+            self.changed.wait()
         run = self.runs.get(job)
         if run is None or job in self._ending:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import pytest
 from world import EPOCH, LOST_AFTER, World, probe
 
@@ -264,3 +265,47 @@ def test_nodes_that_were_forgotten_meanwhile_keep_nothing_open(world: World) -> 
     submit(world, plan("S", nodes=("a", "b")))
     settle(world)
     assert states(world) == {"a": "S", "b": "E"}
+
+
+def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dispatcher takes turns with others over a large job: a task may expire before the job is in the ledger."""
+    assert world.server is not None
+    desk = world.server.desk
+    world.clients["b"].crash()
+    world.pass_time(60.0)
+    settle(world)
+    decide = desk._decide_first
+
+    def with_a_tick(run: Any) -> Iterator[Any]:
+        yield from decide(run)
+        desk.tick(world.clock.now)
+
+    monkeypatch.setattr(desk, "_decide_first", with_a_tick)
+    submit(world, plan("S", nodes=("a", "b")), valid_for=0.0)
+    settle(world)
+    assert states(world) == {"a": "S", "b": "E"}
+    assert (world.store.find(JOB) or {})["state"] == "incomplete"
+
+
+def test_a_cancel_while_a_large_job_is_being_accepted_waits_for_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.server is not None
+    desk = world.server.desk
+    world.clients["b"].crash()
+    world.pass_time(60.0)
+    settle(world)
+    decide = desk._decide_first
+
+    def with_a_cancel(run: Any) -> Iterator[Any]:
+        yield from decide(run)
+        gevent.spawn(desk.cancel, JOB, "why")
+        gevent.sleep(0)
+
+    monkeypatch.setattr(desk, "_decide_first", with_a_cancel)
+    submit(world, plan("S", "S", nodes=("a", "b"), waits=True))
+    settle(world, 12)
+    assert (world.store.find(JOB) or {})["state"] == "cancelled"
+    assert set("".join(states(world).values())) == {"X"}
