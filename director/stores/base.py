@@ -29,7 +29,8 @@ are epoch seconds (float). Every one may be applied again after a crash and then
 - `forget_node` `{"name"}` · `node_seen` `{"seen": {name: epoch}}` (unknown names are left out).
 - `purge_jobs` `{"ids": []}`: deletes those of them that are final; `tidy` gives back what large ones held.
 - `prune` `{"before": epoch, "keep": count, "limit": n}`: deletes the oldest final jobs, n at most, that were
-  created before `before` or are not among the newest `keep` jobs.
+  created before `before` or are not among the newest `keep` jobs. One that came after a younger job is not
+  old, whatever it says: the clock was behind when it was created.
 
 What names a job that the store does not have (it was purged) is left out without an error.
 """

@@ -303,9 +303,9 @@ class MemoryStore(Queries):
     def prunable(self, before: float, keep: int, limit: int) -> list[str]:
         """See `Store.prunable`."""
         jobs = self._sorted()
-        newest = {job.seq for job in jobs[max(0, len(jobs) - keep) :]}
-        old = (j for j in jobs if j.final and (j.fields["created_at"] < before or j.seq not in newest))
-        return [job.fields["id"] for job in old][:limit]
+        young = next((n for n, job in enumerate(jobs) if job.fields["created_at"] >= before), len(jobs))
+        old = jobs[: max(young, len(jobs) - keep)]
+        return [job.fields["id"] for job in old if job.final][:limit]
 
     def chunk(self, job: str, n: int) -> bytes:
         """See `Store.chunk`."""

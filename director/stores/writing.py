@@ -296,12 +296,17 @@ def _node_value(name: str, value: Any) -> Any:
 
 
 def prunable(db: sqlite3.Connection, before: float, keep: int, limit: int) -> Iterator[tuple[int, str]]:
-    """(number, id) of the oldest final jobs created before `before` or not among the newest `keep` jobs."""
+    """(number, id) of the oldest final jobs created before `before` or not among the newest `keep` jobs.
+
+    One that came after a younger one is not old: the clock was behind when it was created.
+    """
     final = ", ".join(f"'{state}'" for state in sorted(JOB_FINAL))
     row = db.execute("SELECT seq FROM jobs ORDER BY seq DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
+    young = db.execute("SELECT seq FROM jobs WHERE +created_at >= ? ORDER BY seq LIMIT 1", (before,)).fetchone()
+    if young is None:
+        young = db.execute("SELECT COALESCE(MAX(seq), 0) + 1 FROM jobs").fetchone()
+    last = max(young[0] - 1, row[0] if row else 0)
     found = db.execute(
-        f"""SELECT seq, id FROM jobs WHERE created_at < ? AND +state IN ({final})
-            UNION SELECT seq, id FROM jobs WHERE seq <= ? AND +state IN ({final}) ORDER BY seq LIMIT ?""",
-        (before, row[0] if row else 0, limit),
+        f"SELECT seq, id FROM jobs WHERE seq <= ? AND +state IN ({final}) ORDER BY seq LIMIT ?", (last, limit)
     )
     return iter(found.fetchall())

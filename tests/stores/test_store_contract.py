@@ -276,6 +276,15 @@ def test_pruning_takes_small_steps_from_the_oldest(store: Store) -> None:
     assert listed(store) == ["j1", "j4", "j5"]
 
 
+def test_a_job_that_was_created_while_the_clock_was_behind_is_not_old(store: Store) -> None:
+    for name, at in (("j0", T0), ("j1", T0 + 9), ("j2", T0 - 9e6), ("j3", T0 + 10)):
+        store.apply([accept(name, at=at), done(name)])
+    assert store.prunable(T0 + 5, 100, 10) == ["j0"]
+    assert store.prunable(T0 + 9.5, 100, 10) == ["j0", "j1", "j2"]
+    assert store.prunable(T0 + 11, 100, 10) == ["j0", "j1", "j2", "j3"]
+    assert store.prunable(0, 3, 10) == ["j0"]
+
+
 def test_a_resume_knows_what_succeeded_with_its_effects(store: Store) -> None:
     store.apply([accept("j1")])
     store.apply(
