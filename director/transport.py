@@ -108,7 +108,7 @@ class Link:
         return frames
 
 
-def _why(number: int | None) -> str:
+def why_not_bound(number: int | None) -> str:
     """Why an address cannot be bound, and what to do."""
     if number == errno.EADDRINUSE:
         return "Address already in use; is another server running there?"
@@ -138,7 +138,7 @@ class Router(Link):
             socket.bind(address)
         except zmq.ZMQError as error:
             socket.close(linger=0)
-            raise StartError(f"cannot listen at {address}: {_why(error.errno)}") from error
+            raise StartError(f"cannot listen at {address}: {why_not_bound(error.errno)}") from error
         super().__init__(socket)
 
     def receive(self) -> tuple[bytes, zmq.Frame, list[bytes]]:

@@ -22,6 +22,7 @@ from director.hub.enrolment import Enrolment
 from director.hub.exchange import Exchange
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
+from director.hub.ports import require
 from director.hub.sessions import Sessions
 from director.hub.transfer import Transfer
 from director.lag import LagGauge
@@ -189,6 +190,10 @@ def serve(settings: Settings) -> int:
     calm()
     server = None
     try:
+        if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir), "server")):
+            require(
+                settings.bind_address, settings.port, settings.enroll_port
+            )  # else a new state folder is left behind
         folder = paths.state_folder(settings.state_dir, "server")
         with locks.held(folder, "server"):
             server = Server(settings, folder)

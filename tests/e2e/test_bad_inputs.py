@@ -116,7 +116,10 @@ def test_a_second_server_on_the_port(fleet: Fleet, new_fleet: Callable[..., Flee
     state = ("--state-dir", str(other.folder / "server"))
     done = other.director("--server", *own, *state, "--port", str(fleet.port))
     one_line(done, 1, f"127.0.0.1:{fleet.port}", "another server")
-    assert not other.socket_path.exists()
+    assert not other.socket_path.exists() and not (other.folder / "server").exists(), "nothing is left behind"
+    ports = ("--port", str(other.port), "--enroll-port", str(fleet.enroll_port), "--bind-address", "127.0.0.1")
+    one_line(other.director("--server", *ports, *state), 1, f"127.0.0.1:{fleet.enroll_port}", "another server")
+    assert not (other.folder / "server").exists()
 
 
 def test_a_second_server_on_the_state_folder(fleet: Fleet, new_fleet: Callable[..., Fleet]) -> None:
