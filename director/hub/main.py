@@ -193,7 +193,7 @@ def serve(settings: Settings) -> int:
         if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir), "server")):
             require(
                 settings.bind_address, settings.port, settings.enroll_port
-            )  # else a new state folder is left behind
+            )  # before a folder is made
         folder = paths.state_folder(settings.state_dir, "server")
         with locks.held(folder, "server"):
             server = Server(settings, folder)
