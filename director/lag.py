@@ -1,4 +1,8 @@
-"""How long the gevent loop was kept from turning: a gauge that says so in the log."""
+"""How long the gevent loop was kept from turning: a gauge that says so in the log.
+
+Two watchers see every turn: one first thing after the loop has looked for events, one last thing before it looks
+again. What lies between is time in which nothing else was heard: no heartbeat, no operator.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,65 @@ import logging
 import time
 
 import gevent
+from gevent import get_hub
 
 from director.greenlets import spawn
 
 log = logging.getLogger(__name__)
 
-EVERY = 5.0
-LOUD = 0.25  # seconds of lag that are worth a line
+EVERY = 10.0
+LOUD = 0.25  # seconds in one turn that are worth a line
+FIRST, LAST = 2, -2  # priorities of libev: before and behind all others
+LATELY = 6  # stretches of EVERY that `lately` looks back over
 
 
 class LagGauge:
-    """`worst` is the longest delay of a timer since it was last asked for; `ever` since the start; seconds."""
+    """The longest turn of this thread's loop, in seconds.
+
+    Attributes:
+        ever: since the start.
+    """
 
     def __init__(self, name: str, every: float = EVERY) -> None:
-        self.worst = 0.0
         self.ever = 0.0
-        self._name = name
-        self._every = every
-        spawn(f"{name} lag gauge", self._measure)
+        self._taken = 0.0  # the worst since `take`
+        self._stretch = 0.0  # the worst since the last line could be written
+        self._stretches = [0.0] * LATELY
+        self._name, self._every = name, every
+        self._began = time.monotonic()
+        loop = get_hub().loop
+        self._watchers = loop.check(ref=False, priority=FIRST), loop.prepare(ref=False, priority=LAST)
+        self._watchers[0].start(self._begin)
+        self._watchers[1].start(self._end)
+        spawn(f"{name} lag gauge", self._tell)
 
     def take(self) -> float:
-        """The worst lag since the last call."""
-        worst, self.worst = self.worst, 0.0
-        return worst
+        """The worst since the last call."""
+        taken, self._taken = self._taken, 0.0
+        return taken
 
-    def _measure(self) -> None:
+    @property
+    def lately(self) -> float:
+        """The worst of about the last minute."""
+        return max(self._stretch, *self._stretches)
 
+    def _begin(self) -> None:
+        self._began = time.monotonic()
+
+    def _end(self) -> None:
+        lag = time.monotonic() - self._began
+        if lag > self._stretch:
+            self._stretch = lag
+        if lag > self._taken:
+            self._taken = lag
+        if lag > self.ever:
+            self.ever = lag
+
+    def _tell(self) -> None:
+        """In a greenlet of its own, as the loop itself must not wait for the log."""
         while True:
-            before = time.monotonic()
             gevent.sleep(self._every)
-            lag = max(0.0, time.monotonic() - before - self._every)
-            self.worst = max(self.worst, lag)
-            self.ever = max(self.ever, lag)
-            if lag > LOUD:
-                log.warning("%s: the loop was blocked for %.0f ms", self._name, lag * 1000)
+            worst, self._stretch = self._stretch, 0.0
+            self._stretches = [*self._stretches[1:], worst]
+            if worst > LOUD:
+                log.warning("%s: the loop was blocked for %.0f ms", self._name, worst * 1000)

@@ -84,7 +84,7 @@ class Client:
         if tokens and (ended := process.end_leftovers(tokens)):
             log.warning("ended %d processes that an earlier client had left", ended)
         take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)
-        gauge = LagGauge("client", 10.0)
+        gauge = LagGauge("client")
         self.agent.lag = gauge.take
         periodic("facts", FACTS_EVERY, self._read_facts)
         periodic("chains", BLOBS_EVERY, self.chains.sweep)

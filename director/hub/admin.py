@@ -23,6 +23,7 @@ from director.hub.enrolment import Enrolment
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
 from director.hub.submit import Submissions
+from director.lag import LagGauge
 from director.log import stamp
 from director.roster import NodeRecord, Roster
 from director.targets import settle
@@ -42,7 +43,7 @@ class Admin:
 
     def __init__(
         self, desk: Desk, roster: Roster, enrolment: Enrolment, ledger: Ledger, planners: PlannerPool,
-        lost_after: float, note: Callable[[str, NodeRecord | None], None], grace: float = 0.0,
+        lost_after: float, note: Callable[[str, NodeRecord | None], None], grace: float, lag: LagGauge,
     ) -> None:  # fmt: skip
         self._desk, self._roster, self._enrolment, self._ledger = desk, roster, enrolment, ledger
         self._submissions = Submissions(desk, planners, ledger, roster)
@@ -50,6 +51,7 @@ class Admin:
         self._planners = planners
         self._lost_after = lost_after
         self._note = note
+        self._lag = lag
         self._until = time.monotonic() + grace  # so long a node that was not heard yet may be on its way
         self._open = 0
         self._listener: unixsocket.Listener | None = None
@@ -129,8 +131,9 @@ class Admin:
     # -- submitting and waiting ---------------------------------------------------------------------------
 
     def do_hello(self, header: dict[str, Any], channel: Channel, user: str) -> None:
-        """Who is there."""
-        channel.send({"ok": True, "version": __version__, "pid": os.getpid()})
+        """Who is there, and how long its loop was blocked: the worst of the last minute, and since the start."""
+        lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4)}
+        channel.send({"ok": True, "version": __version__, "pid": os.getpid(), **lag})
 
     def do_submit(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Plan and accept."""
@@ -204,7 +207,8 @@ class Admin:
 
     def do_node_info(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """One node, whole."""
-        _body(channel, ujson.dumps(views.node_detail(self._node(str(header["node"])))).encode())
+        detail = views.node_detail(self._node(str(header["node"])))
+        _body(channel, ujson.dumps({**detail, "server_lag": round(self._lag.lately, 4)}).encode())
 
     def do_export_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Every node, whole, in JSON lists."""

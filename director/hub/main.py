@@ -88,17 +88,21 @@ class Server:
         )  # fmt: skip
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
-        self.admin = self._keep(
-            Admin(self.desk, self.roster, enrolment, self.ledger, self.planners, s.lost_after, self._note, grace)
-        )
+        self.lag = LagGauge("server")
+        self.admin = self._keep(self._make_admin(enrolment, grace))
         self.admin.foresight.blobs = blobs
         self.sessions.on_foreseen = self.admin.foresight.take
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         path = self.admin.listen(offered, s.socket_group)
         periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
-        self.lag = LagGauge("server")
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
+
+    def _make_admin(self, enrolment: Enrolment, grace: float) -> Admin:
+        return Admin(
+            self.desk, self.roster, enrolment, self.ledger, self.planners, self._settings.lost_after, self._note,
+            grace, self.lag,
+        )  # fmt: skip
 
     def wait(self) -> str:
         """Until a signal, or an error that ends the server, which is raised."""
@@ -191,9 +195,7 @@ def serve(settings: Settings) -> int:
     server = None
     try:
         if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir), "server")):
-            require(
-                settings.bind_address, settings.port, settings.enroll_port
-            )  # before a folder is made
+            require(settings.bind_address, settings.port, settings.enroll_port)  # before a folder is made
         folder = paths.state_folder(settings.state_dir, "server")
         with locks.held(folder, "server"):
             server = Server(settings, folder)

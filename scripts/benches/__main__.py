@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from benches import document, machine
+from benches import document, fleet, machine
 from benches.bench import SIZES, Bench
 from benches.row import HEADER, Row, line
 
@@ -50,7 +50,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def measure(names: list[str], bench: Bench) -> Iterator[Row]:
     """The rows of these benches, one after another."""
     for name in dict.fromkeys(word for given in names for word in (BENCHES if given == "all" else [given])):
+        fleet.LAGS.clear()
         yield from import_module(f"benches.{name.replace('-', '_')}").run(bench)
+        if fleet.LAGS:
+            lags = [1000 * lag for lag in fleet.LAGS]
+            yield Row(name, "longest block of the hub's loop in this bench", max(lags), "ms", bar=50.0,
+                      bar_on="figure", samples=lags)  # fmt: skip
 
 
 def main() -> int:

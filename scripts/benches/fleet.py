@@ -17,6 +17,7 @@ from benches import machine
 from benches.operator import Operator
 
 ROOT = Path(__file__).resolve().parents[2]
+LAGS: list[float] = []  # seconds, of the servers that ended in this bench
 CONFIG = """\
 # a user's settings file, as it lies in ~/.config on a real machine
 socket-path: {socket}
@@ -152,11 +153,19 @@ class Fleet:
 
     def kill(self, name: str) -> None:
         """SIGKILL to this one process; returns when it is gone."""
+        if name == "server":
+            self._note_lag()
         self.processes[name].kill()
         self.processes.pop(name).wait()
 
+    def _note_lag(self) -> None:
+        """Keep how long the hub's loop was blocked at the worst, for the bench's last row."""
+        with contextlib.suppress(OSError, RuntimeError), self.operator() as operator:
+            LAGS.append(operator.ask("hello")[0]["lag_ever"])
+
     def close(self) -> None:
         """End everything: asked first, by force after five seconds."""
+        self._note_lag()
         workers = [pid for name in self.processes for pid in self.pids(name)[1:]]
         for process in self.processes.values():
             with contextlib.suppress(ProcessLookupError):
