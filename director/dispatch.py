@@ -6,13 +6,14 @@ and everything from it on has not. A `JobRun` is all its node runs, with the gat
 
 A gate stands before a block that may start only when every task of the blocks before it is final, or
 belongs to a node that was offline when the job began (a *waived* node, which nobody waits for).
+A run-once step makes no gate: nodes are given what stands behind it, and wait there until they are told how it ended.
 Ends that cover many tasks at once (skipped, cancelled, expired, lost) are `Rest`s: a range, not a row each.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -165,7 +166,7 @@ class JobRun:
     _segments: list[int] = field(default_factory=list)  # first step of each stretch between gates
     _left: list[int] = field(default_factory=list)  # open tasks of nodes that are waited for, by stretch
     _unchosen: dict[int, int] = field(default_factory=dict)  # blocks whose node is not chosen yet, to their stretch
-    _awaited: set[int] = field(default_factory=set)  # stretches of run-once steps: all wait for whoever has them
+    _awaited: list[int] = field(default_factory=list)  # run-once steps: all wait for whoever has them
 
     @classmethod
     def build(
@@ -185,7 +186,7 @@ class JobRun:
                 run._keep_open(index, stage, absent)
                 continue
             if meta["blocks"][index].get("once"):
-                run._awaited.add(run._segment(block.first))
+                run._awaited.extend(range(block.first, block.last + 1))
             for name in stage if block.nodes is None else sorted(block.nodes):
                 run._add(run._node(name, name in absent), block)
         run._open_gates()
@@ -209,8 +210,7 @@ class JobRun:
         node.open += width
         self.total += width
         self.counts[st.QUEUED] += width
-        if self._counted(node, self._segment(block.first)):
-            self._left[self._segment(block.first)] += width
+        self._left[self._segment(block.first)] += self._weight(node, block.first, block.last, WAITING)
 
     # -- run-once -----------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class JobRun:
         self.blocks[index] = replace(block, nodes=frozenset(), choose=among)
         self.meta["blocks"][index].update(nodes=[], choose=list(among))
         self._unchosen[index] = self._segment(block.first)
-        self._awaited.add(self._segment(block.first))
+        self._awaited.extend(range(block.first, block.last + 1))
         for name in among:
             self._node(name, name in absent)
 
@@ -269,9 +269,24 @@ class JobRun:
                     return True
         return False
 
-    def _counted(self, node: NodeRun, segment: int) -> bool:
-        """Whether gates wait for the node there: it was online when the job began, or was chosen for all."""
-        return not node.waived or segment in self._awaited
+    def _weight(self, node: NodeRun, first: int, last: int, only: bytes) -> int:
+        """Tasks in a state of `only` that gates wait for: all of the node, or if it is waived what it runs for all."""
+        if not node.waived:
+            stretch = node.states[first : last + 1]
+            return sum(stretch.count(letter) for letter in only)
+        steps = self._awaited[bisect_left(self._awaited, first) : bisect_right(self._awaited, last)]
+        return sum(node.states[step] in only for step in steps)
+
+    def awaited(self, step: int) -> list[tuple[NodeRun, int]]:
+        """The run-once steps of the stage before `step`, the last first, each with the node that has it."""
+        stage = self._block(step).stage
+        start = next(block.first for block in self.blocks if block.stage == stage)
+        once = [other for other in self.meta.get("once", ()) if start <= other < step]
+        return [(self.nodes[name], other) for other in reversed(once) for name in self._block(other).nodes or ()]
+
+    def went_well(self, node: NodeRun, step: int) -> bool:
+        """Whether the task ended so that others may go on: well, or with a failure that is ignored."""
+        return node.states[step] in st.GOOD or self._is_ignored(step, node.states[step])
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -393,18 +408,17 @@ class JobRun:
                 if found and letter in HANDED:
                     node.count(-found)
             if here:
+                self._left[segment] -= self._weight(node, low, high, only)
                 self.counts[state] += here
                 node.states[low : high + 1] = stretch.translate(_TABLES[only, state])
                 ended += here
-                if self._counted(node, segment):
-                    self._left[segment] -= here
         if not ended:
             return []
         node.open -= ended
         for step in [step for step in node.started if first <= step <= last]:
             if node.states[step] in st.FINAL:
                 del node.started[step]
-        return [Rest(node.node, first, last, state, reason)]
+        return [Rest(node.node, low, high, state, reason) for low, high in self._chosen(first, last)]
 
     def cancel(self, reason: str) -> list[Rest]:
         """Cancel what no node has; what nodes hold ends when they report it."""
@@ -417,8 +431,7 @@ class JobRun:
     def expire(self, node: NodeRun, reason: str) -> list[Rest]:
         """What was surely never delivered to `node` has waited too long."""
         rests = self.end_range(node, node.cursor, self.steps - 1, st.EXPIRED, reason, WAITING)
-        once = [step for step in self.meta.get("once", ()) if rests and node.states[step] == st.EXPIRED]
-        return rests + (self._skip_others(node, once[0], f"step {once[0]} expired: {reason}") if once else [])
+        return rests + (self._skip_behind(node, st.EXPIRED, reason) if rests else [])
 
     def lose(self, node: NodeRun, reason: str) -> list[Rest]:
         """What `node` held is lost, and what would have followed there is skipped; nothing when it held nothing."""
@@ -430,10 +443,7 @@ class JobRun:
         rests = self.end_range(node, 0, node.cursor - 1, st.LOST, reason, HANDED)
         rests += self.end_range(node, node.cursor, self.steps - 1, st.SKIPPED, why)
         node.epoch += 1
-        for step in self.meta.get("once", ()):
-            if node.states[step] == st.LOST:
-                rests += self._skip_others(node, step, f"step {step} lost: {reason}")
-        return rests + self._skip_waiting(node, 0, self.steps - 1, why)
+        return rests + self._skip_behind(node, st.LOST, reason) + self._skip_waiting(node, 0, self.steps - 1, why)
 
     def open_gates(self) -> bool:
         """Open every gate whose time has come; whether one opened."""
@@ -460,13 +470,24 @@ class JobRun:
                 rests += self._skip_others(node, step, why)
         return rests
 
+    def _skip_behind(self, node: NodeRun, state: int, reason: str) -> list[Rest]:
+        """What `node` was to run for all ended as `state` there: the others are skipped from there."""
+        rests: list[Rest] = []
+        for step in self.meta.get("once", ()):
+            if node.states[step] == state:
+                rests += self._skip_others(node, step, f"step {step} {st.NAMES[state]}: {reason}")
+        return rests
+
     def _skip_others(self, node: NodeRun, step: int, why: str) -> list[Rest]:
-        """A step that ran on `node` for all did not succeed: the others are skipped from there."""
+        """A step that ran on `node` for all did not succeed: the others are skipped from there.
+
+        Also what they hold: none of it has begun, as nobody was told to go on, so nothing is ended under their hands.
+        """
         rests: list[Rest] = []
         for other in self.nodes.values():
             if other is not node:
-                first = max(step + 1, other.cursor)  # what a node holds it may be running
-                rests += self.end_range(other, first, self._reach(step), st.SKIPPED, f"on {node.node}, {why}", WAITING)
+                reach = self._reach(step)
+                rests += self.end_range(other, step + 1, reach, st.SKIPPED, f"on {node.node}, {why}")
         return rests
 
     def _reach(self, step: int) -> int:
@@ -494,7 +515,7 @@ class JobRun:
         node.count((state in HANDED) - (before in HANDED))
 
     def _settle(self, node: NodeRun, step: int, ended: int) -> None:
-        if self._counted(node, self._segment(step)):
+        if not node.waived or bisect_right(self._awaited, step) > bisect_left(self._awaited, step):
             self._left[self._segment(step)] -= ended
 
     def _segment(self, step: int) -> int:
@@ -509,6 +530,16 @@ class JobRun:
                 return
             end = self._segments[segment + 1] - 1 if segment + 1 < len(self._segments) else self.steps - 1
             yield low, min(last, end), segment
+
+    def _chosen(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The range without the steps whose node is still to be chosen, which may be one that has ended the others."""
+        for block in [self.blocks[index] for index in self._unchosen]:
+            if block.first <= last and first <= block.last:
+                if first < block.first:
+                    yield first, block.first - 1
+                first = block.last + 1
+        if first <= last:
+            yield first, last
 
     def _open_gates(self) -> None:
         unchosen = frozenset(self._unchosen.values())

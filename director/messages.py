@@ -14,7 +14,7 @@ import ujson
 
 from director.errors import ProtocolError
 
-VERSION = 1
+VERSION = 2
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 OFFER_LIMIT = 4 * 1024 * 1024  # a piece of a file, or a part of a list of files
@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "profile": Kind("client", {"facts": dict, "labels": dict, "args": dict}, 1024 * 1024),
     "get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
     "ask": Kind("client", {"job": str, "step": int, "name": str}, 16384),
+    "behind": Kind("client", {"job": str, "step": int}),
     "borrow": Kind("client", {"job": str, "step": int, "set": int}),
     "offer": Kind(
         "client",
@@ -77,6 +78,7 @@ KINDS: dict[str, Kind] = {
     "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
     "ack": Kind("server", {"n": int, "close": list}, 1024 * 1024),
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
+    "turn": Kind("server", {"job": str, "step": int, "error": str}),
     "pulse": Kind("server", {}),
     "chunk": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
     "foresee": Kind(

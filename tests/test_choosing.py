@@ -90,6 +90,15 @@ def test_what_is_cancelled_before_has_a_task_that_says_so() -> None:
     assert seen(run) == {"a": "X-", "b": "-X", "c": "--"}
 
 
+def test_what_ended_before_the_choice_says_nothing_of_the_step() -> None:
+    plan = [block(0, 0, lane=1, group=1), once(1, 1, ["b"], gate=True), block(2, 2, 2, gate=True)]
+    run = build(plan, [["a", "b"], ["b"], ["a"]], once=[1])
+    rests = run.expire(run.nodes["b"], "late")
+    assert [(rest.first, rest.last) for rest in rests] == [(0, 0), (2, 2)], "or it would be read as the step's end too"
+    run.choose(lambda name: True, every=True)
+    assert seen(run) == {"a": "q-q", "b": "Eq-"}
+
+
 def test_a_restart_keeps_the_choice() -> None:
     stored = meta([block(0, 0), once(1, 1, ["b", "c"])], [["a"], ["b", "c"]], once=[1])
     run = JobRun.build("j", stored, 0.0, 60.0, ())

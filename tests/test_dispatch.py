@@ -228,15 +228,44 @@ def test_a_node_that_is_lost_takes_the_run_once_steps_of_all_its_entries_with_it
     assert seen(run) == {"a": "LKKKK", "b": "q-K-K"}
 
 
-def test_what_another_node_holds_is_not_skipped_under_its_hands() -> None:
-    blocks = [block(0, 0, 0, nodes=["a"]), block(1, 3, 0, gate=True)]
-    run = build(blocks, [["a", "b"]], waived=("a",), once=[0])
+def test_what_waits_on_other_nodes_is_skipped_there() -> None:
+    plan = [block(0, 0), block(1, 1, nodes=["a"], once=True), block(2, 3)]
+    run = build(plan, [["a", "b", "c"]], waived=("a",), once=[1])
     hand_all(run, "b")
-    end(run, "b", 1)
-    run.take_back(run.nodes["b"], 3)
+    hand_all(run, "c")
+    run.begin(run.nodes["c"], 0, 1.0)
+    run.take_back(run.nodes["c"], 3)
     hand_all(run, "a")
-    end(run, "a", 0, "F")
-    assert seen(run)["b"] == "-SsK"
+    end(run, "a", 0)
+    rests = end(run, "a", 1, "F")
+    assert seen(run) == {"a": "SFKK", "b": "s-KK", "c": "r-KK"}, "what stands before it goes on"
+    assert [(r.node, r.first, r.last, r.state) for r in rests or ()] == [(n, 2, 3, st.SKIPPED) for n in "abc"]
+    assert (run.nodes["b"].handed, run.nodes["c"].handed, run.open) == (1, 1, 2)
+
+
+def test_gates_wait_for_a_waived_node_only_where_it_runs_a_step_for_all() -> None:
+    blocks = [block(0, 0), block(1, 1, 0, nodes=["a"], once=True), block(2, 2), block(3, 3, 1, gate=True)]
+    run = build(blocks, [["a", "b"], ["b"]], waived=("a",), once=[1])
+    assert run.limit == 3, "nothing in the stage is held back"
+    for name in "ab":
+        hand_all(run, name)
+    for name, step in (("b", 0), ("b", 2), ("a", 0)):
+        end(run, name, step)
+    assert not run.open_gates()
+    assert run.awaited(2) == [(run.nodes["a"], 1)] and not run.awaited(3)
+    assert not run.went_well(run.nodes["a"], 1)
+    end(run, "a", 1)
+    assert run.went_well(run.nodes["a"], 1) and run.open_gates() and seen(run)["a"] == "SSs-"
+
+
+def test_what_expires_in_two_entries_skips_the_others_in_both() -> None:
+    blocks = [block(0, 0, 0, lane=1, group=1, nodes=["a"], once=True), block(1, 1, 0, lane=1, group=1)]
+    blocks += [block(2, 2, 1, lane=2, group=1, nodes=["a"], once=True), block(3, 3, 1, lane=2, group=1)]
+    run = build(blocks, [["a", "b"]] * 2, waived=("a",), once=[0, 2])
+    hand_all(run, "b")
+    run.expire(run.nodes["a"], "late")
+    assert seen(run) == {"a": "EEEE", "b": "-K-K"}
+    assert run.over
 
 
 def test_cancel_ends_what_no_node_has() -> None:

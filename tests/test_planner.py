@@ -109,12 +109,14 @@ def test_blocks(make: Any) -> None:
     made = make("FROM web-*\nRUN a\nRUN b\nRUN --run-once c\nRUN --run-once d\nRUN e\nFROM db\nRUN f\nQUERY x\nRUN g")
     assert blocks(made) == [
         (0, 1, 0, False, None),
-        (2, 3, 0, True, ["web-02"]),
-        (4, 4, 0, True, None),
+        (2, 3, 0, False, ["web-02"]),
+        (4, 4, 0, False, None),
         (5, 7, 1, True, None),
     ]
     meta = made.meta()
     assert meta["blocks"][1]["choose"] == WEBS
+    behind = [step.get("behind") for step in ujson.loads(made.chunks()[0])]
+    assert behind == [None, None, None, 2, 3, None, None, None], "the last run-once step of the stage before it"
     assert meta["exchange"] == {"6": {"kind": "query", "name": "x", "others": [], "wait": True}}
     assert (meta["once"], meta["step_count"], meta["node_count"], meta["task_count"]) == ([2, 3], 8, 4, 14)
 

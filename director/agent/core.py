@@ -15,7 +15,7 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from director import __version__, messages
 from director import states as st
@@ -187,8 +187,10 @@ class Agent:
         if "inherit" in fields:
             self._inherit(**fields["inherit"])
         self.on_settled()
-        for job in list(self.held):
+        for job, held in list(self.held.items()):
             self._end_cancelled(job)
+            for step in held.waits:
+                self._ask_turn(job, step)
 
     def _inherit(self, why: str, labels: dict[str, str]) -> None:
         """The name was another key's: its labels are this node's now, and the server is told so."""
@@ -271,13 +273,44 @@ class Agent:
         return Held(job, head, scope, self._run_step)
 
     def _run_step(self, held: Held, scope: Scope, step: Step) -> Row:
-        """Run one step when there is a slot and the server has settled; journal, report, give its row."""
+        """Run one step when there is a slot and the server has settled; journal, report, give its row.
+
+        One that will never run as another node's run-once step did not go well is skipped: the server says so.
+        """
+        if held.is_behind(step) and not self._may_begin(held, step["i"]):
+            return [step["i"], chr(st.SKIPPED), *[None] * 11]
         with self.slots.place(held.job):
             self._cut_off()  # stopped for a while, a child's end may wake us before anything of the network does
             self.settled.wait()
             if held.dead or held.cancelled or self._draining:
                 raise gevent.GreenletExit
             return self.run_now(held, scope, step, held.attempts.pop(step["i"], 1))
+
+    def _may_begin(self, held: Held, step: int) -> bool:
+        """Wait, without a slot, until the run-once step of another node has ended; whether this one may follow."""
+        if held.dead:
+            return False
+        answer: AsyncResult[bool] = AsyncResult()
+        held.waits[step] = answer
+        self.outbox.flush()  # others may wait for what ran here before
+        try:
+            if self.settled.is_set():  # else it is asked when we are welcomed
+                self._ask_turn(held.job, step)
+            return bool(answer.get())
+        finally:
+            held.waits.pop(step, None)
+
+    def _ask_turn(self, job: str, step: int) -> None:
+        self.transmit(messages.encode("behind", job=job, step=step))
+
+    def handle_turn(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """The run-once step before one of ours has ended: go on, or never."""
+        held = self.held.get(fields["job"])
+        answer = held.waits.get(fields["step"]) if held is not None else None
+        if answer is not None:
+            if fields["error"]:
+                log.info("step %d of job %s is not run: %s", fields["step"], fields["job"], fields["error"])
+            answer.set(not fields["error"])
 
     def run_now(self, held: Held, scope: Scope, step: Step, attempt: int = 1) -> Row:
         """All attempts of one step."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from director import states as st
 from director.greenlets import spawn
@@ -64,6 +64,8 @@ class Held:
         self.running: dict[int, Running] = {}
         self.attempts: dict[int, int] = {}  # steps that begin with a later attempt, as the client died in one
         self.known: dict[int, Row] = {}  # how steps ended before this client began; they are not run again
+        self.waits: dict[int, AsyncResult[bool]] = {}  # steps behind another node's run-once step: may they begin?
+        self._ran: dict[int, int] = {}  # the last step that was run here, by lane
         self._seeds: deque[Step] = deque(head.get("seed", ()))  # what had succeeded in the job that this one resumes
         self._run_step = run_step
         self._chunks: dict[int, list[Step]] = {}
@@ -99,6 +101,12 @@ class Held:
         self._more.set()
         for lane in self._lanes:
             lane.stop()
+        for answer in self.waits.values():
+            answer.set(False)
+
+    def is_behind(self, step: Step) -> bool:
+        """Whether the step stands behind a run-once step that was not run here, nor anything behind that."""
+        return bool(step.get("behind", -1) > self._ran.get(step.get("lane", 0), -1))
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -121,13 +129,15 @@ class Held:
 
     def do(self, scope: Scope, step: Step) -> Row:
         """Run a step, or only apply what it did when it has ended before; its row."""
-        if "effects" in step:
-            row: Row | None = [step["i"], chr(st.CACHED), *[None] * 10, step["effects"]]
-        else:
-            row = self.known.pop(step["i"], None)
+        if "effects" in step:  # of the job that this one resumes: it tells nothing of this one's run-once steps
+            scope.apply(step["effects"] or {})
+            return [step["i"], chr(st.CACHED), *[None] * 10, step["effects"]]
+        row = self.known.pop(step["i"], None)
         if row is None:
-            return self._run_step(self, scope, step)
-        scope.apply(row[12] or {})
+            row = self._run_step(self, scope, step)
+        else:
+            scope.apply(row[12] or {})
+        self._ran[step.get("lane", 0)] = step["i"]
         return row
 
     def _next(self) -> Step | None:
@@ -244,4 +254,4 @@ class _Lane:
 def stops(state: int, step: Step) -> bool:
     """Whether a task that ended so stops what follows on the node."""
     ignored = state in st.IGNORABLE and bool(step["flags"].get("ignore-errors"))
-    return (state in st.BAD or state == st.CANCELLED) and not ignored
+    return (state in st.BAD or state in (st.CANCELLED, st.SKIPPED)) and not ignored

@@ -23,6 +23,7 @@ from director.errors import BusyError, DirectorError, ProtocolError, StoreError
 from director.greenlets import spawn
 from director.hub.chunks import Chunks
 from director.hub.ledger import Ledger
+from director.hub.onces import Onces
 from director.hub.resuming import Resumed
 from director.hub.turns import Turns
 from director.roster import NodeRecord, Roster
@@ -78,6 +79,7 @@ class Desk:
     def __init__(self, ledger: Ledger, roster: Roster, lost_after: float) -> None:
         self.runs: dict[str, JobRun] = {}
         self.chunks = Chunks(ledger)
+        self.onces = Onces(self, ledger)
         self.changed = Event()  # set whenever a job changed; waiters clear nothing, they wait for the next set
         self.send: Send = lambda node, header, frames: False
         self.open_tasks = 0
@@ -255,6 +257,7 @@ class Desk:
         self.open_tasks -= run.total
         self._heads.pop(run.id, None)
         self.chunks.forget(run.id)
+        self.onces.forget(run.id)
         for name, node in run.nodes.items():
             node.weigh_on(Load())
             record = self._roster.nodes.get(name)
@@ -513,6 +516,7 @@ class Desk:
             for node in run.nodes.values():
                 if node.open:
                     self.wake(run, node)
+        self.onces.look(run)
         self._touch()
         if run.over and run.id not in self._ending:
             self._ending.add(run.id)

@@ -254,6 +254,10 @@ class Sessions:
         self._store(record)
         self._note(record.name, record)
 
+    def handle_behind(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+        """The node has come to a step behind a run-once step of another one."""
+        self._desk.onces.ask(record, fields["job"], fields["step"])
+
     def handle_get(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """A piece of a file that one of the node's jobs needs."""
         self._transfer.get(record, fields, self.send)

@@ -78,13 +78,13 @@ def waiting(runs: Iterable[JobRun], roster: Roster, desk: Desk, lost_after: floa
     for run in runs:
         for node in run.nodes.values():
             if node.open:
-                rows.append(_waiting_row(run, node, roster.nodes.get(node.node), lost_after))
+                rows.append(_waiting_row(run, node, roster.nodes.get(node.node), desk, lost_after))
                 if len(rows) >= WAITING_SHOWN:
                     return rows
     return rows
 
 
-def _waiting_row(run: JobRun, node: Any, record: NodeRecord | None, lost_after: float) -> dict[str, Any]:
+def _waiting_row(run: JobRun, node: Any, record: NodeRecord | None, desk: Desk, lost_after: float) -> dict[str, Any]:
     now, mono = time.time(), time.monotonic()
     row: dict[str, Any] = {
         "job": run.id,
@@ -113,6 +113,8 @@ def _waiting_row(run: JobRun, node: Any, record: NodeRecord | None, lost_after: 
             "since": stamp(at),
             "until": stamp(at + limit) if limit else None,
         }
+    if awaited := desk.onces.why(run.id, row["step"]):
+        return {**row, "why": awaited}
     return {**row, "why": "queued" if not node.states.count(st.SENT) else "sent"}
 
 

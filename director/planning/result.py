@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,18 +93,26 @@ class Plan:
 
     def chunks(self) -> list[bytes]:
         """The steps in file order, `CHUNK` in each JSON list."""
-        rows = [step.row for step in self.steps]
+        rows = list(self._rows())
         return [
             ujson.dumps(rows[at : at + CHUNK], escape_forward_slashes=False).encode()
             for at in range(0, len(rows), CHUNK)
         ]
 
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """The steps as nodes get them: what stands behind a run-once step of its stage names the last of those."""
+        last: dict[int, int] = {}
+        for index, step in enumerate(self.steps):
+            behind = last.get(step.stage.index)
+            yield step.row if behind is None else {**step.row, "behind": behind}
+            if step.once:
+                last[step.stage.index] = index
+
 
 def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
     """Maximal runs of steps that need no barrier between them.
 
-    A gate stands before a new stage (but not before a lane that begins beside another), before and behind a
-    run-once step, and where a step asks for one.
+    A gate stands before a new stage (but not before a lane that begins beside another), and where a step asks for one.
     """
     first = 0
     for index, step in enumerate(steps):
@@ -128,7 +136,7 @@ def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
 
 
 def _gated(before: PlannedStep, start: PlannedStep) -> bool:
-    if start.gate or start.once or before.once:
+    if start.gate:
         return True
     if start.stage.index == before.stage.index:  # the same stage, or the ARGs before the first one
         return False

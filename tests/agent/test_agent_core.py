@@ -10,6 +10,7 @@ import gevent
 import pytest
 from desk_side import Side, step
 
+from director import messages
 from director import states as st
 from director.agent import core
 from director.errors import StoreError, VerbError
@@ -305,10 +306,55 @@ def test_attempts_that_the_end_of_the_client_takes_are_named(side: Side) -> None
     assert side.kinds("results")[-1]["jobs"][0][1][0][8] == "as told; client stopped before attempt 2 of 3"
 
 
+def test_behind_a_run_once_step_of_another_node_one_waits_for_word(side: Side) -> None:
+    side.agent.slots.free = side.agent.slots.count = 1
+    side.welcome()
+    one, two = {"lane": 1, "group": 1, "stage": 0}, {"lane": 2, "group": 1, "stage": 1}
+    first = [step(1, **one, behind=0), step(2, **one, behind=0)]
+    second = [step(3, **two), step(4, **two), step(5, **two, behind=4)]  # 4 is its own
+    side.give("j", [*first, *second, step(6, stage=2)])
+    side.until(lambda: ("j", 5, "S") in side.rows())
+    assert side.kinds("behind") == [{"job": "j", "step": 1}], "what it ran itself it need not ask for"
+    assert side.ran == [3, 4, 5]
+    side.agent.unsettle()
+    side.welcome(j={"act": "go", "upto": 7})
+    assert side.kinds("behind") == [{"job": "j", "step": 1}] * 2, "asked again"
+    side.take("turn", job="j", step=5, error="")
+    side.take("turn", job="j", step=1, error="")
+    side.until(lambda: ("j", 6, "S") in side.rows())
+    assert side.ran == [3, 4, 5, 1, 2, 6] and len(side.kinds("behind")) == 2
+
+
+def test_who_is_told_that_it_will_not_be_runs_no_more_of_it_and_says_nothing(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(0), step(2, behind=1), step(3, behind=1)])
+    side.until(lambda: side.kinds("behind"))
+    side.take("turn", job="j", step=2, error="no")
+    side.rest()
+    side.give("j", [step(4, behind=1)], seq=2)
+    side.rest()
+    assert (side.ran, side.rows(), side.rests()) == ([0], [("j", 0, "S")], [])
+    side.take("ack", n=0, close=["j"])
+    assert not side.agent.held
+
+
+def test_who_waits_for_word_can_be_cancelled_and_closed(side: Side) -> None:
+    side.welcome()
+    side.give("j", [step(1, behind=0)])
+    side.give("k", [step(1, behind=0)], seq=2)
+    side.until(lambda: len(side.kinds("behind")) == 2)
+    side.take("cancel", jobs=[["j", "by root"]])
+    side.until(side.rests)
+    assert side.rests() == [["j", 0, 1, "X", "by root"]]
+    side.take("ack", n=0, close=["j", "k"])
+    side.rest()
+    assert not side.agent.held and side.ran == []
+
+
 def test_the_server_is_told_what_is_held(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])
-    side.take("who", v=1, within=0)
+    side.take("who", v=messages.VERSION, within=0)
     hello = side.until(lambda: side.kinds("hello"))[0]
     assert hello["held"] == [["j", 2]]
     assert hello["instance"] == side.journal.instance

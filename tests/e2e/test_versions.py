@@ -7,18 +7,22 @@ from collections.abc import Callable
 
 from harness import Fleet, tasks_of, wait_until
 
+from director.messages import VERSION
+
 
 def test_a_client_of_another_version_is_refused_in_plain_words(new_fleet: Callable[..., Fleet]) -> None:
     fleet = new_fleet()
     fleet.start_server()
     folder = fleet.folder / "newer"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import director.messages\ndirector.messages.VERSION = 2\n")
+    (folder / "sitecustomize.py").write_text("import director.messages\ndirector.messages.VERSION += 1\n")
     path = f"{folder}:{fleet.environment['PYTHONPATH']}"
     fleet.start_client("node-1", env={"PYTHONPATH": path, "DIRECTOR_IDENTITY": "node-1"})
-    said = "the server speaks protocol 1, this client 2; install"
+    said = f"the server speaks protocol {VERSION}, this client {VERSION + 1}; install"
     wait_until(lambda: said in fleet.log("node-1"), "the client says what to do")
-    wait_until(lambda: "speaks protocol 2, this server 1" in fleet.log("server"), "so does the server")
+    wait_until(
+        lambda: f"speaks protocol {VERSION + 1}, this server {VERSION}" in fleet.log("server"), "so does the server"
+    )
     assert fleet.nodes().get("node-1", {"state": "offline"})["state"] != "online"
     fleet.start_client("node-2")
     fleet.wait_online(["node-2"])

@@ -48,7 +48,8 @@ def plans(draw: Any) -> Plan:
             if lane:
                 row |= {"lane": lane, "group": group}
             chosen = [draw(some.sampled_from(nodes))] if kind in ("once", "assign") else None
-            steps.append(PlannedStep(row, stage, chosen, kind == "once", kind == "gate"))
+            choose = draw(some.permutations(nodes)) if kind == "once" else None
+            steps.append(PlannedStep(row, stage, chosen, kind == "once", kind == "gate", choose=choose))
     return Plan(stages, steps)
 
 

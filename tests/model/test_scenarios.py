@@ -93,6 +93,44 @@ def test_nothing_is_sent_before_it_may_be(world: World) -> None:
     assert states(world) == {"a": "S"}
 
 
+def once(letter: str) -> Plan:
+    """A run-once step that a runs and that waits, then one for both."""
+    stage = PlannedStage(0, "", ["a", "b"])
+    rows = [
+        {"i": index, "verb": "RUN", "text": "RUN x", "stage": 0, "line": 1, "flags": {}, "body": body}
+        for index, body in enumerate(({"letters": letter, "waits": True}, {"letters": "S", "waits": False}))
+    ]
+    return Plan([stage], [PlannedStep(rows[0], stage, ["a"], True, choose=["a", "b"]), PlannedStep(rows[1], stage)])
+
+
+def test_nobody_goes_on_before_the_run_once_step_is_on_disk(world: World) -> None:
+    submit(world, once("S"))
+    settle(world)
+    world.clients["a"].finish()
+    for _ in range(5):
+        world.run()
+        world.exchange()
+    assert world.ran == {(JOB, "a", 0, 1): 1, (JOB, "a", 1, 1): 1}
+    world.crash_server()
+    world.heal()
+    assert states(world) == {"a": "SS", "b": "-S"}
+    world.check_end()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_what_waits_behind_a_run_once_step_that_fails_is_skipped(world: World, away: bool) -> None:
+    submit(world, once("F"))
+    settle(world)
+    assert states(world) == {"a": "ss", "b": "-s"}
+    if away:
+        world.clients["b"].crash()
+    world.clients["a"].finish()
+    settle(world)
+    assert states(world) == {"a": "FK", "b": "-K"}
+    world.heal()
+    world.check_end()
+
+
 def test_a_result_is_acknowledged_when_it_is_on_disk(world: World) -> None:
     submit(world, plan("S", waits=True))
     settle(world)

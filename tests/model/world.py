@@ -330,6 +330,9 @@ class Client:
         world.check(agent.settled.is_set(), f"{self.name} starts {job}/{number} unsettled")
         beside = [s for j, other, s in self.running if j == job and (other == lane or not lane or not other)]
         world.check(not beside, f"{self.name} runs {job}/{number} beside {beside}")
+        world.check(
+            world.may_run(job, self.name, number), f"{self.name} runs {job}/{number} before what runs once before it"
+        )
         last = world.last.get((job, self.name, lane), -1)
         world.check(number >= last, f"{self.name} runs {job}/{number} after {last}")
         world.last[job, self.name, lane] = number
@@ -572,6 +575,11 @@ class World:
     def check(self, well: bool, text: str) -> None:
         if not well:
             self.errors.append(text)
+
+    def may_run(self, job: str, name: str, step: int) -> bool:
+        """Whether others' run-once steps before it in its stage went well, as the server says, if there is one."""
+        run = self.server.desk.runs.get(job) if self.server is not None else None
+        return run is None or all(run.went_well(*one) for one in run.awaited(step) if one[0].node != name)
 
     def letters(self, job: str) -> dict[str, bytearray]:
         """States of all tasks as the ledger alone tells them."""
