@@ -103,7 +103,8 @@ def once(letter: str) -> Plan:
     return Plan([stage], [PlannedStep(rows[0], stage, ["a"], True, choose=["a", "b"]), PlannedStep(rows[1], stage)])
 
 
-def test_nobody_goes_on_before_the_run_once_step_is_on_disk(world: World) -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_nobody_goes_on_before_the_run_once_step_is_on_disk(world: World, dies: bool) -> None:
     submit(world, once("S"))
     settle(world)
     world.clients["a"].finish()
@@ -111,9 +112,12 @@ def test_nobody_goes_on_before_the_run_once_step_is_on_disk(world: World) -> Non
         world.run()
         world.exchange()
     assert world.ran == {(JOB, "a", 0, 1): 1, (JOB, "a", 1, 1): 1}
-    world.crash_server()
-    world.heal()
+    if dies:
+        world.crash_server()
+        world.heal()
+    settle(world)
     assert states(world) == {"a": "SS", "b": "-S"}
+    world.heal()
     world.check_end()
 
 
