@@ -14,7 +14,6 @@ import resource
 import time
 from collections.abc import Callable
 
-import gevent
 import zmq
 import zmq.utils.z85
 from gevent import get_hub
@@ -22,7 +21,7 @@ from gevent.event import Event
 from zmq.backend import Socket as Raw
 
 from director.errors import StartError
-from director.greenlets import spawn
+from director.greenlets import breathe, spawn
 from director.keys import KeyPair
 
 NOBLOCK = int(zmq.NOBLOCK)
@@ -95,7 +94,7 @@ class Link:
     def _breathe(self) -> None:
         now = time.monotonic()
         if now - self._turn > BURST:
-            gevent.sleep(0)
+            breathe()
             self._turn = time.monotonic()
 
     def _behind(self, frame: zmq.Frame) -> list[bytes]:

@@ -15,14 +15,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import gevent
 import ujson
 from gevent.event import Event
 
 from director import messages
 from director.agent.core import Agent
 from director.errors import DirectorError, LateError, VerbError
-from director.greenlets import spawn
+from director.greenlets import breathe, spawn
 from director.manifests import ROWS_LIMIT, Row
 from director.sources import Found, expand
 from director.verbs.base import Fetched
@@ -71,7 +70,7 @@ class _Offer:
             self.files.append(one if one.kind == "file" else None)
             if len(rows) > ROWS_LIMIT:
                 raise VerbError(f"more than {ROWS_LIMIT} files; expected fewer, or an archive of them")
-            gevent.sleep(0)
+            breathe()
         self.parts = list(_parts(rows))
 
     def read(self, number: int, offset: int, length: int) -> bytes:
@@ -245,7 +244,7 @@ class Exchange:
             call.word.set()
         for number, offset, length in fields["pieces"]:
             self._give(offer, number, offset, length)
-            gevent.sleep(0)
+            breathe()
 
     def _give(self, offer: _Offer, number: int, offset: int, length: int) -> None:
         error, piece = "", b""
@@ -295,7 +294,7 @@ def _digest(fd: int, size: int) -> tuple[str, int]:
     while done < size and (piece := os.pread(fd, min(PIECE, size - done), done)):
         sha.update(piece)
         done += len(piece)
-        gevent.sleep(0)
+        breathe()
     return sha.hexdigest(), done
 
 

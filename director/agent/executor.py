@@ -24,6 +24,7 @@ from director.agent.fetch import Fetcher
 from director.agent.holding import Held, Running, Step
 from director.agent.rebooting import Rebooter
 from director.errors import DirectorError, LateError, VerbError
+from director.greenlets import breathe
 from director.scope import Scope, is_proxy
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
@@ -349,7 +350,7 @@ class TaskNode:
 
     def breathe(self) -> None:
         """Let others work."""
-        gevent.sleep(0)
+        breathe()
 
     def exclusive(self, name: str) -> Any:
         """One at a time on this node."""

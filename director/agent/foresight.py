@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import gevent
 import ujson
 
 from director import messages
@@ -33,7 +32,7 @@ from director.agent.executor import (
 )
 from director.agent.holding import Step
 from director.errors import DirectorError, VerbError
-from director.greenlets import spawn
+from director.greenlets import breathe, spawn
 from director.language.substitution import used_names
 from director.scope import Scope
 from director.verbs.base import Outcome, Verb
@@ -122,7 +121,7 @@ class Outlook:
     def _row(self, step: Step) -> list[Any]:
         if time.monotonic() > self.deadline:
             return [step["i"], "unknown", f"not found out within {BUDGET:g} s", "", ""]
-        gevent.sleep(0)
+        breathe()
         try:
             scope = self._scopes.of(step)
             node = PlanNode(self, scope, step)
@@ -378,7 +377,7 @@ class PlanNode(TaskNode):
 
     def breathe(self) -> None:
         """Let others work, within the time that a plan may take."""
-        gevent.sleep(0)
+        breathe()
         if time.monotonic() > self._look.deadline:
             raise NotHereError(f"not found out within {BUDGET:g} s")
 

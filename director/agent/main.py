@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 
-from director import __version__, facts, ids, keys, locks, paths, process, signals
+from director import __version__, facts, heap, ids, keys, locks, paths, process, signals
 from director import log as logs
 from director.agent.chains import Chains
 from director.agent.core import Agent
@@ -154,6 +154,7 @@ def serve(settings: Settings) -> int:
     """Run a client until it is told to end; the exit code."""
     logs.set_up(settings.log_level, settings.log_format)
     os.umask(0o022)
+    heap.give_back()
     process.seal_descriptors()
     process.become_subreaper()
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -15,7 +17,7 @@ from gevent import socket
 from director import __version__, unixsocket
 from director.errors import DirectorError, NotFoundError, ProtocolError, UsageError
 from director.framing import Channel, Cut
-from director.greenlets import spawn
+from director.greenlets import breathe, spawn
 from director.hub import views
 from director.hub.callers import caller_of
 from director.hub.desk import Desk
@@ -35,7 +37,7 @@ PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to 
 PACE = 0.5  # seconds between two progress events
 CALM = 2.0  # seconds after which a progress event comes even when nothing changed
 PART = 16 * 1024 * 1024  # bytes of a long answer in one frame
-BATCH = 1000  # rows of nodes in one frame of an export
+BATCH = 500  # rows of nodes in one frame of an answer
 
 
 class Admin:
@@ -203,7 +205,12 @@ class Admin:
 
     def do_list_nodes(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Nodes by name, and newcomers that were refused."""
-        _body(channel, ujson.dumps(self._node_rows(header)).encode())
+        begin = b"["
+        for rows in _batches(self._node_rows(header)):
+            _send(channel, begin + ujson.dumps(rows)[1:-1].encode(), more=True)
+            begin = b","
+            breathe()
+        _send(channel, b"]" if begin == b"," else b"[]", more=False)
 
     def do_node_info(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """One node, whole."""
@@ -271,18 +278,24 @@ class Admin:
             return list(self._roster.nodes)
         return settle([str(header["node"])], self._roster, may_be_empty=True).nodes
 
-    def _node_rows(self, header: dict[str, Any]) -> list[dict[str, Any]]:
-        names = self._matching(header)
-        rows = [views.node_row(self._roster.nodes[name]) for name in sorted(names)]
-        if not header.get("node"):
-            rows += views.pending_rows(self._enrolment)
+    def _node_rows(self, header: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        """Rows by name, newcomers that were refused behind them, that pass the filters; the last `limit` of them."""
+        rows = self._rows_of(sorted(self._matching(header)), not header.get("node"))
         states = header.get("state") or ()
-        rows = [row for row in rows if not states or row["state"] in states]
-        if header.get("since") is not None:
-            since = stamp(float(header["since"]))
-            rows = [row for row in rows if (row["last_seen"] or "") >= since]
+        since = stamp(float(header["since"])) if header.get("since") is not None else ""
+        found = (
+            row for row in rows if (not states or row["state"] in states) and (row["last_seen"] or "") >= since
+        )  # fmt: skip
         limit = int(header.get("limit") or 0)
-        return rows[-limit:] if limit else rows
+        return deque(found, limit) if limit else found
+
+    def _rows_of(self, names: Sequence[str], with_pending: bool) -> Iterator[dict[str, Any]]:
+        for name in names:
+            record = self._roster.nodes.get(name)  # it may be purged while the rows before it are sent
+            if record is not None:
+                yield views.node_row(record)
+        if with_pending:
+            yield from views.pending_rows(self._enrolment)
 
     def _node(self, name: str) -> NodeRecord:
         record = self._roster.nodes.get(name)
@@ -303,6 +316,13 @@ def _send(channel: Channel, body: bytes, **more: bool) -> None:
 
 def _body(channel: Channel, body: bytes) -> None:
     _send(channel, body)
+
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Lists of at most `BATCH` rows."""
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
 
 
 def _parts(channel: Channel, parts: Any) -> None:

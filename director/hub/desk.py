@@ -20,7 +20,7 @@ from director import dispatch, messages
 from director import states as st
 from director.dispatch import JobRun, Load, NodeRun, Part, Rest
 from director.errors import BusyError, DirectorError, ProtocolError, StoreError
-from director.greenlets import spawn
+from director.greenlets import breathe, spawn
 from director.hub.chunks import Chunks
 from director.hub.ledger import Ledger
 from director.hub.onces import Onces
@@ -111,8 +111,8 @@ class Desk:
         """
         self.check_room()
         names = {job.record["id"] for job in jobs}
-        if names & self.runs.keys():
-            raise StoreError(f"there is another job with the id {min(names & self.runs.keys())}")
+        if known := names & (self.runs.keys() | self._accepting):
+            raise StoreError(f"there is another job with the id {min(known)}")
         self._accepting |= names
         self._early.update((name, []) for name in names)
         try:
@@ -124,7 +124,10 @@ class Desk:
             self._touch()
 
     def _accept(self, jobs: Sequence[Accepted]) -> None:
-        runs = [self._build(job) for job in jobs]
+        runs = []
+        for job in jobs:
+            runs.append(self._build(job))
+            breathe()
         hands = [hand for run in runs for hand in self._decide_first(run)]
         ops: list[Any] = []
         for job, run in zip(jobs, runs, strict=True):
@@ -158,7 +161,7 @@ class Desk:
                 if hand:
                     yield hand
             if time.monotonic() > until:
-                gevent.sleep(0)
+                breathe()
                 until = time.monotonic() + TURN
 
     def _build(self, job: Accepted) -> JobRun:
@@ -166,6 +169,7 @@ class Desk:
         meta["offline"] = [name for name in dispatch.stage_nodes(meta) if not self._online(name)]
         run = JobRun.build(record["id"], meta, record["created_at"], job.valid_for, meta["offline"])
         run.timeout = record["options"].get("timeout", 0.0)
+        breathe()  # with ten thousand nodes each of these is a long turn
         run.held = bool(meta.get("after"))
         if job.resumed is not None:
             record["resumes"] = job.resumed.id
@@ -305,7 +309,7 @@ class Desk:
                 hands += [hand for name in names if (hand := self._consider(job, name))]
             if hands:
                 self._write_ahead(hands)
-            gevent.sleep(0)
+            breathe()
 
     def _consider(self, job: str, name: str) -> _Hand | None:
         self._waking.discard((job, name))
@@ -336,7 +340,7 @@ class Desk:
         while True:
             self._outgoing.wait()
             self._deliver(self._outgoing.take(AT_ONCE)[1])
-            gevent.sleep(0)
+            breathe()
 
     def _deliver(self, hands: list[_Hand]) -> None:
         for hand in hands:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gevent
 import ujson
 from gevent.event import Event
 
 from director import messages
 from director.blobs import BlobStore
 from director.errors import ProtocolError
+from director.greenlets import breathe
 from director.hub.queries import value_of
 from director.roster import NodeRecord, Roster
 
@@ -119,7 +119,7 @@ class Foresight:
                     asked.errors[name] = "the plan is too large to ask this node"
                 elif record is None or not self._send(record, header, question.frames):
                     asked.errors[name] = "offline"
-                gevent.sleep(0)
+                breathe()
             asked.left.difference_update(asked.errors)
             if asked.left:
                 asked.done.wait(max(0.0, deadline - time.monotonic()))
@@ -143,7 +143,7 @@ class Foresight:
                 elif value is not None:
                     values[node] = value
                 if number % 200 == 199:
-                    gevent.sleep(0)
+                    breathe()
         return found
 
     def _contents(self, digests: Mapping[str, int], manifests: set[str]) -> dict[str, bytes]:
@@ -233,7 +233,7 @@ def steps_of(chunks: Sequence[bytes]) -> Iterator[dict[str, Any]]:
     """The steps, with a pause for others after each chunk."""
     for chunk in chunks:
         yield from ujson.loads(chunk)
-        gevent.sleep(0)
+        breathe()
 
 
 def _asks(chunks: Sequence[bytes]) -> tuple[set[str], set[str]]:

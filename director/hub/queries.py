@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from director import messages
 from director.dispatch import HANDED, JobRun
-from director.greenlets import spawn
+from director.greenlets import breathe, spawn
 from director.hub.desk import Desk
 from director.roster import NodeRecord, Roster
 
@@ -202,7 +202,7 @@ class Queries:
             if record is not None and (value := value_of(record, name)) is not None:
                 known.found[node] = {name: value}
             if number % SLICE == SLICE - 1:
-                gevent.sleep(0)
+                breathe()
         known.encode()
         return known
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import ujson
 
+from director import heap
 from director.errors import DirectorError
 from director.framing import WORKER_HEADER_LIMIT, Channel
 from director.log import set_up
@@ -21,6 +22,7 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     """The channel to the parent and the settings it sent; logging is set up from them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    heap.give_back()
     link = socket.socket(fileno=int(sys.argv[1]))
     link.setblocking(True)
     channel = Channel(link, take_fds=True, limit=WORKER_HEADER_LIMIT)

@@ -467,7 +467,7 @@ class World:
                 timer.close()
             gevent.spawn(timer.function, *timer.args)
         for _ in range(turns):
-            gevent.sleep(0)
+            greenlets.breathe()
 
     # -- the server ---------------------------------------------------------------------------------------
 
