@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
+CGROUPS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 MARK = "FLEET_FOLDER"  # in the environment of all that is started, tasks included
 T = TypeVar("T")
 
@@ -73,6 +74,49 @@ def marked_processes(folder: Path) -> list[int]:
             if entry.isdigit() and mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
                 found.append(int(entry))
     return found
+
+
+def cgroup_of(note: Path) -> Path | None:
+    """The cgroup that a client remembers in its state folder, where it is mounted; None when it has none."""
+    with contextlib.suppress(OSError):
+        path = note.read_text().strip().lstrip("/")
+        return next((found for top in CGROUPS if (found := Path(top, path)).is_dir()), None)
+    return None
+
+
+def pids_in(cgroup: Path) -> set[int]:
+    """The processes in it."""
+    try:
+        return set(map(int, (cgroup / "cgroup.procs").read_text().split()))
+    except OSError:
+        return set()
+
+
+def own_cgroup() -> Path | None:
+    """The folder of the cgroup in which tests run, None where none can be made in it: clients then have none."""
+    with open("/proc/self/cgroup", encoding="utf-8") as lines:
+        path = next((line[3:].strip().lstrip("/") for line in lines if line.startswith("0::")), "")
+    for top in CGROUPS:
+        probe = Path(top, path, f"probe-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            if (probe.parent / "cgroup.procs").exists():
+                probe.mkdir()
+                probe.rmdir()
+                return probe.parent
+    return None
+
+
+def remove_cgroup(folder: Path) -> None:
+    """End who is in a client's cgroup and take it away, as a client that was killed could not."""
+    for name in ("tasks", "loose", "."):
+        end = time.monotonic() + 5
+        while (left := pids_in(folder / name)) and time.monotonic() < end:
+            for pid in left - {0}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.normpath(folder / name))
 
 
 def children_of(pid: int) -> dict[int, str]:
@@ -283,6 +327,9 @@ class Fleet:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
+        for note in self.folder.glob("*/client/cgroup"):
+            if folder := cgroup_of(note):
+                remove_cgroup(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -139,6 +139,40 @@ def end_leftovers(*tokens: str) -> int:
     return process.end_leftovers(tokens, 0.5)
 
 
+def place(note: str, name: str, end: bool = False) -> list[Any]:
+    """Take the client's place as it does at its start: how many were ended before, whether, and its cgroup."""
+    from director import process
+
+    process.PLACE.open(note, name)
+    ended = process.end_leftovers((), 0.5, process.PLACE.left) if end else 0
+    entered = process.PLACE.enter()
+    return [ended, entered, own_cgroup()]
+
+
+def leave_place() -> str:
+    """As at the client's end; the cgroup it is in then."""
+    from director import process
+
+    process.PLACE.leave()
+    return own_cgroup()
+
+
+def own_cgroup() -> str:
+    """The path of this process in cgroup v2, "" where there is none."""
+    with open("/proc/self/cgroup") as lines:
+        return next((line[3:].strip() for line in lines if line.startswith("0::")), "")
+
+
+def no_loose(path: str) -> bool:
+    """Nothing can be moved to where `--no-block` goes; whether the place was given up at the next one."""
+    from director import process
+    from director.process import cgroup
+
+    cgroup.LOOSE = path
+    process.run(spec({"argv": ["true"], "detach": True}))
+    return not process.PLACE._folder
+
+
 def on_start(fields: dict[str, Any]) -> list[int]:
     """The pid given to `on_start`, and the result's."""
     from director import process
@@ -172,6 +206,9 @@ OPERATIONS = {
         children,
         pause,
         end_leftovers,
+        place,
+        leave_place,
+        no_loose,
         on_start,
         old_kernel,
     )

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import wait_until
+from harness import own_cgroup, remove_cgroup, wait_until
+
+from director.process import cgroup
 
 CLIENT = Path(__file__).with_name("process_client.py")
 LONG = 20.0  # seconds after which a wait is a failure
@@ -373,6 +375,130 @@ def test_leftovers_of_a_client_that_died(client: Client, nap: str) -> None:
     assert client.ask("end_leftovers", f"{nap}.1") >= 1
     assert not alive(f"{nap}9")
     assert client.ask("end_leftovers", f"{nap}.1") == client.ask("end_leftovers") == 0
+
+
+HIDDEN = "(env -i setsid sh -c 'sleep {0} & sleep {0}' &) >/dev/null 2>&1"
+
+
+@dataclass
+class Room:
+    """Where clients of one state folder are: what remembers it, and two cgroups in which they are started."""
+
+    note: Path
+    name: str
+    first: Path
+    second: Path
+
+    def start(self, parent: Path | None) -> Client:
+        one = Client()
+        if parent is not None:
+            assert one.ask("children") == []  # it runs
+            (parent / "cgroup.procs").write_text(str(one.popen.pid))
+        return one
+
+    def place(self, one: Client, end: bool = False) -> tuple[int, bool, str]:
+        ended, entered, where = one.ask("place", str(self.note), self.name, end)
+        return ended, entered, where
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    """Removed at the end with all that is in it; where no cgroup can be made its folders are not there."""
+    name = f"director-test-{os.getpid()}-{next(_count)}"
+    top = own_cgroup() or tmp_path / "none"
+    made = Room(tmp_path / "cgroup", name, top / f"{name}.1", top / f"{name}.2")
+    parents = (made.first, made.second) if own_cgroup() else ()
+    for parent in parents:
+        parent.mkdir()
+    yield made
+    for parent in parents:
+        remove_cgroup(parent / name)
+        remove_cgroup(parent)
+
+
+def test_what_a_dead_client_left_is_found_by_its_cgroup(room: Room, nap: str) -> None:
+    """Also what made a session of its own and cleared its environment, and also from another cgroup."""
+    there = own_cgroup() is not None
+    dead, loose = room.start(room.first if there else None), f"{nap}9"
+    ended, entered, where = room.place(dead)
+    assert (ended, entered, where.endswith(f"/{room.name}/tasks")) == (0, there, there)
+    command = f"{HIDDEN.format(loose)}; exec sleep {loose}"
+    assert dead.run("/bin/sh", "-c", command, detach=True).error == ""
+    assert dead.run("no-such-program", detach=True).exit_code == 127
+    dead.send("run", {"argv": ["/bin/sh", "-c", f"{HIDDEN.format(nap)}; exec sleep {nap}"]})
+    wait_until(lambda: (len(alive(nap)), len(alive(loose))) == (3, 3), "all run", every=0.005)
+    dead.popen.kill()
+    dead.stop()
+    back = room.start(room.second if there else None)
+    ended, entered, where = room.place(back, True)
+    assert entered is there and len(alive(loose)) == 3, "what --no-block started goes on"
+    if not there:  # it is told by its marker only, and has none
+        assert ended == 0 and len(alive(nap)) == 3
+    else:
+        assert ended >= 4 and not alive(nap)
+        assert where.endswith(f"/{room.second.name}/{room.name}/tasks")
+        assert {child.name for child in (room.first / room.name).iterdir() if child.is_dir()} == {"loose"}
+        assert back.sh("exit 3").exit_code == 3
+        assert back.ask("leave_place").endswith(f"/{room.second.name}") and not (room.second / room.name).exists()
+    back.stop()
+    for pid in [*alive(loose), *alive(nap)]:
+        os.kill(pid, signal.SIGKILL)
+
+
+if own_cgroup():  # elsewhere clients have none, and the test above says what then
+
+    def test_a_client_that_a_task_starts_takes_the_same_cgroup(room: Room) -> None:
+        dead = room.start(room.first)
+        place = room.place(dead)[2]
+        back = room.start(room.first / room.name / "loose")
+        dead.popen.kill()
+        dead.stop()
+        assert room.place(back, True) == (0, True, place)
+        assert back.ask("leave_place").endswith(f"/{room.first.name}")
+        back.stop()
+
+    def test_a_copied_note_ends_nothing_of_the_client_it_names(room: Room, nap: str) -> None:
+        one, copy = room.start(room.first), room.start(room.first)
+        room.place(one)
+        one.send("run", {"argv": ["sleep", nap]})
+        wait_until(lambda: alive(nap), "it runs", every=0.005)
+        ended, entered, where = copy.ask("place", str(room.note), f"{room.name}.copy", True)
+        assert (ended, entered, len(alive(nap))) == (0, True, 1) and where.endswith(".copy/tasks")
+        copy.ask("leave_place")
+        copy.stop()
+        one.popen.kill()
+        one.stop()
+
+    def test_what_cannot_be_kept_apart_is_spared_by_giving_the_cgroup_up(room: Room, nap: str) -> None:
+        dead = room.start(room.first)
+        room.place(dead)
+        assert dead.ask("no_loose", "no/such/cgroup") and not room.note.exists()
+        assert dead.sh(HIDDEN.format(nap), detach=True).error == ""
+        wait_until(lambda: len(alive(nap)) == 2, "all run", every=0.005)
+        dead.popen.kill()
+        dead.stop()
+        back = room.start(room.first)
+        ended, entered, where = room.place(back, True)
+        assert (ended, entered, where.endswith(room.first.name)) == (0, False, True), "nor is it used by the next"
+        assert len(alive(nap)) == 2 and not room.note.exists()
+        back.stop()
+
+
+def test_a_cgroup_is_found_wherever_the_tree_is_mounted(tmp_path: Path) -> None:
+    top = tmp_path / "a b"
+    (top / "in").mkdir(parents=True)
+    escaped = str(top).replace(" ", "\\040")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "30 1 0:9 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+        "31 1 0:8 / /no/such/place rw shared:4 - cgroup2 cgroup2 rw\n"
+        f"32 1 0:8 /box/1 {escaped} rw shared:4 - cgroup2 cgroup2 rw\n"
+    )
+    assert cgroup._mounted("/box/1/x", str(mounts)) == f"{top}/x"
+    assert cgroup._mounted("/box/1/in/x", str(mounts)) == f"{top}/in/x"
+    for path in ("/box/1/out/x", "/box/12/x", "/x"):
+        with pytest.raises(OSError, match="no cgroup v2"):
+            cgroup._mounted(path, str(mounts))
 
 
 @pytest.fixture

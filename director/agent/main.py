@@ -47,6 +47,7 @@ class Client:
         self._end: AsyncResult[str] = AsyncResult()
         started = time.time()
         journal = Journal.open(folder)
+        process.PLACE.open(os.path.join(folder, "cgroup"), f"director-client-{journal.instance}")
         self.profile = Profile(folder, facts.read())
         self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
         fetcher = Fetcher(self.blobs)
@@ -81,8 +82,9 @@ class Client:
         copied = former != self._journal.instance
         left = [(job, step) for job, record in records.items() for step in may_run(record, copied)]
         tokens = [task_token(former, job, step) for job, step in left]
-        if tokens and (ended := process.end_leftovers(tokens)):
+        if ended := process.end_leftovers(tokens, inside=process.PLACE.left):
             log.warning("ended %d processes that an earlier client had left", ended)
+        process.PLACE.enter()
         take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)
         gauge = LagGauge("client")
         self.agent.lag = gauge.take
@@ -165,9 +167,12 @@ def serve(settings: Settings) -> int:
         with locks.held(folder, "client"):
             client = Client(settings, folder)
             signals.on_end(client.ask_to_end)
-            client.start()
-            log.info("ends: %s", client.wait())
-            client.stop()
+            try:
+                client.start()
+                log.info("ends: %s", client.wait())
+                client.stop()
+            finally:
+                process.PLACE.leave()
             return 0
     except DirectorError as error:
         logs.last_word(str(error), settings.log_format)

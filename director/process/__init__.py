@@ -4,12 +4,14 @@ Everything here belongs to the one thread that runs the gevent hub, and expects 
 `subprocess` unpatched: `monkey.patch_all(os=False, signal=False, subprocess=False)`.
 """
 
+from director.process.cgroup import PLACE
 from director.process.family import become_subreaper, end_leftovers, reap_adopted, spare
 from director.process.runner import cancel, run
 from director.process.spawn import seal_descriptors
 from director.process.spec import Handle, Result, Spec
 
 __all__ = [
+    "PLACE",
     "Handle",
     "Result",
     "Spec",

@@ -158,15 +158,21 @@ def spare(pid: int) -> None:
     FAMILY.foreign.add(pid)
 
 
-def end_leftovers(tokens: Iterable[str], grace: float = GRACE) -> int:
-    """End what is alive of tasks of the client's earlier run, found by their marker; how many there were."""
+def end_leftovers(
+    tokens: Iterable[str], grace: float = GRACE, inside: Callable[[], Collection[int]] | None = None
+) -> int:
+    """End what is alive of tasks of the client's earlier run; how many processes there were.
+
+    Args:
+        tokens: of the tasks; whatever has one as its marker is ended, with all that is below it.
+        inside: names the processes where nothing but tasks was, marked or not.
+    """
     wanted = {os.fsencode(token) for token in tokens}
-    if not wanted:
-        return 0
     seen: set[int] = set()
 
     def alive() -> set[int]:
-        found = scan(wanted, set())
+        found = scan(wanted, set()) if wanted else set()
+        found |= _not_detached(inside()) if inside is not None else set()
         seen.update(found)
         return found
 
@@ -215,6 +221,13 @@ def scan(tokens: Collection[bytes], sessions: Collection[int]) -> set[int]:
     wanted -= {_session(own), 0}
     found.update(pid for pid in pids if _session(pid) in wanted)
     return {pid for pid in tree(found) if pid != own and _alive(pid)}
+
+
+def _not_detached(pids: Collection[int]) -> set[int]:
+    """Those that live and are not of `--no-block`, as far as marker and session tell."""
+    detached = {pid for pid in pids if DETACHED in environment(pid)}
+    sessions = {_session(pid) for pid in detached} - {0}
+    return {pid for pid in pids if pid not in detached and _session(pid) not in sessions and _alive(pid)}
 
 
 def environment(pid: int) -> dict[bytes, bytes]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from director.process.cgroup import PLACE
 from director.process.spec import DETACHED, MARKER, Spec
 
 NOT_FOUND = 127
@@ -60,7 +61,8 @@ def start(spec: Spec) -> Child:
     """Start `spec`; raises StartFailure. The caller closes the pipes and waits for the pid."""
     token = os.fsencode(spec.token) or b"%d.%d" % (os.getpid(), next(_numbers))
     if spec.detach:
-        return Child(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
+        with PLACE.apart():
+            return Child(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
     env = {**spec.env, MARKER: token}
     fds: list[int] = []
     try:

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from clocks import Clock
-from harness import ROOT, Fleet, is_alive, marked_processes, tasks_of, wait_until
+from harness import ROOT, Fleet, cgroup_of, is_alive, marked_processes, own_cgroup, pids_in, tasks_of, wait_until
 
 from director.cli.link import Link
 from director.cli.submit import send
@@ -192,6 +192,31 @@ def test_after_a_power_loss_what_was_handed_over_is_lost(fleet: Fleet) -> None:
         assert "host went down" in task(job, 2, "node-1")["reason"]
         assert fleet.run_json("--exec", "RUN echo well", "--wait")["state"] == "success"
     assert lines(ran) == ["0", "1"]
+
+
+def test_what_hid_from_a_client_that_died_is_ended_by_the_next(fleet: Fleet, tmp_path: Path) -> None:
+    """Without a cgroup of its own the client cannot know it, and lets it live."""
+    hidden = "(env -i setsid sh -c 'sleep 1000 & echo $! >{0}.new; mv {0}.new {0}' &); exec sleep 1000"
+    fleet.start_client("node-1")
+    fleet.wait_online(["node-1"])
+    fleet.run_json("--exec", f"RUN --no-block {hidden.format(tmp_path / 'kept')}", "--wait")
+    job_id = fleet.submit("--exec", f"RUN {hidden.format(tmp_path / 'left')}")
+    wait_until(lambda: (tmp_path / "kept").exists() and (tmp_path / "left").exists(), "both run")
+    kept, left = (int((tmp_path / name).read_text()) for name in ("kept", "left"))
+    try:
+        fleet.kill("node-1")
+        fleet.restart("node-1")
+        assert states(fleet.wait_job(job_id)) == {(0, "node-1"): "lost"}
+        assert (is_alive(kept), is_alive(left)) == (True, own_cgroup() is None)
+        folder = cgroup_of(fleet.folder / "node-1" / "client" / "cgroup")
+        assert (folder is None) == (own_cgroup() is None)
+        assert fleet.stop("node-1") == 0
+        if folder is not None:
+            assert not (folder / "tasks").exists() and kept in pids_in(folder / "loose")
+    finally:
+        for pid in (kept, left):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_an_older_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
