@@ -317,6 +317,7 @@ class Fleet:
 
     def close(self) -> None:
         """End every process, those that tasks left behind included, and remove the folder."""
+        cgroups = self.cgroups()
         for process in self.processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -327,10 +328,20 @@ class Fleet:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
-        for note in self.folder.glob("*/client/cgroup"):
-            if folder := cgroup_of(note):
-                remove_cgroup(folder)
+        for cgroup in cgroups:
+            remove_cgroup(cgroup)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cgroups(self) -> set[Path]:
+        """Those of its clients: of those that run, whose state folder may be unmounted, and of those that ran."""
+        found = {cgroup_of(note) for note in self.folder.glob("*/client/cgroup")}
+        for process in self.processes.values():
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()
+                path = next((line[4:] for line in lines if line.startswith("0::/")), "")
+                if "director-client-" in path and path.endswith("/tasks"):
+                    found.update(Path(top, path).parent for top in CGROUPS if Path(top, path).is_dir())
+        return {folder for folder in found if folder is not None}
 
 
 def tasks_of(job: dict[str, Any]) -> Iterator[dict[str, Any]]:

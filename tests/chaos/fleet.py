@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clocks import Clock
-from harness import Fleet, children_of, free_ports, is_alive
+from harness import Fleet, children_of, free_ports, is_alive, remove_cgroup
 
 from .schedule import SMALL_DISK
 
@@ -152,6 +152,7 @@ class ChaosFleet(Fleet):
         self._proxy.kill()
         self._proxy.wait()
         self.wake_all()
+        cgroups = self.cgroups()  # while the small disks can still be read
         for process in self.processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -159,6 +160,8 @@ class ChaosFleet(Fleet):
         for folder in self._mounted:
             subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
         super().close()
+        for cgroup in cgroups:
+            remove_cgroup(cgroup)
 
     def _keep_logs(self, keep: Path) -> None:
         keep.mkdir(parents=True, exist_ok=True)
