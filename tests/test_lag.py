@@ -8,6 +8,7 @@ import time
 import gevent
 import pytest
 
+from director.greenlets import breathe
 from director.lag import LagGauge
 
 
@@ -33,9 +34,12 @@ def test_a_blocked_turn_is_seen_once_by_those_who_take_it(caplog: pytest.LogCapt
 
 def test_many_small_ones_in_a_turn_add_up() -> None:
     gauge = LagGauge("x")
+    done: list[None] = []
     for _ in range(4):
-        gevent.get_hub().loop.run_callback(block, 0.02)
-    gevent.sleep(0.1)
+        gevent.get_hub().loop.run_callback(lambda: done.append(block(0.02)))
+    while len(done) < 4:
+        gevent.sleep(0.01)
+    breathe()  # the turn in which the last of them ran has ended
     assert gauge.ever >= 0.02
 
 
