@@ -136,7 +136,7 @@ def end_leftovers(*tokens: str) -> int:
     """As in the real client."""
     from director import process
 
-    return process.end_leftovers(tokens, 0.5)
+    return process.end_leftovers(tokens, grace=0.5)
 
 
 def place(note: str, name: str, end: bool = False) -> list[Any]:
@@ -144,7 +144,7 @@ def place(note: str, name: str, end: bool = False) -> list[Any]:
     from director import process
 
     process.PLACE.open(note, name)
-    ended = process.end_leftovers((), 0.5, process.PLACE.left) if end else 0
+    ended = process.end_leftovers((), grace=0.5, inside=process.PLACE.left) if end else 0
     entered = process.PLACE.enter()
     return [ended, entered, own_cgroup()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import hashlib
 import logging
 import os
 import pwd
@@ -65,6 +66,7 @@ class Executor:
         self.chains = chains
         self.exchange = exchange
         self.rebooter: Rebooter | None = None
+        self.place = "-"  # where the state folder is, for the markers of tasks
         self._verbs: dict[str, Verb] = {}
         self._locks: dict[str, BoundedSemaphore] = {}
 
@@ -285,7 +287,8 @@ class TaskNode:
         spec = process.Spec(
             argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
             timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
-            token=task_token(self._agent.journal.instance, self._held.job, self._step["i"]), detach=detach,
+            token=task_token(self._executor.place, self._agent.journal.instance, self._held.job, self._step["i"]),
+            detach=detach,
         )  # fmt: skip
         if user:
             self._become(spec, user, cwd)
@@ -463,9 +466,20 @@ def _environment_of(scope: Scope, rendered: Sequence[str]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if name not in scope.outputs or name in seen}
 
 
-def task_token(instance: str, job: str, step: int) -> str:
-    """What marks the processes of a task: its state folder, as two clients may run on one machine, job and step."""
-    return f"{instance}.{job}.{step}"
+def task_token(place: str, instance: str, job: str, step: int) -> str:
+    """What marks the processes of a task: its client, as two may run on one machine, job and step.
+
+    `place` is where the state folder is and `instance` what is in it: an older copy that was put back knows
+    nothing of the tasks that run, but is in the same place.
+    """
+    return f"{place}.{instance}.{job}.{step}"
+
+
+def marker_place(state_dir: str) -> str:
+    """A name for the place of a state folder, whatever is in it; another in each container and chroot."""
+    parent, name = os.path.split(os.path.realpath(state_dir))
+    at = os.stat(parent)
+    return hashlib.sha256(f"{at.st_dev}:{at.st_ino}:{name}".encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _base_environment(name: str) -> dict[bytes, bytes]:

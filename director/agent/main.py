@@ -15,7 +15,7 @@ from director import log as logs
 from director.agent.chains import Chains
 from director.agent.core import Agent
 from director.agent.exchange import Exchange
-from director.agent.executor import Executor, task_token
+from director.agent.executor import Executor, marker_place, task_token
 from director.agent.fetch import Fetcher
 from director.agent.foresight import Foresight
 from director.agent.keeping import DiskKeeping
@@ -67,6 +67,7 @@ class Client:
         self.agent.on_close = self.chains.end
         self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)
+        executor.place = marker_place(os.path.dirname(folder))
         executor.rebooter = Rebooter(self.agent, journal.boot.id, settings.reboot_command, executor.base)
         self._executor = executor
         self._journal = journal
@@ -81,8 +82,9 @@ class Client:
         former = self._journal.former
         copied = former != self._journal.instance
         left = [(job, step) for job, record in records.items() for step in may_run(record, copied)]
-        tokens = [task_token(former, job, step) for job, step in left]
-        if ended := process.end_leftovers(tokens, inside=process.PLACE.left):
+        place = self._executor.place
+        tokens = [task_token(place, former, job, step) for job, step in left]
+        if ended := process.end_leftovers(tokens, f"{place}.", inside=process.PLACE.left):
             log.warning("ended %d processes that an earlier client had left", ended)
         process.PLACE.enter()
         take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)

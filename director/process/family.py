@@ -159,19 +159,23 @@ def spare(pid: int) -> None:
 
 
 def end_leftovers(
-    tokens: Iterable[str], grace: float = GRACE, inside: Callable[[], Collection[int]] | None = None
+    tokens: Iterable[str],
+    prefix: str = "",
+    grace: float = GRACE,
+    inside: Callable[[], Collection[int]] | None = None,
 ) -> int:
     """End what is alive of tasks of the client's earlier run; how many processes there were.
 
     Args:
         tokens: of the tasks; whatever has one as its marker is ended, with all that is below it.
+        prefix: the same for every marker that begins so, but for what `--no-block` started.
         inside: names the processes where nothing but tasks was, marked or not.
     """
     wanted = {os.fsencode(token) for token in tokens}
     seen: set[int] = set()
 
     def alive() -> set[int]:
-        found = scan(wanted, set()) if wanted else set()
+        found = scan(wanted, set(), os.fsencode(prefix)) if wanted or prefix else set()
         found |= _not_detached(inside()) if inside is not None else set()
         seen.update(found)
         return found
@@ -212,11 +216,16 @@ def tree(roots: Iterable[int]) -> list[int]:
     return found
 
 
-def scan(tokens: Collection[bytes], sessions: Collection[int]) -> set[int]:
+def scan(tokens: Collection[bytes], sessions: Collection[int], prefix: bytes = b"") -> set[int]:
     """Processes of this machine with one of the markers or sessions, and those in the same sessions."""
+
+    def is_wanted(markers: dict[bytes, bytes]) -> bool:
+        marker = markers.get(MARKER, b"")
+        return marker in tokens or (bool(prefix) and marker.startswith(prefix) and DETACHED not in markers)
+
     own = os.getpid()
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != own]
-    found = {pid for pid in pids if environment(pid).get(MARKER) in tokens}
+    found = {pid for pid in pids if is_wanted(environment(pid))}
     wanted = {_session(pid) for pid in found} | set(sessions)
     wanted -= {_session(own), 0}
     found.update(pid for pid in pids if _session(pid) in wanted)

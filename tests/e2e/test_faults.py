@@ -227,6 +227,8 @@ def test_an_older_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
     shutil.copytree(folder, old)
     wait_until(lambda: lines(ran) == ["0", "1"], "the second step runs")
     wait_until(lambda: states(fleet.job(first))[1, "node-1"] == "running", "the server knows")
+    fleet.submit("--exec", f"RUN echo unknown >> {ran}; setsid sleep 1000 & sleep 1000")
+    wait_until(lambda: lines(ran)[2:] == ["unknown"], "a step runs of which the older folder knows nothing")
     fleet.kill("node-1")
     shutil.rmtree(folder)
     old.rename(folder)
@@ -236,7 +238,9 @@ def test_an_older_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
     assert states(job) == {(0, "node-1"): "success", (1, "node-1"): "lost"}
     assert "state folder" in task(job, 1, "node-1")["reason"]
     assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
-    assert lines(ran) == ["0", "1"], "nothing ran twice"
+    assert lines(ran) == ["0", "1", "unknown"], "nothing ran twice"
+    left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marked_processes(fleet.folder) if is_alive(pid)]
+    assert not [command for command in left if b"sleep" in command], "all of it has ended"
 
 
 def test_a_cloned_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
