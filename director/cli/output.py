@@ -7,9 +7,11 @@ import sys
 
 from director.errors import EXIT_OK, DirectorError
 
+BLOCK = 64 * 1024
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from director.options import Settings
@@ -24,14 +26,26 @@ def answer(pieces: Iterable[str]) -> None:
     if sys.stdout is None:
         raise DirectorError("the answer cannot be written: standard output is closed")
     try:
-        for piece in pieces:
-            sys.stdout.buffer.write(piece.encode("utf-8", "replace"))
+        for block in _blocks(pieces):
+            sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         hush()
     except OSError as error:
         hush()
         raise DirectorError(f"the answer cannot be written: {error.strerror}") from error
+
+
+def _blocks(pieces: Iterable[str]) -> Iterator[bytes]:
+    """The pieces in blocks, as a container with PYTHONUNBUFFERED would write each line by itself."""
+    held, size = [], 0
+    for piece in pieces:
+        held.append(piece.encode("utf-8", "replace"))
+        size += len(held[-1])
+        if size >= BLOCK:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 def hush() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from director.folding import fold
 from director.report.text import cell, safe
 
@@ -38,13 +40,19 @@ def group_lines(group: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for a heading.
     """
     task = group[0]
-    yield f"{cell(fold(str(task['node']) for task in group))}: {_state(task)}{_size(group)}\n"
+    yield f"{_folded(tuple(str(task['node']) for task in group))}: {_state(task)}{_size(group)}\n"
     yield from _prefixed(task.get("stdout"), _OUT)
     yield from _prefixed(task.get("stderr"), _ERR)
     if task.get("truncated"):
         yield f"({task['truncated']} bytes of output left out)\n"
     if late := _late(task):
         yield f"(came late, changes nothing: {late})\n"
+
+
+@lru_cache(16)
+def _folded(names: tuple[str, ...]) -> str:
+    """A job's steps mostly have the same few groups."""
+    return cell(fold(names))
 
 
 def state_text(task: Mapping[str, Any]) -> str:
