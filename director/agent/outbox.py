@@ -72,10 +72,13 @@ class Outbox:
         self._stir(False)
 
     def acknowledged(self, number: int) -> None:
-        """The server has stored message `number`."""
+        """The server has stored message `number` and all before it."""
         full = self._full  # only then did something wait for this; else batches stay large
-        last, size = self._sent.pop(number, (0, 0))
-        self._flying -= size
+        last = 0
+        for stored in [sent for sent in self._sent if sent <= number] if number in self._sent else ():
+            results, size = self._sent.pop(stored)
+            last = max(last, results)
+            self._flying -= size
         if last:
             self._journal.stored(last)
         if full and (self._waiting or self._begun or self._rests):

@@ -13,6 +13,7 @@ import zmq
 from director import __version__, messages
 from director.errors import ProtocolError
 from director.greenlets import periodic, spawn
+from director.hub.acks import Acks
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
 from director.hub.exchange import Exchange
@@ -50,6 +51,7 @@ class Sessions:
         self._crowded = False  # too much waits for the disk, and has for long
         self._complained = 0.0
         self._pulse = messages.encode("pulse")
+        self._acks = Acks(self.send)
         self._rivals = Rivals(self._ask_holder, interval)
         desk.send = self.send
         exchange.connect(self.send)
@@ -238,11 +240,10 @@ class Sessions:
         if self._crowded or record.deaf:  # one that was left out makes all that follow wait: acks are cumulative
             record.deaf = True
             return
-        number, peer = fields["n"], record.peer
+        number, peer, size = fields["n"], record.peer, sum(map(len, payload))
 
         def stored(close: list[str]) -> None:
-            if record.peer == peer:  # a client that was started again counts its messages anew
-                self.send(record, messages.encode("ack", n=number, close=close), ())
+            self._acks.stored(record, peer, number, close, size)
 
         self._mark(record, fields)
         self._desk.take_results(record, fields["jobs"], payload[0] if payload else b"", stored)

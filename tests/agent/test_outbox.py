@@ -65,6 +65,19 @@ def test_the_first_goes_at_once_and_those_that_follow_together(post: Post) -> No
     assert post.steps() == [[0], [1, 2, 3, 4, 5]]
 
 
+def test_an_acknowledgement_covers_what_went_before_it_and_a_strange_one_nothing(post: Post) -> None:
+    for number in range(3):
+        post.add(number)
+    post.outbox.acknowledged(post.sent[2][0]["n"] + 1)
+    assert [number for number, _, _ in post.keeping.waiting()] and not post.outbox.empty
+    post.ack(1)
+    assert not post.outbox.empty
+    post.ack(0)  # came late
+    assert not post.outbox.empty
+    post.ack(2)
+    assert post.outbox.empty and not list(post.keeping.waiting())
+
+
 def test_what_waits_for_more_does_not_wait_long(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_SECONDS", 0.01)
     post.outbox._last = module.time.monotonic() + 1000
