@@ -21,6 +21,7 @@ from typing import Any
 from director import states as st
 
 CHUNK = 256  # steps encoded together; the same bytes go to every node
+PIECE = 1000  # nodes between two pauses
 WINDOW = 512  # tasks of one job that a node holds at most
 OPEN = bytes(st.OPEN)
 HANDED = bytes((st.SENT, st.RUNNING))
@@ -170,9 +171,13 @@ class JobRun:
 
     @classmethod
     def build(
-        cls, job: str, meta: Mapping[str, Any], created_at: float, valid_for: float, waived: Iterable[str]
-    ) -> JobRun:
-        """A new run with every task queued; `waived` are the nodes that are offline now."""
+        cls, job: str, meta: Mapping[str, Any], created_at: float, valid_for: float, waived: Iterable[str],
+        pause: Callable[[], object] = lambda: None,
+    ) -> JobRun:  # fmt: skip
+        """A new run with every task queued; `waived` are the nodes that are offline now.
+
+        `pause` is called now and then, as this takes its time with many nodes.
+        """
         run = cls(job, meta, created_at, valid_for, meta["step_count"])
         run.blocks = blocks_of(meta)
         run.ignored = frozenset(meta.get("ignored", ()))
@@ -187,8 +192,10 @@ class JobRun:
                 continue
             if meta["blocks"][index].get("once"):
                 run._awaited.extend(range(block.first, block.last + 1))
-            for name in stage if block.nodes is None else sorted(block.nodes):
+            for number, name in enumerate(stage if block.nodes is None else sorted(block.nodes), 1):
                 run._add(run._node(name, name in absent), block)
+                if number % PIECE == 0:
+                    pause()
         run._open_gates()
         if not meta.get("after"):  # else it begins later, and chooses then
             run.choose(lambda name: name not in absent)
@@ -448,7 +455,8 @@ class JobRun:
     def open_gates(self) -> bool:
         """Open every gate whose time has come; whether one opened."""
         before = self.limit
-        self._open_gates()
+        if before < self.steps:
+            self._open_gates()
         return self.limit != before
 
     # -- inside -------------------------------------------------------------------------------------------

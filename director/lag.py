@@ -42,6 +42,11 @@ class LagGauge:
         self._watchers[1].start(self._end)
         spawn(f"{name} lag gauge", self._tell)
 
+    def start_anew(self) -> None:
+        """Forget what was seen: a start is one long turn that keeps nobody waiting."""
+        self.ever = self._taken = self._stretch = 0.0
+        self._began = time.monotonic()
+
     def take(self) -> float:
         """The worst since the last call."""
         taken, self._taken = self._taken, 0.0

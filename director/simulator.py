@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=5555)
     parser.add_argument("--enroll-port", type=int, default=5556)
     parser.add_argument("--prefix", default="sim-", help="names are PREFIX and a number of five digits")
-    parser.add_argument("--processes", type=int, default=0, help="default: one for each 2,500 clients")
+    parser.add_argument("--processes", type=int, default=0, help="default: as few as do not wait for each other")
     parser.add_argument("--latency", type=float, default=0.0, help="mean seconds a step takes")
     parser.add_argument("--failure-rate", type=float, default=0.0)
     parser.add_argument("--output-size", type=int, default=0, help="bytes a step prints")
@@ -61,12 +61,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def processes_for(clients: int) -> int:
+    """How many processes share that many clients: one for each 2,500, from 1,000 on no fewer than there are cores."""
+    few = -(-clients // PER_PROCESS)
+    return max(few, len(os.sched_getaffinity(0))) if clients >= 1000 else few
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the processes, say `online N` when all clients were welcomed, end with a signal or after `--seconds`."""
     options = build_parser().parse_args(argv)
     if options.child:
         return _serve(options)
-    count = options.processes or -(-options.count // PER_PROCESS)
+    count = options.processes or processes_for(options.count)
     share = -(-options.count // count)
     children = []
     for number in range(count):

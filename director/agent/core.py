@@ -39,6 +39,7 @@ RETRY_LAST = 30.0
 DISK_AGAIN = 1.0
 HELLO_AGAIN = 1.0  # seconds a hello is waited for before another question is answered
 DEFAULT_TIMEOUT = 600.0
+UNSAID = 5  # beats that are left out in a row; the next one brings the loop's lag
 EFFECTS_LIMIT = 2 * 1024 * 1024  # bytes of JSON that the values set by one step may have, to fit a message
 TROUBLE_LIMIT = 500
 
@@ -92,6 +93,8 @@ class Agent:
         self._deaf = False
         self._asked = float("-inf")  # when a hello went that was not answered yet
         self._running = 0
+        self._unsaid = 0  # beats in a row that were not needed
+        self._told = ""  # trouble that the server knows of
         self._ticker: Any = None
         self._hello: Any = None
 
@@ -117,9 +120,20 @@ class Agent:
         """Say that we live; after three silent beats nothing starts until the server has settled with us."""
         self._cut_off()
         self.on_beat()
-        away = round(max(0.0, self.away_until - time.monotonic()), 3)
+        now = time.monotonic()
+        away = round(max(0.0, self.away_until - now), 3)
+        if self._is_heard(now) and not away:
+            self._unsaid += 1
+            return
+        self._unsaid, self._told = 0, self.trouble
         lag = round(self.lag(), 4)
         self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self.trouble, away=away))
+
+    def _is_heard(self, now: float) -> bool:
+        """Whether results and their acknowledgements of a moment ago say all that a beat would; not many in a row."""
+        lately = self.pulse.interval / 2
+        fresh = now - self.outbox.last < lately and self.pulse.silence(now) < lately
+        return fresh and self.trouble == self._told and self._unsaid < UNSAID
 
     def _cut_off(self) -> bool:
         """Whether three beats were missed since we settled; then we no longer are."""

@@ -45,7 +45,7 @@ class Outbox:
         self._flying = 0  # bytes of outputs in them
         self._number = random.getrandbits(48)  # an answer to an earlier process of this client means nothing here
         self._bytes = 0
-        self._last = 0.0
+        self.last = 0.0  # when something was sent, monotonic
         self._timer: Any = None
 
     def add(self, job: str, row: list[Any], outputs: bytes, more: bool) -> None:
@@ -108,7 +108,7 @@ class Outbox:
     def _stir(self, more: bool) -> None:
         if not self.open:
             return
-        if not more or len(self._waiting) >= BATCH_ROWS or time.monotonic() - self._last > BATCH_SECONDS:
+        if not more or len(self._waiting) >= BATCH_ROWS or time.monotonic() - self.last > BATCH_SECONDS:
             self.flush()
         elif self._timer is None:
             self._timer = get_hub().loop.timer(BATCH_SECONDS)
@@ -132,7 +132,7 @@ class Outbox:
             self._begun.clear()
             if not self._waiting:
                 self._rests.clear()
-            self._last = time.monotonic()
+            self.last = time.monotonic()
 
     def _send_batch(self, batch: list[Entry], payload: list[bytes]) -> bool:
         self._number += 1

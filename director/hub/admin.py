@@ -290,7 +290,9 @@ class Admin:
         return deque(found, limit) if limit else found
 
     def _rows_of(self, names: Sequence[str], with_pending: bool) -> Iterator[dict[str, Any]]:
-        for name in names:
+        for number, name in enumerate(names, 1):
+            if number % BATCH == 0:
+                breathe()  # of many rows few may pass the filters
             record = self._roster.nodes.get(name)  # it may be purged while the rows before it are sent
             if record is not None:
                 yield views.node_row(record)

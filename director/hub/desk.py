@@ -167,7 +167,7 @@ class Desk:
     def _build(self, job: Accepted) -> JobRun:
         record, meta = job.record, job.meta
         meta["offline"] = [name for name in dispatch.stage_nodes(meta) if not self._online(name)]
-        run = JobRun.build(record["id"], meta, record["created_at"], job.valid_for, meta["offline"])
+        run = JobRun.build(record["id"], meta, record["created_at"], job.valid_for, meta["offline"], breathe)
         run.timeout = record["options"].get("timeout", 0.0)
         breathe()  # with ten thousand nodes each of these is a long turn
         run.held = bool(meta.get("after"))

@@ -95,6 +95,7 @@ class Server:
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         path = self.admin.listen(offered, s.socket_group)
         periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
+        self.lag.start_anew()
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
 

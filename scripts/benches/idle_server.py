@@ -10,7 +10,7 @@ from benches import machine
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.row import Row
-from benches.simulated import PER_PROCESS
+from director.simulator import processes_for
 
 BEAT = 10  # seconds
 
@@ -21,7 +21,7 @@ def run(bench: Bench) -> Iterator[Row]:
     seconds = bench.pick(6 * BEAT, 2 * BEAT, 1)
     memory = {}
     for nodes in (small, large):
-        bare = json.loads(limit("curve", nodes, 1, -(-nodes // PER_PROCESS)))
+        bare = json.loads(limit("curve", nodes, 1, processes_for(nodes)))
         with Fleet(bench.place(), f"{BEAT}s") as fleet:
             fleet.start_server()
             empty = machine.pss(fleet.pids("server"))

@@ -11,7 +11,7 @@ from benches.bench import Bench, limit, say
 from benches.fleet import ROOT, Fleet
 from benches.orchestration import COMMAND, NODES
 from benches.row import Row
-from benches.simulated import PER_PROCESS
+from director.simulator import processes_for
 
 FOLDER = ROOT / "docs/plots"
 Points = list[tuple[float, float]]
@@ -41,7 +41,7 @@ def _fleet_sizes(bench: Bench, sizes: Sequence[int]) -> tuple[Points, Points]:
     ours: Points = []
     wire: Points = []
     for nodes in sizes:
-        bare = json.loads(limit("curve", nodes, bench.runs, -(-nodes // PER_PROCESS)))
+        bare = json.loads(limit("curve", nodes, bench.runs, processes_for(nodes)))
         wire.append((nodes, median(bare["rounds"])))
         with Fleet(bench.place()) as fleet:
             fleet.start_server()

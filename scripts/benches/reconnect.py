@@ -12,7 +12,7 @@ from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.operator import Operator
 from benches.row import Row
-from benches.simulated import PER_PROCESS
+from director.simulator import processes_for
 
 STEPS = 20
 LATENCY = 0.5  # seconds a step takes, so that the server dies with work under way
@@ -22,7 +22,7 @@ LIMIT = 120.0
 def run(bench: Bench) -> Iterator[Row]:
     """SIGKILL, start again, count; the job that was running must end with every result there."""
     nodes = bench.pick(10_000, 1000, 10)
-    bare = json.loads(limit("curve", nodes, 1, -(-nodes // PER_PROCESS)))
+    bare = json.loads(limit("curve", nodes, 1, processes_for(nodes)))
     took, probes = [], []
     with Fleet(bench.place()) as fleet:
         fleet.start_server()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from statistics import median
 
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
+from benches.operator import Operator
 from benches.row import Row, paired
+from director.simulator import processes_for
 
-PER_PROCESS = 2500  # clients of one simulator process
+PAUSE = 1.5  # seconds between two measures: what follows a job is not part of the next
 
 
 def run(bench: Bench) -> Iterator[Row]:
@@ -27,13 +30,13 @@ def run(bench: Bench) -> Iterator[Row]:
 def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
     """The row of one fleet, and the median of its seconds."""
     rounds = bench.runs * bench.pick(2, 2, 1)
-    wire = json.loads(limit("curve", nodes, rounds, -(-nodes // PER_PROCESS)))
+    wire = json.loads(limit("curve", nodes, rounds, processes_for(nodes)))
     with Fleet(bench.place()) as fleet:
         fleet.start_server()
         fleet.simulate(nodes)
         with fleet.operator() as operator:
             operator.run("RUN true")
-            took = [operator.run("RUN true") for _ in range(rounds)]
+            took = [_at_rest(operator) for _ in range(rounds)]
         fleet.check(nodes)
         cold = [fleet.timed("--exec", "RUN true", "--wait") for _ in range(bench.runs)]
     say(f"simulated: {nodes} nodes in {median(took):.3f} s, the wire {median(wire['rounds']):.3f} s")
@@ -43,6 +46,12 @@ def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
         more={"cold_cli_with_its_listing": cold, "bare_connect": wire["connect"]},
     )  # fmt: skip
     return row, median(took)
+
+
+def _at_rest(operator: Operator) -> float:
+    """Seconds of one job on a fleet that has nothing else to do."""
+    time.sleep(PAUSE)
+    return operator.run("RUN true")
 
 
 def _flatness(costs: dict[int, float]) -> Row:

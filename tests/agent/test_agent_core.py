@@ -71,6 +71,28 @@ def test_nothing_starts_after_three_silent_beats(side: Side) -> None:
     side.until(lambda: side.rows() == [("j", 0, "S"), ("j", 1, "S")])
 
 
+def test_a_beat_that_results_and_acknowledgements_say_is_left_out_but_not_for_ever(side: Side) -> None:
+    def beats() -> int:
+        return sum(kind == "beat" for kind, _, _ in side.sent)
+
+    side.welcome()
+    side.agent.beat()
+    assert beats() == 1, "nothing was said lately"
+    side.give("j", [step(0)])
+    side.until(side.rows)
+    for _ in range(core.UNSAID):
+        side.agent.beat()
+    assert beats() == 1
+    side.agent.beat()
+    assert beats() == 2
+    side.agent.trouble = "no room"
+    side.agent.beat()
+    assert beats() == 3, "the server does not know that yet"
+    side.agent.pulse.heard -= side.agent.pulse.interval
+    side.agent.beat()
+    assert beats() == 4, "the server was not heard lately"
+
+
 def test_a_failure_ends_the_job_here(side: Side) -> None:
     side.welcome()
     side.outcomes[0] = failed

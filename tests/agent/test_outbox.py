@@ -80,7 +80,7 @@ def test_an_acknowledgement_covers_what_went_before_it_and_a_strange_one_nothing
 
 def test_what_waits_for_more_does_not_wait_long(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_SECONDS", 0.01)
-    post.outbox._last = module.time.monotonic() + 1000
+    post.outbox.last = module.time.monotonic() + 1000
     post.add(0, more=True)
     assert post.steps() == []
     with gevent.Timeout(10):
