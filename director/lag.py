@@ -27,15 +27,17 @@ class LagGauge:
 
     Attributes:
         ever: since the start.
+        busy: the most CPU time of this thread in one turn since the start; what a turn took beyond that it
+            waited for a core, with others on the machine.
     """
 
     def __init__(self, name: str, every: float = EVERY) -> None:
-        self.ever = 0.0
+        self.ever = self.busy = 0.0
         self._taken = 0.0  # the worst since `take`
         self._stretch = 0.0  # the worst since the last line could be written
         self._stretches = [0.0] * LATELY
         self._name, self._every = name, every
-        self._began = time.monotonic()
+        self._began, self._worked = time.monotonic(), time.thread_time()
         loop = get_hub().loop
         self._watchers = loop.check(ref=False, priority=FIRST), loop.prepare(ref=False, priority=LAST)
         self._watchers[0].start(self._begin)
@@ -44,8 +46,8 @@ class LagGauge:
 
     def start_anew(self) -> None:
         """Forget what was seen: a start is one long turn that keeps nobody waiting."""
-        self.ever = self._taken = self._stretch = 0.0
-        self._began = time.monotonic()
+        self.ever = self.busy = self._taken = self._stretch = 0.0
+        self._begin()
 
     def take(self) -> float:
         """The worst since the last call."""
@@ -58,10 +60,11 @@ class LagGauge:
         return max(self._stretch, *self._stretches)
 
     def _begin(self) -> None:
-        self._began = time.monotonic()
+        self._began, self._worked = time.monotonic(), time.thread_time()
 
     def _end(self) -> None:
         lag = time.monotonic() - self._began
+        self.busy = max(self.busy, time.thread_time() - self._worked)
         if lag > self._stretch:
             self._stretch = lag
         if lag > self._taken:

@@ -134,7 +134,8 @@ class Admin:
 
     def do_hello(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Who is there, and how long its loop was blocked: the worst of the last minute, and since the start."""
-        lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4)}
+        lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4),
+               "busy_ever": round(self._lag.busy, 4)}  # fmt: skip
         channel.send({"ok": True, "version": __version__, "pid": os.getpid(), **lag})
 
     def do_submit(self, header: dict[str, Any], channel: Channel, user: str) -> None:

@@ -17,7 +17,7 @@ from benches import machine
 from benches.operator import Operator
 
 ROOT = Path(__file__).resolve().parents[2]
-LAGS: list[float] = []  # seconds, of the servers that ended in this bench
+LAGS: list[tuple[float, float]] = []  # of the servers that ended in this bench: longest turn, most CPU in one; seconds
 CONFIG = """\
 # a user's settings file, as it lies in ~/.config on a real machine
 socket-path: {socket}
@@ -161,7 +161,8 @@ class Fleet:
     def _note_lag(self) -> None:
         """Keep how long the hub's loop was blocked at the worst, for the bench's last row."""
         with contextlib.suppress(OSError, RuntimeError), self.operator() as operator:
-            LAGS.append(operator.ask("hello")[0]["lag_ever"])
+            hello = operator.ask("hello")[0]
+            LAGS.append((hello["lag_ever"], hello["busy_ever"]))
 
     def close(self) -> None:
         """End everything: asked first, by force after five seconds."""
