@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from director.options import Settings
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `sys.argv`'s words; the exit code."""
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(sys.argv[1:] if argv is None else argv)
         for warning in settings.warnings:
             say(f"warning: {warning}")
-        return run(settings)
+        return _profiled(settings) if settings.profile else run(settings)
     except DirectorError as error:
         return _failed(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -32,6 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         text = f"this should not happen: {type(error).__name__}: {error} (DIRECTOR_DEBUG=1 shows where)"
         return _failed(text, EXIT_FAILED)
+
+
+def _profiled(settings: Settings) -> int:
+    from director import profiling
+    from director.cli import run
+
+    profiling.start(settings.profile, settings.action or "help")
+    try:
+        return run(settings)
+    finally:
+        profiling.finish()
 
 
 def _failed(text: str, code: int) -> int:

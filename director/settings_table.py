@@ -312,6 +312,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("log-format", "choice", "text", COMMON, "form of log lines", choices=("text", "json")),
     Setting(
+        "profile",
+        "path",
+        None,
+        COMMON,
+        "sample where the time goes into files in FOLDER, as folded stacks (docs/performance.md)",
+        metavar="FOLDER",
+    ),
+    Setting(
         "config-file",
         "path",
         None,

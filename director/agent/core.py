@@ -66,6 +66,7 @@ class Agent:
         self.held: dict[str, Held] = {}
         self.transmit: Callable[..., bool] = lambda *frames: False
         self.outbox = Outbox(journal, lambda header, payload: self.transmit(header, payload))
+        self.outbox.on_quiet = self._say_beat
         self.pulse = Pulse(10.0, time.monotonic())
         self.offset = time.time() - time.monotonic()  # server's clock minus our monotonic one
         self.settled = Event()  # the server has said what becomes of what we hold
@@ -125,6 +126,9 @@ class Agent:
         if self._is_heard(now) and not away:
             self._unsaid += 1
             return
+        self._say_beat(away)
+
+    def _say_beat(self, away: float = 0.0) -> None:
         self._unsaid, self._told = 0, self.trouble
         lag = round(self.lag(), 4)
         self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self.trouble, away=away))

@@ -281,8 +281,8 @@ class Admin:
 
     def _node_rows(self, header: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Rows by name, newcomers that were refused behind them, that pass the filters; the last `limit` of them."""
-        rows = self._rows_of(sorted(self._matching(header)), not header.get("node"))
         states = header.get("state") or ()
+        rows = self._rows_of(sorted(self._matching(header)), states, not header.get("node"))
         since = stamp(float(header["since"])) if header.get("since") is not None else ""
         found = (
             row for row in rows if (not states or row["state"] in states) and (row["last_seen"] or "") >= since
@@ -290,12 +290,12 @@ class Admin:
         limit = int(header.get("limit") or 0)
         return deque(found, limit) if limit else found
 
-    def _rows_of(self, names: Sequence[str], with_pending: bool) -> Iterator[dict[str, Any]]:
+    def _rows_of(self, names: Sequence[str], states: Sequence[str], with_pending: bool) -> Iterator[dict[str, Any]]:
         for number, name in enumerate(names, 1):
             if number % BATCH == 0:
                 breathe()  # of many rows few may pass the filters
             record = self._roster.nodes.get(name)  # it may be purged while the rows before it are sent
-            if record is not None:
+            if record is not None and (not states or record.state in states):
                 yield views.node_row(record)
         if with_pending:
             yield from views.pending_rows(self._enrolment)

@@ -58,7 +58,8 @@ class Server:
     def start(self) -> None:
         """Open everything; raises StartError."""
         s = self._settings
-        hello = {"log_level": s.log_level, "log_format": s.log_format}
+        profile = s.profile and os.path.abspath(s.profile)
+        hello = {"log_level": s.log_level, "log_format": s.log_format, "profile": profile}
         blobs = BlobStore(os.path.join(self._folder, "blobs"))
         pair = keys.load_or_make(self._folder)
         self.ledger = self._keep(Ledger({**hello, "store": s.store, "folder": self._folder}, self.fatal))

@@ -27,6 +27,9 @@ from director.transport import SENT, Router
 log = logging.getLogger(__name__)
 
 HELLOS_PER_SECOND = 1500.0
+HELLO = b'"hello"'
+ASKED = 20_000  # connections that are remembered; those that had time to answer are forgotten first
+ASK_AGAIN = 2.0  # seconds beyond the time for its answer after which one is asked again
 FACTS_LIMIT = 256 * 1024
 AWAY_LIMIT = 24 * 3600.0  # seconds that a node may be away for a restart of its host
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
@@ -46,6 +49,7 @@ class Sessions:
         self._note = note
         self._probes = 0.0  # recent arrivals, for the pace that newcomers are given
         self._probed = time.monotonic()
+        self._asked: dict[bytes, float] = {}  # connections that were asked who they are, and until when that is enough
         self._strange = 0
         self.on_foreseen: Callable[[NodeRecord, dict[str, Any], list[bytes]], None] = lambda *answer: None
         self._crowded = False  # too much waits for the disk, and has for long
@@ -103,14 +107,16 @@ class Sessions:
         if not head:
             self._ask_who(peer)
             return
+        record = self._roster.by_peer.get(peer)
+        if record is None and HELLO not in head[:12]:
+            self._ask_who(peer)  # and it is not even read: after a restart there is much of that
+            return
         kind, fields, payload = messages.decode([head, *frames], "client")
         if kind == "hello":
             self._hello(peer, frame, fields)
             return
-        record = self._roster.by_peer.get(peer)
         if record is None:
-            self._ask_who(peer)
-            return
+            raise ProtocolError(f"a message of kind {kind!r} that says it is a hello")
         record.heard = time.monotonic()
         exchanged = self._exchange.kinds.get(kind)
         if exchanged is not None:
@@ -121,9 +127,14 @@ class Sessions:
     def _ask_who(self, peer: bytes) -> None:
         """The server names the pace: with many at the door each is given a longer time to spread over."""
         now = time.monotonic()
+        if now < self._asked.get(peer, 0.0):
+            return  # its answer is on the way; what it says before that would only be counted for another one
+        if len(self._asked) > ASKED:
+            self._asked = {known: until for known, until in self._asked.items() if until > now}
         self._probes = max(0.0, self._probes - (now - self._probed) * HELLOS_PER_SECOND) + 1
         self._probed = now
         within = min(10.0, self._probes / HELLOS_PER_SECOND) if self._probes > 50 else 0.0
+        self._asked[peer] = now + within + ASK_AGAIN
         self._router.send(peer, messages.encode("who", v=messages.VERSION, within=round(within, 3)))
 
     def _complain(self, peer: bytes, text: str) -> None:

@@ -16,6 +16,7 @@ from director import heap
 from director.errors import DirectorError
 from director.framing import WORKER_HEADER_LIMIT, Channel
 from director.log import set_up
+from director.profiling import finish, start
 
 
 def connect() -> tuple[Channel, dict[str, Any]]:
@@ -31,6 +32,8 @@ def connect() -> tuple[Channel, dict[str, Any]]:
         raise SystemExit(0)
     settings = frame[0]
     set_up(settings.get("log_level", "info"), settings.get("log_format", "text"))
+    if settings.get("profile"):
+        start(settings["profile"], sys.argv[0].rpartition("/")[2].removesuffix(".py"))
     logging.getLogger(__name__).debug("worker ready")
     return channel, settings
 
@@ -49,6 +52,8 @@ def serving(channel: Channel) -> Iterator[None]:
         raise SystemExit(error.exit_code) from None
     except (BrokenPipeError, ConnectionResetError):
         raise SystemExit(0) from None
+    finally:
+        finish()
 
 
 def dumps(value: Any) -> bytes:
