@@ -64,15 +64,22 @@ class Acks:
         else:
             self._some.set()
 
+    def flush(self, record: NodeRecord) -> None:
+        """Before anything else goes to the node: it must have ended its jobs before it hears of the next one."""
+        due = self._due.pop(record.name, None)
+        if due is not None:
+            self._tell(due)
+
     def _run(self) -> None:
         while True:
             self._some.wait()
             self._gather()
             self._some.clear()
-            due, self._due = self._due, {}
             until = time.monotonic() + TURN
-            for one in due.values():
-                self._tell(one)
+            for name in list(self._due):
+                due = self._due.pop(name, None)
+                if due is not None:
+                    self._tell(due)
                 if time.monotonic() > until:
                     breathe()
                     until = time.monotonic() + TURN

@@ -69,6 +69,7 @@ class Sessions:
         """Queue a message for a node; False when it was surely not delivered, and the node must say hello again."""
         if record.peer is None:
             return False
+        self._acks.flush(record)
         if self._router.send(record.peer, header, *frames) == SENT:
             return True
         self._roster.detach(record)

@@ -69,3 +69,12 @@ def test_another_connection_of_the_node_is_told_nothing_of_the_first(scene: Scen
     scene.acks.stored(scene.a, b"another", 1, [], 1)
     assert scene.next() == ("a", {"n": 1, "close": []})
     assert scene.told.empty()
+
+
+def test_what_goes_to_the_node_otherwise_comes_behind_its_acknowledgement(scene: Scene) -> None:
+    scene.stored(scene.a, 1, "j")
+    scene.stored(scene.b, 2)
+    scene.acks.flush(scene.a)
+    assert scene.told.get_nowait() == ("a", {"n": 1, "close": ["j"]})
+    assert scene.told.empty()
+    assert scene.next()[0] == "b"
