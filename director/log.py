@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from functools import lru_cache
 
 import ujson
 
@@ -51,7 +52,12 @@ def last_word(text: str, form: str) -> None:
 
 def stamp(epoch: float) -> str:
     """ISO 8601 UTC with milliseconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch)) + f".{int(epoch % 1 * 1000):03d}Z"
+    return f"{_second(int(epoch // 1))}.{int(epoch % 1 * 1000):03d}Z"
+
+
+@lru_cache(64)  # a listing of a fleet has thousands of the same few seconds
+def _second(epoch: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch))
 
 
 def _line(text: str) -> str:

@@ -1,6 +1,7 @@
 """The messages between server and clients: kinds, who may send them, their fields and bounds.
 
-A message is a list of ZeroMQ frames: the first is JSON `[kind, {field: value}]`, the rest are raw bytes.
+A message is a list of parts: the first is JSON `[kind, {field: value}]`, the rest are raw bytes; `transport`
+packs them into one ZeroMQ frame.
 `docs/protocol.md` describes every kind. Everything is checked here, before any handler sees it.
 """
 
@@ -14,7 +15,7 @@ import ujson
 
 from director.errors import ProtocolError
 
-VERSION = 2
+VERSION = 3
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 OFFER_LIMIT = 4 * 1024 * 1024  # a piece of a file, or a part of a list of files
@@ -29,9 +30,9 @@ class Kind:
     Attributes:
         sender: `client` or `server`.
         fields: required field names and their types.
-        header: largest first frame in bytes.
-        payload: largest sum of the other frames in bytes.
-        frames: most frames behind the first.
+        header: largest first part in bytes.
+        payload: largest sum of the other parts in bytes.
+        frames: most parts behind the first.
     """
 
     sender: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 import zmq.utils.z85
@@ -32,7 +33,7 @@ POLLIN = int(zmq.POLLIN)
 BURST = 0.005  # seconds a reader may go on before others get a turn
 QUIET = 60.0  # seconds after which a reader looks again, should an edge ever be missed
 FRAME_LIMIT = 70 * 1024 * 1024
-FRAMES_LIMIT = 8
+PARTS_LIMIT = 2048  # of one message
 
 SENT, GONE, FULL = "sent", "gone", "full"
 
@@ -61,7 +62,7 @@ class Link:
         self._loop = get_hub().loop
         self._stirred = False
         self._watcher = self._loop.io(socket.FD, 1)
-        self._watcher.start(self._ready.set)
+        self._watcher.start(self._look)  # asking also lets the library go on, as with a connection that now stands
         self._timer = self._loop.timer(QUIET, QUIET)
         self._timer.start(self._look)
         self._turn = 0.0
@@ -97,14 +98,34 @@ class Link:
             breathe()
             self._turn = time.monotonic()
 
-    def _behind(self, frame: zmq.Frame) -> list[bytes]:
-        """The frames behind `frame`; those of a peer that sends too many are dropped."""
-        frames: list[bytes] = []
-        while frame.more:
-            frame = Raw.recv(self.socket, NOBLOCK, False)
-            if len(frames) < FRAMES_LIMIT:
-                frames.append(frame.bytes)
-        return frames
+
+def pack(parts: Sequence[bytes]) -> bytes:
+    """One frame of all parts of a message; a single part that does not begin with a zero byte is its own frame.
+
+    The library may give up a connection between two frames of a message and ends the process when the second
+    one is asked for (libzmq 4.3, `fq.cpp`, with ZMQ_IMMEDIATE); and each frame would be encrypted by itself.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join((struct.pack(f">xI{len(parts)}I", len(parts), *map(len, parts)), *parts))
+
+
+def unpack(frame: bytes | memoryview) -> list[bytes]:
+    """The parts of a message; what is not well packed is one part, which no reader will understand."""
+    if not frame or frame[0] or len(frame) < 5:
+        return [bytes(frame)]
+    (count,) = struct.unpack_from(">I", frame, 1)
+    at = 5 + 4 * count
+    if not 2 <= count <= PARTS_LIMIT or len(frame) < at:
+        return [bytes(frame)]
+    sizes = struct.unpack_from(f">{count}I", frame, 5)
+    if at + sum(sizes) != len(frame):
+        return [bytes(frame)]
+    parts = []
+    for size in sizes:
+        parts.append(bytes(frame[at : at + size]))
+        at += size
+    return parts
 
 
 def why_not_bound(number: int | None) -> str:
@@ -141,27 +162,32 @@ class Router(Link):
         super().__init__(socket)
 
     def receive(self) -> tuple[bytes, zmq.Frame, list[bytes]]:
-        """The next message: routing id, the first frame with the peer's metadata, the other frames."""
+        """The next message: routing id, its frame with the peer's metadata, its parts."""
         while True:
             try:
                 peer = Raw.recv(self.socket, NOBLOCK)
             except zmq.Again:
                 self._wait()
                 continue
-            first = Raw.recv(self.socket, NOBLOCK, False) if Raw.get(self.socket, RCVMORE) else None
-            frames = self._behind(first) if first is not None and first.more else []
+            frame = Raw.recv(self.socket, NOBLOCK, False) if Raw.get(self.socket, RCVMORE) else None
+            strange = frame is not None and self._drop_rest(frame)
             self._breathe()
             # ids that the library gave begin with a zero byte; a peer can choose only others
-            if first is not None and peer[:1] == b"\0":
-                return peer, first, frames
+            if frame is not None and not strange and peer[:1] == b"\0":
+                return peer, frame, unpack(frame.buffer)
 
-    def send(self, peer: bytes, *frames: bytes) -> str:
+    def _drop_rest(self, frame: zmq.Frame) -> bool:
+        """Whether frames followed, which none of ours sends."""
+        followed = bool(frame.more)
+        while frame.more:
+            frame = Raw.recv(self.socket, NOBLOCK, False)
+        return followed
+
+    def send(self, peer: bytes, *parts: bytes) -> str:
         """Queue a message for `peer`: SENT, GONE (surely not delivered) or FULL (it does not read)."""
         try:
             Raw.send(self.socket, peer, NOBLOCK | MORE)
-            for frame in frames[:-1]:
-                Raw.send(self.socket, frame, NOBLOCK | MORE)
-            Raw.send(self.socket, frames[-1], NOBLOCK)
+            Raw.send(self.socket, pack(parts), NOBLOCK)
         except zmq.Again:
             return FULL
         except zmq.ZMQError as error:
@@ -190,7 +216,10 @@ class Dealer(Link):
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 1000)
         socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
-        socket.set(zmq.PROBE_ROUTER, 1)  # the server answers the probe with "who", also after a reconnect
+        # A connection that broke takes along what waits in it, and nothing is queued until the next one stands: a
+        # server that comes back is not flooded with what it would only drop, and is greeted by the probe each time.
+        socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.PROBE_ROUTER, 1)  # an empty message, which the server answers with "who"
         socket.set(zmq.RECONNECT_IVL, int(pace * 1000))
         socket.set(zmq.RECONNECT_IVL_MAX, 4000)
         socket.set(zmq.IPV6, 1)
@@ -200,25 +229,23 @@ class Dealer(Link):
         super().__init__(socket)
 
     def receive(self) -> list[bytes] | None:
-        """The next message's frames; None once the socket is closed."""
+        """The next message's parts; None once the socket is closed."""
         while not self.socket.closed:
             try:
-                first = Raw.recv(self.socket, NOBLOCK, False)
+                frame = Raw.recv(self.socket, NOBLOCK)
             except zmq.Again:
                 self._wait()
                 continue
             self._breathe()
-            return [first.bytes, *self._behind(first)] if first.more else [first.bytes]
+            return unpack(frame)
         return None
 
-    def send(self, *frames: bytes) -> bool:
-        """Queue a message; False when the socket is full or closed, as with a server long away."""
+    def send(self, *parts: bytes) -> bool:
+        """Queue a message; False when there is no connection, or its queue is full."""
         if self.socket.closed:
             return False
         try:
-            for frame in frames[:-1]:
-                Raw.send(self.socket, frame, NOBLOCK | MORE)
-            Raw.send(self.socket, frames[-1], NOBLOCK)
+            Raw.send(self.socket, pack(parts), NOBLOCK)
         except zmq.Again:
             return False
         self.stir()

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 import gevent
 import pytest
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 
 from director.errors import StartError
 from director.keys import KeyPair
-from director.transport import FULL, GONE, SENT, Dealer, Gatekeeper, Router, new_context
+from director.transport import FULL, GONE, PARTS_LIMIT, SENT, Dealer, Gatekeeper, Router, new_context, pack, unpack
 
 
 def pair() -> KeyPair:
@@ -69,9 +71,31 @@ def hub() -> Iterator[Hub]:
 
 
 def probe_of(hub: Hub) -> bytes:
-    peer, first, frames = hub.next()
-    assert first.bytes == b"" and not frames
+    peer, _, parts = hub.next()
+    assert parts == [b""]
     return peer
+
+
+@given(st.lists(st.binary(max_size=40), min_size=2, max_size=20))
+def test_what_is_packed_is_unpacked(parts: list[bytes]) -> None:
+    assert unpack(memoryview(pack(parts))) == parts
+
+
+@given(st.binary(max_size=40).filter(lambda frame: not frame.startswith(b"\0")))
+def test_a_single_part_is_its_own_frame(part: bytes) -> None:
+    assert pack([part]) is part and unpack(part) == [part]
+
+
+@given(st.binary(max_size=60).map(b"\0".__add__))
+def test_what_is_not_well_packed_is_one_part(frame: bytes) -> None:
+    """Lengths that do not fit read nothing beyond the frame and make no parts."""
+    parts = unpack(frame)
+    assert parts == [frame] or pack(parts) == frame
+
+
+def test_a_message_of_many_parts_is_bounded() -> None:
+    frame = pack([b""] * (PARTS_LIMIT + 1))
+    assert unpack(frame) == [frame]
 
 
 def test_a_connection_begins_with_a_probe_and_tells_the_key(hub: Hub) -> None:
@@ -83,18 +107,19 @@ def test_a_connection_begins_with_a_probe_and_tells_the_key(hub: Hub) -> None:
 
 def test_a_stranger_never_gets_in(hub: Hub) -> None:
     stranger = hub.client(admitted=False)
-    stranger.send(b"hello")
     friend = hub.client()
-    friend.send(b"hello")
-    seen = {hub.next()[1].get("User-Id"), hub.next()[1].get("User-Id")}
-    assert seen == {friend.keys.public}  # type: ignore[attr-defined]
+    probe_of(hub)
+    assert friend.send(b"hello") and not stranger.send(b"hello")
+    _, first, _ = hub.next()
+    assert (first.bytes, first.get("User-Id")) == (b"hello", friend.keys.public)  # type: ignore[attr-defined]
+    with pytest.raises(gevent.Timeout):
+        hub.next(0.5)
 
 
 def test_a_client_with_the_wrong_server_key_never_gets_in(hub: Hub) -> None:
     keys = pair()
     hub.admitted.add(keys.public)
     hub.dealers.append(Dealer(hub.context, keys, pair().public, hub.address))
-    hub.dealers[-1].send(b"hello")
     with pytest.raises(gevent.Timeout):
         hub.next(0.5)
 
@@ -111,8 +136,8 @@ def test_two_peers_that_choose_one_routing_id_are_both_ignored_or_apart(hub: Hub
     forger.connect(hub.address)
     forger.send(b"forged")
     honest = hub.client()
-    honest.send(b"honest")
     probe_of(hub)
+    honest.send(b"honest")
     assert hub.next()[1].bytes == b"honest"
     forger.close(linger=0)
 
@@ -160,6 +185,23 @@ def test_a_vanished_peer_is_told_at_the_send(hub: Hub) -> None:
     with gevent.Timeout(10):
         while hub.router.send(peer, b"are you there") != GONE:
             gevent.sleep(0.02)
+
+
+def test_what_waited_for_a_broken_connection_is_gone_and_the_next_one_begins_with_a_probe(hub: Hub) -> None:
+    dealer = hub.client()
+    probe_of(hub)
+    hub.router.close()
+    with gevent.Timeout(10):
+        while dealer.send(b"stale"):
+            gevent.sleep(0.01)
+    hub.router = Router(hub.context, hub.keys, hub.address)
+    peer = probe_of(hub)
+    assert dealer.send(b"fresh")
+    same, first, _ = hub.next()
+    assert (same, first.bytes) == (peer, b"fresh")
+    assert hub.router.send(peer, b"seen") == SENT
+    with gevent.Timeout(5):
+        assert dealer.receive() == [b"seen"]
 
 
 def test_a_peer_that_does_not_read_is_full_and_stops_nobody(hub: Hub) -> None:

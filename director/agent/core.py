@@ -66,7 +66,6 @@ class Agent:
         self.held: dict[str, Held] = {}
         self.transmit: Callable[..., bool] = lambda *frames: False
         self.outbox = Outbox(journal, lambda header, payload: self.transmit(header, payload))
-        self.outbox.on_quiet = self._say_beat
         self.pulse = Pulse(10.0, time.monotonic())
         self.offset = time.time() - time.monotonic()  # server's clock minus our monotonic one
         self.settled = Event()  # the server has said what becomes of what we hold
@@ -167,6 +166,7 @@ class Agent:
             return
         if self.settled.is_set() and time.monotonic() - self._asked < HELLO_AGAIN:
             return  # the answer is on its way; a second hello would name less than is here by then
+        self.outbox.shut()  # a server that asks drops what we send; all of it goes again when we are welcome
         if self._hello is None:
             self._hello = gevent.spawn_later(jitter(fields["within"]), self._say_hello)
 

@@ -26,8 +26,6 @@ HEAD_BYTES = 2 * 1024 * 1024  # of rows; a larger header would be refused
 BATCH_SECONDS = 0.2
 IN_FLIGHT = 32  # messages that are not acknowledged yet
 FLIGHT_BYTES = 4 * 1024 * 1024  # the same in bytes of outputs: large ones wait on this disk, not in the server
-QUIET = 3.0  # seconds without an acknowledgement: the server may be gone, and would be flooded when it is back
-KNOCK = 2.0  # seconds between two signs of life while that lasts
 IN_MEMORY = 16 * 1024 * 1024  # bytes of outputs kept beside the journal
 
 Entry = tuple[int, str, list[Any], "bytes | None"]  # number, job, row, outputs (None: read them from the journal)
@@ -45,9 +43,6 @@ class Outbox:
         self._rests: dict[str, list[tuple[int, int, str, str]]] = {}
         self._sent: dict[int, tuple[int, int]] = {}  # message number -> last result number in it, bytes of outputs
         self._flying = 0  # bytes of outputs in them
-        self.on_quiet: Callable[[], object] = lambda: None
-        self._knocked = 0.0
-        self._answered = 0.0  # when the last of them was acknowledged, or the first was sent
         self._number = random.getrandbits(48)  # an answer to an earlier process of this client means nothing here
         self._bytes = 0
         self.last = 0.0  # when something was sent, monotonic
@@ -79,7 +74,6 @@ class Outbox:
     def acknowledged(self, number: int) -> None:
         """The server has stored message `number` and all before it."""
         full = self._full  # only then did something wait for this; else batches stay large
-        self._answered = time.monotonic()
         last = 0
         for stored in [sent for sent in self._sent if sent <= number] if number in self._sent else ():
             results, size = self._sent.pop(stored)
@@ -109,18 +103,7 @@ class Outbox:
 
     @property
     def _full(self) -> bool:
-        return self._quiet or len(self._sent) >= IN_FLIGHT or self._flying >= FLIGHT_BYTES
-
-    @property
-    def _quiet(self) -> bool:
-        return bool(self._sent) and time.monotonic() - self._answered > QUIET
-
-    def _knock(self) -> None:
-        """What waits is kept here while the server says nothing; it hears of us by less than that."""
-        now = time.monotonic()
-        if self.open and self._quiet and now - self._knocked > KNOCK:
-            self._knocked = now
-            self.on_quiet()
+        return len(self._sent) >= IN_FLIGHT or self._flying >= FLIGHT_BYTES
 
     def _stir(self, more: bool) -> None:
         if not self.open:
@@ -150,7 +133,6 @@ class Outbox:
             if not self._waiting:
                 self._rests.clear()
             self.last = time.monotonic()
-        self._knock()
 
     def _send_batch(self, batch: list[Entry], payload: list[bytes]) -> bool:
         self._number += 1
@@ -161,8 +143,6 @@ class Outbox:
             self.open = False
             return False
         size = sum(map(len, payload))
-        if not self._sent:
-            self._answered = time.monotonic()
         self._sent[self._number] = (batch[-1][0] if batch else 0, size)
         self._flying += size
         return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import gevent
@@ -133,10 +133,11 @@ class Admin:
     # -- submitting and waiting ---------------------------------------------------------------------------
 
     def do_hello(self, header: dict[str, Any], channel: Channel, user: str) -> None:
-        """Who is there, and how long its loop was blocked: the worst of the last minute, and since the start."""
+        """Who is there, for how many nodes, and how long its loop was blocked: lately, and ever."""
         lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4),
                "busy_ever": round(self._lag.busy, 4)}  # fmt: skip
-        channel.send({"ok": True, "version": __version__, "pid": os.getpid(), **lag})
+        nodes = Counter(record.state for record in self._roster.nodes.values())
+        channel.send({"ok": True, "version": __version__, "pid": os.getpid(), "nodes": nodes, **lag})
 
     def do_submit(self, header: dict[str, Any], channel: Channel, user: str) -> None:
         """Plan and accept."""
@@ -282,23 +283,22 @@ class Admin:
     def _node_rows(self, header: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Rows by name, newcomers that were refused behind them, that pass the filters; the last `limit` of them."""
         states = header.get("state") or ()
-        rows = self._rows_of(sorted(self._matching(header)), states, not header.get("node"))
         since = stamp(float(header["since"])) if header.get("since") is not None else ""
-        found = (
-            row for row in rows if (not states or row["state"] in states) and (row["last_seen"] or "") >= since
-        )  # fmt: skip
         limit = int(header.get("limit") or 0)
-        return deque(found, limit) if limit else found
+        names = sorted(self._matching(header), reverse=bool(limit))  # the last ones are few: no row is made for others
+        rows = self._rows_of(names, states)
+        newcomers = [] if header.get("node") else views.pending_rows(self._enrolment)
+        every = chain(reversed(newcomers), rows) if limit else chain(rows, newcomers)
+        found = (row for row in every if (not states or row["state"] in states) and (row["last_seen"] or "") >= since)
+        return reversed(list(islice(found, limit))) if limit else found
 
-    def _rows_of(self, names: Sequence[str], states: Sequence[str], with_pending: bool) -> Iterator[dict[str, Any]]:
+    def _rows_of(self, names: Sequence[str], states: Sequence[str]) -> Iterator[dict[str, Any]]:
         for number, name in enumerate(names, 1):
             if number % BATCH == 0:
                 breathe()  # of many rows few may pass the filters
             record = self._roster.nodes.get(name)  # it may be purged while the rows before it are sent
             if record is not None and (not states or record.state in states):
                 yield views.node_row(record)
-        if with_pending:
-            yield from views.pending_rows(self._enrolment)
 
     def _node(self, name: str) -> NodeRecord:
         record = self._roster.nodes.get(name)

@@ -83,10 +83,10 @@ class Sessions:
 
     def _read(self) -> None:
         while True:
-            peer, frame, frames = self._router.receive()
+            peer, frame, parts = self._router.receive()
             self._keep_pace()
             try:
-                self._take(peer, frame, frames)
+                self._take(peer, frame, parts)
             except ProtocolError as error:
                 self._complain(peer, str(error))
             except Exception:
@@ -103,16 +103,15 @@ class Sessions:
             log.error("the disk does not take what comes in; results stay with the clients until it does")
         self._crowded = crowded
 
-    def _take(self, peer: bytes, frame: zmq.Frame, frames: list[bytes]) -> None:
-        head = frame.bytes
-        if not head:
+    def _take(self, peer: bytes, frame: zmq.Frame, parts: list[bytes]) -> None:
+        if not parts[0]:
             self._ask_who(peer)
             return
         record = self._roster.by_peer.get(peer)
-        if record is None and HELLO not in head[:12]:
+        if record is None and HELLO not in parts[0][:12]:
             self._ask_who(peer)  # and it is not even read: after a restart there is much of that
             return
-        kind, fields, payload = messages.decode([head, *frames], "client")
+        kind, fields, payload = messages.decode(parts, "client")
         if kind == "hello":
             self._hello(peer, frame, fields)
             return

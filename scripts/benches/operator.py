@@ -89,4 +89,5 @@ class Operator:
 
     def online(self) -> int:
         """How many nodes are online."""
-        return len(ujson.loads(self.ask("list-nodes", state=["online"], limit=0)[1]))
+        nodes: dict[str, int] = self.ask("hello")[0]["nodes"]
+        return nodes.get("online", 0)

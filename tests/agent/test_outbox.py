@@ -78,19 +78,6 @@ def test_an_acknowledgement_covers_what_went_before_it_and_a_strange_one_nothing
     assert post.outbox.empty and not list(post.keeping.waiting())
 
 
-def test_a_server_that_says_nothing_is_not_flooded_but_hears_of_us(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    knocks: list[None] = []
-    post.outbox.on_quiet = lambda: knocks.append(None)
-    post.add(0)
-    assert (post.steps(), knocks) == ([[0]], [])
-    monkeypatch.setattr(module, "QUIET", -1.0)
-    post.add(1)
-    post.add(2)
-    assert (post.steps(), len(knocks)) == ([[0]], 1), "nothing more goes, and one sign of life is enough for a while"
-    post.ack()
-    assert post.steps() == [[0], [1, 2]]
-
-
 def test_what_waits_for_more_does_not_wait_long(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_SECONDS", 0.01)
     post.outbox.last = module.time.monotonic() + 1000

@@ -41,6 +41,7 @@ class ChaosFleet(Fleet):
         self.keep = keep
         self.left_out: set[str] = set()
         self.clocks = {name: Clock(self.folder, name) for name in ("server", *self.names)}
+        self.crashes: list[str] = []
         self._mounted: list[Path] = []
         with open(self.folder / "proxy.log", "ab") as log:
             self._proxy = subprocess.Popen(
@@ -65,7 +66,15 @@ class ChaosFleet(Fleet):
 
     def spawn(self, name: str, options: list[str], env: dict[str, str] | None = None) -> None:
         """With a clock of its own."""
+        self._note_end(name)
         super().spawn(name, options, {**(env or {}), **self.clocks[name].environment(self)})
+
+    def _note_end(self, name: str) -> None:
+        """A process that no fault of ours has ended, but the kernel or the C library: an abort, a bad access."""
+        process = self.processes.get(name)
+        code = process.poll() if process is not None else None
+        if code is not None and code < 0 and -code not in (signal.SIGKILL, signal.SIGTERM):
+            self.crashes.append(f"{name} ended by {signal.Signals(-code).name}: {self.log(name)[-300:]}")
 
     def order(self, **fields: Any) -> None:
         """One order to the proxy."""

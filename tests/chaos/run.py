@@ -125,7 +125,7 @@ class Run:
         known = {job for job, info in infos.items() if info}
         found += [f"{key}: ran, and no such job is known" for key in marks.starts if key[0] not in known]
         found += [f"a torn mark: {line}" for line in marks.torn]
-        found += self.watch.violations + self.workload.errors + checker.leftovers(fleet)
+        found += self.watch.violations + self.workload.errors + fleet.crashes + checker.leftovers(fleet)
         found += self._check_usage(baseline)
         self.infos = [info for info in infos.values() if info]
 

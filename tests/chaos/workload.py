@@ -32,6 +32,7 @@ class Step:
     text: str
     ends: str = "success"
     marked: bool = True  # it writes marks
+    retry: int = 1  # attempts it may have
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Writer:
         """Fails, and begins again."""
         self.run(job, "test $(grep -c \"start $DIRECTOR_JOB 0 \" "
                  f"{self._fleet.marks}/$DIRECTOR_NODE) -ge 2", "success", "--retry=3 ")  # fmt: skip
+        job.steps[-1].retry = 3
 
     def children(self, job: Job) -> None:
         """Sleeps with children, some in a session of their own."""

@@ -98,10 +98,9 @@ class Loop:
 
 
 class Frame:
-    """What the ROUTER gives for a first frame."""
+    """What the ROUTER tells of the peer."""
 
-    def __init__(self, data: bytes, key: str) -> None:
-        self.bytes = data
+    def __init__(self, key: str) -> None:
         self._fields = {"User-Id": key, "Peer-Address": "192.0.2.1"}
 
     def get(self, name: str) -> str:
@@ -536,9 +535,9 @@ class World:
         if self.server is None or not connection.up:
             return
         frames = connection.up.popleft()
-        frame = Frame(frames[0], connection.client.key)
+        frame = Frame(connection.client.key)
         for _ in range(2 if twice and b'"results"' in frames[0][:12] else 1):
-            self.server.wire.inbox.put((connection.peer, frame, frames[1:]))
+            self.server.wire.inbox.put((connection.peer, frame, frames))
 
     def deliver_down(self, connection: Connection, twice: bool = False) -> None:
         """The client reads one message."""
