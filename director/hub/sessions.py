@@ -26,7 +26,7 @@ from director.transport import SENT, Router
 
 log = logging.getLogger(__name__)
 
-HELLOS_PER_SECOND = 1500.0
+HELLOS_PER_SECOND = 4000.0
 HELLO = b'"hello"'
 ASKED = 20_000  # connections that are remembered; those that had time to answer are forgotten first
 ASK_AGAIN = 2.0  # seconds beyond the time for its answer after which one is asked again
