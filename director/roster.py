@@ -45,11 +45,9 @@ class NodeRecord:
     agent_start: float | None = None
     host_start: float | None = None
     lag: float = 0.0
-    settings: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     inherited: dict[str, str] | None = None
     jobs: dict[str, Any] = field(default_factory=dict)  # job id -> NodeRun that is not final
-    handed: int = 0
     seq: int = 0
     offline_since: float = 0.0
     due: float = 0.0  # monotonic: nothing of this node expires or is lost before

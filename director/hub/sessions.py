@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -184,6 +185,7 @@ class Sessions:
 
     def _admit(self, record: NodeRecord, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
         """Settle with a node on its new connection."""
+        self._asked.pop(peer, None)
         held = _held(fields["held"])
         lost = _lost(record, fields)
         known = record.peer is not None
@@ -215,7 +217,7 @@ class Sessions:
         now = time.time()
         record.heard, record.last_seen = time.monotonic(), now
         record.address = str(frame.get("Peer-Address"))
-        record.version, record.life = fields["version"][:100], str(fields.get("life", ""))[:100]
+        record.version, record.life = sys.intern(fields["version"][:100]), str(fields.get("life", ""))[:100]
         record.instance, record.mark = fields["instance"][:100], fields["mark"]
         record.agent_start = now - _number(fields.get("agent_uptime"))
         record.host_start = now - _number(fields.get("host_uptime"))
