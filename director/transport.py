@@ -62,7 +62,7 @@ class Link:
         self._loop = get_hub().loop
         self._stirred = False
         self._watcher = self._loop.io(socket.FD, 1)
-        self._watcher.start(self._look)  # asking also lets the library go on, as with a connection that now stands
+        self._watcher.start(self._ready.set)
         self._timer = self._loop.timer(QUIET, QUIET)
         self._timer.start(self._look)
         self._turn = 0.0

@@ -32,6 +32,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def attend(dealer: Dealer) -> None:
+    """In place of a reader: the library goes on only when it is asked for something."""
+    while not dealer.socket.closed:
+        dealer.stir()
+        gevent.sleep(0.01)
+
+
 class Hub:
     """A ROUTER with its gatekeeper, and the keys it lets in."""
 
@@ -51,6 +58,7 @@ class Hub:
         dealer = Dealer(context or self.context, keys, self.keys.public, self.address)
         dealer.keys = keys  # type: ignore[attr-defined]
         self.dealers.append(dealer)
+        gevent.spawn(attend, dealer)
         return dealer
 
     def next(self, seconds: float = 5.0) -> tuple[bytes, zmq.Frame, list[bytes]]:
