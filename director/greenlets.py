@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,24 @@ def breathe() -> None:
         hub.wait(timer)
     finally:
         timer.close()
+
+
+class Pace:
+    """Long work in turns: after each piece `pause` lets others go on when the turn has taken long enough.
+
+    Args:
+        seconds: of a turn.
+    """
+
+    def __init__(self, seconds: float = 0.005) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    def pause(self) -> None:
+        """Breathe, if it is time."""
+        if time.monotonic() > self._until:
+            breathe()
+            self._until = time.monotonic() + self._seconds
 
 
 def jitter(seconds: float) -> float:

@@ -13,14 +13,13 @@ import gevent
 from gevent.event import Event
 
 from director import messages
-from director.greenlets import breathe, spawn
+from director.greenlets import Pace, spawn
 from director.roster import NodeRecord
 
 PAUSE = 0.05  # seconds without a stored result after which what was gathered goes
 LONGEST = 1.0  # seconds that it may wait while more come
 MANY = 8  # messages of one node, or this many bytes of their outputs, that wait for nothing: it may send no more
 LARGE = 256 * 1024
-TURN = 0.005  # seconds of sending before others get a turn
 
 Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
@@ -75,14 +74,12 @@ class Acks:
             self._some.wait()
             self._gather()
             self._some.clear()
-            until = time.monotonic() + TURN
+            pace = Pace()
             for name in list(self._due):
                 due = self._due.pop(name, None)
                 if due is not None:
                     self._tell(due)
-                if time.monotonic() > until:
-                    breathe()
-                    until = time.monotonic() + TURN
+                pace.pause()
 
     def _gather(self) -> None:
         """Until no result was stored for a moment, or they have waited long enough."""

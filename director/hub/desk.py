@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import gevent
 import ujson
 from gevent.event import Event
 
 from director import dispatch, messages
 from director import states as st
-from director.dispatch import JobRun, Load, NodeRun, Part, Rest
-from director.errors import BusyError, DirectorError, ProtocolError, StoreError
-from director.greenlets import breathe, spawn
-from director.hub.chunks import Chunks
+from director.dispatch import JobRun, Load, NodeRun, Rest
+from director.errors import BusyError, ProtocolError, StoreError
+from director.greenlets import Pace, breathe, spawn
+from director.hub import rows as rows_of
+from director.hub.delivery import AT_ONCE, Delivery, Hand, Send
 from director.hub.ledger import Ledger
 from director.hub.onces import Onces
 from director.hub.resuming import Resumed
@@ -34,15 +34,11 @@ NODE_LIMIT = 4096  # tasks of all jobs that one node holds; beyond it a job wait
 NODE_MOST = 2 * NODE_LIMIT  # the same, first tasks of further jobs included
 LEAST = 16  # tasks of one job that a node may hold, however many jobs it has
 FIRST = 8  # tasks that a job may hand over though others fill the node
-AT_ONCE = 32  # nodes of one job before it is the turn of the next job
 OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are refused
 OPEN_JOBS = 50_000
 LOOK_AGAIN = 60.0  # seconds until a node that is offline is looked at though nothing of it was due
 TURN = 0.005  # seconds of work before others get a turn
 REASON_LIMIT = 2000
-READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
-
-Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
 
 @dataclass(slots=True)
@@ -63,33 +59,20 @@ class Accepted:
     resumed: Resumed | None = None
 
 
-@dataclass(slots=True)
-class _Hand:
-    """Steps that will be sent as soon as the ledger says that they may be."""
-
-    run: JobRun
-    node: NodeRun
-    parts: list[Part] = field(default_factory=list)
-    epoch: int = 0
-
-
 class Desk:
     """All open jobs of this server."""
 
     def __init__(self, ledger: Ledger, roster: Roster, lost_after: float) -> None:
         self.runs: dict[str, JobRun] = {}
-        self.chunks = Chunks(ledger)
         self.onces = Onces(self, ledger)
         self.changed = Event()  # set whenever a job changed; waiters clear nothing, they wait for the next set
         self.send: Send = lambda node, header, frames: False
         self.open_tasks = 0
-        self._heads: dict[str, bytes] = {}
         self._ledger = ledger
         self._roster = roster
         self._lost_after = lost_after
         self._ready: Turns[str] = Turns()  # nodes to look at
         self._waking: set[tuple[str, str]] = set()  # job and node of each
-        self._outgoing: Turns[_Hand] = Turns()  # one line a job, so that its steps arrive in their order
         self._accepting: set[str] = set()  # jobs that are not on disk yet
         self._early: dict[str, list[Any]] = {}  # what happened to those of them that the ledger was not given yet
         self._loads: dict[str, Load] = {}  # what each node holds
@@ -97,8 +80,16 @@ class Desk:
         self._ending: set[str] = set()
         self._final: dict[str, list[Event]] = {}
         self._started = time.monotonic()
+        self._delivery = Delivery(
+            ledger,
+            roster,
+            self.runs,
+            lambda *message: self.send(*message),
+            self._take_back,
+            self._mark_started,
+            self.wake,
+        )
         spawn("dispatcher", self._pump)
-        spawn("delivery", self._deliver_all)
 
     # -- accepting ----------------------------------------------------------------------------------------
 
@@ -143,7 +134,7 @@ class Desk:
             for run in runs:
                 self._forget(run)
             raise
-        self._send_out(hands)
+        self._delivery.give(hands)
         for run in runs:
             self._accepting.discard(run.id)
             for node in run.nodes.values():  # those that came online meanwhile
@@ -152,17 +143,15 @@ class Desk:
             self._end_strays(run)
             self._check(run)
 
-    def _decide_first(self, run: JobRun) -> Iterator[_Hand]:
+    def _decide_first(self, run: JobRun) -> Iterator[Hand]:
         """What each node gets at once; others get their turns while a large job is decided."""
-        until = time.monotonic() + TURN
+        pace = Pace()
         for node in run.nodes.values():
             if self._online(node.node):
                 hand = self._decide(run, node)
                 if hand:
                     yield hand
-            if time.monotonic() > until:
-                breathe()
-                until = time.monotonic() + TURN
+            pace.pause()
 
     def _build(self, job: Accepted) -> JobRun:
         record, meta = job.record, job.meta
@@ -174,7 +163,7 @@ class Desk:
         if job.resumed is not None:
             record["resumes"] = job.resumed.id
             dispatch.take_over(run, job.resumed.succeeded)
-        self.chunks.keep(run.id, job.chunks)
+        self._delivery.chunks.keep(run.id, job.chunks)
         self._adopt(run, record)
         return run
 
@@ -226,13 +215,7 @@ class Desk:
         self.runs[run.id] = run
         run.since = _monotonic(run.created_at)
         self.open_tasks += run.total
-        head = {
-            "name": row["name"],
-            "kind": row["kind"],
-            "options": row["options"],
-            "stages": self._stage_names(run),
-        }
-        self._heads[run.id] = ujson.dumps(head).encode()
+        self._delivery.adopt(run, row)
         for node in run.nodes.values():
             record = self._roster.nodes.get(node.node)
             if node.open and record is not None:
@@ -240,27 +223,15 @@ class Desk:
                 record.due = 0.0
                 node.weigh_on(self._loads.setdefault(node.node, Load()))
 
-    def _head(self, run: JobRun, name: str) -> bytes:
-        """What comes with a node's first steps; of a resumed job also what its succeeded steps there had set."""
-        head = self._heads.get(run.id, b"")
-        if head and name in run.seeded:
-            return b'%s,"seed":%s}' % (head[:-1], self._ledger.ask("seed", job=run.id, node=name))
-        return head
-
     def options(self, job: str) -> dict[str, Any]:
         """The options of an open job, as they were accepted."""
-        options: dict[str, Any] = ujson.loads(self._heads[job])["options"]
-        return options
-
-    def _stage_names(self, run: JobRun) -> list[str]:
-        return [stage.get("name") or "" for stage in run.meta["stages"]]
+        return self._delivery.options(job)
 
     def _forget(self, run: JobRun) -> None:
         if self.runs.pop(run.id, None) is None:
             return
         self.open_tasks -= run.total
-        self._heads.pop(run.id, None)
-        self.chunks.forget(run.id)
+        self._delivery.forget(run.id)
         self.onces.forget(run.id)
         for name, node in run.nodes.items():
             node.weigh_on(Load())
@@ -283,7 +254,7 @@ class Desk:
         record = self._roster.nodes.get(name)
         return record is not None and record.online and record.peer is not None
 
-    def _decide(self, run: JobRun, node: NodeRun) -> _Hand | None:
+    def _decide(self, run: JobRun, node: NodeRun) -> Hand | None:
         """What the node gets now; it counts as sent from here on."""
         record = self._roster.nodes[node.node]
         load = node.load.handed
@@ -297,12 +268,12 @@ class Desk:
             return None
         run.hand(node, parts[-1].last + 1)
         node.sent_at = time.monotonic()
-        return _Hand(run, node, parts, node.epoch)
+        return Hand(run, node, parts, node.epoch)
 
     def _pump(self) -> None:
         while True:
             self._ready.wait()
-            hands: list[_Hand] = []
+            hands: list[Hand] = []
             until = time.monotonic() + TURN
             while self._ready and time.monotonic() < until and len(hands) < 500:
                 job, names = self._ready.take(AT_ONCE)
@@ -311,7 +282,7 @@ class Desk:
                 self._write_ahead(hands)
             breathe()
 
-    def _consider(self, job: str, name: str) -> _Hand | None:
+    def _consider(self, job: str, name: str) -> Hand | None:
         self._waking.discard((job, name))
         run = self.runs.get(job)
         node = run.nodes.get(name) if run else None
@@ -323,61 +294,17 @@ class Desk:
             log.exception("steps of job %s for %s could not be chosen", job, name)
             return None
 
-    def _write_ahead(self, hands: list[_Hand]) -> None:
+    def _write_ahead(self, hands: list[Hand]) -> None:
         ops: dict[str, dict[str, int]] = {}
         for hand in hands:
             ops.setdefault(hand.run.id, {})[hand.node.node] = hand.node.cursor
         self._ledger.write(
             *(("sent", {"job": job, "upto": upto}) for job, upto in ops.items()),
-            then=lambda error: self._send_out(hands),
+            then=lambda error: self._delivery.give(hands),
         )
 
-    def _send_out(self, hands: list[_Hand]) -> None:
-        for hand in hands:
-            self._outgoing.add(hand.run.id, hand)
-
-    def _deliver_all(self) -> None:
-        while True:
-            self._outgoing.wait()
-            self._deliver(self._outgoing.take(AT_ONCE)[1])
-            breathe()
-
-    def _deliver(self, hands: list[_Hand]) -> None:
-        for hand in hands:
-            try:
-                left = self._hand_over(hand)
-                if left is not None:
-                    self._take_back(hand, left)
-            except Exception:
-                log.exception("steps of job %s could not be handed to %s", hand.run.id, hand.node.node)
-
-    def _hand_over(self, hand: _Hand) -> int | None:
-        """Send the parts; the first step that was surely not delivered, None when nothing is left to do."""
-        run, node = hand.run, hand.node
-        for number, parts in _chunked(hand.parts):
-            try:
-                chunk = self.chunks.get(run.id, number) if node.chunk < number else b""
-                head = self._head(run, node.node) if node.chunk < 0 else b""
-            except DirectorError as error:  # the ledger's process ended while it was asked
-                log.warning("steps of job %s cannot be read now: %s", run.id, error)
-                gevent.spawn_later(READ_AGAIN, self.wake, run, node)
-                return parts[0][0] if hand.epoch == node.epoch else None
-            if hand.epoch != node.epoch or self.runs.get(run.id) is not run:
-                return None
-            record = self._roster.nodes.get(node.node)
-            if record is None or not record.online or run.cancelled:
-                return parts[0][0]
-            record.seq += 1
-            header = messages.encode("slice", seq=record.seq, job=run.id, chunk=number, parts=parts)
-            if not self.send(record, header, (chunk, head)):
-                return parts[0][0]
-            node.chunk = max(node.chunk, number)
-        self._mark_started(run)
-        return None
-
-    def _take_back(self, hand: _Hand, first: int) -> None:
+    def _take_back(self, run: JobRun, node: NodeRun, first: int) -> None:
         """The steps from `first` on were surely not delivered: they are queued again, or end with the cancel."""
-        run, node = hand.run, hand.node
         record = self._roster.nodes.get(node.node)
         if record is not None:
             record.due = 0.0
@@ -436,7 +363,7 @@ class Desk:
             self._after(run, record)
 
     def _entry(self, entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
-        job, rows, begun, rests = _entry(entry)
+        job, rows, begun, rests = rows_of.checked(entry)
         run = self.runs.get(job)
         if run is not None and any(not 0 <= row[0] < run.steps for row in rows):
             raise ProtocolError("a result of a step that there is not")
@@ -458,18 +385,18 @@ class Desk:
                 rests += followed
                 continue
             late = True
-            if _knows_less(node, row):
+            if rows_of.knows_less(node, row):
                 # its journal knows less than we do: it will run nothing more of this job
                 rests += run.give_up(node, row[8] or "")
         if late:
             for row in rows:
                 size = row[10] + row[11]
-                if _knows_less(node, row):
+                if rows_of.knows_less(node, row):
                     cut += size
                     continue
                 ops.append(
                     (
-                        "late" if _is_late(node, row) else "results",
+                        "late" if rows_of.is_late(node, row) else "results",
                         {"job": run.id, "node": name, "rows": [row]},
                         blob[cut : cut + size],
                     )
@@ -755,62 +682,3 @@ def _open_of(node: NodeRun | None) -> dict[str, int]:
 def _share(record: NodeRecord) -> int:
     """How many tasks of one job this node may hold: the more jobs it has, the fewer of each."""
     return max(LEAST, min(dispatch.WINDOW, NODE_LIMIT // max(1, len(record.jobs))))
-
-
-def _chunked(parts: Sequence[Part]) -> list[tuple[int, list[tuple[int, int]]]]:
-    chunks: dict[int, list[tuple[int, int]]] = {}
-    for part in parts:
-        chunks.setdefault(part.first // dispatch.CHUNK, []).append((part.first, part.last))
-    return list(chunks.items())
-
-
-def _entry(entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
-    try:
-        job, rows, begun, rests = entry
-        for row in rows:
-            _check_row(row)
-        if not isinstance(job, str):
-            raise ProtocolError("results of a strange shape")
-        if not all(isinstance(step, int) and _is_number(at) for step, at in begun):
-            raise ProtocolError("results of a strange shape")
-        for first, last, letter, reason in rests:
-            if not (isinstance(first, int) and isinstance(last, int) and isinstance(reason, str)):
-                raise ProtocolError("rests of a strange shape")
-            if not isinstance(letter, str) or len(letter) != 1:
-                raise ProtocolError("rests of a strange shape")
-    except (TypeError, ValueError) as error:
-        raise ProtocolError("results of a strange shape") from error
-    return job, rows, begun, rests
-
-
-def _check_row(row: Any) -> None:
-    step, letter, code, started, finished, seconds, _, attempt, reason, truncated, out, err, effects = row
-    well = (
-        isinstance(step, int) and isinstance(letter, str) and len(letter) == 1 and ord(letter) in st.FINAL
-        and (code is None or _is_whole(code)) and _is_whole(out) and _is_whole(err) and out >= 0 and err >= 0
-        and _is_whole(attempt) and _is_whole(truncated) and _is_number(seconds)
-        and (reason is None or isinstance(reason, str))
-        and (started is None or _is_number(started)) and (finished is None or _is_number(finished))
-        and (effects is None or isinstance(effects, dict))
-    )  # fmt: skip
-    if not well:
-        raise ProtocolError("a result row of a strange shape")
-
-
-def _is_whole(value: Any) -> bool:
-    """Whether every store, and every reader of our JSON, can take it."""
-    return isinstance(value, int) and abs(value) < 1 << 53
-
-
-def _is_number(value: Any) -> bool:
-    """The same for seconds and epoch times, up to the year 5138; no infinity, and not NaN."""
-    return isinstance(value, messages.NUMBER) and abs(value) < 1e11
-
-
-def _is_late(node: NodeRun, row: Any) -> bool:
-    return 0 <= row[0] < len(node.states) and node.states[row[0]] != ord(row[1])
-
-
-def _knows_less(node: NodeRun, row: Any) -> bool:
-    """Whether the row calls a task lost that has ended in another way."""
-    return row[1] == chr(st.LOST) and node.states[row[0]] in st.FINAL - {st.LOST}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from gevent.queue import Queue
 
 from director import errors
 from director.framing import BODY_LIMIT, WORKER_HEADER_LIMIT, Cut
-from director.greenlets import breathe
+from director.greenlets import Pace
 from director.workers.child import Child
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,6 @@ CONGESTED_OPS = 50_000
 HEADS = WORKER_HEADER_LIMIT - 4096  # bytes of the writes in a frame's header
 LAZY = 0.025
 TOLD_BYTES = 1024 * 1024  # of an answer that were passed on until the ledger is told
-TURN = 0.005  # seconds of what follows durable writes before others get a turn
 DEATHS = 3  # of the process over one query, then the caller hears of it
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
@@ -225,11 +223,9 @@ class Ledger:
     def _done(self, upto: int) -> None:
         while self._flights and self._flights[0] <= upto:
             self._flights.popleft()
-        until = time.monotonic() + TURN
+        pace = Pace()
         while self._pending and self._pending[0].number <= upto:
-            if time.monotonic() > until:
-                breathe()
-                until = time.monotonic() + TURN
+            pace.pause()
             entry = self._pending.popleft()
             self._bytes -= entry.weight
             error = self._refused.pop(entry.number, None)

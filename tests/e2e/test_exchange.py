@@ -23,21 +23,6 @@ NAMES = ["node-1", "node-2", "node-3"]
 Tasks = dict[tuple[int, str], dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def trio(request: pytest.FixtureRequest) -> Any:
-    """Three clients that are online."""
-    fleet = Fleet()
-    try:
-        fleet.start_server()
-        fleet.start_clients(3)
-        fleet.wait_online(NAMES)
-        yield fleet
-        if request.session.testsfailed:
-            print(fleet.tails())
-    finally:
-        fleet.close()
-
-
 @pytest.fixture
 def run(trio: Fleet) -> Callable[..., Tasks]:
     """Submit, wait, and give the tasks by step and node."""

@@ -144,6 +144,19 @@ def test_a_query_of_what_the_plan_sets(three: Fleet) -> None:
     assert said(plan, 2)["node-2"]["rendered"] == "RUN echo first"
 
 
+def test_more_contents_and_chunks_than_a_handful(three: Fleet) -> None:
+    """Twelve files that are there in one place and differ in another, then steps of many chunks."""
+    files = [write(three, f"content {number}\n", f"file-{number}") for number in range(12)]
+    place = three.folder / "there"
+    copies = "".join(f"COPY {file} {place}/{number}\n" for number, file in enumerate(files))
+    three.run_json("--exec", copies, "--target", "node-1", "--wait")
+    (place / "11").write_text("another\n")
+    text = copies + "RUN true\n" * 2500
+    plan = plan_of(three, "--orchestrate", write(three, text), "--no-cache", "--target", "node-1")
+    assert actions(plan, "node-1") == ["cached"] * 11 + ["run"] * 2501
+    assert "-another\n+content 11\n" in said(plan, 11)["node-1"]["diff"]
+
+
 def test_as_a_table(three: Fleet, tmp_path: Path) -> None:
     done = three.director("--plan", "--exec", f"COPY <<app {three.folder}/new\nhello\napp\nRUN cd /tmp")
     assert done.returncode == 0

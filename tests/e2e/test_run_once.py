@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,6 @@ from director.folding import fold
 
 NAMES = ["node-1", "node-2", "node-3"]
 Tasks = dict[tuple[int, str], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def trio(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """Three clients that are online."""
-    fleet = Fleet()
-    try:
-        fleet.start_server()
-        fleet.start_clients(3)
-        fleet.wait_online(NAMES)
-        yield fleet
-        if request.session.testsfailed:
-            print(fleet.tails())
-    finally:
-        fleet.close()
 
 
 @pytest.fixture

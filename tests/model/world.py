@@ -27,7 +27,7 @@ from director.agent import core, holding, outbox, recovery
 from director.agent.core import Agent
 from director.agent.keeping import DiskKeeping
 from director.errors import StoreError
-from director.hub import acks, enrolment, sessions
+from director.hub import acks, delivery, enrolment, sessions
 from director.hub import desk as desk_module
 from director.hub.desk import Accepted, Desk
 from director.hub.enrolment import Enrolment
@@ -416,10 +416,10 @@ class World:
     def _arrange(self) -> None:
         for module in (desk_module, sessions, core, outbox, recovery, enrolment):
             self._patch.setattr(module, "time", self.clock)
-        for module in (desk_module, sessions, acks, core, holding):
+        for module in (desk_module, delivery, sessions, acks, core, holding):
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
-        for module in (desk_module, core):
+        for module in (delivery, core):
             self._patch.setattr(module, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
         self._patch.setattr(acks, "LONGEST", 0.0)
