@@ -21,7 +21,7 @@ class Directord(Peer):
         super().start(nodes)
         job, backend = free_ports(2)
         common = ["--driver", "zeromq", "--job-port", str(job), "--backend-port", str(backend),
-                  "--zmq-shared-key", "bench", "--heartbeat-interval", "1"]  # fmt: skip
+                  "--zmq-shared-key", "bench"]  # fmt: skip
         self._socket = ["--socket-path", str(self.folder / "d.sock")]
         self.daemon("directord", *common, *self._socket, "--cache-path", str(self.folder / "cache"),
                     "server", "--zmq-bind-address", "127.0.0.1")  # fmt: skip
