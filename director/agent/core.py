@@ -174,12 +174,12 @@ class Agent:
         self._hello = None
         self._deaf, self._asked = True, time.monotonic()
         held = [(job, held.upto) for job, held in self.held.items()]
-        self.transmit(
-            messages.encode(
-                "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
-                mark=self.journal.mark, held=held, life=self._life, profile=self._profile(), **self._ages(),
-            )
+        hello = messages.encode(
+            "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
+            mark=self.journal.mark, held=held, life=self._life, profile=self._profile(), **self._ages(),
         )  # fmt: skip
+        if not self.transmit(hello):  # the connection broke; the next one begins with another question
+            self._asked = float("-inf")
 
     def _ages(self) -> dict[str, float]:
         now = time.time()

@@ -56,6 +56,31 @@ def test_nothing_starts_before_the_server_has_settled(side: Side) -> None:
     side.until(lambda: side.rows() == [("j", 0, "S")])
 
 
+def test_results_wait_for_the_welcome_of_a_server_that_asked(side: Side) -> None:
+    side.welcome()
+    side.hold(1)
+    side.give("j", [step(0), step(1)])
+    side.until(lambda: side.rows() == [("j", 0, "S")])
+    side.take("who", v=messages.VERSION, within=0.0)
+    side.until(lambda: side.kinds("hello"))
+    side.go[1].set()
+    side.until(lambda: side.ran == [0, 1])
+    side.rest()
+    assert side.rows() == [("j", 0, "S")], "a server that does not know us would drop it"
+    side.welcome(j={"act": "go", "upto": 2})
+    side.until(lambda: side.rows() == [("j", 0, "S"), ("j", 0, "S"), ("j", 1, "S")])
+
+
+def test_a_hello_that_could_not_go_is_said_when_the_next_connection_asks(side: Side) -> None:
+    side.welcome()
+    send, side.agent.transmit = side.agent.transmit, lambda *frames: False
+    side.take("who", v=messages.VERSION, within=0.0)
+    side.until(lambda: side.agent._deaf)
+    side.agent.transmit = send
+    side.take("who", v=messages.VERSION, within=0.0)
+    side.until(lambda: side.kinds("hello"))
+
+
 def test_nothing_starts_after_three_silent_beats(side: Side) -> None:
     side.welcome()
     side.hold(0)
