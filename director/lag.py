@@ -64,7 +64,8 @@ class LagGauge:
 
     def _end(self) -> None:
         lag = time.monotonic() - self._began
-        self.busy = max(self.busy, time.thread_time() - self._worked)
+        if lag > self.busy:  # else it cannot have worked longer either
+            self.busy = max(self.busy, time.thread_time() - self._worked)
         if lag > self._stretch:
             self._stretch = lag
         if lag > self._taken:

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import ujson
@@ -172,8 +173,14 @@ def mark(verb: str, flags: Mapping[str, Any], body: Mapping[str, Any], *rest: An
     Names and ways to run it do not count; `rest` are the other parts of `PARTS`, in their order.
     """
     counted = {name: value for name, value in flags.items() if name not in NOT_COUNTED}
-    parts = (body, counted, *rest)
-    return ".".join((digest(verb, *parts), *(digest(part)[:8] if part else "-" for part in parts)))
+    texts = [ujson.dumps(part, sort_keys=True) if part else "" for part in (body, counted, *rest)]
+    whole = hashlib.blake2b("\0".join((verb, *texts)).encode(), digest_size=20).hexdigest()
+    return ".".join((whole, *map(_short, texts)))
+
+
+@lru_cache(256)  # most steps of a stage have the same flags, folder and environment
+def _short(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest() if text else "-"
 
 
 def difference(old: str, new: str) -> str:

@@ -26,22 +26,13 @@ class Slots:
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
 
     @contextmanager
-    def place(self, job: str) -> Iterator[None]:
-        """Hold one place for a task of `job`."""
-        self._take(job)
-        try:
-            yield
-        finally:
-            self._give()
-
-    @contextmanager
     def aside(self) -> Iterator[None]:
         """Give the place that is held to others for as long as it is not needed.
 
         Afterwards it is taken back at once, even if for a moment one task too many runs then: who comes back with
         what it waited for never waits again.
         """
-        self._give()
+        self.give()
         try:
             yield
         finally:
@@ -56,9 +47,10 @@ class Slots:
         self._shut -= 1
         for _ in range(self.free):
             self.free -= 1
-            self._give()
+            self.give()
 
-    def _take(self, job: str) -> None:
+    def take(self, job: str) -> None:
+        """Wait for a place for a task of `job`; whoever has it gives it back."""
         if self.free > 0 and not self._shut:
             self.free -= 1
             return
@@ -73,14 +65,15 @@ class Slots:
     def _leave(self, job: str, turn: AsyncResult[bool]) -> None:
         """Who waits was killed: give back what was handed over meanwhile, or leave the line."""
         if turn.ready():
-            self._give()
+            self.give()
             return
         line = self._waiting[job]
         line.remove(turn)
         if not line:
             del self._waiting[job]
 
-    def _give(self) -> None:
+    def give(self) -> None:
+        """Give a place back."""
         self.free += 1
         if self.free <= 0 or self._shut or not self._waiting:
             return

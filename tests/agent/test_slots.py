@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import gevent
 from gevent.event import Event
 
 from director.agent.slots import Slots
+
+
+@contextmanager
+def place(slots: Slots, job: str) -> Iterator[None]:
+    """What a step does."""
+    slots.take(job)
+    try:
+        yield
+    finally:
+        slots.give()
 
 
 def test_jobs_take_turns_however_many_of_their_tasks_wait() -> None:
@@ -13,7 +26,7 @@ def test_jobs_take_turns_however_many_of_their_tasks_wait() -> None:
 
     def work(job: str, tasks: int) -> None:
         for _ in range(tasks):
-            with slots.place(job):
+            with place(slots, job):
                 order.append(job)
                 held.append(2 - slots.free)
                 gevent.sleep(0)
@@ -29,7 +42,7 @@ def test_who_is_killed_while_waiting_takes_no_place_along() -> None:
     slots, go = Slots(1), Event()
 
     def work(job: str) -> None:
-        with slots.place(job):
+        with place(slots, job):
             go.wait()
 
     first, second, third = (gevent.spawn(work, job) for job in "abc")
@@ -38,7 +51,7 @@ def test_who_is_killed_while_waiting_takes_no_place_along() -> None:
     go.set()
     gevent.joinall([first, third], timeout=5)
     assert slots.free == 1 and third.successful()
-    with slots.place("d"):
+    with place(slots, "d"):
         waiting = gevent.spawn(work, "e")
         gevent.sleep(0)
     waiting.kill()  # it has been given the place, but has not noticed yet
@@ -49,14 +62,14 @@ def test_who_waits_for_others_gives_the_place_away_and_is_back_at_once() -> None
     slots, answer, order = Slots(1), Event(), []
 
     def ask() -> None:
-        with slots.place("a"):
+        with place(slots, "a"):
             with slots.aside():
                 answer.wait()
             order.append("answered")
             gevent.sleep(0)
 
     def work(job: str) -> None:
-        with slots.place(job):
+        with place(slots, job):
             order.append(job)
             answer.set()
             gevent.sleep(0)
@@ -70,7 +83,7 @@ def test_who_is_killed_aside_leaves_no_place_too_many() -> None:
     slots, never = Slots(1), Event()
 
     def ask() -> None:
-        with slots.place("a"), slots.aside():
+        with place(slots, "a"), slots.aside():
             never.wait()
 
     asking = gevent.spawn(ask)
