@@ -15,12 +15,13 @@ from benches.fleet import free_ports
 from benches.peers.base import Peer
 
 PROGRAM = "/usr/sbin/sshd"
+LISTENS = 16  # addresses that one sshd listens on at most
 SETTINGS = """\
 Port {port}
 {addresses}
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/user.pub
-PidFile {folder}/sshd.pid
+PidFile {folder}/sshd_{first}.pid
 PasswordAuthentication no
 StrictModes no
 UseDNS no
@@ -47,7 +48,7 @@ def install() -> None:
 
 
 class SshPeer(Peer):
-    """A tool that reaches its nodes by ssh: here one server that listens on an address for each node."""
+    """A tool that reaches its nodes by ssh: here servers that listen on an address for each node."""
 
     def install(self) -> None:
         """The tool, and an ssh server."""
@@ -62,14 +63,19 @@ class SshPeer(Peer):
         for name in ("host", "user"):
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
             subprocess.run(words, check=True)
-        addresses = "\n".join(f"ListenAddress {address(number)}" for number in range(1, nodes + 1))
-        settings = SETTINGS.format(port=self.port, addresses=addresses, folder=self.folder)
-        (self.folder / "sshd_config").write_text(settings)
         if not os.getuid():
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self.daemon(PROGRAM, "-D", "-e", "-f", str(self.folder / "sshd_config"))
+        for first in range(1, nodes + 1, LISTENS):
+            self._serve(first, min(first + LISTENS - 1, nodes))
         self._trust_all(nodes)
         self.reached(self._listens, "the ssh server listens")
+
+    def _serve(self, first: int, last: int) -> None:
+        addresses = "\n".join(f"ListenAddress {address(number)}" for number in range(first, last + 1))
+        settings = SETTINGS.format(port=self.port, addresses=addresses, folder=self.folder, first=first)
+        path = self.folder / f"sshd_config_{first}"
+        path.write_text(settings)
+        self.daemon(PROGRAM, "-D", "-e", "-f", str(path))
 
     def _trust_all(self, nodes: int) -> None:
         key = (self.folder / "host.pub").read_text().split()[:2]
@@ -78,5 +84,8 @@ class SshPeer(Peer):
         (self.folder / ".ssh/known_hosts").write_text("".join(f"{place} {' '.join(key)}\n" for place in places))
 
     def _listens(self) -> bool:
+        return all(map(self._answers, range(1, self.nodes + 1)))
+
+    def _answers(self, number: int) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex((address(self.nodes), self.port)) == 0
+            return probe.connect_ex((address(number), self.port)) == 0
