@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -11,6 +11,7 @@ from world import EPOCH, LOST_AFTER, World, probe
 
 from director.errors import ProtocolError
 from director.hub import desk as desk_module
+from director.hub.desk import Desk
 from director.planning.result import Plan, PlannedStage, PlannedStep
 
 JOB = "a000000000000001"
@@ -309,10 +310,9 @@ def test_nodes_that_were_forgotten_meanwhile_keep_nothing_open(world: World) -> 
     assert states(world) == {"a": "S", "b": "E"}
 
 
-def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The dispatcher takes turns with others over a large job: a task may expire before the job is in the ledger."""
+@pytest.fixture
+def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Desk], object]], None]:
+    """Node b is away, and something happens while the next job is decided: a large one takes turns with others."""
     assert world.server is not None
     desk = world.server.desk
     world.clients["b"].crash()
@@ -320,11 +320,21 @@ def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
     settle(world)
     decide = desk._decide_first
 
-    def with_a_tick(run: Any) -> Iterator[Any]:
-        yield from decide(run)
-        desk.tick(world.clock.now)
+    def happens(act: Callable[[Desk], object]) -> None:
+        def deciding(run: Any) -> Iterator[Any]:
+            yield from decide(run)
+            act(desk)
 
-    monkeypatch.setattr(desk, "_decide_first", with_a_tick)
+        monkeypatch.setattr(desk, "_decide_first", deciding)
+
+    return happens
+
+
+def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
+    world: World, meanwhile: Callable[[Callable[[Desk], object]], None]
+) -> None:
+    """A task may expire before the job is in the ledger."""
+    meanwhile(lambda desk: desk.tick(world.clock.now))
     submit(world, plan("S", nodes=("a", "b")), valid_for=0.0)
     settle(world)
     assert states(world) == {"a": "S", "b": "E"}
@@ -332,21 +342,13 @@ def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
 
 
 def test_a_cancel_while_a_large_job_is_being_accepted_waits_for_that(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, meanwhile: Callable[[Callable[[Desk], object]], None]
 ) -> None:
-    assert world.server is not None
-    desk = world.server.desk
-    world.clients["b"].crash()
-    world.pass_time(60.0)
-    settle(world)
-    decide = desk._decide_first
-
-    def with_a_cancel(run: Any) -> Iterator[Any]:
-        yield from decide(run)
+    def cancel(desk: Desk) -> None:
         gevent.spawn(desk.cancel, JOB, "why")
         gevent.sleep(0)
 
-    monkeypatch.setattr(desk, "_decide_first", with_a_cancel)
+    meanwhile(cancel)
     submit(world, plan("S", "S", nodes=("a", "b"), waits=True))
     settle(world, 12)
     assert (world.store.find(JOB) or {})["state"] == "cancelled"
