@@ -36,7 +36,7 @@ def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
         fleet.simulate(nodes)
         with fleet.operator() as operator:
             operator.run("RUN true")
-            took = [_at_rest(operator) for _ in range(rounds)]
+            took = [at_rest(operator) for _ in range(rounds)]
         fleet.check(nodes)
         cold = [fleet.timed("--exec", "RUN true", "--wait") for _ in range(bench.runs)]
     say(f"simulated: {nodes} nodes in {median(took):.3f} s, the wire {median(wire['rounds']):.3f} s")
@@ -48,7 +48,7 @@ def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
     return row, median(took)
 
 
-def _at_rest(operator: Operator) -> float:
+def at_rest(operator: Operator) -> float:
     """Seconds of one job on a fleet that has nothing else to do."""
     time.sleep(PAUSE)
     return operator.run("RUN true")
