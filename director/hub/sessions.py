@@ -33,7 +33,6 @@ ASKED = 20_000  # connections that are remembered; those that had time to answer
 ASK_AGAIN = 2.0  # seconds beyond the time for its answer after which one is asked again
 FACTS_LIMIT = 256 * 1024
 AWAY_LIMIT = 24 * 3600.0  # seconds that a node may be away for a restart of its host
-NO_TEXTS: dict[str, str] = {}  # labels or ARGs of the many nodes that have none; replaced, never changed in place
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
 
 
@@ -355,7 +354,5 @@ def _inheritance(record: NodeRecord) -> dict[str, Any]:
 
 
 def _texts(value: Any) -> dict[str, str]:
-    if not value:
-        return NO_TEXTS
     pairs = value.items() if isinstance(value, dict) else ()
     return {str(k)[:253]: str(v)[:65536] for k, v in list(pairs)[:1000]}

@@ -29,9 +29,6 @@ from director.workers.parent import connect, serving
 log = logging.getLogger(__name__)
 
 
-NO_LABELS: Mapping[str, str] = {}  # the labels of the many nodes that have none
-
-
 class Mirror:
     """The planner's picture of the roster, fed by the hub; a `RosterView`."""
 
@@ -41,7 +38,7 @@ class Mirror:
     def update(self, header: Mapping[str, Any]) -> None:
         """Take over what changed."""
         for name, online, labels, facts in header["nodes"]:
-            self._nodes[name] = (online, labels or NO_LABELS, facts)
+            self._nodes[name] = (online, labels, facts)
         for name in header.get("gone", ()):
             self._nodes.pop(name, None)
 
