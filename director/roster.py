@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,10 @@ class NodeRecord:
     def state(self) -> str:
         """The contract's word for it."""
         return ONLINE if self.online else OFFLINE
+
+
+#: queues header and payload for a node; False when they were surely not delivered
+Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
 
 class Roster:

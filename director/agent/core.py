@@ -125,9 +125,6 @@ class Agent:
         if self._is_heard(now) and not away:
             self._unsaid += 1
             return
-        self._say_beat(away)
-
-    def _say_beat(self, away: float = 0.0) -> None:
         self._unsaid, self._told = 0, self.trouble
         lag = round(self.lag(), 4)
         self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self.trouble, away=away))
@@ -471,7 +468,7 @@ class Agent:
         """Steps that an earlier client was running and that were to begin once more: nobody knows how they ended."""
         for step, attempt in held.attempts.items():
             reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"
-            now = round(time.time(), 6)
+            now = to_micros(time.time())
             row: Row = [step, chr(st.LOST), None, None, now, 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
             self._patiently("a result cannot be kept", self.journal.result, held.job, row[0], row, b"")
             self.outbox.add(held.job, row, b"", False)
@@ -507,7 +504,7 @@ class Agent:
             for running in list(held.running.values()):
                 if not running.told and running.since < limit:
                     running.told = True
-                    self.outbox.begun(held.job, running.step, round(running.at, 6))
+                    self.outbox.begun(held.job, running.step, to_micros(running.at))
 
     # -- the end and the beginning ------------------------------------------------------------------------
 

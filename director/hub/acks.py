@@ -6,7 +6,6 @@ An acknowledgement covers all messages of the node before it, so the newest numb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import gevent
@@ -14,14 +13,12 @@ from gevent.event import Event
 
 from director import messages
 from director.greenlets import Pace, spawn
-from director.roster import NodeRecord
+from director.roster import NodeRecord, Send
 
 PAUSE = 0.05  # seconds without a stored result after which what was gathered goes
 LONGEST = 1.0  # seconds that it may wait while more come
 MANY = 8  # messages of one node, or this many bytes of their outputs, that wait for nothing: it may send no more
 LARGE = 256 * 1024
-
-Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
 
 @dataclass(slots=True)

@@ -17,14 +17,12 @@ from director.greenlets import breathe, spawn
 from director.hub.chunks import Chunks
 from director.hub.ledger import Ledger
 from director.hub.turns import Turns
-from director.roster import NodeRecord, Roster
+from director.roster import Roster, Send
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 32  # nodes of one job before it is the turn of the next job
 READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
-
-Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
 
 @dataclass(slots=True)

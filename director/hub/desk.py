@@ -21,12 +21,12 @@ from director.dispatch import JobRun, Load, NodeRun, Rest
 from director.errors import BusyError, ProtocolError, StoreError
 from director.greenlets import Pace, breathe, spawn
 from director.hub import rows as rows_of
-from director.hub.delivery import AT_ONCE, Delivery, Hand, Send
+from director.hub.delivery import AT_ONCE, Delivery, Hand
 from director.hub.ledger import Ledger
 from director.hub.onces import Onces
 from director.hub.resuming import Resumed
 from director.hub.turns import Turns
-from director.roster import NodeRecord, Roster
+from director.roster import NodeRecord, Roster, Send
 
 log = logging.getLogger(__name__)
 

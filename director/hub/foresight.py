@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from director.blobs import BlobStore
 from director.errors import ProtocolError
 from director.greenlets import breathe
 from director.hub.queries import value_of
-from director.roster import NodeRecord, Roster
+from director.roster import NodeRecord, Roster, Send
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Foresight:
         blobs: the server's contents; None where there are none to show.
     """
 
-    def __init__(self, roster: Roster, send: Callable[[NodeRecord, bytes, tuple[bytes, ...]], bool]) -> None:
+    def __init__(self, roster: Roster, send: Send) -> None:
         self.blobs: BlobStore | None = None
         self._roster, self._send = roster, send
         self._numbers = itertools.count(1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,7 @@ from director import messages
 from director.dispatch import HANDED, JobRun
 from director.greenlets import breathe, spawn
 from director.hub.desk import Desk
-from director.roster import NodeRecord, Roster
+from director.roster import NodeRecord, Roster, Send
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +28,6 @@ FRESH = 1.0  # seconds for which an answer serves others that ask the same
 LOOK_AGAIN = 0.5  # seconds after which nodes that fell silent, or came back, are noticed
 PACE = 0.02
 SLICE = 200  # nodes whose values are read in one go
-
-Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
 
 
 def opened(desk: Desk, record: NodeRecord, job: str, step: int, kind: str) -> tuple[JobRun, dict[str, Any]] | str:

@@ -16,7 +16,7 @@ from typing import Any
 from director import messages
 from director.blobs import BlobStore
 from director.hub.desk import Desk
-from director.roster import NodeRecord
+from director.roster import NodeRecord, Send
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Transfer:
         self,
         record: NodeRecord,
         fields: dict[str, Any],
-        send: Callable[[NodeRecord, bytes, tuple[bytes, ...]], bool],
+        send: Send,
     ) -> None:
         """Answer one `get`; what is not offered to this node by this job is refused."""
         digest, offset = fields["digest"], fields["offset"]
