@@ -52,6 +52,12 @@ class NoServerError(DirectorError):
     exit_code = EXIT_NO_SERVER
 
 
+class WaitTimeoutError(DirectorError):
+    """`--wait-timeout` has passed."""
+
+    exit_code = EXIT_WAIT_TIMEOUT
+
+
 class NoTargetError(DirectorError):
     """A target matches nothing or names an unknown node."""
 

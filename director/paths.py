@@ -9,6 +9,7 @@ from director.errors import StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 SYSTEM_STATE = "/var/lib/director"
@@ -150,12 +151,25 @@ class ShortPath:
             self._fd = -1
 
 
-def dial(path: str) -> Any:
-    """A connected `_socket.socket`; raises OSError when nobody listens or it is not allowed."""
+def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
+    """A connected `_socket.socket`; raises OSError when nobody listens or it is not allowed.
+
+    Args:
+        pause: called while more callers wait than the listener's queue holds; it may raise to give up. Without it the
+            call waits as long as that takes.
+    """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        sock.setblocking(pause is None)
         with ShortPath(path) as short:
-            sock.connect(short)
+            while True:
+                try:
+                    sock.connect(short)
+                    break
+                except BlockingIOError:
+                    if pause is None:
+                        raise
+                    pause()
     except BaseException:
         sock.close()
         raise

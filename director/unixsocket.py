@@ -10,15 +10,15 @@ from director.paths import FOLDER_MODE, ShortPath, dial, make
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 SOCKET_MODE = 0o660
 BACKLOG = 512
 
 
-def connect(paths: Sequence[str]) -> Any:
-    """A connected `_socket.socket` to the first server that answers.
+def connect(paths: Sequence[str], pause: Callable[[], None] | None = None) -> Any:
+    """A connected `_socket.socket` to the first server that answers; `pause` as of `dial`.
 
     Raises:
         NoServerError: nobody answers at any of them.
@@ -27,7 +27,7 @@ def connect(paths: Sequence[str]) -> Any:
     denied = ""
     for path in paths:
         try:
-            return dial(path)
+            return dial(path, pause)
         except PermissionError:
             denied = denied or path
         except OSError:

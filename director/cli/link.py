@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from director.cli.patience import Patience, PatientSocket, ServerSilentError
 from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError
 from director.framing import Channel, close_all
 from director.paths import sockets_to_try
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
     from director.options import Settings
 
-ANSWER_SECONDS = 60.0  # what a listing may take
-PLAN_SECONDS = 900.0  # what planning may take
 RETRY_PAUSE = 0.2
+ORDERS = ("submit", "resume", "cancel", "purge-jobs", "purge-nodes")
+ORDERED = "; the order was sent; it may be carried out"
 
 
 class ServerGoneError(NoServerError):
@@ -30,51 +31,56 @@ class ServerGoneError(NoServerError):
 
 
 class Link:
-    """A connection; close it, or use it in a `with`."""
+    """A connection; close it, or use it in a `with`.
 
-    def __init__(self, settings: Settings, patience: float = ANSWER_SECONDS) -> None:
+    Each call raises ServerSilentError or WaitTimeoutError when `patience` is at its end; without one that is when
+    the server has given no sign of life for `--server-timeout`.
+    """
+
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience(settings.server_timeout)
+        self.patience.begin()
         self.paths = sockets_to_try(settings.socket_path, settings.state_dir)
-        sock = connect(self.paths)
-        sock.settimeout(patience)
-        self._patience = patience
-        self.channel = Channel(sock, take_fds=False)
+        self._sock = PatientSocket(connect(self.paths, self.patience.pause), self.patience)
+        self.channel = Channel(self._sock, take_fds=False)
 
     def send(self, header: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
         """Send a request or a part of one; raises ServerGoneError, UsageError when it is too large."""
+        self.patience.begin()
         try:
             self.channel.send(header, b"", fds)
+            if header.get("do") != "source":
+                self.patience.outlook = ORDERED if header.get("do") in ORDERS and not header.get("plan") else ""
         except ProtocolError as error:
             raise UsageError(f"this is too large to submit: {error}") from error
         except OSError as error:
             raise self._gone(error) from error
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame.
+        """The next frame that is not only a sign of life.
 
         Raises:
             ServerGoneError: the connection ended. DirectorError: the server's own error, with its exit code.
         """
-        try:
-            frame = self.channel.receive()
-        except (OSError, ProtocolError) as error:
-            raise self._gone(error) from error
-        if frame is None:
-            raise self._gone(None)
-        header, body, fds = frame
-        close_all(fds)
+        while True:
+            try:
+                frame = self.channel.receive()
+            except (OSError, ProtocolError) as error:
+                raise self._gone(error) from error
+            if frame is None:
+                raise self._gone(None)
+            header, body, fds = frame
+            close_all(fds)
+            if "alive" not in header:
+                break
+        self.patience.answered("progress" in header)
         if "error" in header:
             raise _error(str(header["error"]), header.get("exit"))
         return header, body
 
     def ready(self, seconds: float) -> bool:
         """Whether a frame begins within so many seconds."""
-        if self.channel.pending:
-            return True
-        import select
-
-        poll = select.poll()
-        poll.register(self.channel.fileno(), select.POLLIN)
-        return bool(poll.poll(max(0, int(seconds * 1000) + 1)))
+        return self.channel.pending or self._sock.readable(seconds)
 
     def parts(self, request: Mapping[str, Any]) -> Iterator[bytes]:
         """Ask, and give the bodies of the answer one by one; what was cut is put together again."""
@@ -103,8 +109,6 @@ class Link:
         return header, b"".join(bodies)
 
     def _gone(self, error: Exception | None) -> ServerGoneError:
-        if isinstance(error, TimeoutError):
-            return ServerGoneError(f"the server did not answer within {self._patience:g} s")
         return ServerGoneError(f"the server ended the connection{f' ({error})' if error else ''}", "; ask again")
 
     def close(self) -> None:
@@ -123,16 +127,19 @@ def _error(text: str, code: object) -> DirectorError:
     return kind(text)
 
 
-def again(settings: Settings, until: float, patience: float = ANSWER_SECONDS) -> Link:
+def again(settings: Settings, until: float, patience: Patience) -> Link:
     """A new connection to a server that was there a moment ago; tried until the monotonic time `until`.
 
     Raises:
-        NoServerError: it did not come back.
+        NoServerError: it did not come back. WaitTimeoutError: as `Link`.
     """
+    until = min(until, patience.deadline)
     while True:
         time.sleep(RETRY_PAUSE)
         try:
             return Link(settings, patience)
+        except ServerSilentError:
+            raise
         except NoServerError:
             if time.monotonic() >= until:
                 raise

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from director.cli.files import options, submission
-from director.cli.link import PLAN_SECONDS, Link, ServerGoneError, again
+from director.cli.link import ORDERED, Link, ServerGoneError, again
 from director.cli.output import answer, note
+from director.cli.patience import Patience, ServerSilentError
 from director.cli.wants import Wants
-from director.errors import EXIT_INTERRUPTED, EXIT_OK, NoServerError, UsageError
+from director.errors import EXIT_INTERRUPTED, EXIT_OK, NoServerError, UsageError, WaitTimeoutError
 from director.ids import new_job_id
 
 TYPE_CHECKING = False
@@ -53,35 +54,49 @@ def resume(settings: Settings) -> int:
 
 
 def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:
+    waits = settings.wait or settings.sources.get("wait-timeout") == "flag"
+    deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
+    accepted = False
     try:
-        link, header, _ = send(settings, request, ids)
+        link, header, _ = send(settings, request, ids, Patience(settings.server_timeout, deadline))
+        accepted = True
+        with link:
+            return _accepted(settings, header, link if waits else None)
     except KeyboardInterrupt:
-        note(f"interrupted before the server's answer; if it was accepted its id is {' '.join(ids)}")
+        before = "interrupted before the server's answer; if it was accepted its id is"
+        note(f"{'interrupted; accepted as' if accepted else before} {' '.join(ids)}")
         return EXIT_INTERRUPTED
-    jobs = [str(job["id"]) for job in header.get("jobs") or []]
-    with link:
-        for line in header.get("notes") or []:
-            note(line)
-        if settings.wait or settings.sources.get("wait-timeout") == "flag":
-            from director.cli.waiting import wait
 
-            return wait(settings, jobs, link)
+
+def _accepted(settings: Settings, header: Mapping[str, Any], link: Link | None) -> int:
+    """Print the ids, or with a link wait for the jobs; the exit code."""
+    jobs = [str(job["id"]) for job in header.get("jobs") or []]
+    for line in header.get("notes") or []:
+        note(line)
+    if link is not None:
+        from director.cli.waiting import wait
+
+        return wait(settings, jobs, link)
     from director.report import render_ids
 
     answer(render_ids(jobs, settings.output, not settings.no_header))
     return EXIT_OK
 
 
-def send(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> tuple[Link, dict[str, Any], bytes]:
+def send(
+    settings: Settings, request: Mapping[str, Any], ids: Sequence[str], patience: Patience | None = None
+) -> tuple[Link, dict[str, Any], bytes]:
     """Send a submission; when the server dies before its answer, ask again with the same ids.
 
     Returns:
         The connection, and the answer's header and body.
 
     Raises:
-        NoServerError: there was none, or it did not come back within 10 s.
+        NoServerError: there was none, it gave no sign of life, or it did not come back within 10 s.
+        WaitTimeoutError: `patience` has a deadline, and it has come.
     """
-    link = Link(settings, PLAN_SECONDS)
+    link = Link(settings, patience)
+    patience = link.patience
     until = 0.0
     while True:
         try:
@@ -90,11 +105,13 @@ def send(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> 
             link.close()
             until = until or time.monotonic() + RETRY_SECONDS
             try:
-                link = again(settings, until, PLAN_SECONDS)
-            except NoServerError:
+                link = again(settings, until, patience)
+            except (NoServerError, WaitTimeoutError):
                 raise NoServerError(f"{error.what}; it did not come back within 10 s{_unknown(ids)}") from error
-        except BaseException:
+        except BaseException as error:
             link.close()
+            if isinstance(error, (ServerSilentError, WaitTimeoutError)) and patience.outlook == ORDERED:
+                raise type(error)(f"{error}{_unknown(ids)}") from error
             raise
 
 

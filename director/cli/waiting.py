@@ -6,7 +6,8 @@ import time
 
 from director.cli.link import Link, ServerGoneError, again
 from director.cli.output import answer, decode, note
-from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, NoServerError
+from director.cli.patience import Patience, ServerSilentError
+from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, NoServerError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +18,26 @@ if TYPE_CHECKING:
 
 FIRST_NOTE = 5.0
 NEXT_NOTE = 60.0
-SILENCE = 60.0  # the server sends word every 2 s; after this long it counts as gone
 AWAY = 60.0  # how long a server that has gone is waited for
+GRACE = 0.7  # how long the server may take for a first sign of life when a wait that was given up asks what is known
+TIMED_OUT = "--wait-timeout passed; the job goes on"
 
 
 def wait_job(settings: Settings) -> int:
     """Wait for jobs that were submitted before."""
-    with Link(settings) as link:
-        return wait(settings, list(dict.fromkeys(_whole_id(link, word) for word in settings.words)), link)
+    limit = settings.wait_timeout
+    deadline = None if limit is None else time.monotonic() + limit
+    try:
+        with Link(settings, Patience(settings.server_timeout, deadline)) as link:
+            return wait(settings, list(dict.fromkeys(_whole_id(link, word) for word in settings.words)), link)
+    except WaitTimeoutError:  # before anything was known of the jobs
+        note(TIMED_OUT)
+        note(_way_back(settings.words))
+        return EXIT_WAIT_TIMEOUT
+
+
+def _way_back(jobs: Sequence[str]) -> str:
+    return f"come back with: director --wait-job {' '.join(jobs)}"
 
 
 def _whole_id(link: Link, word: str) -> str:
@@ -38,17 +51,20 @@ def _whole_id(link: Link, word: str) -> str:
 
 
 def wait(settings: Settings, jobs: Sequence[str], link: Link) -> int:
-    """Wait for jobs, print their results; the exit code."""
+    """Wait for jobs, as long as the link's patience has it, and print their results; the exit code."""
     waiter = _Waiter(settings, jobs)
+    link.patience.note = waiter.display.note
+    ended, said = 0, ""
     try:
         link = waiter.until_final(link)
-        ended = 0
-    except _TimedOut:
-        ended = EXIT_WAIT_TIMEOUT
+    except WaitTimeoutError:
+        ended, said = EXIT_WAIT_TIMEOUT, TIMED_OUT
     except KeyboardInterrupt:
-        ended = EXIT_INTERRUPTED
+        ended, said = EXIT_INTERRUPTED, f"interrupted; the job goes on ({' '.join(jobs)})"
     finally:
         waiter.display.close()
+    if ended:
+        note(said)  # first of all: the terminal may be about to close
     results = _results(settings, jobs, link, ended)
     return _report(settings, waiter, results, ended)
 
@@ -58,7 +74,8 @@ def _results(settings: Settings, jobs: Sequence[str], link: Link, ended: int) ->
     try:
         if ended:
             link.close()
-            link = Link(settings)  # the other connection has events on their way
+            # the other connection has events on their way
+            link = Link(settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout)))
         with link:
             return [decode(link.ask({"do": "job-info", "id": job})[1]) for job in jobs]
     except NoServerError:
@@ -74,14 +91,9 @@ def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: 
         answer(render_jobs(results, settings.output, not settings.no_header))
     if not ended:
         return verdict(results)
-    note("interrupted; the job goes on" if ended == EXIT_INTERRUPTED else "--wait-timeout passed; the job goes on")
     waiter.tell()
-    note(f"come back with: director --wait-job {' '.join(waiter.jobs)}")
+    note(_way_back(waiter.jobs))
     return ended
-
-
-class _TimedOut(Exception):
-    pass
 
 
 class _Waiter:
@@ -96,10 +108,7 @@ class _Waiter:
         self._progress: dict[str, Any] = {}
         self._told = 0.0  # monotonic, when the nodes were named last
         self._away: set[str] = set()  # those of them that did not answer then
-        begun = time.monotonic()
-        self._note_at = begun + FIRST_NOTE
-        limit = settings.wait_timeout
-        self._deadline = float("inf") if limit is None else begun + limit
+        self._note_at = time.monotonic() + FIRST_NOTE
 
     def until_final(self, link: Link) -> Link:
         """The connection on which the server said that all are final; it may be a new one."""
@@ -110,34 +119,29 @@ class _Waiter:
                 return link
             except ServerGoneError as error:
                 link.close()
-                link = self._come_back(error)
+                link = self._come_back(error, link.patience)
+            except ServerSilentError as error:
+                raise ServerSilentError(f"{error}; the job goes on; {_way_back(self.jobs)}") from error
 
-    def _come_back(self, error: ServerGoneError) -> Link:
+    def _come_back(self, error: ServerGoneError, patience: Patience) -> Link:
         self.display.note(f"{error.what}; waiting for it to come back")
-        until = time.monotonic() + AWAY
         try:
-            link = again(self._settings, min(until, self._deadline))
-        except NoServerError:
+            link = again(self._settings, time.monotonic() + AWAY, patience)
+        except (NoServerError, WaitTimeoutError):
             back = f"director --wait-job {' '.join(self.jobs)}"
             raise NoServerError(f"the server has not come back; once it has, `{back}` waits on") from error
         self.display.note("the server is back")
         return link
 
     def _follow(self, link: Link) -> None:
-        heard = time.monotonic()
         while True:
             now = time.monotonic()
-            if now >= self._deadline:
-                raise _TimedOut
             if now >= self._note_at:
                 self.tell()
                 self._note_at = now + NEXT_NOTE
-            if now - heard > SILENCE:
-                raise ServerGoneError(f"the server has said nothing for {SILENCE:g} s")
-            if not link.ready(min(self._deadline, self._note_at, heard + SILENCE + 1) - now):
+            if not link.ready(self._note_at - now):
                 continue
             header, _ = link.receive()
-            heard = time.monotonic()
             if header.get("final"):
                 return
             self._progress = header.get("progress") or {}

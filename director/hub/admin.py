@@ -24,6 +24,7 @@ from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
 from director.hub.ledger import Ledger
 from director.hub.planners import PlannerPool
+from director.hub.signs import CallersChannel
 from director.hub.submit import Submissions
 from director.lag import LagGauge
 from director.log import stamp
@@ -93,7 +94,7 @@ class Admin:
             gevent.spawn(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        channel = Channel(connection, take_fds=True)
+        channel = CallersChannel(connection)
         self._open += 1
         try:
             user = caller_of(connection)
@@ -109,7 +110,8 @@ class Admin:
                 header, _, fds = frame
                 for fd in fds:
                     os.close(fd)
-                self._command(header, channel, user)
+                with channel.signs_of_life():
+                    self._command(header, channel, user)
         except (OSError, ProtocolError) as error:
             log.debug("a caller left: %s", error)
         finally:

@@ -49,7 +49,7 @@ class Operator:
             if "error" in header:
                 raise RuntimeError(header["error"])
             body += part
-            if "progress" not in header and not header.get("more"):
+            if not header.keys() & {"progress", "alive"} and not header.get("more"):
                 return header, bytes(body)
 
     def submit(self, *texts: str, target: Sequence[str] = (), side_by_side: bool = False) -> list[str]:

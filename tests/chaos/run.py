@@ -96,7 +96,7 @@ class Run:
         self.fleet.director("--list-jobs")
 
     def _ask(self, **request: Any) -> Any:
-        with Link(self.workload.settings, 60.0) as link:
+        with Link(self.workload.settings) as link:
             return json.loads(link.ask(request)[1])
 
     def _wait_final(self) -> float:

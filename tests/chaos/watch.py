@@ -58,7 +58,7 @@ class Watch:
     def look(self, job: str) -> dict[str, Any] | None:
         """One sample; None when the server does not answer now."""
         try:
-            with Link(self._workload.settings, 60.0) as link:
+            with Link(self._workload.settings) as link:
                 _, body = link.ask({"do": "job-info", "id": job})
         except NotFoundError:
             self.violations.append(f"{job}: acknowledged, and not found")

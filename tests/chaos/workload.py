@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from director.cli.link import Link
 from director.cli.submit import send
 from director.errors import DirectorError, NoServerError, UsageError
 from director.ids import new_job_id
+from director.options import Settings
 
 from .fleet import ChaosFleet
 
@@ -216,7 +216,7 @@ class Workload:
         self.errors: list[str] = []
         self._fleet = fleet
         self._end = threading.Event()
-        self.settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
+        self.settings = Settings(socket_path=str(fleet.socket_path), server_timeout=60.0)
         self._threads = [
             threading.Thread(target=self._guarded, args=(self._submitter, random.Random(f"work-{seed}-{i}")))
             for i in range(submitters)
@@ -322,7 +322,7 @@ class Workload:
     def _cancel(self, job: Job) -> None:
         for _ in range(50):
             try:
-                with Link(self.settings, 60.0) as link:
+                with Link(self.settings) as link:
                     link.ask({"do": "cancel", "ids": [job.id]})
                 job.cancelled = True
                 return

@@ -243,7 +243,9 @@ def test_files_are_written_with_the_callers_rights(trio: Fleet, tree: Path) -> N
             "import json, os, sys; from director.framing import Channel; from director.paths import dial\n"
             "header = json.loads(sys.argv[2])\n"
             f"os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})\n"
-            "channel = Channel(dial(sys.argv[1])); channel.send(header); print(json.dumps(channel.receive()[0]))\n"
+            "channel = Channel(dial(sys.argv[1])); channel.send(header)\n"
+            "while 'alive' in (answer := channel.receive()[0]): pass\n"
+            "print(json.dumps(answer))\n"
         )
         command = [sys.executable, "-c", script, str(trio.socket_path), json.dumps(header)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)

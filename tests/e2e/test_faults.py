@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from director.cli.link import Link
 from director.cli.submit import send
 from director.errors import DirectorError
 from director.ids import new_job_id
+from director.options import Settings
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "20"))  # moments at which the server is stopped; by hand 100
 
@@ -321,7 +321,7 @@ class Submitter:
 
     def __init__(self, fleet: Fleet, threads: int = 4) -> None:
         self.known: list[str] = []
-        self._settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
+        self._settings = Settings(socket_path=str(fleet.socket_path))
         self._folder = str(fleet.folder)
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
@@ -457,8 +457,7 @@ class Asker:
 
     def __init__(self, fleet: Fleet) -> None:
         self.seconds: list[float] = []
-        settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
-        self._link = Link(settings)
+        self._link = Link(Settings(socket_path=str(fleet.socket_path)))
 
     def ask(self, times: int) -> float:
         """Ask so often; the 99th percentile in seconds of these answers."""

@@ -130,7 +130,8 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         sock.connect(str(path))
         channel = Channel(sock, take_fds=False)
         channel.send(request)
-        frame = channel.receive()
+        while (frame := channel.receive()) is not None and "alive" in frame[0]:
+            pass
     assert frame is not None
     return frame[0]
 
