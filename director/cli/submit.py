@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from director.cli.files import options, submission
+from director.cli.interrupts import end_as_interrupted
 from director.cli.link import ORDERED, Link, ServerGoneError, again
 from director.cli.output import answer, note
 from director.cli.patience import Patience, ServerSilentError
 from director.cli.wants import Wants
-from director.errors import EXIT_INTERRUPTED, EXIT_OK, NoServerError, UsageError, WaitTimeoutError
+from director.errors import EXIT_INTERRUPTED, EXIT_OK, DirectorError, NoServerError, UsageError, WaitTimeoutError
 from director.ids import new_job_id
 
 TYPE_CHECKING = False
@@ -54,6 +55,7 @@ def resume(settings: Settings) -> int:
 
 
 def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:
+    end_as_interrupted()
     waits = settings.wait or settings.sources.get("wait-timeout") == "flag"
     deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
     accepted = False
@@ -79,7 +81,10 @@ def _accepted(settings: Settings, header: Mapping[str, Any], link: Link | None) 
         return wait(settings, jobs, link)
     from director.report import render_ids
 
-    answer(render_ids(jobs, settings.output, not settings.no_header))
+    try:
+        answer(render_ids(jobs, settings.output, not settings.no_header))
+    except DirectorError as error:
+        raise DirectorError(f"{error}; accepted as {' '.join(jobs)}") from error
     return EXIT_OK
 
 

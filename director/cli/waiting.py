@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from director.cli.interrupts import end_as_interrupted
 from director.cli.link import Link, ServerGoneError, again
 from director.cli.output import answer, decode, note
 from director.cli.patience import Patience, ServerSilentError
-from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, NoServerError, WaitTimeoutError
+from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, DirectorError, NoServerError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ TIMED_OUT = "--wait-timeout passed; the job goes on"
 
 def wait_job(settings: Settings) -> int:
     """Wait for jobs that were submitted before."""
+    end_as_interrupted()
     limit = settings.wait_timeout
     deadline = None if limit is None else time.monotonic() + limit
     try:
@@ -87,8 +89,11 @@ def _results(settings: Settings, jobs: Sequence[str], link: Link, ended: int) ->
 def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: int) -> int:
     from director.report import render_jobs, verdict
 
-    if results:
-        answer(render_jobs(results, settings.output, not settings.no_header))
+    try:
+        if results:
+            answer(render_jobs(results, settings.output, not settings.no_header))
+    except DirectorError as error:
+        raise DirectorError(f"{error}; {_way_back(waiter.jobs)}") from error
     if not ended:
         return verdict(results)
     waiter.tell()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,17 @@ def test_exec_prints_the_id_alone(server: FakeServer, run: Run, tmp_path: Path):
         "target": ["web-*"], "timeout": 300.0, "valid_for": 3600.0, "no_cache": False, "args": {"A": "b=c"},
         "extend_args": False, "async": False, "name": "x",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
+def test_an_id_that_cannot_be_written_is_said(server: FakeServer, environ: dict[str, str], stdout: str):
+    server.handlers["submit"] = accept
+    line = f"exec {sys.executable} -m director --exec 'RUN uptime' {stdout}"
+    done = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True)
+    id = server.requests[0]["files"][0]["id"]
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (1, [done.stderr.splitlines()[-1]])
+    assert done.stderr.startswith("director: exec:1: a note\ndirector: the answer cannot be written: ")
+    assert done.stderr.endswith(f"; accepted as {id}\n")
 
 
 def test_ids_in_every_form(server: FakeServer, run: Run, tmp_path: Path):

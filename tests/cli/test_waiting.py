@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -54,7 +55,8 @@ def test_wait_timeout_says_what_is_known_what_is_open_and_how_to_come_back(waiti
     assert lines[2] == f"director: come back with: director --wait-job {A}"
 
 
-def test_an_interrupt_says_the_same(waiting: FakeServer, start):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_says_the_same(waiting: FakeServer, start, number: int):
     asked = threading.Event()
 
     def handler(header: dict[str, Any], channel: Channel) -> None:
@@ -66,14 +68,32 @@ def test_an_interrupt_says_the_same(waiting: FakeServer, start):
     process = start("--wait-job", A)
     assert asked.wait(30)
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "queued" in out
+    assert err.startswith(f"director: interrupted; the job goes on ({A})\n")
     assert f"director --wait-job {A}" in err and "Traceback" not in err
 
 
-def test_an_interrupt_before_the_answer_names_the_id(server: FakeServer, start):
+def test_a_hang_up_that_the_caller_ignores_interrupts_nothing(server: FakeServer, environ: dict[str, str]):
+    server.handlers["job-info"] = body(info(A))
+    caller: dict[str, int] = {}
+
+    def handler(header: dict[str, Any], channel: Channel) -> None:
+        credentials = server.connections[-1].getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        caller["pid"] = int.from_bytes(credentials[:4], sys.byteorder)
+        os.kill(caller["pid"], signal.SIGHUP)
+        final(header, channel)
+
+    server.handlers["wait"] = handler
+    command = ["nohup", sys.executable, "-m", "director", "--wait-job", A]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert caller and done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_before_the_answer_names_the_id(server: FakeServer, start, number: int):
     asked = threading.Event()
 
     def handler(header: dict[str, Any], channel: Channel) -> None:
@@ -83,7 +103,7 @@ def test_an_interrupt_before_the_answer_names_the_id(server: FakeServer, start):
     server.handlers["submit"] = handler
     process = start("--exec", "RUN uptime")
     assert asked.wait(30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     assert server.requests[0]["files"][0]["id"] in err
@@ -143,6 +163,15 @@ def test_a_server_that_does_not_come_back_within_the_time_limit(server: FakeServ
     done = run("--wait-job", A, "--wait-timeout", "500ms")
     assert (done.returncode, done.stdout) == (3, "")
     assert f"director --wait-job {A}" in done.stderr
+
+
+def test_results_that_cannot_be_written_name_the_job(server: FakeServer, environ: dict[str, str]):
+    server.handlers["wait"], server.handlers["job-info"] = final, body(info(A))
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "director", "--wait-job", A]
+        done = subprocess.run(command, env=environ, stdout=full, stderr=subprocess.PIPE, text=True)
+    said = f"the answer cannot be written: No space left on device; come back with: director --wait-job {A}"
+    assert (done.returncode, done.stderr) == (1, f"director: {said}\n")
 
 
 def test_several_jobs_are_a_list_and_the_worst_decides(server: FakeServer, run: Run):
