@@ -8,6 +8,7 @@ import re
 from director.errors import UsageError
 from director.settings_table import ACTIONS, BY_NAME, COMMON, GROUPS, SETTINGS, Setting
 from director.settings_values import convert
+from director.unquoted import join_instruction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ SWITCHES = frozenset("--" + name for s in SETTINGS if s.kind == "yesno" for name
 ACTION_NAMES = tuple(action.name for action in ACTIONS)
 _KUBERNETES = r"DIRECTOR_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _KUBERNETES_VALUE = r"(tcp|udp|sctp)://"
-_BARE_VERB = r"[A-Za-z][A-Za-z0-9_-]*"
 # words that other tools have for what is a flag here
 HINTS = {
     "run": "exec", "shell": "exec", "apply": "orchestrate", "play": "orchestrate", "jobs": "list-jobs",
@@ -117,19 +117,6 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     action, action_words, text = _action(values, str(given.get("mode", "")))
     every = {setting.name: sources.get(setting.name, "default") for setting in SETTINGS}
     return Settings(action=action, words=action_words, text=text, sources=every, warnings=(*warnings, *more), **given)
-
-
-def join_instruction(argv: Sequence[str]) -> list[str]:
-    """`--exec RUN uptime -p` as ssh takes it: everything behind a bare verb is the instruction."""
-    words = list(argv)
-    for index, word in enumerate(words):
-        if word == "--":
-            break
-        start = index + 1 if word == "--exec" else index
-        first = words[start] if word == "--exec" and start < len(words) else word.removeprefix("--exec=")
-        if (word == "--exec" or word.startswith("--exec=")) and re.fullmatch(_BARE_VERB, first):
-            return [*words[:index], "--exec=" + " ".join((first, *words[start + 1 :]))]
-    return words
 
 
 def switches_first(words: Sequence[str]) -> list[str]:

@@ -289,6 +289,8 @@ class Verb:
 
     name: ClassVar[str] = ""
     flags: ClassVar[tuple[Flag, ...]] = ()
+    #: it needs neither an argument nor a flag
+    complete: ClassVar[bool] = False
     #: the step only changes values: it is applied even when the chain is cached
     always: ClassVar[bool] = False
     #: `apply` compares with what the node has: it is applied each time, and unless it is cached the node has changed

@@ -20,6 +20,7 @@ class Reboot(Verb):
     """
 
     name = "REBOOT"
+    complete = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`seconds`."""
