@@ -115,6 +115,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     given = {setting.attribute: convert(setting, values[setting.attribute], sources.get(setting.name, ""))
              for setting in SETTINGS if setting.attribute in values}  # fmt: skip
     action, action_words, text = _action(values, str(given.get("mode", "")))
+    _check_usable(action, sources)
     every = {setting.name: sources.get(setting.name, "default") for setting in SETTINGS}
     return Settings(action=action, words=action_words, text=text, sources=every, warnings=(*warnings, *more), **given)
 
@@ -231,6 +232,23 @@ def _action(values: Mapping[str, Any], mode: str) -> tuple[str, tuple[str, ...],
     return (asked[0] if asked else mode), words, text
 
 
+def _check_usable(action: str, sources: Mapping[str, str]) -> None:
+    """Raise UsageError for a flag on the command line that the action cannot use; files and variables serve all."""
+    for setting in SETTINGS:
+        if sources.get(setting.name) == "flag" and action in ACTION_NAMES and action not in setting.used_by:
+            raise UsageError(f"--{action} cannot use --{setting.name}; {_usable(action, setting)}")
+
+
+def _usable(action: str, setting: Setting) -> str:
+    """What can be used for a setting that an action cannot use."""
+    for name in setting.instead:
+        if action in BY_NAME[name].used_by:
+            return f"did you mean --{name}?"
+    if len(setting.used_by) > 5:
+        return f"it is one of the {GROUPS[setting.group]}"
+    return f"it is for --{', --'.join(setting.used_by)}"
+
+
 def _words(values: Mapping[str, Any], asked: Sequence[str]) -> tuple[str, ...]:
     words: list[str] = []
     for name in asked:
@@ -251,7 +269,9 @@ def reference() -> str:
         "",
     ]
     lines += [f"Files: `{DEFAULT_FILES[0]}`, then `{DEFAULT_FILES[1]}`; with `--config-file` only that one.",
-              "Durations are seconds, or numbers with ms, s, m, h, d (`1m30s`).", ""]  # fmt: skip
+              "Durations are seconds, or numbers with ms, s, m, h, d (`1m30s`).",
+              "A flag on the command line that the action cannot use is an error (exit 2) that names the right one; what",
+              "files and the environment set is passed over then, as they serve every action.", ""]  # fmt: skip
     lines += ["## Actions", "", "| action | does |", "|---|---|"]
     lines += [f"| `{('--' + action.name + ' ' + action.metavar).strip()}` | {action.help} |" for action in ACTIONS]
     for group in sorted(GROUPS, key=lambda name: name == COMMON):

@@ -30,6 +30,8 @@ class Setting:
         aliases: other flags for the same.
         low, high: bounds of numbers and durations.
         env: whether there is a `DIRECTOR_*` variable.
+        used_by: the actions that can use it; a flag on the command line of another one is an error.
+        instead: names of settings that such an action may have for it, the likeliest first.
     """
 
     __slots__ = (
@@ -40,11 +42,13 @@ class Setting:
         "group",
         "help",
         "high",
+        "instead",
         "kind",
         "low",
         "metavar",
         "name",
         "shown",
+        "used_by",
     )
 
     def __init__(
@@ -62,10 +66,13 @@ class Setting:
         low: float = 0,
         high: float = float("inf"),
         env: bool = True,
+        used_by: tuple[str, ...] = (),
+        instead: tuple[str, ...] = (),
     ) -> None:
         self.name, self.kind, self.default, self.group, self.help = name, kind, default, group, help
         self.shown, self.metavar, self.choices, self.aliases = shown, metavar, choices, aliases
         self.low, self.high, self.env = low, high, env
+        self.used_by, self.instead = used_by or USED_BY[group], instead
 
     @property
     def variable(self) -> str:
@@ -123,14 +130,41 @@ ACTIONS: tuple[Action, ...] = (
     Action("export-nodes", "one", "FILE", "the same for nodes"),
 )
 
+DAEMONS = ("server", "client")
+SUBMISSIONS = ("exec", "orchestrate", "plan", "resume")
+WAITS = ("exec", "orchestrate", "resume")
+LISTS = ("list-jobs", "list-nodes")
+EXPORTS = ("export-jobs", "export-nodes")
+EVERY = tuple(action.name for action in ACTIONS)
+CALLS = tuple(name for name in EVERY if name not in DAEMONS)
+# who can use a setting whose row does not say it
+USED_BY = {SERVER: ("server",), CLIENT: ("client",), USER: CALLS, COMMON: EVERY}
+
 FORMATS = ("table", "json", "jsonl", "yaml", "csv")
 HOUR = 3600.0
 DAY = 86400.0
 
 SETTINGS: tuple[Setting, ...] = (
     # the server's
-    Setting("bind-address", "text", "*", SERVER, "address the server listens on", shown="all", metavar="ADDRESS"),
-    Setting("port", "port", 5555, SERVER, "port the clients connect to", metavar="PORT"),
+    Setting(
+        "bind-address",
+        "text",
+        "*",
+        SERVER,
+        "address the server listens on",
+        shown="all",
+        metavar="ADDRESS",
+        instead=("server-address", "socket-path"),
+    ),
+    Setting(
+        "port",
+        "port",
+        5555,
+        SERVER,
+        "port the clients connect to",
+        metavar="PORT",
+        instead=("server-address", "socket-path"),
+    ),
     Setting(
         "socket-group",
         "text",
@@ -175,6 +209,7 @@ SETTINGS: tuple[Setting, ...] = (
         low=1,
         high=64,
         metavar="N",
+        instead=("concurrency",),
     ),
     Setting(
         "verbs-path",
@@ -209,9 +244,19 @@ SETTINGS: tuple[Setting, ...] = (
         CLIENT,
         "the server, host[:port]; looked up again at each reconnect",
         metavar="HOST[:PORT]",
+        instead=("bind-address", "socket-path"),
     ),
-    Setting("identity", "text", None, CLIENT, "the node's name", shown="the host name", metavar="NAME"),
-    Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, metavar="N"),
+    Setting(
+        "identity",
+        "text",
+        None,
+        CLIENT,
+        "the node's name",
+        shown="the host name",
+        metavar="NAME",
+        instead=("node", "target"),
+    ),
+    Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, metavar="N", instead=("workers",)),
     Setting("drain", "duration", 8.0, CLIENT, "time running tasks have left after SIGTERM"),
     Setting(
         "reboot-command",
@@ -230,8 +275,10 @@ SETTINGS: tuple[Setting, ...] = (
         USER,
         "nodes: names, sets, globs, ~regex, label:K=V, fact:K=V, all, and, or, not; repeatable",
         metavar="EXPR",
+        used_by=SUBMISSIONS,
+        instead=("node",),
     ),
-    Setting("wait", "yesno", False, USER, "wait until the job is final and print its results"),
+    Setting("wait", "yesno", False, USER, "wait until the job is final and print its results", used_by=WAITS),
     Setting(
         "wait-timeout",
         "duration",
@@ -239,6 +286,8 @@ SETTINGS: tuple[Setting, ...] = (
         USER,
         "stop waiting after this long (exit 4); the job goes on",
         shown="none",
+        used_by=(*WAITS, "wait-job"),
+        instead=("server-timeout",),
     ),
     Setting(
         "server-timeout",
@@ -248,15 +297,58 @@ SETTINGS: tuple[Setting, ...] = (
         "end the call (exit 3) when the server has given no sign of life for this long",
         low=0.1,
     ),
-    Setting("timeout", "duration", 600.0, USER, "end each task after this long", low=0.001),
-    Setting("valid-for", "duration", HOUR, USER, "how long a task may wait for its node; 0: only nodes online now"),
-    Setting("no-cache", "yesno", False, USER, "run every step, cached or not", aliases=("ignore-cache",)),
-    Setting("arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", metavar="KEY=VALUE"),
-    Setting("extend-args", "yesno", False, USER, "ARGs append to lists and merge mappings"),
-    Setting("async", "yesno", False, USER, "files run side by side"),
-    Setting("name", "text", None, USER, "a name for the job", metavar="TEXT", shown="none"),
+    Setting(
+        "timeout",
+        "duration",
+        600.0,
+        USER,
+        "end each task after this long",
+        low=0.001,
+        used_by=SUBMISSIONS,
+        instead=("wait-timeout", "server-timeout"),
+    ),
+    Setting(
+        "valid-for",
+        "duration",
+        HOUR,
+        USER,
+        "how long a task may wait for its node; 0: only nodes online now",
+        used_by=SUBMISSIONS,
+    ),
+    Setting(
+        "no-cache",
+        "yesno",
+        False,
+        USER,
+        "run every step, cached or not",
+        aliases=("ignore-cache",),
+        used_by=SUBMISSIONS,
+    ),
+    Setting(
+        "arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", metavar="KEY=VALUE", used_by=SUBMISSIONS
+    ),
+    Setting("extend-args", "yesno", False, USER, "ARGs append to lists and merge mappings", used_by=SUBMISSIONS),
+    Setting("async", "yesno", False, USER, "files run side by side", used_by=SUBMISSIONS),
+    Setting(
+        "name",
+        "text",
+        None,
+        USER,
+        "a name for the job",
+        metavar="TEXT",
+        shown="none",
+        used_by=SUBMISSIONS,
+        instead=("identity",),
+    ),
     Setting("output", "choice", "table", USER, "form of the answer", choices=FORMATS),
-    Setting("no-header", "yesno", False, USER, "tables and CSV without their first line"),
+    Setting(
+        "no-header",
+        "yesno",
+        False,
+        USER,
+        "tables and CSV without their first line",
+        used_by=tuple(name for name in CALLS if name not in EXPORTS),
+    ),
     Setting(
         "limit",
         "int",
@@ -264,10 +356,25 @@ SETTINGS: tuple[Setting, ...] = (
         USER,
         "list at most so many, the newest; 0: all; nodes: all unless it is given",
         metavar="N",
+        used_by=LISTS,
     ),
-    Setting("state", "words", (), USER, "list only these states; repeatable", metavar="STATE"),
     Setting(
-        "since", "duration", None, USER, "list only jobs created, or nodes heard, within this time", shown="any age"
+        "state",
+        "words",
+        (),
+        USER,
+        "list only these states; repeatable",
+        metavar="STATE",
+        used_by=(*LISTS, "purge-jobs"),
+    ),
+    Setting(
+        "since",
+        "duration",
+        None,
+        USER,
+        "list only jobs created, or nodes heard, within this time",
+        shown="any age",
+        used_by=(*LISTS, "purge-jobs"),
     ),
     # a RUN has DIRECTOR_NODE in its environment, which is the node it runs on and no filter
     Setting(
@@ -279,9 +386,13 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="EXPR",
         shown="all",
         env=False,
+        used_by=(*LISTS, "purge-jobs", "purge-nodes"),
+        instead=("target",),
     ),
     # everybody's
-    Setting("enroll-port", "port", 5556, COMMON, "port on which clients ask to be enrolled", metavar="PORT"),
+    Setting(
+        "enroll-port", "port", 5556, COMMON, "port on which clients ask to be enrolled", metavar="PORT", used_by=DAEMONS
+    ),
     Setting(
         "socket-path",
         "path",
@@ -291,6 +402,8 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="PATH",
         shown="the first usable of /run/director/director.sock, $XDG_RUNTIME_DIR/director/director.sock, "
         "director.sock in the state folder",
+        used_by=("server", *CALLS),
+        instead=("server-address",),
     ),
     Setting(
         "state-dir",
@@ -308,6 +421,7 @@ SETTINGS: tuple[Setting, ...] = (
         COMMON,
         "what to run when no action is given",
         choices=("server", "client"),
+        used_by=DAEMONS,
         shown="none",
     ),
     Setting(
@@ -317,8 +431,9 @@ SETTINGS: tuple[Setting, ...] = (
         COMMON,
         "least level that is logged to stderr",
         choices=("debug", "info", "warning", "error"),
+        used_by=DAEMONS,
     ),
-    Setting("log-format", "choice", "text", COMMON, "form of log lines", choices=("text", "json")),
+    Setting("log-format", "choice", "text", COMMON, "form of log lines", choices=("text", "json"), used_by=DAEMONS),
     Setting(
         "profile",
         "path",

@@ -9,7 +9,7 @@ import pytest
 
 from director import flags, options, settings_file
 from director.errors import UsageError
-from director.settings_table import ACTIONS, SETTINGS
+from director.settings_table import ACTIONS, BY_NAME, SETTINGS
 
 
 @pytest.fixture(autouse=True)
@@ -234,6 +234,49 @@ def test_lists_of_a_flag_replace_those_of_a_variable():
 )
 def test_usage_errors_teach(argv: list[str], said: str):
     assert said in fails(*argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--purge-nodes", "--target", "a"], "--purge-nodes cannot use --target; did you mean --node?"),
+        (["--list-nodes", "--target=a"], "--list-nodes cannot use --target; did you mean --node?"),
+        (["--exec", "RUN a", "--node", "a"], "--exec cannot use --node; did you mean --target?"),
+        (["--cancel-job", "x", "--target", "a"],
+         "--cancel-job cannot use --target; it is for --exec, --orchestrate, --plan, --resume"),
+        (["--plan", "f", "--wait"], "--plan cannot use --wait; it is for --exec, --orchestrate, --resume"),
+        (["--list-jobs", "--no-cache=false"], "--list-jobs cannot use --no-cache; it is for"),
+        (["--list-jobs", "--ignore-cache"], "--list-jobs cannot use --no-cache; it is for"),
+        (["--wait-job", "x", "--timeout", "5"], "--wait-job cannot use --timeout; did you mean --wait-timeout?"),
+        (["--list-jobs", "--timeout", "5"], "--list-jobs cannot use --timeout; did you mean --server-timeout?"),
+        (["--list-jobs", "--server-address", "a"], "did you mean --socket-path?"),
+        (["--server", "--server-address", "a"], "did you mean --bind-address?"),
+        (["--client", "--port", "1"], "--client cannot use --port; did you mean --server-address?"),
+        (["--client", "--socket-path", "a"], "--client cannot use --socket-path; did you mean --server-address?"),
+        (["--client", "--name", "a"], "--client cannot use --name; did you mean --identity?"),
+        (["--server", "--output", "json"], "--server cannot use --output; it is one of the options of a user's call"),
+        (["--mode", "server", "--list-jobs"], "--list-jobs cannot use --mode; it is for --server, --client"),
+        (["--mode", "server", "--limit", "1"], "--server cannot use --limit"),
+    ],
+)  # fmt: skip
+def test_a_flag_that_the_action_cannot_use_is_refused(argv: list[str], said: str):
+    assert said in fails(*argv)
+
+
+def test_variables_and_files_that_the_action_cannot_use_are_passed_over(tmp_path: Path):
+    (tmp_path / "etc.yaml").write_text("target: a\nport: 1\nlog-level: debug\nwait: true\n")
+    assert load("--list-jobs", DIRECTOR_NO_CACHE="yes", DIRECTOR_IDENTITY="x").action == "list-jobs"
+    assert "cannot use --target" in fails("--list-jobs", "--target", "b", DIRECTOR_TARGET="b")
+
+
+def test_every_action_has_what_its_call_needs():
+    for setting in SETTINGS:
+        assert set(setting.used_by) <= set(options.ACTION_NAMES), setting.name
+        for name in setting.instead:
+            assert set(BY_NAME[name].used_by) - set(setting.used_by), f"{name} is never shown for {setting.name}"
+    for name in options.ACTION_NAMES[2:]:
+        usable = {setting.name for setting in SETTINGS if name in setting.used_by}
+        assert usable >= {"socket-path", "state-dir", "server-timeout", "output", "config-file"}
 
 
 def test_no_option_may_be_shortened():
