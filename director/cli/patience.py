@@ -57,6 +57,10 @@ class Patience:
         self._asked = time.monotonic()
         self._word_at = self._asked + (EVENTS_SECONDS if event else WORD_SECONDS)
 
+    def is_silent(self) -> bool:
+        """Whether the last sign of life is so long ago that nothing more is asked of the server."""
+        return time.monotonic() - self._heard >= WORD_SECONDS
+
     def left(self) -> float:
         """Seconds, more than none, until `left` shall be called again; tells the user when it is time.
 

@@ -72,7 +72,9 @@ def wait(settings: Settings, jobs: Sequence[str], link: Link) -> int:
 
 
 def _results(settings: Settings, jobs: Sequence[str], link: Link, ended: int) -> list[Any]:
-    """What is known of the jobs; nothing when the wait was given up and the server is away."""
+    """What is known of the jobs; nothing when the wait was given up and the server is away or silent."""
+    if ended and link.patience.is_silent():
+        return []
     try:
         if ended:
             link.close()

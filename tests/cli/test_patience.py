@@ -161,6 +161,13 @@ def test_after_three_seconds_a_word(deaf: FakeServer, start):
 
 
 @pytest.mark.slow
+def test_a_server_that_was_silent_for_long_is_not_asked_what_is_known(deaf: FakeServer, run: Run):
+    done = run("--wait-job", A, "--wait-timeout", "3100ms")
+    assert (done.returncode, f"director --wait-job {A}" in done.stderr) == (4, True)
+    assert [request["do"] for request in deaf.requests] == ["wait"]
+
+
+@pytest.mark.slow
 def test_signs_of_life_keep_a_call_waiting(server: FakeServer, run: Run):
     def works(header: dict[str, Any], channel: Channel) -> None:
         for _ in range(9):
