@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from director.errors import VerbError
-from director.language.heredocs import openings
+from director.language.heredocs import closed_up, openings
 from director.states import CACHED, SUCCESS
 from director.verbs.base import Entry, Flag, Node, Outcome, Planning, Verb, Want
 from director.verbs.contents import Blob, Bytes, Content
@@ -68,6 +69,8 @@ class Copy(Verb):
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`dest` raw, `asks` raw sources, `texts` [[name, raw, render]], `count` of sources."""
+        if instruction.heredocs:
+            instruction = replace(instruction, text=closed_up(instruction.text))
         body = words(instruction, planning)
         given = body.pop("words")
         if len(given) < 2:

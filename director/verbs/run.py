@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from director.language.heredocs import closed_up
+from director.language.words import quoted
 from director.states import FAILED, SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb
 
@@ -137,7 +139,7 @@ def _command(instruction: Instruction, planning: Planning) -> dict[str, Any]:
 
 def is_only_heredoc(text: str) -> bool:
     """Whether a command is nothing but `<<NAME`."""
-    return text.lstrip("0123456789").startswith("<<") and len(text.split()) == 1
+    return text.lstrip("0123456789").startswith("<<") and len(quoted(closed_up(text))) == 1
 
 
 def _script(heredoc: Heredoc) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""The official parser, as the PyPI package `dockerfile` has it, and ours read the same from the same text."""
+"""The official parser, as the PyPI package `dockerfile` has it, and ours read the same from the same text.
+
+The newest package (3.4) has BuildKit 0.12.5 in it. Blanks between `<<` and the name of a here-document came in 2025:
+texts with them are left out here and have cases of their own in test_reading_containerfile.py.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import dockerfile
@@ -114,6 +119,9 @@ def values_of(step: Instruction) -> tuple[str, ...]:
     return (step.text,)
 
 
+_NEWER_HEREDOC = re.compile(r"<<-?[\s\\`]")
+
+
 def comparable(found: list[tuple[Any, ...]]) -> bool:
     """Whether Director has a meaning for all of it: known verbs, an argument, names before `=`."""
     return all(
@@ -137,6 +145,8 @@ def normal(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 @example('ENV a=\'x y\' b="q\\"r" c=d\\ e\n')
 @example('RUN --a="x y" -- --b z\n')
 def test_what_the_official_parser_accepts_is_the_same_here(text: str) -> None:
+    if _NEWER_HEREDOC.search(text):
+        return
     expected = theirs(text)
     if expected is None or not comparable(expected) or ("]" in text and "HEALTHCHECK" in text):
         return
@@ -163,6 +173,26 @@ def test_odd_texts_are_the_same_here(text: str) -> None:
     expected = theirs(text)
     assert expected
     assert ours(text) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FROM a",
+        "from  a  AS b ",
+        "FROM --platform=linux/arm64 a as b",
+        "FROM a \\\n# c\n\n AS \\\n b",
+        "FROM \t--platform=a\vb",
+        "FROM a b c",
+    ],
+)
+def test_a_from_is_the_same_here(line: str) -> None:
+    (expected,) = dockerfile.parse_string(line)
+    (stage,) = read(line, "f", "containerfile", VERBS).stages
+    name = ["AS", stage.name] if stage.name else []
+    assert [*words.plain(stage.targets[0]), *name] == ["AS" if word == "as" else word for word in expected.value]
+    assert stage.line == expected.start_line
+    assert expected.flags == ((f"--platform={stage.platform}",) if stage.platform else ())
 
 
 @pytest.mark.parametrize(
