@@ -1,7 +1,7 @@
 """Many node names as one short text and back: `web-[01-38,40],db1`; names in natural order.
 
 Brackets hold numbers and ranges. A range keeps the width of its first number when that begins with a zero:
-`[08-10]` is 08, 09, 10 and `[8-10]` is 8, 9, 10. Several brackets in a word are every combination.
+`[08-10]` is 08, 09, 10 and `[8-10]` is 8, 9, 10; `[1-044]` has two widths and is refused. Several brackets in a word are every combination.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ def _span(item: str) -> _Span:
         return 0, 0, first, False
     if len(first) > _MAX_DIGITS or len(last) > _MAX_DIGITS:
         raise FoldError(f"a range has a number of more than {_MAX_DIGITS} digits")
+    if (first[0] == "0" and len(last) < len(first)) or (last[0] == "0" and len(last) != len(first)):
+        raise FoldError(f"the range {item} has numbers of two widths; expected one, as in 001-044 or 1-44")
     if int(last) < int(first):
         raise FoldError(f"the range {item} ends before it begins")
     return int(first), int(last), first, True

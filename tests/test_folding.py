@@ -49,11 +49,21 @@ def test_unfold_keeps_the_order_written(text, names):
 
 
 @pytest.mark.parametrize(
-    "text", ["a[", "a]", "a[]", "a[1-]", "a[x]", "a[2-1]", "a[[1]]", "a[1-999999]", "a[1-400][1-400]", "a[1,]"]
+    "text",
+    [
+        *("a[", "a]", "a[]", "a[1-]", "a[x]", "a[2-1]", "a[[1]]", "a[1-999999]", "a[1-400][1-400]", "a[1,]"),
+        *("n[1-044]", "n[01-044]", "n[001-44]", "n[0-05]"),
+    ],
 )
 def test_what_cannot_be_unfolded(text):
     with pytest.raises(FoldError):
         unfold(text)
+
+
+def test_a_range_may_grow_wider_than_its_first_number():
+    assert unfold("n[08-10]") == ["n08", "n09", "n10"]
+    assert unfold("n[98-101]") == unfold("n[98-99,100-101]")
+    assert unfold("n[0099-0101]") == ["n0099", "n0100", "n0101"]
 
 
 def test_the_bound_is_for_the_whole_text():
