@@ -12,14 +12,14 @@ import stat
 from functools import lru_cache
 
 from director.errors import UsageError
+from director.globs import GlobError, has_magic, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
 IGNORE_FILES = (".directorignore", ".containerignore", ".dockerignore")
-_GLOB = re.compile(r"[*?\[]")
 
 
 class Found:
@@ -87,7 +87,7 @@ def expand(want: Mapping[str, Any]) -> Iterator[Found]:
 def _matches(base: str, pattern: str, hidden: bool) -> Iterator[tuple[str, bool]]:
     """Paths that a pattern means: a path that exists as written is itself, whatever is in its name."""
     literal = os.path.join(base, pattern)
-    if not _GLOB.search(pattern) or os.path.lexists(literal):
+    if not has_magic(pattern) or os.path.lexists(literal):
         yield literal, False
         return
     count = 0
@@ -116,12 +116,12 @@ def _glob_parts(folder: str, parts: Sequence[str], hidden: bool) -> Iterator[str
             path = os.path.join(folder, name)
             if (hidden or not name.startswith(".")) and os.path.isdir(path) and not os.path.islink(path):
                 yield from _glob_parts(path, parts, hidden)
-    elif not _GLOB.search(first):
+    elif not has_magic(first):
         path = os.path.join(folder, first)
         if os.path.lexists(path):
             yield from _glob_parts(path, rest, hidden)
     else:
-        match = re.compile(translate(first)).fullmatch
+        match = _matcher(first)
         for name in _globbed(folder):
             if match(name) and (hidden or not name.startswith(".")):
                 yield from _glob_parts(os.path.join(folder, name), rest, hidden)
@@ -201,10 +201,9 @@ class Patterns:
     """
 
     def __init__(self, lines: Sequence[str], root: str = "") -> None:
-        rules = [rule for line in lines if (rule := _rule(line)) is not None]
-        self._rules = [(keeps, re.compile(text, re.DOTALL).fullmatch) for keeps, text in rules]
+        self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
         self._root = root and root + "/"
-        self.takes_back = any(keeps for keeps, _ in rules)
+        self.takes_back = any(keeps for keeps, _ in self._rules)
 
     def match(self, path: str) -> bool:
         """Whether a path, or a folder above it, is left out."""
@@ -219,12 +218,21 @@ class Patterns:
         return left_out
 
 
-def _rule(line: str) -> tuple[bool, str] | None:
-    """Whether a pattern takes back, and its regular expression; None for a line without one."""
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> Callable[[str], object]:
+    """A function that is true for the paths which a glob fits. Raises UsageError for one that cannot be read."""
+    try:
+        return re.compile(translate(pattern), re.DOTALL).fullmatch
+    except GlobError as error:
+        raise UsageError(f"{pattern}: {error}") from None
+
+
+def _rule(line: str) -> tuple[bool, Callable[[str], object]] | None:
+    """Whether a pattern takes back, and what it matches; None for a line without one."""
     line = line.strip()
     keeps = line.startswith("!")
     text = os.path.normpath(line.removeprefix("!").strip()).lstrip("/") if line.removeprefix("!").strip() else ""
-    return (keeps, translate(text)) if text else None
+    return (keeps, _matcher(text)) if text else None
 
 
 def _ignored(base: str, root: str) -> list[Patterns]:
@@ -250,26 +258,3 @@ def _ignore_lines(path: str) -> list[str] | None:
         return None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-@lru_cache(maxsize=256)
-def translate(pattern: str) -> str:
-    """The regular expression of a glob: `*` and `?` stop at `/`, `**` does not; `[a-z]`, `[^a]`, escapes."""
-    out, at = "", 0
-    while at < len(pattern):
-        rest = pattern[at:]
-        if rest.startswith("**"):
-            at += 3 if rest.startswith("**/") else 2
-            out += ".*" if at >= len(pattern) and not rest.startswith("**/") else "(?:.*/)?"
-            continue
-        match = re.match(r"\[([!^]?)(\]?[^\]]*)\]", rest)
-        if match:
-            out += ("[^" if match[1] else "[") + re.sub(r"([\[&~|])", r"\\\1", match[2]) + "]"
-            at += match.end()
-        elif rest[0] == "\\" and len(rest) > 1:
-            out += re.escape(rest[1])
-            at += 2
-        else:
-            out += {"*": "[^/]*", "?": "[^/]"}.get(rest[0]) or re.escape(rest[0])
-            at += 1
-    return out

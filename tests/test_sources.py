@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from director.errors import UsageError
-from director.sources import Found, Patterns, expand, translate
+from director.sources import Found, Patterns, expand
 
 
 @pytest.fixture
@@ -161,4 +161,10 @@ def test_names_that_are_not_utf8_come_as_surrogates(tmp_path: Path):
 def test_patterns(pattern: str, yes: list[str], no: list[str]):
     rules = Patterns([pattern])
     assert [path for path in (*yes, *no) if rules.match(path)] == yes
-    assert translate(pattern)
+
+
+def test_a_pattern_that_cannot_be_read_is_said(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"^\[z-a\]x: the range z-a in \[z-a\] ends before it begins$"):
+        list(expand({"base": str(tmp_path), "pattern": "[z-a]x"}))
+    with pytest.raises(UsageError, match="ends before it begins"):
+        Patterns(["[z-a]"])

@@ -377,17 +377,17 @@ class TaskNode:
 
     def pattern(self, raw: str, escape: str = "\\") -> str:
         """A path with stars, of which those in values mean themselves."""
-        from director.language.stars import bared, shielded
+        from director.globs import shielded, unshielded
         from director.language.substitution import render_word
         from director.language.values import namespace
 
         texts = {name: shielded(text) for name, text in self.scope.texts().items()}
         node = {"id": self.name, "labels": dict(self.labels)}
         names = namespace(texts, self.facts, node, self.scope.query, self.scope.quoted)
-        return bared(render_word(raw, names, self._shielded_dollar, escape, **self._raw()))
+        return unshielded(render_word(raw, names, self._shielded_dollar, escape, **self._raw()))
 
     def _shielded_dollar(self, name: str) -> str | None:
-        from director.language.stars import shielded
+        from director.globs import shielded
 
         text = self._dollar(name)
         return None if text is None else shielded(text)

@@ -10,8 +10,8 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 
+from director import globs
 from director.errors import VerbError
-from director.language import globs
 
 VALUE = "\0"
 MAX_DEPTH = 32

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from director.errors import VerbError
+from director.globs import shielded, unshielded
 from director.language import braces
-from director.language.stars import bared, shielded
 from director.language.substitution import render_word, used_names
 from director.language.values import namespace
 from director.language.words import whole_quoted
@@ -106,7 +106,7 @@ class Known:
         of_node = {} if node is None else {"id": node.name, "labels": dict(node.labels)}
         names = namespace(texts, {} if node is None else node.facts, of_node, {}, self.quoted - self.overrides.keys())
         rendered = render_word(raw, names, texts.get, escape, quotes, templates)
-        return bared(rendered) if shield else rendered
+        return unshielded(rendered) if shield else rendered
 
     def _check(self, used: set[str], node: NodeFacts | None) -> None:
         unknown = used - self.texts.keys() - self.overrides.keys()

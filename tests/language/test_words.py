@@ -7,7 +7,6 @@ from language.tables import steps, yaml_step
 
 from director.language import words
 from director.language.braces import open_at_end, spans
-from director.language.globs import Glob
 from director.language.substitution import render_word
 
 PLAIN = [
@@ -109,22 +108,3 @@ def test_braces() -> None:
     text = "a {{ b }} {% c %} {{ '%}' }} {{- d -}} {{ e"
     assert [text[start:end] for start, end in spans(text)] == ["{{ b }}", "{% c %}", "{{ '%}' }}", "{{- d -}}"]
     assert open_at_end(text) and not open_at_end("{{ a }} {# b")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "longest", "end"),
-    [
-        ("*", "abc", False, 0),
-        ("*", "abc", True, 3),
-        ("*b", "abb", False, 2),
-        ("*b", "abb", True, 3),
-        ("?b*c*", "abxcxc", True, 6),
-    ],
-)
-def test_globs(pattern: str, text: str, longest: bool, end: int) -> None:
-    assert Glob(pattern).prefix(text, longest) == end
-
-
-def test_empty_patterns_are_as_the_official_ones() -> None:
-    assert Glob("").replace("xy", "-", every=False) == "-xy"
-    assert Glob("").replace("xy", "-", every=True) == "-x-y-"

@@ -1,0 +1,191 @@
+"""The one dialect of globs, for targets, file names and `${X#p}`.
+
+`*` is any text, `?` any character, `[a-z]` one of these, `[!a-z]` and `[^a-z]` any other; a backslash takes the
+meaning of what follows. Two places differ, as other programs have fixed them: in paths `*` and `?` stop at `/` and
+`**` is any number of folders; `${X#p}` has no brackets, and refuses a backslash before any other character.
+"""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+MAX_PATTERN = 1_000  # characters of a glob for a name or a value
+_FOLDERS = "(?:.*/)?"
+_IN_PATHS = {"*": "[^/]*", "?": "[^/]", "**": _FOLDERS}
+_MAGIC = re.compile(r"[*?\[]")
+_CLASS = re.compile(r"\[(?:([!^])|(?![!^]))((?:\\.|[^\\])(?:\\.|[^\]\\])*)\]", re.DOTALL)
+_MEMBER = re.compile(r"\\?(.)(?:-\\?(.))?", re.DOTALL)
+_ESCAPABLE = frozenset("}/*?\\")
+_MARKS = {ord("*"): "\ue000", ord("?"): "\ue001", ord("["): "\ue002"}
+_MARKED = {ord(mark): "\\" + chr(star) for star, mark in _MARKS.items()}
+
+Token = tuple[str, str]
+
+
+class GlobError(ValueError):
+    """A glob that cannot be read; the message is one line."""
+
+
+def has_magic(text: str) -> bool:
+    """Whether `text` has a character that makes it a glob."""
+    return _MAGIC.search(text) is not None
+
+
+def escape(text: str) -> str:
+    """A glob that matches `text` and nothing else, without brackets (for `${X#p}`)."""
+    return re.sub(r"[*?\\]", r"\\\g<0>", text)
+
+
+def shielded(text: str) -> str:
+    """A value in which `*`, `?` and `[` are marked, to be put into a glob; lists and mappings stay readable."""
+    return text if text[:1] in ("[", "{") else text.translate(_MARKS)
+
+
+def unshielded(pattern: str) -> str:
+    """The glob in which marked characters have a backslash before them."""
+    return pattern.translate(_MARKED)
+
+
+def compiled(pattern: str) -> Callable[[str], object]:
+    """A function that is true for a text which the glob fits as a whole; it never goes back over a `*`.
+
+    Raises:
+        GlobError: the glob is too long, or a range in brackets ends before it begins.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise GlobError(f"the glob is longer than {MAX_PATTERN} characters")
+    first, *others = _pieces(_tokens(pattern))
+    if not others:
+        return re.compile(first, re.DOTALL).fullmatch
+    # the first place where a piece fits is as good as any later one: the groups hold on to it
+    middle = "".join(f"(?=(?P<p{n}>.*?{piece}))(?P=p{n})" for n, piece in enumerate(others[:-1]))
+    return re.compile(f"{first}{middle}.*{others[-1]}", re.DOTALL).fullmatch
+
+
+def translate(pattern: str) -> str:
+    """The regular expression (of `re`, with DOTALL) of a glob for paths. Raises GlobError for a wrong range."""
+    out: list[str] = []
+    kind = ""
+    for kind, text in _tokens(pattern):
+        if out[-1:] == [_FOLDERS] and text == "/":
+            continue
+        out.append(_IN_PATHS.get(kind, text))
+    return "".join((*out[:-1], ".*") if kind == "**" else out)
+
+
+class Glob:
+    """The glob of `${X#p}` or `${X/p/r}`, cut at its stars; each piece between them has a fixed length.
+
+    Args:
+        pattern: `*`, `?`, and a backslash before `*`, `?`, `\\`, `/` or `}`.
+        backwards: for values that are given reversed, to match at the end.
+
+    Raises:
+        GlobError: a backslash before anything else.
+    """
+
+    def __init__(self, pattern: str, backwards: bool = False) -> None:
+        tokens = list(_tokens(pattern, brackets=False))
+        pieces = _pieces(reversed(tokens) if backwards else tokens)
+        self._pieces = [re.compile(piece, re.DOTALL) for piece in pieces]
+
+    def prefix(self, text: str, longest: bool, start: int = 0) -> int:
+        """Where a match that begins at `start` ends, or -1."""
+        first, *others = self._pieces
+        found = first.match(text, start)
+        for piece in others[:-1]:
+            found = piece.search(text, found.end()) if found else None
+        if not found:
+            return -1
+        if not others:
+            return found.end()
+        return _last(others[-1], text, found.end()) if longest else _next(others[-1], text, found.end())
+
+    def search(self, text: str, start: int) -> tuple[int, int] | None:
+        """The leftmost match at or behind `start`, the longest there."""
+        found = self._pieces[0].search(text, start)
+        if not found:
+            return None
+        end = self.prefix(text, True, found.start())
+        # where the first piece fits and the others do not follow, they follow no later place either
+        return (found.start(), end) if end >= 0 else None
+
+    def replace(self, text: str, replacement: str, every: bool) -> str:
+        """`text` with the first match, or every one, replaced by `replacement` as it is."""
+        pieces, position, last = [], 0, -1
+        while position <= len(text) and (found := self.search(text, position)):
+            start, end = found
+            pieces.append(text[position:start])
+            if start != end or start != last:
+                pieces.append(replacement)
+            position = last = end
+            if start == end:
+                pieces.append(text[end : end + 1])
+                position = end + 1
+            if not every:
+                break
+        return "".join((*pieces, text[position:]))
+
+
+def _next(piece: re.Pattern[str], text: str, start: int) -> int:
+    found = piece.search(text, start)
+    return found.end() if found else -1
+
+
+def _last(piece: re.Pattern[str], text: str, start: int) -> int:
+    """The end of the last match of a piece of fixed length at or behind `start`, or -1."""
+    if not piece.pattern:
+        return len(text)
+    end = -1
+    while found := piece.search(text, start):
+        end, start = found.end(), found.start() + 1
+    return end
+
+
+def _pieces(tokens: Iterable[Token]) -> list[str]:
+    """The regular expressions between the stars; each fits texts of one length only."""
+    pieces, starred = [""], False
+    for kind, text in tokens:
+        if kind in ("*", "**"):
+            pieces += [] if starred else [""]
+        pieces[-1] += text
+        starred = kind in ("*", "**")
+    return pieces
+
+
+def _tokens(pattern: str, brackets: bool = True) -> Iterator[Token]:
+    """`("*", "")`, `("**", "")`, `("?", ".")`, or `("", regular expression of one character)`.
+
+    Args:
+        brackets: whether `[…]` is a class; without them escapes are those of a Containerfile only.
+    """
+    at = 0
+    while at < len(pattern):
+        character, at = pattern[at], at + 1
+        found = _CLASS.match(pattern, at - 1) if brackets and character == "[" else None
+        if found:
+            yield "", _class(found)
+            at = found.end()
+        elif character == "\\" and (at < len(pattern) or not brackets):
+            following, at = pattern[at : at + 1], at + 1
+            if not brackets and following not in _ESCAPABLE:
+                raise GlobError(f"invalid escape \\{following} in the pattern {pattern}")
+            yield "", re.escape(following)
+        elif character == "*":
+            yield "*" * (1 + pattern.startswith("*", at)), ""
+            at += pattern.startswith("*", at)
+        else:
+            yield ("?", ".") if character == "?" else ("", re.escape(character))
+
+
+def _class(found: re.Match[str]) -> str:
+    members = ""
+    for first, last in _MEMBER.findall(found[2]):
+        if last and last < first:
+            raise GlobError(f"the range {first}-{last} in {found[0]} ends before it begins")
+        members += re.escape(first) + (f"-{re.escape(last)}" if last else "")
+    return f"[{'^' if found[1] else ''}{members}]"
