@@ -65,7 +65,7 @@ def test_every_library_that_is_imported_is_required() -> None:
         for alias in node.names
     }
     foreign = modules - set(sys.stdlib_module_names) - {"director", ""}
-    called = {"zmq": "pyzmq", "yaml": "pyyaml", "greenlet": "gevent"}
+    called = {"zmq": "pyzmq", "yaml": "pyyaml", "greenlet": "gevent", "re2": "google-re2"}
     assert {called.get(name, name) for name in foreign} == required()
 
 

@@ -75,7 +75,7 @@ def test_nothing_is_patched_at_import_time(path: Path) -> None:
         assert inside or "patch_all" not in names
 
 
-@pytest.mark.parametrize("library", ["jinja2", "psutil", "configargparse", "rich", "sqlite3"])
+@pytest.mark.parametrize("library", ["jinja2", "psutil", "configargparse", "rich", "sqlite3", "re2"])
 def test_a_library_has_one_door(library: str) -> None:
     doors = {
         module_name(path).split(".")[1]

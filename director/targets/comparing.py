@@ -1,14 +1,16 @@
-"""Compares a fact with what an expression asks: numbers as numbers, texts as texts, lists by any element."""
+"""Compares a fact with what an expression asks: numbers as numbers, addresses by subnets, lists by any element."""
 
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from director.folding import number_first
 from director.targets.expressions import Fact
 
+_SUBNET = re.compile(r"[0-9A-Fa-f:.]{1,100}/[0-9]{1,3}")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -36,10 +38,32 @@ def fact_values(facts: Mapping[str, Any], path: str) -> list[Any]:
     return [] if value is None or isinstance(value, Mapping) else [value]
 
 
+def subnet(text: str) -> Callable[[str], object] | None:
+    """A function that is true for the addresses in a subnet as `192.0.2.0/24`; None when `text` is none."""
+    if not _SUBNET.fullmatch(text):
+        return None
+    import ipaddress
+
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+    def contains(value: str) -> bool:
+        try:
+            return ipaddress.ip_address(value) in network
+        except ValueError:
+            return value == text
+
+    return contains
+
+
 def _fits(expr: Fact, value: Any) -> bool:
     compare = _OPERATORS[expr.operator]
     if isinstance(value, bool):
         value = "true" if value else "false"
+    if expr.matches is not None:
+        return bool(expr.matches(str(value))) == (expr.operator == "=")
     if isinstance(value, (int, float)):
         # a number is never less or more than a word, only different from it
         return expr.operator == "!=" if expr.number is None else compare(value, expr.number)

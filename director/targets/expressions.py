@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from director.errors import UsageError
 
+Matches = Callable[[str], object]  # true for a text that fits as a whole
+
 
 class TargetSyntaxError(UsageError, ValueError):
     """An expression that cannot be read.
@@ -65,25 +67,32 @@ class Members(Expr):
 class Pattern(Expr):
     """A glob or a regex; `matches` takes a whole name."""
 
-    matches: Callable[[str], object] = field(compare=False, repr=False)
+    matches: Matches = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Label(Expr):
-    """`label:key=value`, or `label:key` (value None) for any value."""
+    """`label:key=value`, or `label:key` (value None) for any value; `matches` where the value is a glob or regex."""
 
     key: str
     value: str | None
+    matches: Matches | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Fact(Expr):
-    """`fact:path` compared; `number` is the value as a number (units applied), None when it is none."""
+    """`fact:path` compared with a value.
+
+    Attributes:
+        number: the value as a number, units applied; None when it is none.
+        matches: for `=` and `!=` with a glob, a regex or a subnet.
+    """
 
     path: str
     operator: str
     value: str
     number: int | float | None
+    matches: Matches | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
     term        = "all" | name | set | glob | "~" regex | "label:" key ["=" value] | fact
     fact        = "fact:" path operator value
 
+A value is a text, a glob, `~` and a regex or, of a fact, a subnet.
 Quotes hold a word together and take nothing else from it; a backslash escapes the quote in double quotes.
 Brackets that hold numbers, ranges and commas are a folded set, all others a glob's character class.
 """

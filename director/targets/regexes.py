@@ -1,71 +1,47 @@
-"""Regexes that cannot hang: an automaton made deterministic as names are read.
+"""Regexes in linear time, by the library RE2; no other module imports it.
 
-The dialect is Python's without what needs backtracking: no look-around, no back-references, no `\\b`. A
-name of n characters costs n steps, each bounded by the automaton's states.
+RE2 has no look-around and no back-references: its syntax is https://github.com/google/re2/wiki/Syntax.
 """
 
 from __future__ import annotations
 
-from director.targets.regex_parts import MAX_STATES, Automaton, PatternError
-from director.targets.regex_reader import Reader
-
-MAX_PATTERN = 500
-_MAX_KNOWN = 5_000
-
-__all__ = ["MAX_PATTERN", "MAX_STATES", "PatternError", "Regex"]
+MAX_PATTERN = 500  # characters
+_MEMORY = 1 << 20  # bytes of one regex and of what RE2 remembers while it matches
 
 
-class _State:
-    """One deterministic state: a set of the automaton's, and where each character seen so far leads."""
-
-    __slots__ = ("edges", "final", "members")
-
-    def __init__(self, members: frozenset[int], final: bool) -> None:
-        self.members = members
-        self.final = final
-        self.edges: dict[str, _State] = {}
+class PatternError(ValueError):
+    """A regex that cannot be used; the message continues "the regex …"."""
 
 
 class Regex:
-    """A compiled pattern; `matches(name)` says whether it fits the whole name.
+    """A compiled regex; `matches(text)` says whether it fits the whole text.
+
+    Args:
+        pattern: at most MAX_PATTERN characters.
 
     Raises:
-        PatternError: the pattern is longer than MAX_PATTERN characters, needs more than MAX_STATES states,
-            or uses what the dialect does not have.
+        PatternError: RE2 refuses the pattern, or it is too long.
     """
 
     def __init__(self, pattern: str) -> None:
+        import re2  # here, as most expressions have no regex and the import takes 25 ms
+
         if len(pattern) > MAX_PATTERN:
-            raise PatternError(f"is longer than {MAX_PATTERN} characters", MAX_PATTERN)
-        self._machine = Automaton()
-        start = self._machine.state()
-        self._end = Reader(pattern).whole().build(self._machine, start)
-        self._begin = self._machine.closure({start})
-        self._forget()
+            raise PatternError(f"is longer than {MAX_PATTERN} characters")
+        options = re2.Options()
+        options.max_mem, options.log_errors = _MEMORY, False
+        try:
+            self._fullmatch = re2.compile(pattern.encode(), options).fullmatch
+        except UnicodeEncodeError:
+            raise PatternError("is not UTF-8") from None
+        except re2.error as error:
+            raise PatternError(f"cannot be read: {_said(error)}") from None
 
-    def _forget(self) -> None:
-        self._known: dict[frozenset[int], _State] = {}
-        self._first = self._state(self._begin)
+    def matches(self, text: str) -> bool:
+        """Whether the regex fits the whole of `text`."""
+        return self._fullmatch(text.encode("utf-8", "replace")) is not None
 
-    def _state(self, members: frozenset[int]) -> _State:
-        state = self._known.get(members)
-        if state is None:
-            state = self._known[members] = _State(members, self._end in members)
-        return state
 
-    def _next(self, state: _State, character: str) -> _State:
-        tests = self._machine.tests
-        after = {at + 1 for at in state.members if (test := tests[at]) is not None and test(character)}
-        following = state.edges[character] = self._state(self._machine.closure(after))
-        return following
-
-    def matches(self, name: str) -> bool:
-        """Whether the pattern fits the whole of `name`."""
-        if len(self._known) > _MAX_KNOWN:
-            self._forget()
-        state = self._first
-        for character in name:
-            state = state.edges.get(character) or self._next(state, character)
-            if not state.members:
-                return False
-        return state.final
+def _said(error: Exception) -> str:
+    said = error.args[0]
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)

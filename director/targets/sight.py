@@ -110,7 +110,9 @@ class Sight:
     def label_fits(self, expr: Label, name: str) -> bool:
         """Whether a node has the label, online or not."""
         value = self.roster.labels(name).get(expr.key)
-        return value is not None and expr.value in (None, value)
+        if value is None or expr.value is None:
+            return value is not None
+        return value == expr.value if expr.matches is None else bool(expr.matches(value))
 
     def facts(self, name: str) -> Mapping[str, Any]:
         """A node's facts."""

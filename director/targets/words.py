@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from fnmatch import translate
 from typing import NamedTuple
 
 from director.folding import LIMIT, FoldError, expand, is_folded
+from director.globs import GlobError, compiled, has_magic
 from director.ids import name_fault
+from director.targets.comparing import subnet
 from director.targets.expressions import (
     Everyone,
     Expr,
     Fact,
     Label,
+    Matches,
     Members,
     Name,
     Pattern,
@@ -23,6 +25,7 @@ from director.targets.expressions import (
 from director.targets.regexes import PatternError, Regex
 
 MAX_GLOBS = 1_000
+MAX_REGEXES = 250  # of one expression; each may take 1 MiB
 _BLANK = re.compile(r"\s*")
 _PLAIN = re.compile(r"[^\s,()\[\]\"']+")
 _BRACKET = re.compile(r"\[[^\]\s]*\]")
@@ -50,6 +53,7 @@ class Lexer:
         self.text = text
         self.at = 0
         self.left = LIMIT  # members that sets may still have
+        self.regexes = 0
 
     def fail(self, problem: str, at: int | None = None) -> TargetSyntaxError:
         return TargetSyntaxError(problem, self.text, self.at if at is None else at)
@@ -108,8 +112,17 @@ class Lexer:
         double, single = match.groups()
         return single if double is None else _ESCAPE.sub(r"\1", double)
 
-    def value(self, expected: str) -> str:
-        """The value of a label or fact; brackets are nothing special in it."""
+    def value(self, expected: str) -> tuple[str, Matches | None]:
+        """The value of a label or fact, and what fits it where it is a regex or a glob."""
+        start = self.at
+        if self.text.startswith("~", start):
+            self.at += 1
+            return self.pattern()
+        value = self.plain_value(expected)
+        return value, self.glob(value, start) if has_magic(value) else None
+
+    def plain_value(self, expected: str) -> str:
+        """The value of a label or fact as a text; brackets hold nothing together in it."""
         start, parts = self.at, []
         while self.at < len(self.text) and (sign := self.text[self.at]) not in "),(" and not sign.isspace():
             if sign in "\"'":
@@ -131,8 +144,8 @@ class Lexer:
             return Label(self.text[start : self.at], key.group(), None)
         if operator.group(1) not in ("=", "=="):
             raise self.fail("labels compare with = only; expected `not label:KEY=VALUE`", operator.start(1))
-        value = self.value("the label's value")
-        return Label(self.text[start : self.at], key.group(), value)
+        value, matches = self.value("the label's value")
+        return Label(self.text[start : self.at], key.group(), value, matches)
 
     def fact(self, start: int) -> Expr:
         path = self.skip(_PATH)
@@ -141,21 +154,32 @@ class Lexer:
         operator = self.skip(_OPERATOR)
         if operator is None:
             raise self.fail("expected one of = != < <= > >= and a value behind the fact")
-        value = self.value("the value to compare the fact with")
         sign = "=" if operator.group(1) == "==" else operator.group(1)
-        return Fact(self.text[start : self.at], path.group(), sign, value, number_of(value))
+        if sign not in ("=", "!="):
+            value = self.plain_value("the value to compare the fact with")
+            return Fact(self.text[start : self.at], path.group(), sign, value, number_of(value))
+        value, matches = self.value("the value to compare the fact with")
+        matches = matches or subnet(value)
+        return Fact(self.text[start : self.at], path.group(), sign, value, number_of(value), matches)
 
     def regex(self, start: int) -> Expr:
-        """Up to a blank, or to a comma or parenthesis that no bracket of the regex holds."""
+        """A regex as the whole of a term."""
+        _, matches = self.pattern()
+        return Pattern(self.text[start : self.at], matches)
+
+    def pattern(self) -> tuple[str, Matches]:
+        """A regex up to a blank, or to a comma or parenthesis that no bracket of it holds."""
         begin = self.at
         pattern = self.quoted() if self.text[begin : begin + 1] in ("'", '"') else self.bare_regex()
         if not pattern:
             raise self.fail("expected a regex behind ~", begin)
+        self.regexes += 1
+        if self.regexes > MAX_REGEXES:
+            raise self.fail(f"more than {MAX_REGEXES} regexes; expected fewer, or a label", begin)
         try:
-            matches = Regex(pattern).matches
+            return pattern, Regex(pattern).matches
         except PatternError as error:
-            raise self.fail(f"the regex {error}", begin + error.position) from None
-        return Pattern(self.text[start : self.at], matches)
+            raise self.fail(f"the regex {error}", begin) from None
 
     def bare_regex(self) -> str:
         start = self.at
@@ -179,7 +203,7 @@ class Lexer:
         written = self.text[start : self.at]
         if word == "all":
             return Everyone(written)
-        if any(sign in word for sign in "*?["):
+        if has_magic(word):
             return self.several(word, written, start)
         fault = name_fault(word)
         if fault:
@@ -201,11 +225,11 @@ class Lexer:
         self.left -= len(globs)
         return Pattern(written, _any_of([self.glob(glob, start) for glob in globs]))
 
-    def glob(self, glob: str, start: int) -> Callable[[str], object]:
+    def glob(self, glob: str, start: int) -> Matches:
         try:
-            return re.compile(translate(glob)).match
-        except re.error:
-            raise self.fail("the character class cannot be read; expected one as in [a-f]", start) from None
+            return compiled(glob)
+        except GlobError as error:
+            raise self.fail(f"{error}; expected a glob as in web-[a-f]*", start) from None
 
 
 _PREFIXES: tuple[tuple[str, Callable[[Lexer, int], Expr]], ...] = (
@@ -215,7 +239,7 @@ _PREFIXES: tuple[tuple[str, Callable[[Lexer, int], Expr]], ...] = (
 )
 
 
-def _any_of(tests: list[Callable[[str], object]]) -> Callable[[str], object]:
+def _any_of(tests: list[Matches]) -> Matches:
     if len(tests) == 1:
         return tests[0]
     return lambda name: any(test(name) for test in tests)
