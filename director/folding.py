@@ -1,7 +1,8 @@
 """Many node names as one short text and back: `web-[01-38,40],db1`; names in natural order.
 
 Brackets hold numbers and ranges. A range keeps the width of its first number when that begins with a zero:
-`[08-10]` is 08, 09, 10 and `[8-10]` is 8, 9, 10; `[1-044]` has two widths and is refused. Several brackets in a word are every combination.
+`[08-10]` is 08, 09, 10 and `[8-10]` is 8, 9, 10; `[1-044]` has two widths and is refused. Several brackets in a word
+are every combination.
 """
 
 from __future__ import annotations
