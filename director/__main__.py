@@ -25,15 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"warning: {warning}")
         return _profiled(settings) if settings.profile else run(settings)
     except DirectorError as error:
-        return _failed(str(error), error.exit_code)
+        return _failed(error.exit_code, *(error.lines or [str(error)]))
     except KeyboardInterrupt:
-        return _failed("interrupted", EXIT_INTERRUPTED)
+        return _failed(EXIT_INTERRUPTED, "interrupted")
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return _failed(f"{place}{error.strerror or error}", EXIT_FAILED)
+        return _failed(EXIT_FAILED, f"{place}{error.strerror or error}")
     except Exception as error:
         text = f"this should not happen: {type(error).__name__}: {error} (DIRECTOR_DEBUG=1 shows where)"
-        return _failed(text, EXIT_FAILED)
+        return _failed(EXIT_FAILED, text)
 
 
 def _profiled(settings: Settings) -> int:
@@ -47,12 +47,13 @@ def _profiled(settings: Settings) -> int:
         profiling.finish()
 
 
-def _failed(text: str, code: int) -> int:
+def _failed(code: int, *lines: str) -> int:
     if os.environ.get("DIRECTOR_DEBUG"):
         import traceback
 
         traceback.print_exc()
-    say(text)
+    for line in lines:
+        say(line)
     return code
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -15,9 +19,14 @@ EXIT_INTERRUPTED = 130
 
 
 class DirectorError(Exception):
-    """Base of every error that Director raises on purpose; `str(error)` is one line for a person."""
+    """Base of every error that Director raises on purpose; `str(error)` is one line for a person.
+
+    Attributes:
+        lines: of several errors in one a line each; () when it is one.
+    """
 
     exit_code = EXIT_FAILED
+    lines: tuple[str, ...] = ()
 
 
 class StartError(DirectorError):
@@ -46,6 +55,23 @@ class LanguageError(UsageError):
         super().__init__(f"{file}:{line}: {self.message}")
 
 
+class LanguageErrors(LanguageError):
+    """Several things are wrong in one orchestration text; `str(error)` is the first, `lines` has all of them.
+
+    Args:
+        found: in the order of lines; the exit code is that of a text that cannot be read if any is.
+        more: a last line, "" for none.
+    """
+
+    def __init__(self, found: Sequence[LanguageError | NoTargetError], more: str = "") -> None:
+        unreadable = [error for error in found if isinstance(error, LanguageError)]
+        self.message, self.file = (unreadable[0].message, unreadable[0].file) if unreadable else (str(found[0]), "")
+        self.line = found[0].line
+        self.exit_code = EXIT_USAGE if unreadable else EXIT_NO_TARGET
+        self.lines = (*map(str, found), *([more] if more else []))
+        Exception.__init__(self, self.lines[0])
+
+
 class NoServerError(DirectorError):
     """Nobody answers at the operator's socket."""
 
@@ -59,9 +85,18 @@ class WaitTimeoutError(DirectorError):
 
 
 class NoTargetError(DirectorError):
-    """A target matches nothing or names an unknown node."""
+    """A target matches nothing or names an unknown node.
+
+    Args:
+        text: the whole message, its place included.
+        line: 1-based line of the orchestration text, 0 when the target stands in none.
+    """
 
     exit_code = EXIT_NO_TARGET
+
+    def __init__(self, text: str, line: int = 0) -> None:
+        self.line = line
+        super().__init__(text)
 
 
 class NotFoundError(DirectorError):

@@ -6,12 +6,15 @@ what went wrong, and finds the `Plan` in StopIteration. Contents go to the blob 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from director import verbs
 from director.blobs import BlobStore
-from director.errors import LanguageError, NoTargetError, UsageError
+from director.errors import DirectorError, LanguageError, NoTargetError, UsageError
+from director.language import braces
+from director.language.faults import Faults
 from director.language.instructions import Document, Instruction
 from director.language.read import read
 from director.planning.drafting import Asked, Drafting, Surroundings
@@ -29,26 +32,41 @@ STEPS_LIMIT = 100_000
 __all__ = ["Plan", "plan"]
 
 
-def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> Planner:
-    """Plan one text.
+def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faults: Faults | None = None) -> Planner:
+    """Plan one text; one that is wrong is read to its end, so that all errors are told at once.
 
     Args:
         request: `{"file": {"name", "form", "text", "folder"}, "options": {"target", "args", "extend_args"}}`, as of a
             submission; `"explain": true` adds warnings, and why nodes are not meant.
         roster: the fleet now.
         blobs: where contents are kept.
+        faults: takes the errors that were found so far; once it is true no contents are needed any more.
 
     Raises:
         LanguageError, UsageError: exit code 2; NoTargetError: exit code 5; and whatever is thrown in.
     """
+    faults = Faults() if faults is None else faults
+    try:
+        return (yield from _plan(request, roster, blobs, faults))
+    except DirectorError:
+        faults.check()  # what comes behind them may be wrong only because of them
+        raise
+
+
+def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faults: Faults) -> Planner:
     file, options = request["file"], request.get("options") or {}
-    document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table())
+    document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table(), faults)
     known = Known(_given(options.get("args") or {}))
     for instruction in document.globals:
-        _declare(instruction, known, bool(options.get("extend_args")))
+        with faults.caught():
+            _declare(instruction, known, bool(options.get("extend_args")))
     stages = Stages(document, roster, options.get("target") or (), known)
-    drafter = _Drafter(document, stages, known, roster, blobs, file["folder"], bool(options.get("extend_args")))
+    surroundings = Surroundings(
+        roster, blobs, file["folder"], stages.nodes_of, faults, extend_args=bool(options.get("extend_args"))
+    )
+    drafter = _Drafter(document, stages, known, surroundings)
     steps = yield from drafter.steps()
+    faults.check()
     if not stages.planned:
         raise NoTargetError(
             f"{document.file}: --target leaves no stage a node: {' '.join(options.get('target') or ())}"
@@ -79,15 +97,12 @@ class _Drafter:
         document: Document,
         stages: Stages,
         known: Known,
-        roster: RosterView,
-        blobs: BlobStore,
-        folder: str,
-        extend_args: bool,
+        shared: Surroundings,
     ) -> None:
-        self.shared = Surroundings(roster, blobs, folder, stages.nodes_of, extend_args=extend_args)
+        self.shared = shared
         self._document = document
         self._stages = stages
-        self._roster = roster
+        self._roster = shared.roster
         self._globals = known
         self._declared: list[tuple[frozenset[str], Instruction]] = []
         self._steps: list[PlannedStep] = []
@@ -96,7 +111,11 @@ class _Drafter:
         """All steps of the text, numbered."""
         pairs = []
         for stage in self._document.stages:
-            planned = self._stages.add(stage)
+            planned: PlannedStage | None = PlannedStage(
+                0, stage.name, []
+            )  # for the errors of its steps, if it is wrong
+            with self.shared.faults.caught():
+                planned = self._stages.add(stage)
             if planned is not None:
                 pairs.append((stage, planned))
         lanes(pairs)
@@ -113,26 +132,44 @@ class _Drafter:
         """The ARGs before the first FROM: steps of every node of the job, before anything else."""
         everyone = PlannedStage(first.index, "", self.shared.members)
         for instruction in self._document.globals:
-            row = yield from Drafting(instruction, self.shared, self._globals).step(everyone, everyone.nodes)
-            self._add(PlannedStep(row, everyone, everyone.nodes), instruction)
+            with self.shared.faults.caught():
+                row = yield from Drafting(instruction, self.shared, self._globals).step(everyone, everyone.nodes)
+                self._add(PlannedStep(row, everyone, everyone.nodes), instruction)
 
     def _stage_steps(
         self, instructions: Sequence[Instruction], stage: PlannedStage
     ) -> Generator[Asked, list[Entry], None]:
         known = self._known_in(stage)
         for instruction in instructions:
-            drafting = Drafting(instruction, self.shared, known)
-            nodes = self._assigned(instruction, drafting, stage)
-            row = yield from drafting.step(stage, stage.nodes if nodes is None else nodes)
-            if stage.parent >= 0:
-                row["inherit"] = stage.parent
-            once = bool(drafting.flags.get("run-once"))
-            among = list(stage.nodes if nodes is None else nodes) if once else None
-            if among is not None:
-                nodes = [self._first_online(among)]
-            gate = _gate(instruction, row, stage)
-            self._add(PlannedStep(row, stage, nodes, once, gate, choose=among), instruction)
-            self._learn(instruction, row, known, nodes or stage.nodes)
+            with self._caught(instruction):
+                yield from self._step(instruction, stage, known)
+
+    @contextmanager
+    def _caught(self, instruction: Instruction) -> Iterator[None]:
+        """Keep the error of an instruction, unless it may come of a value that an earlier wrong one did not set."""
+        faults = self.shared.faults
+        if faults and ("$" in instruction.source or braces.present(instruction.source)):
+            with suppress(LanguageError, NoTargetError):
+                yield
+        else:
+            with faults.caught():
+                yield
+
+    def _step(self, instruction: Instruction, stage: PlannedStage, known: Known) -> Generator[Asked, list[Entry], None]:
+        drafting = Drafting(instruction, self.shared, known)
+        nodes = self._assigned(instruction, drafting, stage)
+        row = yield from drafting.step(stage, stage.nodes if nodes is None else nodes)
+        if self.shared.faults:
+            return  # there will be no plan
+        if stage.parent >= 0:
+            row["inherit"] = stage.parent
+        once = bool(drafting.flags.get("run-once"))
+        among = list(stage.nodes if nodes is None else nodes) if once else None
+        if among is not None:
+            nodes = [self._first_online(among)]
+        gate = _gate(instruction, row, stage)
+        self._add(PlannedStep(row, stage, nodes, once, gate, choose=among), instruction)
+        self._learn(instruction, row, known, nodes or stage.nodes)
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:
         if len(self._steps) >= STEPS_LIMIT:
@@ -142,7 +179,7 @@ class _Drafter:
 
     def _assigned(self, instruction: Instruction, drafting: Drafting, stage: PlannedStage) -> list[str] | None:
         """The nodes of a step's own `assign`, among those of its stage."""
-        if not instruction.assign:
+        if not instruction.assign or not stage.nodes:
             return None
         wanted = {name for expression in instruction.assign for name in drafting.target(expression)}
         nodes = [name for name in stage.nodes if name in wanted]

@@ -10,7 +10,7 @@ import ujson
 from verb_node import Fleet, drive
 
 from director.blobs import BlobStore
-from director.errors import DirectorError, LanguageError, NoTargetError, UsageError
+from director.errors import DirectorError, LanguageError, LanguageErrors, NoTargetError, UsageError
 from director.planner import plan
 
 WEBS = ["web-01", "web-02", "web-03"]
@@ -303,3 +303,62 @@ def test_files_for_directord(make: Any, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a: 1\n")
     verbs = [step.row["verb"] for step in make(DIRECTORD, form="yaml").steps]
     assert verbs == [line.split()[1].rstrip(":") for line in DIRECTORD.splitlines() if line.startswith("  - ")]
+
+
+# -- what is wrong ------------------------------------------------------------------------------------------
+
+
+WRONG = """RUN --tiemout=3 a
+RNU <<EOF
+FROM nowhere
+EOF
+RUN --user <<EOF
+CMD x
+EOF
+COPY nowhere /x/
+EXPOSE nothing
+ENV A
+ECHO $A
+COPY $A /x
+COPY nowhere /y/
+"""
+
+
+def test_all_errors_are_told_at_once(make: Any) -> None:
+    with pytest.raises(LanguageErrors) as raised:
+        make(WRONG, target=["db"])
+    told = [line.removeprefix("exec:") for line in raised.value.lines]
+    assert [line.partition(":")[0] for line in told] == ["1", "2", "5", "8", "9", "10", "13"]
+    assert "has no flag --tiemout; did you mean --timeout?" in told[0] and "no such file" in told[3]
+    assert str(raised.value) == raised.value.lines[0] and raised.value.exit_code == 2
+
+
+def test_errors_of_stages_and_their_steps(make: Any) -> None:
+    text = "FROM nobody AS x\nRUN --retry=a b\nFROM x\nRUN a\nFROM web-*,\nUSER\nFROM nobody-*\nRUN --run-once a"
+    with pytest.raises(LanguageErrors) as raised:
+        make(text)
+    assert [line.split(":")[1] for line in raised.value.lines] == ["1", "2", "5", "6", "7"]
+    assert raised.value.exit_code == 2
+    with pytest.raises(LanguageErrors) as raised:
+        make("FROM nobody\nRUN a\nFROM nobody-*\nRUN a")
+    assert len(raised.value.lines) == 2 and raised.value.exit_code == 5
+
+
+def test_errors_of_yaml_at_once(make: Any) -> None:
+    text = "- jobs:\n  - RNU: a\n  - RUN: a\n    vars: {tiemout: 3}\n- target: all\n  jobs:\n  - CMD: a\n- RUN: a\n"
+    with pytest.raises(LanguageErrors) as raised:
+        make(text)
+    assert [line.split(":")[1] for line in raised.value.lines] == ["2", "3", "5", "7", "8"]
+
+
+def test_twenty_errors_are_enough(make: Any) -> None:
+    with pytest.raises(LanguageErrors) as raised:
+        make("RNU a\n" * 30)
+    assert [line.partition(": ")[0] for line in raised.value.lines[:-1]] == [f"exec:{n}" for n in range(1, 21)]
+    assert raised.value.lines[-1] == "these are the first 20 errors; there may be more"
+
+
+def test_one_error_stays_as_it_is(make: Any) -> None:
+    with pytest.raises(NoTargetError) as raised:
+        make("FROM nobody AS x\nRUN a\nFROM x\nRUN b\n")
+    assert not raised.value.lines

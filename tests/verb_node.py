@@ -12,7 +12,7 @@ from typing import Any
 
 from director import sources, verbs
 from director.blobs import BlobStore
-from director.errors import VerbError
+from director.errors import LanguageError, UsageError, VerbError
 from director.language.substitution import render_text, render_word
 from director.language.values import namespace
 from director.planner import Plan, plan
@@ -152,12 +152,17 @@ def drive(
     """Plan a text as the worker does, with real sources below `folder`."""
     file = {"name": "exec", "form": form, "text": text, "folder": str(folder)}
     steps = plan({"file": file, "options": options}, fleet or Fleet(web_01=True), blobs)
-    answer: Any = None
     try:
+        asked = next(steps)
         while True:
-            _, want, _, _ = steps.send(answer)
+            _, want, name, line = asked
             fields = {name: getattr(want, name) for name in ("base", "pattern", "exclude", "hidden", "parents")}
-            answer = [_entry(found, blobs) for found in sources.expand(fields)]
+            try:
+                answer = [_entry(found, blobs) for found in sources.expand(fields)]
+            except UsageError as error:
+                asked = steps.throw(LanguageError(str(error), name, line))
+            else:
+                asked = steps.send(answer)
     except StopIteration as end:
         made: Plan = end.value
         return made

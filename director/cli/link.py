@@ -124,7 +124,9 @@ class Link:
 
 def _error(text: str, code: object) -> DirectorError:
     kind = BY_EXIT_CODE.get(code if isinstance(code, int) else 1, DirectorError)
-    return kind(text)
+    error = kind(text)
+    error.lines = tuple(text.split("\n"))
+    return error
 
 
 def again(settings: Settings, until: float, patience: Patience) -> Link:

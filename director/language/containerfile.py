@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from director import ids
 from director.errors import LanguageError
 from director.language import messages, words
 from director.language.building import build
+from director.language.faults import Faults
 from director.language.flags import Table, take
 from director.language.heredocs import Opening, openings
 from director.language.instructions import Document, Heredoc, Instruction, Stage
@@ -22,11 +24,11 @@ _HEREDOC_VERBS = frozenset(("RUN", "COPY", "ADD"))
 _FROM_FLAGS = {"platform": Flag("platform", "str", "only nodes of this os/arch", metavar="OS/ARCH")}
 
 
-def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
-    """The document of a text in Containerfile form.
+def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Document:
+    """The document of a text in Containerfile form, without the instructions that `faults` has taken.
 
     Raises:
-        LanguageError: what is wrong, on the line its instruction begins.
+        LanguageError: what is wrong with the text as a whole, on the line it begins.
     """
     document = Document([], file=file)
     before: list[Instruction] = []
@@ -36,16 +38,19 @@ def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
         verb, rest = _verb(line.text)
         if verb == "FROM" and not (_HELP.match(rest) and "FROM" in verbs):
             if stage is None:
-                document.globals = _only_args(before)
-            stage = _stage(rest, line.number, file)
+                document.globals = _only_args(before, faults)
+            stage = Stage(line=line.number)  # if the FROM is wrong, its steps are read all the same
+            with faults.caught():
+                stage = _stage(rest, line.number, file)
             document.stages.append(stage)
             continue
-        instruction = _instruction(verb, rest, line, lines, verbs)
-        (before if stage is None else stage.instructions).append(instruction)
+        with faults.caught():
+            instruction = _instruction(verb, rest, line, lines, verbs)
+            (before if stage is None else stage.instructions).append(instruction)
     if stage is None:
-        if not before:
+        if not before and not faults:
             raise LanguageError("there is no instruction; expected a line such as RUN uptime", file, 1)
-        document.stages.append(Stage(instructions=before, line=before[0].line))
+        document.stages.append(Stage(instructions=before, line=before[0].line if before else 1))
     return document
 
 
@@ -58,23 +63,24 @@ def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[
     file, number = lines.file, line.number
     table = verbs.get(verb)
     if table is None:
+        _pass_over(line, lines)
         word = line.text.strip(words.BLANKS)[: len(verb)]
         raise LanguageError(messages.unknown(word, verbs), file, number)
+    has_heredocs = verb in _HEREDOC_VERBS and "<<" in line.text
     try:
-        made = build(
-            verb,
-            rest,
-            table,
-            file=file,
-            line=number,
-            escape=lines.escape,
-            source=line.text.strip(),
-        )
-        if verb not in _HEREDOC_VERBS or made.args is not None or "<<" not in line.text:
-            return made
-        return _with_heredocs(made, openings(line.text), lines)
+        source = line.text.strip()
+        made = build(verb, rest, table, file=file, line=number, escape=lines.escape, source=source)
+        return _with_heredocs(made, openings(line.text), lines) if has_heredocs and made.args is None else made
     except ValueError as error:
+        if has_heredocs:
+            _pass_over(line, lines)
         raise LanguageError(str(error), file, number) from None
+
+
+def _pass_over(line: Line, lines: Lines) -> None:
+    """Leave out the here-documents of an instruction that is wrong, so that they are not taken for instructions."""
+    with contextlib.suppress(ValueError):
+        lines.skip(openings(line.text))
 
 
 def _with_heredocs(made: Instruction, opened: list[Opening], lines: Lines) -> Instruction:
@@ -88,12 +94,12 @@ def _with_heredocs(made: Instruction, opened: list[Opening], lines: Lines) -> In
     return replace(made, heredocs=tuple(heredocs), source="\n".join(source)) if heredocs else made
 
 
-def _only_args(before: list[Instruction]) -> list[Instruction]:
+def _only_args(before: list[Instruction], faults: Faults) -> list[Instruction]:
     for instruction in before:
         if instruction.verb != "ARG":
             message = f"{instruction.verb} stands before the first FROM; only ARG may, move it behind"
-            raise LanguageError(message, instruction.file, instruction.line)
-    return before
+            faults.add(LanguageError(message, instruction.file, instruction.line))
+    return [instruction for instruction in before if instruction.verb == "ARG"]
 
 
 def _stage(text: str, line: int, file: str) -> Stage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from director.errors import LanguageError
@@ -105,6 +105,16 @@ class Lines:
             if bare and (bare[0] != "#" or open_braces):
                 return text
         return None
+
+    def skip(self, opened: Iterable[Opening]) -> None:
+        """Pass over the here-documents of an instruction that is wrong, so far as they are closed."""
+        for opening in opened:
+            before = self._next
+            try:
+                self.heredoc(opening, before)
+            except LanguageError:
+                self._next = before
+                return
 
     def heredoc(self, opening: Opening, number: int) -> str:
         """The lines up to the delimiter, which is passed over. Raises LanguageError when there is none."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from director.errors import LanguageError
 from director.language import containerfile
+from director.language.faults import Faults
 from director.language.instructions import Document
 from director.verbs.base import Flag
 
@@ -15,7 +16,13 @@ _YAML_NAMES = (".yaml", ".yml")
 _YAML_STARTS = ("- ", "---", "[", "{")
 
 
-def read(text: str, file: str, form: str = "auto", verbs: Mapping[str, Mapping[str, Flag]] = _NO_VERBS) -> Document:
+def read(
+    text: str,
+    file: str,
+    form: str = "auto",
+    verbs: Mapping[str, Mapping[str, Flag]] = _NO_VERBS,
+    faults: Faults | None = None,
+) -> Document:
     """The instructions of `text`, in stages.
 
     Args:
@@ -23,16 +30,22 @@ def read(text: str, file: str, form: str = "auto", verbs: Mapping[str, Mapping[s
         file: its name for messages: a path, `exec` or `-`.
         form: `containerfile`, `yaml`, or `auto`: by the name's ending, for `-` and others by how the text begins.
         verbs: upper-case verb (aliases included) to its flags by name, those of every verb included.
+        faults: takes what is wrong in single instructions, which the document is then without; None to raise it.
 
     Raises:
-        LanguageError: what is wrong, with file and line.
+        LanguageError: what is wrong, with file and line; LanguageErrors for several.
     """
     _check(text, file)
+    found = Faults() if faults is None else faults
     if (form if form != "auto" else form_of(text, file)) == "containerfile":
-        return containerfile.read(text, file, verbs)
-    from director.language import yaml_form
+        document = containerfile.read(text, file, verbs, found)
+    else:
+        from director.language import yaml_form
 
-    return yaml_form.read(text, file, verbs)
+        document = yaml_form.read(text, file, verbs, found)
+    if faults is None:
+        found.check()
+    return document
 
 
 def _check(text: str, file: str) -> None:

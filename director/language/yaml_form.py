@@ -10,6 +10,7 @@ from director.errors import LanguageError
 from director.ids import RESERVED
 from director.language import messages, values
 from director.language.building import build
+from director.language.faults import Faults
 from director.language.flags import Table, from_vars
 from director.language.instructions import Document, Instruction, Stage
 from director.language.nearest import hint
@@ -20,14 +21,14 @@ _STEP_KEYS = ("name", "vars", "assign")
 _PAIR_VERBS = frozenset(("ENV", "ARG", "LABEL"))
 
 
-def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
-    """The document of a text in YAML form.
+def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Document:
+    """The document of a text in YAML form, without the entries and steps that `faults` has taken.
 
     Raises:
-        LanguageError: what is wrong, on the line of its step.
+        LanguageError: what is wrong with the text as a whole.
     """
     root = compose(text, file)
-    reader = _Reader(file, verbs)
+    reader = _Reader(file, verbs, faults)
     if root is None or (isinstance(root, Items) and not root.items):
         raise LanguageError("there is no instruction; expected a list of entries with jobs", file, 1)
     if isinstance(root, Pairs):
@@ -36,11 +37,16 @@ def read(text: str, file: str, verbs: Mapping[str, Table]) -> Document:
         )
     if not isinstance(root, Items):
         raise LanguageError("there is a text at the top; expected a list of entries with jobs", file, root.line)
-    return Document([reader.stage(entry) for entry in root.items], file=file)
+    stages = []
+    for entry in root.items:
+        with faults.caught():
+            stages.append(reader.stage(entry))
+    return Document(stages, file=file)
 
 
 class _Reader:
-    def __init__(self, file: str, verbs: Mapping[str, Table]) -> None:
+    def __init__(self, file: str, verbs: Mapping[str, Table], faults: Faults) -> None:
+        self._faults = faults
         self._file = file
         self._verbs = verbs
 
@@ -52,17 +58,25 @@ class _Reader:
         if not isinstance(entry, Pairs):
             raise self._wrong("an entry is no mapping; expected targets and jobs in it", entry.line)
         keys = self._keys(entry, "an entry")
-        for key, (name, _) in keys.items():
-            if key not in _ENTRY_KEYS:
-                raise self._wrong(f"an entry has no key {key!r}{self._entry_hint(key)}", name.line)
+        unknown = [
+            self._wrong(f"an entry has no key {key!r}{self._entry_hint(key)}", name.line)
+            for key, (name, _) in keys.items()
+            if key not in _ENTRY_KEYS
+        ]
+        for error in unknown:
+            self._faults.add(error)
         targets = self._texts(keys, "targets")
         jobs = keys.get("jobs")
         if jobs is None or not isinstance(jobs[1], Items) or not jobs[1].items:
-            raise self._wrong("an entry has no jobs; expected jobs: with a list of steps", entry.line)
+            raise (
+                unknown[0]
+                if unknown
+                else self._wrong("an entry has no jobs; expected jobs: with a list of steps", entry.line)
+            )
         return Stage(
             self._texts(keys, "assign") or targets,
             self._stage_name(keys, entry.line),
-            [self._step(step) for step in jobs[1].items],
+            self._steps(jobs[1]),
             entry.line,
             asynchronous=self._yes(keys),
         )
@@ -142,6 +156,13 @@ class _Reader:
         if word not in ("true", "yes", "on", "false", "no", "off"):
             raise self._wrong("async is neither true nor false; expected one of them", key.line)
         return word in ("true", "yes", "on")
+
+    def _steps(self, jobs: Items) -> list[Instruction]:
+        steps = []
+        for step in jobs.items:
+            with self._faults.caught():
+                steps.append(self._step(step))
+        return steps
 
     def _step(self, step: Node) -> Instruction:
         if not isinstance(step, Pairs):

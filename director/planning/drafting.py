@@ -10,6 +10,7 @@ from director import verbs
 from director.blobs import BlobStore
 from director.errors import DirectorError, LanguageError, NoTargetError, VerbError
 from director.language import flags as flag_reader
+from director.language.faults import Faults
 from director.language.instructions import Instruction
 from director.language.substitution import check, check_word
 from director.planning.downloads import download
@@ -36,7 +37,9 @@ class Surroundings:
 
     Attributes:
         settle: the nodes of a target expression or an earlier stage.
+        faults: what is wrong in the text so far; there will be no plan when it is true.
         answers: entries of wants that were answered before.
+        missing: wants that could not be answered, and why.
         needed: sha256 to size of the contents that steps need.
     """
 
@@ -44,12 +47,14 @@ class Surroundings:
     blobs: BlobStore
     folder: str
     settle: Callable[[str], list[str]]
+    faults: Faults
     members: list[str] = field(default_factory=list)
     extend_args: bool = False
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     needed: dict[str, int] = field(default_factory=dict)
     answers: dict[Want, list[Entry]] = field(default_factory=dict)
+    missing: dict[Want, str] = field(default_factory=dict)
     asked: int = 0
 
 
@@ -98,7 +103,8 @@ class Drafting:
         except TargetSyntaxError as error:
             raise self.fail(str(error)) from None
         except NoTargetError as error:
-            raise NoTargetError(f"{self.instruction.file}:{self.instruction.line}: {error}") from None
+            line = self.instruction.line
+            raise NoTargetError(f"{self.instruction.file}:{line}: {error}", line) from None
 
     def nodes(self) -> list[str]:
         """All nodes of the job."""
@@ -123,6 +129,8 @@ class Drafting:
     def download(self, url: str, checksum: str) -> Entry:
         """Fetch once in this plan."""
         want = Want("", url, (checksum,))
+        if self._shared.faults:
+            return Entry("", "file")
         if want not in self._shared.answers:
             try:
                 digest, size = download(url, checksum, self._shared.blobs)
@@ -223,6 +231,8 @@ class Drafting:
         try:
             wants = list(verb.wants(body, self))
         except NodeNeededError:
+            if self._shared.faults:
+                return {}
             return (yield from self._sources_per_node(verb, body, nodes))
         answers = yield from self._ask(wants)
         return verb.sources(body, answers, self)
@@ -249,8 +259,14 @@ class Drafting:
         answers = []
         for want in wants:
             if want not in self._shared.answers:
+                if want in self._shared.missing:
+                    raise self.fail(self._shared.missing[want])
                 self._shared.asked += 1
-                entries = yield self._shared.asked, want, self.instruction.file, self.instruction.line
+                try:
+                    entries = yield self._shared.asked, want, self.instruction.file, self.instruction.line
+                except LanguageError as error:
+                    self._shared.missing[want] = error.message
+                    raise
                 self._shared.answers[want] = list(entries)
             answers.append(self._shared.answers[want])
         return answers

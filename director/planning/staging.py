@@ -41,7 +41,12 @@ class Stages:
 
     def add(self, stage: Stage) -> PlannedStage | None:
         """The stage with its nodes; None where `--target` leaves it none."""
-        settled, parent = self._settle_stage(stage)
+        try:
+            settled, parent = self._settle_stage(stage)
+        except (LanguageError, NoTargetError):
+            if stage.name:
+                self._by_name[stage.name] = []  # so that a later stage of its nodes is no second error
+            raise
         nodes = settled.nodes
         if self._allowed is not None and stage.targets:
             allowed = set(self._allowed.nodes)
@@ -104,7 +109,7 @@ class Stages:
         except TargetSyntaxError as error:
             raise LanguageError(str(error), self._file, stage.line) from None
         except NoTargetError as error:
-            raise NoTargetError(f"{self._file}:{stage.line}: {error}") from None
+            raise NoTargetError(f"{self._file}:{stage.line}: {error}", stage.line) from None
         parent = self._indexes.get(expressions[0].strip(), -1) if len(expressions) == 1 else -1
         return (self._on_platform(settled, stage) if stage.platform else settled), parent
 
@@ -136,9 +141,8 @@ class Stages:
         wanted = self._rendered(stage.platform, stage).lower()
         nodes = [name for name in settled.nodes if _fits(wanted, self._roster.facts(name))]
         if not nodes:
-            raise NoTargetError(
-                f"{self._file}:{stage.line}: --platform={wanted} matches none of the stage's {len(settled.nodes)} nodes"
-            )
+            message = f"--platform={wanted} matches none of the stage's {len(settled.nodes)} nodes"
+            raise NoTargetError(f"{self._file}:{stage.line}: {message}", stage.line)
         return Settled(nodes, settled.unmatched)
 
 

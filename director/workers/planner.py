@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ujson
@@ -20,8 +20,10 @@ from director import verbs
 from director.blobs import BlobStore
 from director.errors import DirectorError, LanguageError
 from director.framing import Channel
+from director.language.faults import Faults
 from director.language.messages import unknown
 from director.planner import Plan, plan
+from director.targets import RosterView
 from director.verbs.base import Entry, Want
 from director.verbs.own import Broken, Folder
 from director.workers.parent import connect, serving
@@ -65,10 +67,11 @@ class Mirror:
 
 
 class Draft:
-    """One plan in the making: the generator, and the entries of the want it waits for."""
+    """One plan in the making: the generator, what is wrong so far, and the entries of the want it waits for."""
 
-    def __init__(self, steps: Generator[Any, Any, Plan]) -> None:
-        self.steps = steps
+    def __init__(self, request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> None:
+        self.faults = Faults()
+        self.steps = plan(request, roster, blobs, self.faults)
         self.spec = -1
         self.place = ("exec", 1)
         self.entries: list[Entry] = []
@@ -93,7 +96,7 @@ class Planner:
             self._show_manual(header["manual"], header["verb"])
         elif "plan" in header:
             verbs.adopt(self.own.verbs())
-            draft = self.drafts[header["plan"]] = Draft(plan(header["request"], self.mirror, self.blobs))
+            draft = self.drafts[header["plan"]] = Draft(header["request"], self.mirror, self.blobs)
             self._advance(header["plan"], draft, None)
         elif "source" in header:
             self._take_source(header, fds)
@@ -119,7 +122,7 @@ class Planner:
             self._advance(req, draft, LanguageError(str(header["error"]), file, line))
             return
         try:
-            draft.entries += self._digest(header["entries"], fds)
+            draft.entries += self._digest(header["entries"], fds, keep=not draft.faults)
         except (OSError, DirectorError) as error:
             text = getattr(error, "strerror", None) or str(error)
             self._advance(req, draft, DirectorError(f"a source cannot be kept: {text}"))
@@ -130,11 +133,12 @@ class Planner:
         else:
             self.channel.send({"req": req, "next": draft.spec})
 
-    def _digest(self, rows: list[dict[str, Any]], fds: list[int]) -> list[Entry]:
+    def _digest(self, rows: list[dict[str, Any]], fds: list[int], keep: bool) -> list[Entry]:
+        """The entries of these rows; without `keep` no content is read, as there will be no plan."""
         left = iter(fds)
         entries = []
         for row in rows:
-            digest, size = self.blobs.put_fd(next(left)) if row["kind"] == "file" else ("", 0)
+            digest, size = self.blobs.put_fd(next(left)) if keep and row["kind"] == "file" else ("", 0)
             entries.append(
                 Entry(
                     row["path"],
@@ -155,7 +159,8 @@ class Planner:
         except StopIteration as end:
             self._finish(req, end.value)
         except DirectorError as error:
-            self._fail(req, str(error), error.exit_code)
+            lines = error.lines or [str(error)]
+            self._fail(req, "\n".join(line.replace("\n", "\\n") for line in lines), error.exit_code)
         except RecursionError:
             self._fail(req, "the text is nested too deeply", 2)
         except Exception as error:
