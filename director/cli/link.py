@@ -124,8 +124,9 @@ class Link:
 
 def _error(text: str, code: object) -> DirectorError:
     kind = BY_EXIT_CODE.get(code if isinstance(code, int) else 1, DirectorError)
-    error = kind(text)
-    error.lines = tuple(text.split("\n"))
+    lines = tuple(text.split("\n"))
+    error = kind(lines[0])
+    error.lines = lines
     return error
 
 
