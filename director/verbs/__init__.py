@@ -59,7 +59,13 @@ def source_of(name: str) -> Source | None:
 
 def flag_table() -> Mapping[str, Mapping[str, Flag]]:
     """For each verb and alias its flags by name and alias; a verb's own flag beats the common one of the name."""
-    return {**_flag_table(), **{name: flags_of(verb) for name, (verb, _) in _own.items()}} if _own else _flag_table()
+    if not _own:
+        return _flag_table()
+    from director.verbs.own import Broken, BrokenFlags
+
+    own = {name: verb for name, (verb, _) in _own.items()}
+    tables = {n: BrokenFlags(verb) if isinstance(verb, Broken) else flags_of(verb) for n, verb in own.items()}
+    return {**_flag_table(), **tables}
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
-from director.verbs.base import Verb
+from director.verbs.base import Flag, Verb
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -48,6 +48,21 @@ class Broken(Verb):
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """Never."""
         raise planning.fail(f"{self.name} cannot be used: {self.fault}")
+
+
+class BrokenFlags(dict[str, Flag]):
+    """The flags of a verb whose file cannot be used: asking for any says so. No argument of it is read."""
+
+    def __init__(self, verb: Broken) -> None:
+        super().__init__()
+        self._verb = verb
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Raises ValueError, to which the readers of the language add the place."""
+        raise ValueError(f"{self._verb.name} cannot be used: {self._verb.fault}")
+
+    def __contains__(self, name: object) -> bool:
+        return bool(self.get(str(name)))
 
 
 class Folder:

@@ -90,6 +90,14 @@ def test_what_is_wrong_in_a_file(own: tuple[Fleet, Path]) -> None:
     assert f"exec:1: ODD cannot be used: {place}/odd.py:10: NameError" in refusal(fleet.director("--exec", "ODD a"))
     put(place / "odd.py", BROKEN.replace("return {", "return ["))
     assert f"exec:1: ODD cannot be used: {place}/odd.py:10" in refusal(fleet.director("--exec", "ODD a"))
+    for text in ("ODD --flag=x a", "ODD --timeout=3 a"):
+        assert f"exec:1: ODD cannot be used: {place}/odd.py:10" in refusal(fleet.director("--exec", text))
+    put(place / "odd.py", "import nowhere_to_be_found\n" + BROKEN)
+    said = f"ODD cannot be used: {place}/odd.py:1: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+    assert said in refusal(fleet.director("--exec", "ODD --flag=x a"))
+    file = fleet.folder / "odd.yaml"
+    file.write_text("- jobs:\n  - ODD: a\n    vars: {flag: x}\n")
+    assert f"{file}:2: {said}" in refusal(fleet.director("--orchestrate", str(file)))
     assert output(fleet, "HELLO a")["node-1"], "the others go on"
     put(place / "odd.py", "import director\n")
     assert "odd.py: no verb in it" in refusal(fleet.director("--exec", "ODD a"))
