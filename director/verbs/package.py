@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from director.blobs import write_all
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from director.language.instructions import Instruction
 
 _NAME = re.compile(r"[A-Za-z0-9@/][^\s;|&<>`$(){}\[\]!\"'\\]*")
+_OVERWRITTEN = re.compile(rb"^.*\r(?=[^\r\n])|\r+$", re.MULTILINE)
 _FRESH = 3600.0  # seconds for which apt's lists count as new enough to install from
 
 
@@ -202,4 +203,10 @@ def _lists(folder: str) -> bool:
 
 
 def _run(node: Node, argv: list[str]) -> Outcome:
-    return node.run(argv, user="", cwd="/", env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+    outcome = node.run(argv, user="", cwd="/", env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+    return replace(outcome, stdout=without_progress(outcome.stdout), stderr=without_progress(outcome.stderr))
+
+
+def without_progress(output: bytes) -> bytes:
+    """The output as a terminal would show it at the end: of a line that was written again and again, the last."""
+    return _OVERWRITTEN.sub(b"", output)

@@ -423,6 +423,23 @@ def test_package_exclude(do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch
         do("PACKAGE --latest -- --force")
 
 
+BARS = r"""#!/bin/sh
+printf 'Reading...\n(database ... \r(database ... 5%%\r(database ... 100%%\r(database ... 7 files.)\n'
+printf 'Get:1 [##   ]\rGet:1 [#####]\r\r\n\nwindows\r\ndone'
+printf '\r 1%%\r2%%\rwarning\n' >&2
+"""
+
+
+def test_a_package_manager_s_progress_is_left_out(do: Do, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "apk").write_text(BARS)
+    (tmp_path / "apk").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("director.verbs.package.find_manager", lambda: "apk")
+    outcome = do("PACKAGE curl")
+    assert outcome.stdout.decode() == "Reading...\n(database ... 7 files.)\nGet:1 [#####]\n\nwindows\ndone"
+    assert outcome.stderr.decode() == "warning\n"
+
+
 def test_package_manager_is_found(tmp_path: Path) -> None:
     from director.verbs.package import find_manager
 
