@@ -44,7 +44,7 @@ class Watcher(Placer):
         if os.path.isdir(path):
             self._status(path, os.stat(path), mode)
         else:
-            self._change(f"{path}/: a new folder")
+            self._change(f"{path.rstrip('/')}/: a new folder")
             self._known.add(path.rstrip("/"))
         self.breathe()
 

@@ -175,3 +175,16 @@ def test_why_a_target_means_less(three: Fleet) -> None:
     assert "x-*" in unmatched and any(text.startswith("node-2: offline") for text in unmatched)
     shown = three.director("--plan", str(three.folder / "app.director")).stdout
     assert "without node-2: offline" in shown and "node-3: has no label tier" in shown
+
+
+def test_a_plan_has_no_doubled_slashes(three: Fleet) -> None:
+    (three.folder / "site/inner").mkdir(parents=True)
+    (three.folder / "site/inner/page").write_text("a\n")
+    place = three.folder / "srv"
+    text = f"COPY site {place}/a/\nCOPY site/ {place}/b\nCOPY site/inner/page {place}/c/\nADD site {place}//d//\n"
+    plan = plan_of(three, write(three, text), "--target", "node-1")
+    said_of = [said(plan, step)["node-1"]["diff"] for step in range(4)]
+    assert f"{place}/a/: a new folder" in said_of[0] and f"{place}/d/: a new folder" in said_of[3]
+    assert [text for text in said_of if "//" in text] == []
+    done = three.director("--plan", write(three, text), "--target", "node-1")
+    assert not [line for line in done.stdout.splitlines() if "//" in line and "ADD" not in line]
