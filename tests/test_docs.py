@@ -15,6 +15,7 @@ from harness import ROOT, Fleet, clean_environment, tasks_of
 from director import errors, states
 from director.options import load
 from director.settings_table import ACTIONS, SETTINGS
+from director.targets import parse
 from director.verbs import VERBS
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -95,6 +96,15 @@ def test_scripts_shown_exist(page: str) -> None:
     for command in commands(TEXTS[page]):
         for script in re.findall(r"(?:^|\s)(scripts/[\w.-]+)", command):
             assert os.access(ROOT / script, os.X_OK), f"{page} shows {script}"
+
+
+def test_every_target_shown_can_be_read() -> None:
+    section = TEXTS["dsl.md"].partition("## Targets\n")[2].partition("\n## ")[0]
+    shown = [text.replace("\\|", "|") for text in re.findall(r"`([^`]+)`", section)]
+    whole = [text for text in shown if re.search(r"label:|fact:|^web-|^~.| and |^all$", text)]
+    assert len(whole) >= 25
+    for text in whole:
+        parse(text)
 
 
 def test_readme_has_the_two_commands() -> None:

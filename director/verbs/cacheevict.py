@@ -24,9 +24,11 @@ class CacheEvict(Verb):
     """CACHEEVICT jobs|args|query|all: forget what the node keeps.
 
     `jobs`: which steps ran last, so that all run again; `args`: remembered ARGs; `query`: what QUERY gathered in
-    this job. `envs` and `parents` are accepted and have nothing to forget.
+    this job; `all`: these three. ARGs and ENVs that the job has set itself stay until its end, labels and files stay
+    for good. `envs` and `parents` are accepted and have nothing to forget.
 
         CACHEEVICT jobs
+        CACHEEVICT all
     """
 
     name = "CACHEEVICT"

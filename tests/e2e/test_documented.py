@@ -166,6 +166,33 @@ def test_examples_of_the_language_page(fleet: Fleet) -> None:
     assert {row["action"] for step in plan["steps"] for row in step["nodes"]} == {"cached"}
 
 
+def test_handlers_and_values_of_the_language_page(fleet: Fleet) -> None:
+    for name in ("web-1", "web-2", "db-1"):
+        fleet.start_client(name)
+    fleet.wait_online(["web-1", "web-2", "db-1"])
+    place = Path(shutil.copytree(ROOT / "docs/examples", fleet.folder / "examples"))
+    page = (ROOT / "docs/dsl.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```director\n(.*?)^```", page, re.M | re.S)
+
+    def run(text: str) -> list[str]:
+        (place / "file.director").write_text(next(block for block in blocks if text in block))
+        path = str(place / "file.director")
+        job = fleet.run_json("--orchestrate", path, "--arg", f"ROOT={fleet.folder}/srv", "--wait")
+        return [task["stdout"].strip() for task in job["steps"][-1]["tasks"] if task["node"] == "web-1"]
+
+    starts = fleet.folder / "srv/web-1/starts"
+    for changed, count in (("", 1), ("", 1), ("index.html.j2", 1), ("site.conf", 2), ("", 2)):
+        if changed:
+            (place / changed).write_text("changed\n")
+        run("start the server anew")
+        assert len(starts.read_text().split()) == count, changed
+    assert run("CACHEFILE values.yaml") == ["web-1 listens on 8081 as www and shop"]
+    fleet.run_json("--exec", "CACHEEVICT all", "--wait")
+    run("start the server anew")
+    assert len(starts.read_text().split()) == 3
+    assert all(node["args"] == {} or "ROOT" in node["args"] for node in fleet.run_json("--export-nodes", "-"))
+
+
 def outputs(fleet: Fleet, text: str) -> list[str]:
     """What each step returned on the one node."""
     job = fleet.run_json("--exec", text, "--wait", "--target", "web-1")

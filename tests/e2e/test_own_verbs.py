@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -105,6 +106,26 @@ def test_what_is_wrong_in_a_file(own: tuple[Fleet, Path]) -> None:
     assert "RUN is a verb of Director's own" in refusal(fleet.director("--exec", "ODD a"))
     assert output(fleet, "RUN echo a")["node-1"] == "a\n"
     assert "odd.py" in refusal(fleet.director("--exec", "ODD --help"))
+
+
+def test_what_cached_carries_is_there_for_the_next_steps(own: tuple[Fleet, Path]) -> None:
+    fleet, place = own
+    page = (ROOT / "docs/own-verbs.md").read_text()
+    imports, body = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    head = (
+        f'{imports}import os\nis_there, make = os.path.isdir, os.mkdir\n\nclass Place(Verb):\n    """PLACE PATH."""\n\n'
+    )
+    parse = "\n    def parse(self, instruction, planning):\n        return whole(instruction, planning)\n"
+    put(place / "place.py", f'{head}    name = "PLACE"\n{body}{parse}')
+    file = fleet.folder / "place.director"
+    file.write_text(
+        f"PLACE --stdout-arg OUT {fleet.folder}/{{{{ node.id }}}}-place\nECHO {{{{ PLACE }}}} {{{{ OUT }}}}\n"
+    )
+    for state in ("success", "cached"):
+        job = fleet.run_json("--orchestrate", str(file), "--wait")
+        assert {task["state"] for task in job["steps"][0]["tasks"]} == {state}
+        said = f"{fleet.folder}/node-1-place"
+        assert job["steps"][1]["tasks"][0]["stdout"] == f"{said} {said}"
 
 
 def test_who_may_write_it(own: tuple[Fleet, Path]) -> None:
