@@ -52,7 +52,7 @@ class NodeRecord:
     offline_since: float = 0.0
     due: float = 0.0  # monotonic: nothing of this node expires or is lost before
     back_by: float = 0.0  # monotonic: the node is away for a restart of its host, and no task of it lost before
-    trouble: str = ""  # why it takes no steps, as its last beat said
+    trouble: str = ""  # why it does not go on, as its last beat said
     deaf: bool = False  # a result of its was left out as the disk was full: later ones are not taken either
 
     @property

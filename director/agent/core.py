@@ -72,7 +72,6 @@ class Agent:
         self.refused = ""
         self.retry = 0.0
         self.away_until = 0.0  # until when we will be back from a restart of the host, monotonic
-        self.trouble = ""  # why no steps can be taken, for the server to show
         self.on_chunk: Callable[[dict[str, Any], bytes], None] = lambda fields, piece: None
         self.on_foresee: Callable[[dict[str, Any], list[bytes]], None] = lambda fields, payload: None
         self.on_effects: Callable[[dict[str, Any]], bool] = lambda effects: False
@@ -94,6 +93,8 @@ class Agent:
         self._asked = float("-inf")  # when a hello went that was not answered yet
         self._running = 0
         self._unsaid = 0  # beats in a row that were not needed
+        self._untaken = ""  # why the last steps that came could not be taken
+        self._stuck: dict[Any, str] = {}  # greenlets that wait for the journal, and for what
         self._told = ""  # trouble that the server knows of
         self._ticker: Any = None
         self._hello: Any = None
@@ -127,7 +128,13 @@ class Agent:
             return
         self._unsaid, self._told = 0, self.trouble
         lag = round(self.lag(), 4)
-        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self.trouble, away=away))
+        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self._told, away=away))
+
+    @property
+    def trouble(self) -> str:
+        """What waits for the journal, and why no steps are taken, for the server to show; "" for nothing."""
+        waits = next(iter(self._stuck.values()), "")
+        return "; ".join(filter(None, (waits, self._untaken)))[:TROUBLE_LIMIT]
 
     def _is_heard(self, now: float) -> bool:
         """Whether results and their acknowledgements of a moment ago say all that a beat would; not many in a row."""
@@ -265,10 +272,10 @@ class Agent:
             self.journal.take(fields["seq"], job, facts, parts, chunk)
         except (BusyError, StoreError) as error:
             log.error("cannot take steps of job %s: %s", job, error)
-            self.trouble = f"takes no steps: {error}"[:TROUBLE_LIMIT]
+            self._untaken = f"takes no steps: {error}"
             self._refuse(self.pulse.interval)
             return
-        self.trouble = ""
+        self._untaken = ""
         if held is None:
             held = self.held[job] = self.new_job(job, facts)
         before = held.upto
@@ -370,20 +377,27 @@ class Agent:
         except Interrupted:
             return Outcome(st.FAILED, reason="client stopped"), attempt
 
+    def _keep_result(self, job: str, row: Row, outputs: bytes) -> None:
+        what = f"the result of step {row[0]} of job {job} cannot be kept"
+        self._patiently(what, self.journal.result, job, row[0], row, outputs)
+
     def _patiently(self, what: str, write: Callable[..., object], *args: Any) -> None:
         """Write to the journal; a full disk is waited for, as nothing may be done or told that is not in it."""
-        told = False
-        while True:
-            try:
-                write(*args)
-                break
-            except StoreError as error:
-                if not told:
-                    log.error("%s: %s; it is tried again", what, error)
-                told = True
-                gevent.sleep(DISK_AGAIN)
-        if told:
-            log.warning("there is room again")
+        me = gevent.getcurrent()
+        try:
+            while True:
+                try:
+                    write(*args)
+                    break
+                except StoreError as error:
+                    if me not in self._stuck:
+                        log.error("%s: %s; it is tried again", what, error)
+                    self._stuck[me] = f"{what}: {error}"
+                    gevent.sleep(DISK_AGAIN)
+            if me in self._stuck:
+                log.warning("the journal can be written again")
+        finally:
+            self._stuck.pop(me, None)
 
     def _try(self, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt; whatever goes wrong in it is the step's failure, never the end of the job's greenlet."""
@@ -411,7 +425,7 @@ class Agent:
             len(outcome.stdout), len(outcome.stderr), outcome.effects or None,
         ]  # fmt: skip
         outputs = outcome.stdout + outcome.stderr if outcome.stderr else outcome.stdout
-        self._patiently("a result cannot be kept", self.journal.result, held.job, row[0], row, outputs)
+        self._keep_result(held.job, row, outputs)
         more = held.pending and outcome.state not in st.BAD
         self.outbox.add(held.job, row, outputs, more)
         return row
@@ -470,7 +484,7 @@ class Agent:
             reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"
             now = to_micros(time.time())
             row: Row = [step, chr(st.LOST), None, None, now, 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
-            self._patiently("a result cannot be kept", self.journal.result, held.job, row[0], row, b"")
+            self._keep_result(held.job, row, b"")
             self.outbox.add(held.job, row, b"", False)
         held.attempts.clear()
 

@@ -114,7 +114,7 @@ class _Waiter:
         self.display = Display()
         self._progress: dict[str, Any] = {}
         self._told = 0.0  # monotonic, when the nodes were named last
-        self._away: set[str] = set()  # those of them that did not answer then
+        self._halted: set[tuple[str, str]] = set()  # those of them that did not go on then, and why
         self._note_at = time.monotonic() + FIRST_NOTE
 
     def until_final(self, link: Link) -> Link:
@@ -152,7 +152,7 @@ class _Waiter:
             if header.get("final"):
                 return
             self._progress = header.get("progress") or {}
-            if self._told and _away(self._progress) - self._away:
+            if self._told and _halted(self._progress) - self._halted:
                 self._note_at = min(self._note_at, self._told + FIRST_NOTE)  # news: no minute is waited for it
             self.display.show(self._progress)
 
@@ -160,12 +160,13 @@ class _Waiter:
         """Name on stderr what is waited for."""
         from director.report import waiting_lines
 
-        self._told, self._away = time.monotonic(), _away(self._progress)
+        self._told, self._halted = time.monotonic(), _halted(self._progress)
         lines = waiting_lines(self._progress) or [f"waiting for job {' '.join(self.jobs)}"]
         for line in lines:
             self.display.note(line)
 
 
-def _away(progress: Mapping[str, Any]) -> set[str]:
-    """The nodes that are waited for and do not answer."""
-    return {str(row["node"]) for row in progress.get("waiting") or () if row["why"] in ("silent", "offline")}
+def _halted(progress: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The nodes that are waited for and do not answer or cannot go on, and why."""
+    rows = progress.get("waiting") or ()
+    return {(row["node"], row["why"]) for row in rows if row["why"] in ("silent", "offline") or row.get("stuck")}

@@ -101,6 +101,8 @@ def _waiting_row(run: JobRun, node: Any, record: NodeRecord | None, desk: Desk, 
         left = lost_after - silence if held else run.valid_for - (mono - max(record.offline_since, run.since))
         why = "silent" if held else "offline"
         return {**row, "why": why, "since": stamp(now - silence), "until": stamp(now + max(0.0, left))}
+    if record.trouble:
+        return {**row, "why": record.trouble, "stuck": True}
     if silence > 5:
         row["since"] = stamp(now - silence)
     if node.started:

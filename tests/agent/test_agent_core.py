@@ -110,12 +110,34 @@ def test_a_beat_that_results_and_acknowledgements_say_is_left_out_but_not_for_ev
     assert beats() == 1
     side.agent.beat()
     assert beats() == 2
-    side.agent.trouble = "no room"
+    side.agent._untaken = "no room"
     side.agent.beat()
     assert beats() == 3, "the server does not know that yet"
     side.agent.pulse.heard -= side.agent.pulse.interval
     side.agent.beat()
     assert beats() == 4, "the server was not heard lately"
+
+
+def test_a_result_that_the_journal_does_not_take_is_told_with_the_next_beat(side: Side) -> None:
+    full, keep = [True], side.keeping.result
+
+    def result(*args: Any) -> int:
+        if full:
+            raise StoreError("cannot write spool/1: No space left on device")
+        return keep(*args)
+
+    side.welcome()
+    side.keeping.result = result  # type: ignore[method-assign]
+    side.give("j", [step(0)])
+    side.until(lambda: side.agent.trouble)
+    side.agent.beat()
+    assert side.kinds("beat")[-1]["trouble"] == (
+        "the result of step 0 of job j cannot be kept: cannot write spool/1: No space left on device"
+    )
+    full.clear()
+    side.until(lambda: side.rows() == [("j", 0, "S")])
+    side.agent.beat()
+    assert side.kinds("beat")[-1]["trouble"] == ""
 
 
 def test_a_failure_ends_the_job_here(side: Side) -> None:
