@@ -104,7 +104,12 @@ def _answer(channel: Channel) -> dict[str, Any]:
 def _writer(root: str, owner: tuple[int, int]) -> Iterator[Channel]:
     """A child that has become the user; it is gone afterwards."""
     ours, theirs = socket.socketpair()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        ours.close()
+        theirs.close()
+        raise VerbError(f"the process that writes the files cannot be started: {error.strerror}") from error
     if child == 0:
         _be_writer(theirs, ours, root, owner)
     theirs.close()

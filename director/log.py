@@ -35,6 +35,25 @@ class JsonFormatter(logging.Formatter):
         return str(ujson.dumps(row, escape_forward_slashes=False))
 
 
+class Seldom:
+    """Warnings that may come in a flood: a line at most every `seconds`, which says how many were left out."""
+
+    def __init__(self, log: logging.Logger, seconds: float = 10.0) -> None:
+        self._log, self._seconds = log, seconds
+        self._last = float("-inf")
+        self._left_out = 0
+
+    def warning(self, text: str, *args: object) -> None:
+        """Log it, unless a line came a moment ago."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            self._left_out += 1
+            return
+        more = f" ({self._left_out} more like this since the last line)" if self._left_out else ""
+        self._last, self._left_out = now, 0
+        self._log.warning(text + more, *args)
+
+
 def set_up(level: str = "info", form: str = "text") -> None:
     """Send everything from `level` on to stderr; later calls replace earlier ones."""
     handler = logging.StreamHandler(sys.stderr)

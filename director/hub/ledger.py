@@ -29,6 +29,7 @@ CONGESTED_OPS = 50_000
 HEADS = WORKER_HEADER_LIMIT - 4096  # bytes of the writes in a frame's header
 LAZY = 0.025
 TOLD_BYTES = 1024 * 1024  # of an answer that were passed on until the ledger is told
+PATIENCE = 10.0  # seconds that a query waits for the process to be started again
 DEATHS = 3  # of the process over one query, then the caller hears of it
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
@@ -173,11 +174,16 @@ class Ledger:
         return b"".join(self.stream(name, **args))
 
     def stream(self, name: str, **args: Any) -> Iterator[bytes]:
-        """The answer of a query, part by part; the ledger is told what was taken, so that little waits here."""
+        """The answer of a query, part by part; the ledger is told what was taken, so that little waits here.
+
+        Raises:
+            BusyError: the process could not be started again in time. DirectorError: what the ledger raised.
+        """
         number, taken = next(self._numbers), 0
+        if not self.ready.wait(PATIENCE):
+            raise errors.BusyError(f"the ledger process is away for more than {PATIENCE:g} s; try again later")
         answers: Queue[Any] = Queue()
         self._answers[number] = answers
-        self.ready.wait()
         self.child.send({"query": number, "name": name, "args": args})
         ended = False
         try:

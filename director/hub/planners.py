@@ -19,6 +19,7 @@ from director.workers.child import Child
 log = logging.getLogger(__name__)
 
 TRIES = 3
+PATIENCE = 10.0  # seconds that a plan waits for a process to be started again
 WAITING_LIMIT = 2000  # plans at a time, running or waiting
 FRAME_BYTES = 8 * 1024 * 1024  # of the roster that go in one frame
 Relay = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], list[int]]]]
@@ -79,7 +80,8 @@ class PlannerPool:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _plan_once(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
-        self._some_ready.wait()
+        if not self._some_ready.wait(PATIENCE):
+            raise errors.BusyError(f"no planner process could be started for {PATIENCE:g} s; try again later")
         self._flush_roster()
         ready = [child for child in self.children if child.ready]
         if not ready:

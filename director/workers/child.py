@@ -20,6 +20,7 @@ from director.errors import ProtocolError
 from director.framing import WORKER_HEADER_LIMIT, Channel, encode
 from director.greenlets import jitter, spawn
 from director.liveness import Backoff
+from director.log import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Child:
         self._wake = Event()
         self._stopping = False
         self._ever_ready = False
+        self._seldom = Seldom(log)
         spawn(f"{name} supervisor", self._supervise, fatal=fatal)
 
     @property
@@ -98,10 +100,10 @@ class Child:
         backoff, deaths = Backoff(0.1, 10.0), 0
         while not self._stopping:
             started = time.monotonic()
-            self._run_once()
+            began = self._run_once()
             if self._stopping:
                 return
-            deaths = 0 if self._ever_ready else deaths + 1
+            deaths = 0 if self._ever_ready or not began else deaths + 1
             if deaths >= BOOT_DEATHS:
                 self._fatal(f"the {self.name} process ends at every start; its messages are above")
                 return
@@ -109,11 +111,13 @@ class Child:
                 backoff.reset()
             gevent.sleep(jitter(backoff.next()))
 
-    def _run_once(self) -> None:
-        ours, theirs = socket.socketpair()
-        self._process = _start(self._module, theirs)
-        theirs.close()
-        self._channel = channel = Channel(ours, limit=WORKER_HEADER_LIMIT)
+    def _run_once(self) -> bool:
+        """Start the process and serve it to its end; False when it could not be started."""
+        try:
+            channel = self._channel = self._begin()
+        except OSError as error:
+            self._seldom.warning("%s cannot be started: %s; it is tried again", self.name, error.strerror)
+            return False
         self._out.clear()
         self._out.append((encode(self._hello), b"", []))
         writer = spawn(f"{self.name} writer", self._write, channel)
@@ -128,6 +132,18 @@ class Child:
                 _close(fds)
             self._out.clear()
             self._on_death(self)
+        return True
+
+    def _begin(self) -> Channel:
+        """A new process; raises OSError when the machine has no process, memory or descriptor for it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = _start(self._module, theirs)
+            except BaseException:
+                ours.close()
+                raise
+        return Channel(ours, limit=WORKER_HEADER_LIMIT)
 
     def _read(self, channel: Channel) -> None:
         while True:

@@ -22,7 +22,7 @@ from typing import Any
 import ujson
 
 from director.blobs import BlobStore
-from director.errors import DirectorError, StoreError
+from director.errors import BusyError, DirectorError, StoreError
 from director.framing import Channel, Cut
 from director.stores import open_store
 from director.stores.base import STEPS_PER_CHUNK, BadOperationError, Store
@@ -70,7 +70,7 @@ class Keeper:
                 elif "left" in header:
                     self.streams.left(header["left"])
                 elif header["name"] in LONG:
-                    self.streams.begin(header["query"], partial(self._answer_long, header))
+                    self._begin_long(header)
                 else:
                     self.queries.put(header)
 
@@ -142,6 +142,12 @@ class Keeper:
         """Answer queries until None comes."""
         while (request := self.queries.get()) is not None:
             self._answer_all(request, self._answer(request["name"], request["args"]))
+
+    def _begin_long(self, request: dict[str, Any]) -> None:
+        try:
+            self.streams.begin(request["query"], partial(self._answer_long, request))
+        except BusyError as error:
+            self.send({"query": request["query"], "error": str(error), "exit": error.exit_code})
 
     def _answer_long(self, request: dict[str, Any]) -> None:
         parts = self._answer(request["name"], request["args"])
@@ -273,7 +279,7 @@ def main() -> None:
     with serving(channel):
         keeper = Keeper(open_store(settings["store"], settings["folder"]), channel)
         keeper.housekeeper = Housekeeper(keeper.store, BlobStore(os.path.join(settings["folder"], "blobs")))
-        writer = threading.Thread(target=keeper.write_loop, name="writer")
+        writer = threading.Thread(target=keeper.write_loop, name="writer", daemon=True)
         reader = threading.Thread(target=keeper.query_loop, name="reader", daemon=True)
         writer.start()
         reader.start()

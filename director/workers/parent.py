@@ -13,7 +13,7 @@ from typing import Any
 import ujson
 
 from director import heap
-from director.errors import DirectorError
+from director.errors import EXIT_FAILED, DirectorError
 from director.framing import WORKER_HEADER_LIMIT, Channel
 from director.log import set_up
 from director.profiling import finish, start
@@ -52,6 +52,11 @@ def serving(channel: Channel) -> Iterator[None]:
         raise SystemExit(error.exit_code) from None
     except (BrokenPipeError, ConnectionResetError):
         raise SystemExit(0) from None
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        logging.getLogger(__name__).error("%s", error)  # the parent starts this process again
+        raise SystemExit(EXIT_FAILED) from None
     finally:
         finish()
 

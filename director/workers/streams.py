@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+from director.errors import BusyError
+
 WINDOW = 8 * 1024 * 1024  # bytes of an answer that the hub has not passed on yet
 AT_ONCE = 8  # more wait for one of them to end
 
@@ -21,10 +23,18 @@ class Streams:
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def begin(self, number: int, answer: Callable[[], None]) -> None:
-        """Call `answer` in a thread, as soon as there is a place for it and unless the asker has left by then."""
+        """Call `answer` in a thread, as soon as there is a place for it and unless the asker has left by then.
+
+        Raises:
+            BusyError: the machine has no thread for it now.
+        """
         with self._changed:
             self._flying[number] = 0
-        threading.Thread(target=self._run, args=(number, answer), name=f"query {number}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(number, answer), name=f"query {number}", daemon=True).start()
+        except RuntimeError as error:
+            self.left(number)
+            raise BusyError(f"the ledger could not answer: {error}; try again in a moment") from error
 
     def taken(self, number: int, size: int) -> None:
         """The hub has passed on `size` bytes more."""
