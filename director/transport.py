@@ -13,12 +13,15 @@ import os
 import resource
 import struct
 import time
+from _thread import LockType
 from collections.abc import Callable, Sequence
 
+import gevent
 import zmq
 import zmq.utils.z85
 from gevent import get_hub
 from gevent.event import Event
+from gevent.monkey import get_original
 from zmq.backend import Socket as Raw
 
 from director.errors import StartError
@@ -35,15 +38,40 @@ QUIET = 60.0  # seconds after which a reader looks again, should an edge ever be
 FRAME_LIMIT = 70 * 1024 * 1024
 PARTS_LIMIT = 2048  # of one message
 
+THREADS = "/proc/self/task"
+CONTEXT_THREADS = 2  # one for all transfers, one that closes
+allocate_lock = get_original("_thread", "allocate_lock")
+start_new_thread = get_original("_thread", "start_new_thread")
+
 SENT, GONE, FULL = "sent", "gone", "full"
 
 
 def new_context(sockets: int = 1023) -> zmq.Context[zmq.Socket[bytes]]:
     """A fresh context for this process, with room for `sockets` sockets."""
+    require_threads(CONTEXT_THREADS)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, sockets)
     context.set(zmq.BLOCKY, 0)
+    context.socket(zmq.PAIR).close()  # the library starts its threads with the first socket
     return context
+
+
+def require_threads(count: int) -> None:
+    """Raise StartError when so many threads cannot be started now: the library aborts the process then."""
+    before, gate = len(os.listdir(THREADS)), allocate_lock()
+    try:
+        with gate:  # they wait for it, so that all are there at the same time
+            for _ in range(count):
+                start_new_thread(_pass, (gate,))
+    except RuntimeError as error:
+        raise StartError(f"{error}: there are as many processes as there may be (ulimit -u, pids.max)") from None
+    while len(os.listdir(THREADS)) > before:  # until they count no more
+        gevent.sleep(0.001)
+
+
+def _pass(gate: LockType) -> None:
+    with gate:
+        pass
 
 
 def raise_descriptor_limit() -> int:

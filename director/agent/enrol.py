@@ -9,7 +9,7 @@ from typing import Any
 import ujson
 
 from director import messages
-from director.errors import DirectorError, UsageError
+from director.errors import DirectorError, StartError, UsageError
 
 PATIENCE = 10.0
 
@@ -45,11 +45,17 @@ def split_address(address: str, port: int) -> tuple[str, int]:
 
 
 def resolve(host: str) -> list[str]:
-    """Numeric addresses of a host, in the order to be tried; DirectorError when there is none."""
+    """Numeric addresses of a host, in the order to be tried.
+
+    Raises:
+        StartError: there is no thread for it. DirectorError: the host has no address now.
+    """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise DirectorError(f"the server's address {host} cannot be looked up: {error.strerror or error}") from error
+    except RuntimeError as error:  # of the thread that looks it up
+        raise StartError(f"the server's address {host} cannot be looked up: {error}") from error
     addresses = list(dict.fromkeys(str(row[4][0]) for row in found))
     return sorted(addresses, key=lambda address: ":" in address)
 

@@ -13,7 +13,7 @@ from gevent.event import Event
 from director import keys, messages
 from director.agent import enrol
 from director.agent.core import Agent
-from director.errors import DirectorError, NotPermittedError, UsageError
+from director.errors import DirectorError, NotPermittedError, StartError, UsageError
 from director.greenlets import jitter, spawn
 from director.keys import KeyPair
 from director.liveness import Backoff
@@ -43,7 +43,13 @@ class Link:
         agent.transmit = self._transmit
 
     def run(self) -> None:
-        """Until `stop`; raises NotPermittedError when the server is not the pinned one at the first meeting."""
+        """Until `stop`; raises what makes going on senseless.
+
+        Raises:
+            NotPermittedError: the server is not the pinned one at the first meeting.
+            StartError: no thread can be started.
+            UsageError: the address is none.
+        """
         backoff = Backoff(0.5, 30.0)
         first = True
         while not self._stop.is_set():
@@ -91,7 +97,7 @@ class Link:
         pinned = self.pinned()
         try:
             answer = enrol.ask(self._host, self._enroll_port, self._agent.name, self._pair.public)
-        except UsageError:
+        except (StartError, UsageError):
             raise
         except DirectorError as error:
             self._say(str(error))
