@@ -155,6 +155,7 @@ class Fleet:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.commands: dict[str, list[str]] = {}
         self.environments: dict[str, dict[str, str]] = {}
+        self.bounds: dict[str, list[str]] = {}  # words before the command of the server or a client: prlimit …
         (self.folder / "home").mkdir()
         self.temporary = self.folder / "tmp"  # so that what is left behind there was left by this fleet
         self.temporary.mkdir()
@@ -210,7 +211,7 @@ class Fleet:
         self.environments[name] = env or {}
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "director", *options],
+                [*self.bounds.get(name, ()), sys.executable, "-m", "director", *options],
                 cwd=ROOT,
                 env={**self.environment, **(env or {})},
                 stdin=subprocess.DEVNULL,

@@ -54,6 +54,7 @@ class Link:
         except ProtocolError as error:
             raise UsageError(f"this is too large to submit: {error}") from error
         except OSError as error:
+            self.receive()  # a server that has refused the call before it read it has said why
             raise self._gone(error) from error
 
     def receive(self) -> tuple[dict[str, Any], bytes]:

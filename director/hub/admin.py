@@ -12,13 +12,14 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent import socket
+from gevent import Greenlet, socket
 
 from director import __version__, unixsocket
-from director.errors import DirectorError, NotFoundError, ProtocolError, UsageError
+from director.errors import EXIT_FAILED, DirectorError, NotFoundError, ProtocolError, UsageError
 from director.framing import Channel, Cut
 from director.greenlets import breathe, spawn
 from director.hub import views
+from director.hub.accepting import accept_all
 from director.hub.callers import caller_of
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
@@ -58,6 +59,7 @@ class Admin:
         self._until = time.monotonic() + grace  # so long a node that was not heard yet may be on its way
         self._open = 0
         self._listener: unixsocket.Listener | None = None
+        self._accepting: Greenlet | None = None
         self.commands: dict[str, Callable[[dict[str, Any], Channel, str], None]] = {
             "hello": self.do_hello, "submit": self.do_submit, "plan": self.do_plan, "verb-help": self.do_verb_help,
             "wait": self.do_wait,
@@ -73,27 +75,22 @@ class Admin:
     def listen(self, paths: Sequence[str], group: str | None = None) -> str:
         """Open the socket, 0660, at the first path that can be used; its path. StartError when none can."""
         self._listener = unixsocket.listen(paths, group)
-        spawn("operator's socket", self._accept, self._listener.sock)
+        self._accepting = spawn(
+            "operator's socket", accept_all, self._listener.sock, 2 * CONNECTIONS, self._serve, self._refuse
+        )
         return self._listener.path
 
     def stop(self) -> None:
         """Close the socket and take its file away."""
-        if self._listener is not None:
+        if self._listener is not None and self._accepting is not None:
+            self._accepting.kill()
             self._listener.close()
 
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-                log.exception("the operator's socket")
-                gevent.sleep(0.2)
-                continue
-            gevent.spawn(self._serve, connection)
+    @staticmethod
+    def _refuse(connection: socket.socket, why: str) -> None:
+        Channel(connection).send({"error": why, "exit": EXIT_FAILED})
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, _address: object) -> None:
         channel = CallersChannel(connection)
         self._open += 1
         try:

@@ -16,16 +16,18 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent import socket
-from gevent.pool import Pool
-from gevent.server import StreamServer
+from gevent import Greenlet, socket
 
-from director import __version__, ids, messages
+from director import __version__, descriptors, ids, messages
 from director.errors import StartError
+from director.greenlets import spawn
+from director.hub.accepting import accept_all
 from director.keys import is_key
+from director.log import Seldom
 from director.roster import NodeRecord, Roster
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 LINE_LIMIT = 2048
 PATIENCE = 10.0  # seconds a caller may take
@@ -35,6 +37,7 @@ CANDIDATE_TTL = 120.0
 PENDING = 1000
 PENDING_TTL = 600.0
 CALLERS = 500
+BACKLOG = 1024
 OUTDATED = 1000  # callers of another version that the log names
 
 
@@ -61,28 +64,36 @@ class Enrolment:
         self._adopt = adopt
         self._candidates: OrderedDict[str, tuple[str, float, str]] = OrderedDict()  # key: name, when, holder's key
         self._outdated: set[tuple[str, str]] = set()  # who was told in the log to speak another version
-        self._server: StreamServer | None = None
+        self._listener: socket.socket | None = None
+        self._accepting: Greenlet | None = None
 
     def listen(self, host: str, port: int) -> None:
         """Open the port; StartError when it is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        server = StreamServer((host, port), self._serve, backlog=1024, spawn=Pool(CALLERS))
-        server.family = family
+        listener = socket.socket(family)
         try:
-            server.start()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
         except OSError as error:
+            listener.close()
             raise StartError(
                 f"cannot listen at {host}:{port} (--enroll-port): {os.strerror(error.errno or 0)}"
             ) from error
-        self._server = server
+        self._listener = listener
+        self._accepting = spawn("enrolment port", accept_all, listener, CALLERS, self._serve, self._refuse_caller)
 
     def stop(self) -> None:
         """Close the port."""
-        if self._server is not None:
-            self._server.stop(timeout=0)
+        if self._listener is not None and self._accepting is not None:
+            self._accepting.kill()
+            self._listener.close()
 
     def admits(self, key: str) -> bool:
         """Whether a CURVE handshake with this key may go on (asked by ZAP)."""
+        if descriptors.are_scarce():
+            seldom.warning("nodes are refused: %s", descriptors.shortage())
+            return False
         return key in self._roster.by_key or key in self._candidates
 
     def confirm(self, key: str) -> NodeRecord | None:
@@ -116,6 +127,10 @@ class Enrolment:
         finally:
             connection.close()
 
+    @staticmethod
+    def _refuse_caller(connection: socket.socket, why: str) -> None:
+        connection.send(ujson.dumps({"v": messages.VERSION, "status": "refused", "reason": why}).encode() + b"\n")
+
     def _answer(self, line: bytes, address: str) -> dict[str, Any]:
         try:
             request = ujson.loads(line)
@@ -142,6 +157,9 @@ class Enrolment:
         why = ids.name_fault(name)
         if why or not is_key(key):
             return {"status": "refused", "reason": why or "that is no public key"}
+        if descriptors.are_scarce():
+            seldom.warning("%s (%s) is refused: %s", name, address, descriptors.shortage())
+            return {"status": "refused", "reason": descriptors.shortage()}
         holder = self._roster.nodes.get(name)
         if holder is None or holder.key == key or not self._answers(holder):
             self._candidate(key, name)

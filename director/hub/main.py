@@ -11,7 +11,7 @@ import gevent
 import ujson
 from gevent.event import AsyncResult
 
-from director import __version__, heap, keys, locks, paths, signals
+from director import __version__, descriptors, heap, keys, locks, paths, signals
 from director import log as logs
 from director.blobs import BlobStore
 from director.errors import DirectorError, StartError
@@ -193,6 +193,7 @@ def serve(settings: Settings) -> int:
     """Run a server until it is told to end; the exit code."""
     logs.set_up(settings.log_level, settings.log_format)
     raise_descriptor_limit()
+    descriptors.hold_back()
     heap.give_back()
     calm()
     server = None
