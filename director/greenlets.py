@@ -1,4 +1,4 @@
-"""Greenlets that cannot die in silence: named, and linked to the log."""
+"""Greenlets that cannot die in silence: each has a name, and is declared vital to the program or not."""
 
 from __future__ import annotations
 
@@ -21,23 +21,43 @@ def calm(objects: int = 100_000) -> None:
     gevent.config.track_greenlet_tree = False
 
 
-def spawn(name: str, function: Callable[..., Any], *args: Any, fatal: Callable[[str], None] | None = None) -> Greenlet:
-    """Run `function(*args)` in a greenlet whose unexpected end is logged, and given to `fatal` when there is one."""
+_end_program: Callable[[str], None] = log.critical
+
+
+def on_vital_death(end: Callable[[str], None]) -> None:
+    """Let `end(reason)` be called when a vital greenlet dies; it must end this process."""
+    global _end_program
+    _end_program = end
+
+
+def spawn(name: str, function: Callable[..., Any], *args: Any, vital: bool, after: float | None = None) -> Greenlet:
+    """Run `function(*args)` in a greenlet; an exception that comes out of it is logged.
+
+    Args:
+        vital: whether the program is useless without it, so that the exception ends the program.
+        after: seconds to wait before the call.
+    """
     greenlet = Greenlet(function, *args)
     greenlet.name = name
 
     def died(dead: Greenlet) -> None:
         log.error("greenlet %s died", name, exc_info=dead.exc_info)
-        if fatal:
-            fatal(f"{name} died: {dead.exception}")
+        if vital:
+            _end_program(f"{name} died: {dead.exception}")
 
     greenlet.link_exception(died)
-    greenlet.start()
+    if after is None:
+        greenlet.start()
+    else:
+        greenlet.start_later(after)
     return greenlet
 
 
 def periodic(name: str, seconds: float, function: Callable[[], Any]) -> Greenlet:
-    """Call `function` every `seconds` until killed; what it raises is logged and the next call still comes."""
+    """Call `function` every `seconds` until killed; what it raises is logged and the next call still comes.
+
+    The greenlet is vital.
+    """
 
     def loop() -> None:
         while True:
@@ -47,7 +67,7 @@ def periodic(name: str, seconds: float, function: Callable[[], Any]) -> Greenlet
             except Exception:
                 log.exception("%s failed; it is tried again in %g s", name, seconds)
 
-    return spawn(name, loop)
+    return spawn(name, loop, vital=True)
 
 
 def breathe() -> None:

@@ -42,7 +42,7 @@ class LagGauge:
         self._watchers = loop.check(ref=False, priority=FIRST), loop.prepare(ref=False, priority=LAST)
         self._watchers[0].start(self._begin)
         self._watchers[1].start(self._end)
-        spawn(f"{name} lag gauge", self._tell)
+        spawn(f"{name} lag gauge", self._tell, vital=False)
 
     def start_anew(self) -> None:
         """Forget what was seen: a start is one long turn that keeps nobody waiting."""

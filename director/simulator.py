@@ -166,15 +166,16 @@ class Fleet:
 
     def open(self) -> None:
         """Connect all clients, some at a time; returns when each was welcomed."""
-        import gevent
         from gevent.pool import Pool
+
+        from director.greenlets import spawn
 
         pool = Pool(OPENING)
         for number in range(self._options.first, self._options.first + self._options.count):
             pool.spawn(self._join, f"{self._options.prefix}{number:05d}")
         pool.join()
         if self._behaviour.churn:
-            gevent.spawn(self._churn)
+            spawn("churn", self._churn, vital=False)
 
     def _join(self, name: str) -> None:
         import zmq
@@ -197,7 +198,7 @@ class Fleet:
             self._options.port,
             self._options.enroll_port,
         )
-        spawn(f"link {name}", link.run)
+        spawn(f"link {name}", link.run, vital=False)
         agent.settled.wait()
         self.agents.append(agent)
 

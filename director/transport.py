@@ -289,7 +289,7 @@ class Gatekeeper:
         socket.set(zmq.LINGER, 0)
         socket.bind("inproc://zeromq.zap.01")
         self._link = Link(socket)
-        self._greenlet = spawn("gatekeeper", self._serve)
+        self._greenlet = spawn("gatekeeper", self._serve, vital=True)
 
     def stop(self) -> None:
         """Answer no more: no handshake goes on after this."""

@@ -25,7 +25,7 @@ from director.agent.outbox import Outbox
 from director.agent.retelling import forgotten, repeated
 from director.agent.slots import Slots
 from director.errors import BusyError, ProtocolError, StoreError
-from director.greenlets import jitter
+from director.greenlets import jitter, spawn
 from director.liveness import Pulse
 from director.process import cancel as end_process
 from director.scope import Scope
@@ -172,7 +172,7 @@ class Agent:
             return  # the answer is on its way; a second hello would name less than is here by then
         self.outbox.shut()  # a server that asks drops what we send; all of it goes again when we are welcome
         if self._hello is None:
-            self._hello = gevent.spawn_later(jitter(fields["within"]), self._say_hello)
+            self._hello = spawn("hello", self._say_hello, vital=False, after=jitter(fields["within"]))
 
     def _say_hello(self) -> None:
         self._hello = None
@@ -287,7 +287,8 @@ class Agent:
     def _refuse(self, pause: float) -> None:
         """Take nothing, lest steps run out of order, until the server has heard what is here."""
         self._deaf = True
-        gevent.spawn_later(pause, self.handle_who, {"v": messages.VERSION, "within": min(pause, 1.0)}, [])
+        who = {"v": messages.VERSION, "within": min(pause, 1.0)}
+        spawn("hello again", self.handle_who, who, [], vital=False, after=pause)
 
     def new_job(self, job: str, head: Mapping[str, Any]) -> Held:
         """A job that came to this client, with its first values."""

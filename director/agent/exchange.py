@@ -205,7 +205,7 @@ class Exchange:
         offer = self._offers.get(key)
         if offer is None:
             offer = self._offers[key] = _Offer(key)
-            spawn("lend", self._lend, offer, fields)
+            spawn("lend", self._lend, offer, fields, vital=False)
         elif offer.ready:
             self._tell(offer)
 

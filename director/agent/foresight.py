@@ -71,7 +71,7 @@ class Foresight:
         if self._open >= AT_ONCE:
             self._reply(fields["req"], "the node is asked by too many at once", b"[]")
         else:
-            spawn("foresight", self._answer, fields, payload)
+            spawn("foresight", self._answer, fields, payload, vital=False)
 
     def _answer(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         self._open += 1

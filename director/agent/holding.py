@@ -87,7 +87,7 @@ class Held:
                 self.upto = last + 1
         self._more.set()
         if self._greenlet is None:
-            self._greenlet = spawn(f"job {self.job}", self._run)
+            self._greenlet = spawn(f"job {self.job}", self._run, vital=False)
 
     @property
     def pending(self) -> bool:
@@ -215,7 +215,7 @@ class _Lane:
         self._more = Event()
         self._closed = False
         self._dead = False
-        self.greenlet = spawn(f"job {held.job} lane {self.number}", self._run)
+        self.greenlet = spawn(f"job {held.job} lane {self.number}", self._run, vital=False)
 
     def give(self, step: Step) -> None:
         """One more step of this entry."""

@@ -138,7 +138,7 @@ class Link:
         literal = f"[{address}]" if ":" in address else address
         server_key = self.pinned() or ""
         dealer = self._dealer = Dealer(self._context, self._pair, server_key, f"tcp://{literal}:{self._port}")
-        reader = spawn("reader", self._read, dealer)
+        reader = spawn("reader", self._read, dealer, vital=False)  # without it the server is silent: we connect anew
         agent = self._agent
         welcomed = False
         opened = time.monotonic()

@@ -24,8 +24,8 @@ from director.agent.profile import Profile
 from director.agent.rebooting import Rebooter
 from director.agent.recovery import may_run, take_up
 from director.blobs import BlobStore
-from director.errors import DirectorError, UsageError
-from director.greenlets import periodic, spawn
+from director.errors import DirectorError, StartError, UsageError
+from director.greenlets import on_vital_death, periodic, spawn
 from director.journal import Journal
 from director.lag import LagGauge
 from director.options import Settings
@@ -93,7 +93,7 @@ class Client:
         periodic("facts", FACTS_EVERY, self._read_facts)
         periodic("chains", BLOBS_EVERY, self.chains.sweep)
         periodic("blob cache", BLOBS_EVERY, self._sweep_blobs)
-        spawn("link", self._run_link)
+        spawn("link", self._run_link, vital=True)
         signals.tell_service_manager("READY=1")
         log.info("director %s client %s, server %s, %s", __version__, self.agent.name,
                  self._settings.server_address, self._told())  # fmt: skip
@@ -116,6 +116,11 @@ class Client:
         while not self.agent.outbox.empty and self.agent.outbox.open and time.monotonic() < deadline:
             gevent.sleep(0.02)
         self.link.stop("the client was stopped")
+
+    def fatal(self, reason: str) -> None:
+        """Something without which there is no client has failed."""
+        if not self._end.ready():
+            self._end.set_exception(StartError(reason))
 
     def _run_link(self) -> None:
         try:
@@ -168,6 +173,7 @@ def serve(settings: Settings) -> int:
         folder = paths.state_folder(settings.state_dir, "client")
         with locks.held(folder, "client"):
             client = Client(settings, folder)
+            on_vital_death(client.fatal)
             signals.on_end(client.ask_to_end)
             try:
                 client.start()

@@ -47,7 +47,7 @@ def accept_all(listener: socket.socket, most: int, serve: Serve, refuse: Refuse)
             _refuse(connection, refuse)
         else:
             places.acquire()
-            spawn("caller", serve, connection, address).link(lambda _: places.release())
+            spawn("caller", serve, connection, address, vital=False).link(lambda _: places.release())
 
 
 def _refuse(connection: socket.socket, refuse: Refuse) -> None:

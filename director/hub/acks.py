@@ -41,7 +41,7 @@ class Acks:
         self._due: dict[str, _Due] = {}
         self._some = Event()
         self._last = 0.0
-        spawn("acknowledgements", self._run)
+        spawn("acknowledgements", self._run, vital=True)
 
     def stored(self, record: NodeRecord, peer: bytes | None, number: int, close: list[str], size: int) -> None:
         """Message `number` of the connection `peer` is on disk; `close` are jobs that the node may forget."""

@@ -76,7 +76,7 @@ class Admin:
         """Open the socket, 0660, at the first path that can be used; its path. StartError when none can."""
         self._listener = unixsocket.listen(paths, group)
         self._accepting = spawn(
-            "operator's socket", accept_all, self._listener.sock, 2 * CONNECTIONS, self._serve, self._refuse
+            "operator's socket", accept_all, self._listener.sock, 2 * CONNECTIONS, self._serve, self._refuse, vital=True
         )
         return self._listener.path
 

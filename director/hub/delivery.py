@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gevent
 import ujson
 
 from director import dispatch, messages
@@ -56,7 +55,7 @@ class Delivery:
         self._send, self._returned, self._started, self._again = send, returned, started, again
         self._heads: dict[str, bytes] = {}
         self._outgoing: Turns[Hand] = Turns()  # one line a job, so that its steps arrive in their order
-        spawn("delivery", self._deliver_all)
+        spawn("delivery", self._deliver_all, vital=True)
 
     def adopt(self, run: JobRun, row: Mapping[str, Any]) -> None:
         """An open job: what comes with the first steps of each node."""
@@ -103,7 +102,7 @@ class Delivery:
                 head = self._head(run, node.node) if node.chunk < 0 else b""
             except DirectorError as error:  # the ledger's process ended while it was asked
                 log.warning("steps of job %s cannot be read now: %s", run.id, error)
-                gevent.spawn_later(READ_AGAIN, self._again, run, node)
+                spawn("steps again", self._again, run, node, vital=False, after=READ_AGAIN)
                 return parts[0][0] if hand.epoch == node.epoch else None
             if hand.epoch != node.epoch or self._runs.get(run.id) is not run:
                 return None

@@ -89,7 +89,7 @@ class Desk:
             self._mark_started,
             self.wake,
         )
-        spawn("dispatcher", self._pump)
+        spawn("dispatcher", self._pump, vital=True)
 
     # -- accepting ----------------------------------------------------------------------------------------
 
@@ -483,7 +483,7 @@ class Desk:
         self._touch()
         for other in list(self.runs.values()) if run.meta.get("before") else ():
             if other.meta.get("after") == run.id and other.held:
-                spawn("next file", self._follow, other, run.verdict())
+                spawn("next file", self._follow, other, run.verdict(), vital=False)
 
     def _close(self, run: JobRun) -> None:
         """Nodes whose last tasks were ended here, not by a result of theirs, may forget the job too."""

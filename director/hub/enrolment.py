@@ -81,7 +81,9 @@ class Enrolment:
                 f"cannot listen at {host}:{port} (--enroll-port): {os.strerror(error.errno or 0)}"
             ) from error
         self._listener = listener
-        self._accepting = spawn("enrolment port", accept_all, listener, CALLERS, self._serve, self._refuse_caller)
+        self._accepting = spawn(
+            "enrolment port", accept_all, listener, CALLERS, self._serve, self._refuse_caller, vital=True
+        )
 
     def stop(self) -> None:
         """Close the port."""

@@ -15,7 +15,7 @@ from director import __version__, descriptors, heap, keys, locks, paths, signals
 from director import log as logs
 from director.blobs import BlobStore
 from director.errors import DirectorError, StartError
-from director.greenlets import calm, periodic
+from director.greenlets import calm, on_vital_death, periodic, spawn
 from director.hub.admin import Admin
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
@@ -85,7 +85,7 @@ class Server:
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
         self.sessions = Sessions(
             router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange,
-            self.ledger, s.heartbeat_interval, self._note, self.fatal,
+            self.ledger, s.heartbeat_interval, self._note,
         )  # fmt: skip
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
@@ -135,7 +135,7 @@ class Server:
         return part
 
     def _await(self, ready: Any, text: str) -> None:
-        waiter = gevent.spawn(ready)
+        waiter = spawn("start", ready, vital=False)
         done = gevent.wait([waiter, self._end], count=1)
         if self._end in done:
             self._end.get()
@@ -203,6 +203,7 @@ def serve(settings: Settings) -> int:
         folder = paths.state_folder(settings.state_dir, "server")
         with locks.held(folder, "server"):
             server = Server(settings, folder)
+            on_vital_death(server.fatal)
             signals.on_end(server.ask_to_end)
             server.start()
             signals.tell_service_manager("READY=1")

@@ -13,6 +13,7 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from director import errors
+from director.greenlets import spawn
 from director.roster import NodeRecord, Roster
 from director.workers.child import Child
 
@@ -164,7 +165,7 @@ class PlannerPool:
 
     def stop(self) -> None:
         """End all planners."""
-        gevent.joinall([gevent.spawn(child.stop, 1.0) for child in self.children])
+        gevent.joinall([spawn(f"end of {child.name}", child.stop, 1.0, vital=False) for child in self.children])
 
 
 def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:

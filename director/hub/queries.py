@@ -91,7 +91,7 @@ class Queries:
         self._desk, self._roster = desk, roster
         self._groups: dict[tuple[str, int], _Group] = {}
         self._asked = Event()
-        spawn("queries", self._watch)
+        spawn("queries", self._watch, vital=True)
 
     def ask(self, record: NodeRecord, fields: dict[str, Any]) -> None:
         """A node asks; it is answered soon, or told what it waits for."""

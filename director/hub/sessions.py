@@ -42,7 +42,6 @@ class Sessions:
     def __init__(
         self, router: Router, roster: Roster, desk: Desk, enrolment: Enrolment, transfer: Transfer,
         exchange: Exchange, ledger: Ledger, interval: float, note: Callable[[str, NodeRecord | None], None],
-        fatal: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self._router, self._roster, self._desk, self._ledger = router, roster, desk, ledger
         self._enrolment, self._transfer, self._exchange = enrolment, transfer, exchange
@@ -61,7 +60,7 @@ class Sessions:
         desk.send = self.send
         exchange.connect(self.send)
         enrolment.probe = self.probe
-        spawn("sessions", self._read, fatal=fatal)
+        spawn("sessions", self._read, vital=True)
         periodic("liveness", min(1.0, interval / 4), self.tick)
 
     # -- sending ------------------------------------------------------------------------------------------
@@ -168,7 +167,7 @@ class Sessions:
         if holder is None or holder == peer or fields.get("life", "") == record.life:
             self._admit(record, peer, frame, fields)
         else:
-            spawn("rival", self._judge, record, holder, peer, frame, fields)
+            spawn("rival", self._judge, record, holder, peer, frame, fields, vital=False)
 
     def _judge(self, record: NodeRecord, holder: bytes, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
         """Another process with the node's key: the same client started again, or a copy of its state folder."""

@@ -63,7 +63,7 @@ class Child:
         self._stopping = False
         self._ever_ready = False
         self._seldom = Seldom(log)
-        spawn(f"{name} supervisor", self._supervise, fatal=fatal)
+        spawn(f"{name} supervisor", self._supervise, vital=True)
 
     @property
     def pid(self) -> int:
@@ -120,7 +120,7 @@ class Child:
             return False
         self._out.clear()
         self._out.append((encode(self._hello), b"", []))
-        writer = spawn(f"{self.name} writer", self._write, channel)
+        writer = spawn(f"{self.name} writer", self._write, channel, vital=True)
         try:
             self._read(channel)
         finally:

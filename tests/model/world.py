@@ -88,11 +88,6 @@ class Loop:
     def timer(self, seconds: float, repeat: float | None = None) -> Timer:
         return Timer(self._world, seconds, repeat)
 
-    def spawn_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
-        timer = Timer(self._world, seconds)
-        timer.start(function, *args)
-        return timer
-
     def __getattr__(self, name: str) -> Any:
         return getattr(gevent, name)
 
@@ -419,8 +414,7 @@ class World:
         for module in (desk_module, delivery, sessions, acks, core, holding):
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
-        for module in (delivery, core):
-            self._patch.setattr(module, "gevent", Loop(self))
+        self._patch.setattr(core, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
         self._patch.setattr(acks, "LONGEST", 0.0)
         self._patch.setattr(dispatch, "WINDOW", 4)
@@ -441,9 +435,13 @@ class World:
 
     # -- greenlets ----------------------------------------------------------------------------------------
 
-    def spawn(self, name: str, function: Any, *args: Any, fatal: Any = None) -> Any:
-        """Like `greenlets.spawn`, and it is known whose the greenlet is."""
-        greenlet = greenlets.spawn(name, function, *args)
+    def spawn(self, name: str, function: Any, *args: Any, vital: bool = False, after: float | None = None) -> Any:
+        """Like `greenlets.spawn`, by this world's clock, and it is known whose the greenlet is."""
+        if after is not None:
+            timer = Timer(self, after)
+            timer.start(function, *args)
+            return timer
+        greenlet = greenlets.spawn(name, function, *args, vital=vital)
         owner = self._owner or getattr(gevent.getcurrent(), "owner", None)
         greenlet.owner = owner
         self._greenlets.setdefault(owner, []).append(greenlet)
