@@ -167,7 +167,20 @@ def test_help_usage_and_version(run: Run, environ: dict[str, str]):
     assert done.stderr == "director: warning: the variable DIRECTOR_PROT sets nothing; did you mean DIRECTOR_PORT?\n"
 
 
-HEAVY = ("gevent", "zmq", "jinja2", "psutil", "yaml", "rich", "ujson", "socket", "typing", "dataclasses", "subprocess")
+HEAVY = (
+    "gevent",
+    "zmq",
+    "jinja2",
+    "psutil",
+    "yaml",
+    "rich",
+    "ujson",
+    "re2",
+    "socket",
+    "typing",
+    "dataclasses",
+    "subprocess",
+)
 SHOW = """
 import sys
 from director.__main__ import main

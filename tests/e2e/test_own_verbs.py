@@ -118,9 +118,8 @@ def test_what_cached_carries_is_there_for_the_next_steps(own: tuple[Fleet, Path]
     parse = "\n    def parse(self, instruction, planning):\n        return whole(instruction, planning)\n"
     put(place / "place.py", f'{head}    name = "PLACE"\n{body}{parse}')
     file = fleet.folder / "place.director"
-    file.write_text(
-        f"PLACE --stdout-arg OUT {fleet.folder}/{{{{ node.id }}}}-place\nECHO {{{{ PLACE }}}} {{{{ OUT }}}}\n"
-    )
+    path = f"{fleet.folder}/{{{{ node.id }}}}-place"
+    file.write_text(f"PLACE --stdout-arg OUT {path}\nECHO --skip-cache {{{{ PLACE }}}} {{{{ OUT }}}}\n")
     for state in ("success", "cached"):
         job = fleet.run_json("--orchestrate", str(file), "--wait")
         assert {task["state"] for task in job["steps"][0]["tasks"]} == {state}
