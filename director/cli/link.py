@@ -76,7 +76,7 @@ class Link:
                 break
         self.patience.answered("progress" in header)
         if "error" in header:
-            raise _error(str(header["error"]), header.get("exit"))
+            raise _error(header)
         return header, body
 
     def ready(self, seconds: float) -> bool:
@@ -123,11 +123,10 @@ class Link:
         self.close()
 
 
-def _error(text: str, code: object) -> DirectorError:
-    kind = BY_EXIT_CODE.get(code if isinstance(code, int) else 1, DirectorError)
-    lines = tuple(text.split("\n"))
-    error = kind(lines[0])
-    error.lines = lines
+def _error(header: Mapping[str, object]) -> DirectorError:
+    code, lines = header.get("exit"), header.get("errors")
+    error = BY_EXIT_CODE.get(code if isinstance(code, int) else 1, DirectorError)(str(header["error"]))
+    error.lines = tuple(map(str, lines)) if isinstance(lines, list) else ()
     return error
 
 

@@ -124,7 +124,8 @@ class Admin:
         except (OSError, ProtocolError):
             raise
         except DirectorError as error:
-            channel.send({"error": str(error), "exit": error.exit_code})
+            several = {"errors": list(error.lines)} if error.lines else {}
+            channel.send({"error": str(error), "exit": error.exit_code, **several})
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             log.exception("the command %s failed", header.get("do"))
             channel.send({"error": f"the server could not carry this out: {error!r}", "exit": 1})

@@ -107,7 +107,7 @@ class PlannerPool:
             if "planned" in header:
                 return header["planned"], _cut(body, header["lengths"])
             if "error" in header:
-                raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+                raise _error(header)
             if "want" in header:
                 for answer, fds in relay({**header["want"], "req": ticket.number}):
                     last = bool(answer.get("last")) or "error" in answer
@@ -118,7 +118,7 @@ class PlannerPool:
     def _expect_next(self, ticket: _Ticket) -> None:
         header, _ = self._next(ticket)
         if "error" in header:
-            raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+            raise _error(header)
 
     def _next(self, ticket: _Ticket) -> tuple[dict[str, Any], bytes]:
         try:
@@ -186,6 +186,13 @@ def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
 
 def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
     return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)}}}'
+
+
+def _error(header: dict[str, Any]) -> errors.DirectorError:
+    """What a planner has refused a text with."""
+    error = errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+    error.lines = tuple(header.get("errors", ()))
+    return error
 
 
 def _cut(body: bytes, lengths: list[int]) -> list[bytes]:

@@ -4,14 +4,14 @@ Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` kee
 `{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` brings what a want asked for (with
 descriptors); `{"drop": req}` forgets one; `{"manual": req, "verb"}` asks for a verb's manual. Frames out:
 `{"req", "want": {…}}`, `{"req", "next": spec}`, `{"req", "planned": meta, "lengths": […]}` with the chunks as
-body, or `{"req", "error", "exit"}`.
+body, or `{"req", "error", "exit", "errors"}`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ujson
@@ -159,8 +159,7 @@ class Planner:
         except StopIteration as end:
             self._finish(req, end.value)
         except DirectorError as error:
-            lines = error.lines or [str(error)]
-            self._fail(req, "\n".join(line.replace("\n", "\\n") for line in lines), error.exit_code)
+            self._fail(req, str(error), error.exit_code, error.lines)
         except RecursionError:
             self._fail(req, "the text is nested too deeply", 2)
         except Exception as error:
@@ -183,9 +182,9 @@ class Planner:
             b"".join(chunks),
         )
 
-    def _fail(self, req: int, text: str, code: int) -> None:
+    def _fail(self, req: int, text: str, code: int, lines: Sequence[str] = ()) -> None:
         self.drafts.pop(req, None)
-        self.channel.send({"req": req, "error": text, "exit": code})
+        self.channel.send({"req": req, "error": text, "exit": code, "errors": list(lines)})
 
 
 def main() -> None:
