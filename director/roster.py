@@ -60,6 +60,10 @@ class NodeRecord:
         """The contract's word for it."""
         return ONLINE if self.online else OFFLINE
 
+    def seen(self, now: float, monotonic: float) -> float | None:
+        """When it was last heard, in epoch seconds; None when it never was. The two clocks say what time it is."""
+        return now - (monotonic - self.heard) if self.online and self.heard is not None else self.last_seen
+
 
 #: queues header and payload for a node; False when they were surely not delivered
 Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]

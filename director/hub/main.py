@@ -83,10 +83,10 @@ class Server:
         grace = GRACE * s.heartbeat_interval
         exchange = self._keep(Exchange(self.desk, self.roster, files, grace, self.fatal))
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
-        self.sessions = Sessions(
+        self.sessions = self._keep(Sessions(
             router, self.roster, self.desk, enrolment, Transfer(blobs, self.desk, exchange.admits), exchange,
             self.ledger, s.heartbeat_interval, self._note,
-        )  # fmt: skip
+        ))  # fmt: skip
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LagGauge("server")

@@ -33,6 +33,7 @@ ASKED = 20_000  # connections that are remembered; those that had time to answer
 ASK_AGAIN = 2.0  # seconds beyond the time for its answer after which one is asked again
 FACTS_LIMIT = 256 * 1024
 AWAY_LIMIT = 24 * 3600.0  # seconds that a node may be away for a restart of its host
+SEEN_EVERY = 60.0  # seconds between two batches of when nodes were last heard; six beats when those are quick
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
 
 
@@ -62,6 +63,18 @@ class Sessions:
         enrolment.probe = self.probe
         spawn("sessions", self._read, vital=True)
         periodic("liveness", min(1.0, interval / 4), self.tick)
+        periodic("last seen", min(SEEN_EVERY, 6 * interval), self.store_seen)
+
+    def stop(self) -> None:
+        """The server ends: a new one shall know when each node was last heard."""
+        self.store_seen()
+
+    def store_seen(self) -> None:
+        """Store when each node that is online was last heard; of the others it was stored when they went."""
+        now, monotonic = time.time(), time.monotonic()
+        seen = {record.name: record.seen(now, monotonic) for record in self._roster.nodes.values() if record.online}
+        if seen:
+            self._ledger.write(("node_seen", {"seen": seen}), lazy=True)
 
     # -- sending ------------------------------------------------------------------------------------------
 

@@ -21,9 +21,7 @@ WAITING_SHOWN = 100
 def node_row(record: NodeRecord) -> dict[str, Any]:
     """One node as `--list-nodes` shows it."""
     now = time.time()
-    seen = record.last_seen
-    if record.online and record.heard is not None:
-        seen = now - (time.monotonic() - record.heard)
+    seen = record.seen(now, time.monotonic())
     return {
         "id": record.name,
         "state": record.state,

@@ -48,7 +48,13 @@ _FIRST = (
 # jobs that are forgotten, whose many rows go in small steps
 _SECOND = ("CREATE TABLE doomed (job INTEGER PRIMARY KEY)",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+# when nodes were last heard, apart from nodes: it is written each minute, and their facts may be long
+_THIRD = (
+    "CREATE TABLE seen (name TEXT PRIMARY KEY, at REAL) WITHOUT ROWID",
+    "INSERT INTO seen (name, at) SELECT name, last_seen FROM nodes WHERE last_seen IS NOT NULL",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 """MIGRATIONS[n] are the statements that make version n + 1 of version n; never change one, append."""
 
 OF_A_JOB = ("results", "late", "rests", "chunks", "digests", "plans", "job_nodes")

@@ -13,11 +13,11 @@ import ujson
 
 from director.errors import StoreError
 from director.stores import reading
-from director.stores.base import NODE_FIELDS, BadOperationError, Op
+from director.stores.base import BadOperationError, Op
 from director.stores.queries import Pick, Queries, StoredJob
 from director.stores.schema import migrate
 from director.stores.shapes import JobHead
-from director.stores.writing import Writer, prunable
+from director.stores.writing import IN_NODES, Writer, prunable
 
 _PAGE = 1000
 _VACUUM_PAGES = 2000  # given back after a purge: a few milliseconds of work
@@ -178,8 +178,10 @@ class SqliteStore(Queries):
     def nodes(self) -> list[dict[str, Any]]:
         """See `Store.nodes`."""
         with self._reading() as db:
-            rows = db.execute(f"SELECT name, {', '.join(NODE_FIELDS)} FROM nodes ORDER BY name").fetchall()
-        return [_node(dict(zip(("name", *NODE_FIELDS), row, strict=True))) for row in rows]
+            rows = db.execute(
+                f"SELECT name, at, {', '.join(IN_NODES)} FROM nodes LEFT JOIN seen USING (name) ORDER BY name"
+            )
+            return [_node(dict(zip(("name", "last_seen", *IN_NODES), row, strict=True))) for row in rows]
 
     def find(self, job: str) -> dict[str, str] | None:
         """See `Store.find`."""

@@ -27,6 +27,9 @@ RESULT_COLUMNS = ", ".join(("job", "node", *TaskRow._fields))
 _MARKS = ",".join("?" * (2 + len(TaskRow._fields)))
 _KEEP = f"INSERT INTO results ({RESULT_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"
 _KEEP_LATE = f"INSERT INTO late ({RESULT_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"
+_SEEN = """INSERT INTO seen (at, name) SELECT ?, name FROM nodes WHERE name = ?
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at"""
+IN_NODES = tuple(name for name in NODE_FIELDS if name != "last_seen")  # columns; the other one is in a table of its own
 SMALL = 5000  # tasks whose rows are deleted at once; those of more, or of a larger job, in steps
 LARGE = (("results", "job, node, step"), ("late", "job, node, step"), ("rests", "n"))  # tables and their keys
 _NEXT = """(SELECT 1 + MAX(COALESCE((SELECT MAX(seq) FROM jobs), 0), COALESCE((SELECT MAX(job) FROM doomed), 0)))"""
@@ -220,18 +223,22 @@ class Writer:
 
     def handle_node(self, ops: list[Op]) -> None:
         for _, fields, *_ in ops:
-            given = {name: _node_value(name, fields[name]) for name in NODE_FIELDS if name in fields}
+            given = {name: _node_value(name, fields[name]) for name in IN_NODES if name in fields}
             self.db.execute("INSERT INTO nodes (name) VALUES (?) ON CONFLICT DO NOTHING", (fields["name"],))
             if given:
                 change = ", ".join(f"{name} = ?" for name in given)
                 self.db.execute(f"UPDATE nodes SET {change} WHERE name = ?", (*given.values(), fields["name"]))
+            if "last_seen" in fields:
+                self.db.execute(_SEEN, (fields["last_seen"], fields["name"]))
 
     def handle_forget_node(self, ops: list[Op]) -> None:
-        self.db.executemany("DELETE FROM nodes WHERE name = ?", ((fields["name"],) for _, fields, *_ in ops))
+        names = [(fields["name"],) for _, fields, *_ in ops]
+        for table in ("nodes", "seen"):
+            self.db.executemany(f"DELETE FROM {table} WHERE name = ?", names)
 
     def handle_node_seen(self, ops: list[Op]) -> None:
         seen = ((at, name) for _, fields, *_ in ops for name, at in fields["seen"].items())
-        self.db.executemany("UPDATE nodes SET last_seen = ? WHERE name = ?", seen)
+        self.db.executemany(_SEEN, seen)
 
     # forgetting
 
