@@ -183,6 +183,13 @@ SETTINGS: tuple[Setting, ...] = (
         choices=("sqlite", "memory:"),
     ),
     Setting(
+        "new-ledger",
+        "yesno",
+        False,
+        SERVER,
+        "begin a new ledger where the old one or its key is missing or another's; what is left of it is put aside",
+    ),
+    Setting(
         "heartbeat-interval",
         "duration",
         10.0,

@@ -16,6 +16,7 @@ from director import log as logs
 from director.blobs import BlobStore
 from director.errors import DirectorError, StartError
 from director.greenlets import calm, on_vital_death, periodic, spawn
+from director.hub import identity
 from director.hub.admin import Admin
 from director.hub.desk import Desk
 from director.hub.enrolment import Enrolment
@@ -61,6 +62,7 @@ class Server:
         profile = s.profile and os.path.abspath(s.profile)
         hello = {"log_level": s.log_level, "log_format": s.log_format, "profile": profile}
         blobs = BlobStore(os.path.join(self._folder, "blobs"))
+        identity.require(self._folder, s.store, s.new_ledger)
         pair = keys.load_or_make(self._folder)
         self.ledger = self._keep(Ledger({**hello, "store": s.store, "folder": self._folder}, self.fatal))
         self.planners = self._keep(
@@ -72,6 +74,7 @@ class Server:
             )
         )
         self._await(lambda: self.ledger.ready.wait(READY_SECONDS), "the ledger did not get ready")
+        identity.write(self._folder, s.store, pair.public)
         self._load_nodes()
         self.desk = Desk(self.ledger, self.roster, s.lost_after)
         enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt))

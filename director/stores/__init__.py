@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from director.stores.base import Store
 
 
+LEDGER = "ledger.sqlite"  # in the server's folder; files that belong to it have longer names
+
+
 def _sqlite(folder: str) -> Store:
     from director.stores.sqlite import SqliteStore
 
-    return SqliteStore(str(Path(folder) / "ledger.sqlite"))
+    return SqliteStore(str(Path(folder) / LEDGER))
 
 
 def _memory(folder: str) -> Store:
@@ -35,3 +38,9 @@ def open_store(url: str, folder: str) -> Store:
     if url not in _KINDS:
         raise UsageError(f"--store: unknown store {url!r}; expected one of: {', '.join(_KINDS)}")
     return _KINDS[url](folder)
+
+
+def is_there(folder: str) -> bool:
+    """Whether a ledger file lies in the folder; one without a byte is none."""
+    path = Path(folder) / LEDGER
+    return path.exists() and path.stat().st_size > 0
