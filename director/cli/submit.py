@@ -111,6 +111,7 @@ def send(
             until = until or time.monotonic() + RETRY_SECONDS
             try:
                 link = again(settings, until, patience)
+                request = {**request, "again": True}
             except (NoServerError, WaitTimeoutError):
                 raise NoServerError(f"{error.what}; it did not come back within 10 s{_unknown(ids)}") from error
         except BaseException as error:

@@ -211,6 +211,17 @@ class Desk:
                 found = ujson.loads(self._ledger.ask("find", id=run.meta["after"]))
                 self._follow(run, found["state"] if found else "purged")
 
+    def lose_open(self, reason: str) -> int:
+        """Every open task is lost, on disk when the ledger has written what it was given; how many there were."""
+        count = 0
+        for run in list(self.runs.values()):
+            self._choose(run, every=True)  # whoever may have had a run-once step: it is not run again
+            count += run.open
+            for node in run.nodes.values():
+                self._rests(run, run.end_range(node, 0, run.steps - 1, st.LOST, reason))
+            self._check(run)
+        return count
+
     def _adopt(self, run: JobRun, row: Mapping[str, Any]) -> None:
         self.runs[run.id] = run
         run.since = _monotonic(run.created_at)

@@ -70,6 +70,8 @@ class Ledger:
     def __init__(self, hello: dict[str, Any], fatal: Callable[[str], None]) -> None:
         self.ready = Event()
         self.stuck = ""  # why the disk takes nothing, "" when it does
+        self.lost = ""  # what the ledger had lost when this server started
+        self._hello = hello
         self._numbers = itertools.count(1)
         self._pending: deque[_Write] = deque()
         self._unsent: deque[_Write] = deque()
@@ -209,6 +211,7 @@ class Ledger:
     # -- the process --------------------------------------------------------------------------------------
 
     def _on_ready(self, child: Child) -> None:
+        self._hello["again"] = True  # a ledger that has lost something while we live is not what we remember
         self._flights.clear()
         self._unsent = deque(self._pending)
         self.ready.set()

@@ -34,6 +34,7 @@ from director.transport import Gatekeeper, Router, new_context, raise_descriptor
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
+LEDGER_SECONDS = 600.0  # one that was damaged is copied and checked first
 GRACE = 5  # beats in which nodes that were online before a restart come back
 HISTORY_EVERY = 60.0
 HISTORY_STEP = 200
@@ -73,7 +74,7 @@ class Server:
                 self.fatal,
             )
         )
-        self._await(lambda: self.ledger.ready.wait(READY_SECONDS), "the ledger did not get ready")
+        self._await(lambda: self.ledger.ready.wait(LEDGER_SECONDS), "the ledger did not get ready", LEDGER_SECONDS)
         identity.write(self._folder, s.store, pair.public)
         self._load_nodes()
         self.desk = Desk(self.ledger, self.roster, s.lost_after)
@@ -81,6 +82,7 @@ class Server:
         context = new_context()
         self.gatekeeper = Gatekeeper(context, enrolment.admits)
         self._load_jobs()
+        self._face_loss()
         self.desk.release_held()
         files = {**hello, "blobs": os.path.join(self._folder, "blobs")}
         grace = GRACE * s.heartbeat_interval
@@ -137,13 +139,13 @@ class Server:
         self._parts.append(part)
         return part
 
-    def _await(self, ready: Any, text: str) -> None:
+    def _await(self, ready: Any, text: str, seconds: float = READY_SECONDS) -> None:
         waiter = spawn("start", ready, vital=False)
         done = gevent.wait([waiter, self._end], count=1)
         if self._end in done:
             self._end.get()
         if not waiter.value:
-            raise StartError(f"{text} within {READY_SECONDS:g} s")
+            raise StartError(f"{text} within {seconds:g} s")
 
     def _load_nodes(self) -> None:
         now = time.monotonic()
@@ -165,6 +167,17 @@ class Server:
             count += 1
         if count:
             log.info("took up %d open jobs", count)
+
+    def _face_loss(self) -> None:
+        """The ledger is of an earlier moment: whatever it calls open may have run since, and is not run again."""
+        self.ledger.lost = self.ledger.ask("lost").decode()
+        if self.ledger.lost:
+            jobs = len(self.desk.runs)
+            tasks = self.desk.lose_open(f"{self.ledger.lost}; whether this task ran is not known")
+            self.ledger.commit()
+            log.error("%s: %d open tasks of %d jobs are lost, and what was accepted since is gone",
+                      self.ledger.lost, tasks, jobs)  # fmt: skip
+            self.ledger.ask("settle")
 
     def _adopt(self, record: NodeRecord, why: str) -> None:
         """A key has become a node; with `why` it took the name from another key."""

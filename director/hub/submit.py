@@ -51,6 +51,7 @@ class Submissions:
             known = self._known(files, options)
             if known is not None:
                 return {"ok": True, "jobs": known, "notes": []}
+            self._check_again(header, names)
             return self._accept(files, options, channel, user)
         finally:
             self._under_way.difference_update(names)
@@ -71,6 +72,8 @@ class Submissions:
             known = ujson.loads(self._ledger.ask("find", id=job))
             if known and known["digest"] != digest:
                 raise UsageError("another job has this id; submit again with a new one")
+            if not known:
+                self._check_again(header, [job])
             row = ujson.loads(self._ledger.ask("resume_record", id=job if known else str(header["id"])))
             notes = [] if known else self._resume(row, job, header, digest, user)
             name = (header.get("options") or {}).get("name") or row["name"]
@@ -102,6 +105,11 @@ class Submissions:
         resumed = Resumed(row["id"], succeeded_of(row["succeeded"]))
         self._desk.accept([Accepted(meta, [], record, options["valid_for"], resumed)])
         return notes
+
+    def _check_again(self, header: dict[str, Any], names: list[str]) -> None:
+        """What was asked before this server started may have been accepted, and forgotten by a damaged ledger."""
+        if header.get("again") and self._ledger.lost:
+            raise StoreError(f"{self._ledger.lost}; whether {' '.join(names)} was accepted and ran is not known")
 
     def _check_ledger(self) -> None:
         self._desk.check_room()

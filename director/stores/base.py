@@ -142,6 +142,15 @@ class Store(Protocol):
 
     # recovery
 
+    def lost(self) -> str:
+        """What the store cannot give back of what it was given, in a sentence, until `settle`; "" for nothing.
+
+        Then it holds an earlier state: jobs may be missing, and what was open in it may have been sent and have run.
+        """
+
+    def settle(self) -> None:
+        """What follows from the loss is on disk; it is told no more."""
+
     def open_jobs(self) -> Iterator[OpenJob]:
         """Each job that is not final, oldest first, one in memory at a time."""
 

@@ -321,6 +321,13 @@ class MemoryStore(Queries):
             well = [(step, row.effects) for (i, step), row in rows if i == index and row.state in GOOD_LETTERS]
             return [(step, effects) for step, effects in well if effects]
 
+    def lost(self) -> str:
+        """See `Store.lost`: it never was given anything that it still should have."""
+        return ""
+
+    def settle(self) -> None:
+        """See `Store.settle`."""
+
     def nodes(self) -> list[dict[str, Any]]:
         """See `Store.nodes`."""
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Any
 import ujson
 
 from director.errors import StoreError
-from director.stores import reading
+from director.stores import mending, reading
 from director.stores.base import BadOperationError, Op
 from director.stores.queries import Pick, Queries, StoredJob
 from director.stores.schema import migrate
@@ -25,10 +25,11 @@ _SPARE_PAGES = 2000  # that may stay free, to be used again
 _TIDY_ROWS = 5000
 
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+_REMEDY = "restore it from a backup, or move it away and start with --new-ledger"
 _SENTENCES = (
     ("is full", "the disk with the ledger {path} is full; make room and try again, nothing was written"),
-    ("malformed", "the ledger {path} is damaged ({error}); restore it from a backup or move it away"),
-    ("not a database", "{path} is not a ledger ({error}); restore it from a backup or move it away"),
+    ("malformed", f"the ledger {{path}} is damaged ({{error}}); {_REMEDY}"),
+    ("not a database", f"{{path}} is not a ledger ({{error}}); {_REMEDY}"),
     ("locked", "another program holds the ledger {path}; end it and try again"),
     ("readonly", "the ledger {path} cannot be written ({error}); check its owner and mode"),
     ("unable to open", "the ledger {path} cannot be opened ({error}); check the folder and its mode"),
@@ -49,6 +50,7 @@ class SqliteStore(Queries):
         self._read_lock = threading.RLock()
         self._write_lock = threading.Lock()
         with self._plain_errors():
+            lost = mending.mend(path)
             _make_private(path)
             self._write = self._connect()
             try:
@@ -57,12 +59,29 @@ class SqliteStore(Queries):
                 self._write.execute("PRAGMA synchronous = FULL")
                 self._write.execute(f"PRAGMA journal_size_limit = {64 << 20}")
                 migrate(self._write)
+                if lost:
+                    self._check_whole()
             except BaseException:
                 self._write.close()
                 raise
             self._read = self._connect(read_only=True)
             self._idle: list[sqlite3.Connection] = []
         self._writer = Writer(self._write)
+
+    def _check_whole(self) -> None:
+        found = self._write.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise StoreError(f"the ledger {self.path} was damaged, and what is left is not whole ({found}); {_REMEDY}")
+
+    def lost(self) -> str:
+        """See `Store.lost`."""
+        with self._plain_errors():
+            return mending.lost(self.path)
+
+    def settle(self) -> None:
+        """See `Store.settle`."""
+        with self._plain_errors():
+            mending.settle(self.path)
 
     def apply(self, ops: Sequence[Op]) -> None:
         """See `Store.apply`."""

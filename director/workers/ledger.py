@@ -199,6 +199,15 @@ class Keeper:
         """Every node ever enrolled, one JSON object a part."""
         return (dumps(row) for row in self.store.nodes())
 
+    def ask_lost(self) -> bytes:
+        """What the store says it has lost."""
+        return self.store.lost().encode()
+
+    def ask_settle(self) -> bytes:
+        """What follows from the loss is on disk."""
+        self.store.settle()
+        return b""
+
     def ask_open_jobs(self) -> Iterator[bytes]:
         """Every job that is not final, one JSON object a part."""
         return (dumps({name: getattr(job, name) for name in job.__slots__}) for job in self.store.open_jobs())
@@ -277,7 +286,10 @@ def main() -> None:
     """Serve the parent until it closes the channel; what was received by then is still written."""
     channel, settings = connect()
     with serving(channel):
-        keeper = Keeper(open_store(settings["store"], settings["folder"]), channel)
+        store = open_store(settings["store"], settings["folder"])
+        if settings.get("again") and store.lost():
+            raise StoreError(f"{store.lost()}; the next start of the server says what became of open jobs")
+        keeper = Keeper(store, channel)
         keeper.housekeeper = Housekeeper(keeper.store, BlobStore(os.path.join(settings["folder"], "blobs")))
         writer = threading.Thread(target=keeper.write_loop, name="writer", daemon=True)
         reader = threading.Thread(target=keeper.query_loop, name="reader", daemon=True)

@@ -17,7 +17,7 @@ import pytest
 from ledger_ops import accept, done, rest, results, row
 
 from director.errors import StoreError
-from director.stores import schema
+from director.stores import schema, wal
 from director.stores.base import BadOperationError
 from director.stores.sqlite import SqliteStore
 
@@ -67,6 +67,8 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(path: str) -> 
     first, known = 0, 0
     for _ in range(10):
         last = kill_at_some_moment(path, first, chance.randint(1, 4), chance.random() * 0.05)
+        log = wal.read(path)
+        assert log is not None and not log.damaged
         with sqlite3.connect(path) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         db.close()
