@@ -159,6 +159,7 @@ class Server:
             record.mark, record.instance = row["mark"] or 0, row["instance"] or ""
             record.offline_since = now
             self.roster.add(record)
+            self._note(record.name, record)  # a planner may have been ready before
 
     def _load_jobs(self) -> None:
         count = 0

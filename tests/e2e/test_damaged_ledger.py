@@ -154,3 +154,20 @@ def test_a_server_with_a_ledger_in_memory_starts_again(new_fleet: Callable[..., 
     fleet.restart("server")
     fleet.wait_online(["node-1"])
     assert fleet.run_json("--exec", "RUN true", "--wait")["state"] == "success"
+
+
+def test_planners_that_are_ready_before_the_ledger_know_every_node(new_fleet: Callable[..., Fleet]) -> None:
+    """A ledger that is mended takes its time."""
+    fleet = new_fleet()
+    fleet.start_server("--workers", "1", "--log-level", "debug")
+    fleet.wait_online(fleet.start_clients(1))
+    for name in ("node-1", "server"):
+        fleet.stop(name)
+    before = fleet.log("server").count("worker ready")
+    fleet.spawn("server", fleet.commands["server"])
+    ledger = wait_until(lambda: fleet.workers("ledger"), "the ledger is started", every=0.002)[0]
+    os.kill(ledger, signal.SIGSTOP)
+    wait_until(lambda: fleet.log("server").count("worker ready") > before, "the planner is ready")
+    os.kill(ledger, signal.SIGCONT)
+    fleet.wait_server()
+    assert fleet.director("--exec", "RUN true", "--target", "node-1").returncode == 0
