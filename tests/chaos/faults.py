@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from . import damage
 from .fleet import ChaosFleet
 from .schedule import Fault
 
@@ -182,6 +183,7 @@ FAULTS: dict[str, Callable[[ChaosFleet, Fault], Heal]] = {
     "kill-planner": kill_worker,
     "stop-planner": stop_worker,
     "full-disk-server": full_disk,
+    "damaged-log": damage.strike,
     "cut": network(cut=True),
     "black-hole": black_hole,
     "half-open": half_open,

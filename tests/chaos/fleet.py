@@ -16,6 +16,7 @@ from typing import Any
 from clocks import Clock
 from harness import Fleet, children_of, free_ports, is_alive, remove_cgroup
 
+from .damage import Damage
 from .schedule import SMALL_DISK
 
 LOST_AFTER = 12.0
@@ -42,6 +43,7 @@ class ChaosFleet(Fleet):
         self.left_out: set[str] = set()
         self.clocks = {name: Clock(self.folder, name) for name in ("server", *self.names)}
         self.crashes: list[str] = []
+        self.damage = Damage()
         self._mounted: list[Path] = []
         with open(self.folder / "proxy.log", "ab") as log:
             self._proxy = subprocess.Popen(

@@ -120,12 +120,13 @@ class Run:
             info = infos[job.id]
             if info is not None:
                 found += checker.check_job(job, info, marks)
-            elif job.acknowledged:
+            elif job.acknowledged and not fleet.damage.may_be_gone(job.id):
                 found.append(f"{job.id}: acknowledged, and gone")
-        known = {job for job, info in infos.items() if info}
+        known = {job for job, info in infos.items() if info} | fleet.damage.gone
         found += [f"{key}: ran, and no such job is known" for key in marks.starts if key[0] not in known]
         found += [f"a torn mark: {line}" for line in marks.torn]
         found += self.watch.violations + self.workload.errors + fleet.crashes + checker.leftovers(fleet)
+        found += fleet.damage.wrong
         found += self._check_usage(baseline)
         self.infos = [info for info in infos.values() if info]
 
@@ -162,6 +163,7 @@ class Run:
             "resumed": sum(bool(job.resumes and job.acknowledged) for job in self.workload.jobs.values()),
             "refused": self.workload.refused, "tasks": dict(tasks), "late": dict(late), "samples": self.watch.samples,
             "shown_as_sent_again": self.watch.stepped_back, "final_after": round(waited, 1),
+            **self.fleet.damage.summary(),
             "server": self.after.get("server"), "lost_after": LOST_AFTER, "violations": len(self.violations),
         }  # fmt: skip
 

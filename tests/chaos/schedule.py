@@ -66,6 +66,7 @@ KINDS = {
     "kill-planner": Kind(4, 0.1, 0.2, on_server=True),
     "stop-planner": Kind(3, 0.3, 3.0, on_server=True),
     "full-disk-server": Kind(3, 1.0, 5.0, on_server=True),
+    "damaged-log": Kind(3, 0.1, 2.0, on_server=True),
     "cut": Kind(8, 0.2, 6.0, network=True),
     "black-hole": Kind(7, 0.5, 9.0, network=True),
     "half-open": Kind(7, 0.5, 8.0, network=True),
@@ -119,6 +120,8 @@ def _detail(dice: random.Random, name: str, nodes: list[str]) -> dict[str, Any]:
         return {"rate": dice.choice([2_000, 20_000, 200_000])}
     if name.startswith("clock"):
         return {"ahead": dice.choice(JUMPS)}
+    if name == "damaged-log":
+        return {"dice": dice.randrange(1 << 30)}
     if name == "partition":
         return {"nodes": sorted(dice.sample(nodes, max(1, len(nodes) // 3)))}
     return {}
