@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from director.errors import VerbError
+from director.filekinds import refuse_special
 from director.framing import FDS_LIMIT, Channel
 from director.manifests import Row, leads_out, placed
 
@@ -208,10 +209,12 @@ class Place:
                 if kind == "dir":
                     os.close(_enter(folder, name, mode | 0o700, self._shown(place)))
                     continue
+                status = _status(folder, name)
+                refuse_special(self._shown(place), status)
                 if kind == "link":
-                    made = self._link(folder, name, target)
+                    made = _link(folder, name, target, status)
                 else:
-                    made = _file(folder, name, next(left), size, mode)
+                    made = _file(folder, name, next(left), size, mode, status)
             except OSError as error:
                 raise VerbError(f"{self._shown(place)}: {error.strerror}") from error
             finally:
@@ -241,16 +244,6 @@ class Place:
             at = inner
         return at, name
 
-    def _link(self, folder: int, name: str, target: str) -> bool:
-        status = _status(folder, name)
-        if status is not None and stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=folder) == target:
-            return False
-        _refuse_folder(status)
-        temp = _temp_name(name)
-        os.symlink(target, temp, dir_fd=folder)
-        os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-        return True
-
 
 def _enter(parent: int, name: str, mode: int, shown: str) -> int:
     """Open a folder in an open one, made when it is missing; a link in its place is refused."""
@@ -268,9 +261,19 @@ def _enter(parent: int, name: str, mode: int, shown: str) -> int:
         raise
 
 
-def _file(folder: int, name: str, source: int, size: int, mode: int) -> bool:
-    """Whether the file had to be written, or its mode changed."""
-    status = _status(folder, name)
+def _link(folder: int, name: str, target: str, status: os.stat_result | None) -> bool:
+    """Whether the link had to be made; `status` is of what is there."""
+    if status is not None and stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=folder) == target:
+        return False
+    _refuse_folder(status)
+    temp = _temp_name(name)
+    os.symlink(target, temp, dir_fd=folder)
+    os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return True
+
+
+def _file(folder: int, name: str, source: int, size: int, mode: int, status: os.stat_result | None) -> bool:
+    """Whether the file had to be written, or its mode changed; `status` is of what is there."""
     if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size and _same(folder, name, source):
         if stat.S_IMODE(status.st_mode) == mode or status.st_uid != os.geteuid():
             return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from special_files import left_as_made, make_special
 
 from director import landing
 from director.errors import VerbError
@@ -169,3 +170,15 @@ def test_a_user_may_do_what_the_user_may(tmp_path: Path, blobs: Blobs) -> None:
     (tmp_path / "mine").mkdir(mode=0o755)
     with pytest.raises(VerbError, match="Permission denied"):
         landing.land([row], str(tmp_path / "mine"), "n", (65534, 65534), blobs.path)
+
+
+def test_devices_fifos_and_sockets_are_not_replaced(tmp_path: Path, blobs: Blobs) -> None:
+    place = tmp_path / "out/n"
+    place.mkdir(parents=True)
+    special = make_special(place)
+    before = list(left_as_made(place))
+    for path, said in special.items():
+        for row in (blobs.row(b"x", path.name), ["link", path.name, 0o777, 0, "", "other", ""]):
+            with pytest.raises(VerbError, match=f"^{path} is {said}, not a plain file$"):
+                land([row], tmp_path / "out", blobs)
+    assert list(left_as_made(place)) == before

@@ -34,8 +34,8 @@ class Copy(Verb):
     `--exec` at the working folder); they are read with the caller's own rights when the job is submitted. Several
     sources need a destination that ends in `/`; missing folders are made; a relative destination is below WORKDIR.
     Content, owner and mode are compared first: what is so already is left alone, and the step is `cached` when that is
-    all. A file is replaced as a whole or not at all. It returns one destination a line, and says on standard error what
-    it changed, unless all of it is new.
+    all. A file is replaced as a whole or not at all; a device, a FIFO or a socket never is, and the step fails. It
+    returns one destination a line, and says on standard error what it changed, unless all of it is new.
 
     With `--from` the sources are of another node, read once for all when that node has passed the steps before;
     relative ones are below its `/`. Is it offline, the step waits for it within its `--timeout`.

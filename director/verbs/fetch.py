@@ -20,9 +20,10 @@ class Fetch(Verb):
 
     Sources are those of COPY: a file or a glob gives files by their names, a folder its contents; relative ones are
     below WORKDIR. A relative FOLDER is below the file's folder (with `--exec` the working folder). Everything is
-    written with the submitter's own rights, and is theirs: modes are kept (no setuid), files are replaced as a whole,
-    links stay links where they lead to something of the same node. It returns the destinations, one a line, and what
-    was left out on stderr; when everything is there already the step is `cached`.
+    written with the submitter's own rights, and is theirs: modes are kept (no setuid), files are replaced as a whole
+    (a device, a FIFO or a socket never is, and the step fails), links stay links where they lead to something of the
+    same node. It returns the destinations, one a line, and what was left out on stderr; when everything is there
+    already the step is `cached`.
 
         FETCH /etc/os-release /var/log/app collected/
     """

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from director.durable import sync_folder
 from director.errors import VerbError
+from director.filekinds import refuse_special
 from director.verbs.contents import Content
 from director.verbs.owners import Asked, settle_status
 from director.verbs.places import broken, make_folders
@@ -59,6 +60,7 @@ class Placer:
             status = self._there(path)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 raise VerbError(f"{path}: is a folder; a link cannot replace it")
+            refuse_special(path, status)
             if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
                 self._link(path, target)
             elif (status.st_uid, status.st_gid) != (self._uid, self._gid):
@@ -155,6 +157,7 @@ class Placer:
         status = self._there(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise VerbError(f"{path}: is a folder; a file cannot replace it")
+        refuse_special(path, status)
         is_file = status is not None and stat.S_ISREG(status.st_mode)
         if status is not None and is_file and status.st_size == content.size and _holds(path, content):
             self._status(path, status, mode)

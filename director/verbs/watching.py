@@ -7,6 +7,7 @@ import os
 import stat
 
 from director.errors import VerbError
+from director.filekinds import refuse_special
 from director.verbs.contents import Blob, Bytes, Content
 from director.verbs.places import broken
 from director.verbs.placing import Placer
@@ -30,6 +31,7 @@ class Watcher(Placer):
         status = _lstat(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise VerbError(f"{path}: is a folder; a link cannot replace it")
+        refuse_special(path, status)
         if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
             self._change(f"{path}: a link to {target}")
         else:
@@ -67,6 +69,7 @@ class Watcher(Placer):
         status = _lstat(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise VerbError(f"{path}: is a folder; a file cannot replace it")
+        refuse_special(path, status)
         if status is None:
             self.parents(os.path.dirname(path))
         is_file = status is not None and stat.S_ISREG(status.st_mode)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from special_files import left_as_made, make_special
 from verb_node import Fleet, drive, sha, step_of
 
 from director import verbs
@@ -505,3 +506,28 @@ def test_copy_from_a_node(do: Do, here: Path, node: Any) -> None:
         drive("COPY --from=db $NOPE d/", here, node.blobs, fleet)
     with pytest.raises(LanguageError, match="means 2 nodes"):
         drive("COPY --from=web-01,db /a d/", here, node.blobs, fleet)
+
+
+def test_devices_fifos_and_sockets_are_not_replaced(do: Do, node: Any, here: Path, there: Path) -> None:
+    """By no file, here-document, link or member of an archive, and a plan says so too."""
+    for path, said in make_special(there).items():
+        before = list(left_as_made(there))
+        (here / "app.conf").write_text("x")
+        for kind in ("file", "link"):
+            folder = here / f"{path.name}-{kind}"
+            folder.mkdir()
+            (folder / path.name).symlink_to("x") if kind == "link" else (folder / path.name).write_text("x")
+            with tarfile.open(here / f"{folder.name}.tar", "w") as archive:
+                archive.add(folder / path.name, path.name)
+        texts = [f"COPY app.conf {path}", f"ADD app.conf {path}", f"COPY <<{path.name} ./\nx\n{path.name}"]
+        texts += [f"{verb} {path.name}-{kind} {there}" for verb in ("COPY", "ADD") for kind in ("file", "link")]
+        texts += [f"ADD {path.name}-{kind}.tar ." for kind in ("file", "link")]
+        for text in texts:
+            with pytest.raises(VerbError, match=f"^{path} is {said}, not a plain file$"):
+                do(text)
+            row = step_of(text, here, node.blobs)
+            with pytest.raises(VerbError, match=f"^{path} is {said}, not a plain file$"):
+                load(row["verb"]).foresee(row["body"], row["flags"], node)
+        assert list(left_as_made(there)) == before
+        with pytest.raises(VerbError, match=f"{path}: not a folder"):
+            do(f"COPY app.conf {path}/")
