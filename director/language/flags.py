@@ -183,10 +183,15 @@ def _expected(flag: Flag) -> str:
 
 
 def settle(found: Mapping[str, Any], table: Table, render: Callable[[str], str]) -> dict[str, Any]:
-    """`found` with every `Unrendered` value rendered and typed. Raises ValueError and what `render` does."""
+    """`found` with every `Unrendered` value rendered and typed, but for those of flags that may differ per node.
+
+    Raises ValueError and what `render` does.
+    """
 
     def typed(name: str, value: Any) -> Any:
-        return convert(table[name], render(value)) if isinstance(value, Unrendered) else value
+        if not isinstance(value, Unrendered) or table[name].per_node:
+            return value
+        return convert(table[name], render(value))
 
     return {
         name: [typed(name, one) for one in value] if isinstance(value, list) else typed(name, value)

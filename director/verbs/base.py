@@ -31,6 +31,8 @@ class Flag:
         aliases: other spellings (`retries` for `retry`).
         default: what `flags[name]` is when it was not written.
         metavar: how the manual names the value.
+        per_node: the value may differ per node: where it has templates or `$X` in it the verb gets it as written, names
+            it as a `document` in `raws` and renders it on the node (`Node.document`). For the kind `str` only.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Flag:
     aliases: tuple[str, ...] = ()
     default: Any = None
     metavar: str = ""
+    per_node: bool = False
 
 
 COMMON_FLAGS: tuple[Flag, ...] = (

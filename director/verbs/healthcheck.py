@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
-from director.verbs.probes import check_url, command_argv, command_body, command_fault, command_raws, url_fault
+from director.verbs.probes import command_argv, command_body, command_fault, probe_raws, url_body, url_fault
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -39,7 +39,7 @@ class HealthCheck(Verb):
         Flag("start-period", "duration", "failures within it do not count", default=0.0),
         Flag("start-interval", "duration", "from one probe to the next within the start period", default=5.0),
         Flag("retries", "count", "failures in a row that fail the step", default=3, metavar="N"),
-        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL"),
+        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL", per_node=True),
         Flag("insecure", "bool", "take any certificate", default=False),
     )
 
@@ -55,13 +55,12 @@ class HealthCheck(Verb):
         if "url" in flags:
             if text:
                 raise planning.fail(f"HEALTHCHECK --url takes no command; {_EXPECTED}")
-            check_url(flags["url"], planning.fail)
-            return {**body, "url": flags["url"], "insecure": bool(flags.get("insecure"))}
+            return {**body, **url_body(flags, planning.fail)}
         return {**body, **_command(text, instruction, planning)}
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The command."""
-        return command_raws(body)
+        """The address or the command."""
+        return probe_raws(body)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Probe at once, then each interval."""
@@ -84,7 +83,7 @@ class HealthCheck(Verb):
 
 def _probe(body: Mapping[str, Any], node: Node) -> tuple[str, Outcome]:
     if "url" in body:
-        return url_fault(body["url"], body["timeout"], body["insecure"]), success()
+        return url_fault(node.document(body["url"]), body["timeout"], body["insecure"]), success()
     outcome = node.run(command_argv(body.get("cmd"), body.get("argv"), node), timeout=body["timeout"])
     return command_fault(outcome), outcome
 

@@ -53,6 +53,7 @@ def _spelling(flag: Flag) -> str:
 
 def _help(flag: Flag) -> str:
     extra = [f"also --{alias}" for alias in flag.aliases] + (["may be repeated"] if flag.repeatable else [])
+    extra += ["may differ per node"] if flag.per_node else []
     if flag.default is not None and flag.kind != "bool":
         shown = flag.default if flag.kind != "duration" else f"{flag.default:g} s"
         extra.append(f"default {shown}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from director.errors import VerbError
+from director.language.flags import Unrendered
 from director.states import SUCCESS
 from director.verbs.base import Node, Outcome
 from director.verbs.run import SHELL
@@ -26,6 +27,14 @@ def check_url(url: str, fail: Callable[[str], Exception]) -> SplitResult:
     if not usable:
         raise fail(f"{url!r} is not an address; expected http:// or https:// and a host")
     return parts
+
+
+def url_body(flags: Mapping[str, Any], fail: Callable[[str], Exception]) -> dict[str, Any]:
+    """`url` and `insecure`; an address without templates is checked now, any other on the node once it is rendered."""
+    url = flags["url"]
+    if not isinstance(url, Unrendered):
+        check_url(url, fail)
+    return {"url": str(url), "insecure": bool(flags.get("insecure"))}
 
 
 def url_fault(url: str, timeout: float, insecure: bool) -> str:
@@ -67,9 +76,11 @@ def command_body(text: str, fail: Callable[[str], Exception]) -> dict[str, Any] 
     return {"argv": words} if words and words[0] else None
 
 
-def command_raws(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The raw texts of a command's body; their `$X` are the shell's."""
-    return [("text", text) for text in (*body.get("argv", ()), *([body["cmd"]] if "cmd" in body else ()))]
+def probe_raws(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The raw texts of a probe's body: its address, or its command, whose `$X` are the shell's."""
+    if "url" in body:
+        yield "document", body["url"]
+    yield from (("text", text) for text in (*body.get("argv", ()), *([body["cmd"]] if "cmd" in body else ())))
 
 
 def command_argv(text: str | None, argv: list[str] | None, node: Node) -> list[str]:

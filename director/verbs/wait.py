@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
-from director.verbs.probes import check_url, command_argv, command_body, command_fault, command_raws, url_fault
+from director.verbs.probes import command_argv, command_body, command_fault, probe_raws, url_body, url_fault
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -33,7 +33,7 @@ class Wait(Verb):
     owned = frozenset(("seconds", "url", "cmd", "insecure", "retry", "retry-wait"))
     flags = (
         Flag("seconds", "duration", "how long to wait", metavar="N"),
-        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL"),
+        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL", per_node=True),
         Flag("cmd", "rest", "the rest of the line: a command that must succeed", metavar="COMMAND"),
         Flag("insecure", "bool", "take any certificate", default=False),
         Flag("retry", "count", "tries in all", aliases=("retries",), default=RETRY, metavar="N"),
@@ -52,16 +52,15 @@ class Wait(Verb):
             return {"seconds": flags["seconds"]}
         tries = {"retry": max(1, flags.get("retry", RETRY)), "pause": flags.get("retry-wait", RETRY_WAIT)}
         if "url" in flags:
-            check_url(flags["url"], planning.fail)
-            return {"url": flags["url"], "insecure": bool(flags.get("insecure")), **tries}
+            return {**url_body(flags, planning.fail), **tries}
         command = command_body(flags["cmd"], planning.fail)
         if command is None:
             raise planning.fail("WAIT --cmd needs a command; expected WAIT --cmd COMMAND")
         return {**command, **tries}
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The command."""
-        return command_raws(body)
+        """The address or the command."""
+        return probe_raws(body)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Try until it is well, the tries are used up, or the step's time is."""
@@ -80,6 +79,6 @@ class Wait(Verb):
 def _try(body: Mapping[str, Any], node: Node) -> tuple[str, Outcome]:
     if "url" in body:
         timeout = max(1.0, min(30.0, node.remaining()))
-        return url_fault(body["url"], timeout, body["insecure"]), success()
+        return url_fault(node.document(body["url"]), timeout, body["insecure"]), success()
     outcome = node.run(command_argv(body.get("cmd"), body.get("argv"), node))
     return command_fault(outcome), outcome

@@ -244,6 +244,21 @@ def test_wait_url(do: Do, node: FakeNode, web: str) -> None:
         do(f"WAIT --url {web}/no --retry 2 --retry-wait 0")
 
 
+def test_an_address_that_differs_per_node(do: Do, node: FakeNode, web: str) -> None:
+    """Templates and `$X` in `--url` are filled in on the node, whatever form the probe has."""
+    port = web.rpartition(":")[2]
+    node.labels = {"place": "127.0.0.1", "path": "no"}
+    address = f"http://{{{{ node.labels.place }}}}:${{PORT:-{port}}}"
+    assert do(f"ARG UNUSED=1\nWAIT --url {address}/{{{{ facts.arch }}}}").state == SUCCESS
+    assert do(f"ARG P={port}\nHEALTHCHECK --url http://127.0.0.1:$P/there").state == SUCCESS
+    with pytest.raises(VerbError, match=rf"^{web}/no: answered 404$"):
+        do(f"WAIT --retry 1 --url {address}/{{{{ node.labels.path }}}}")
+    with pytest.raises(VerbError, match=r"'ftp://127\.0\.0\.1' is not an address"):
+        do("HEALTHCHECK --retries 1 --url ftp://{{ node.labels.place }}")
+    with pytest.raises(VerbError, match="nothing"):
+        do("WAIT --retry 1 --url http://{{ nothing }}/")
+
+
 def test_wait_seconds_and_command(do: Do, node: FakeNode) -> None:
     do("WAIT --seconds 2.5")
     assert node.slept == [2.5]
