@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import ujson
@@ -31,12 +32,17 @@ LINK_LIMIT = 256 * 1024  # bytes of ARG texts kept with a step; a longer one is 
 
 @dataclass(slots=True)
 class Link:
-    """One step of a chain: its digest, the ARGs its output set, when and in which job it ran."""
+    """One step of a chain: its digest, the ARGs its output set, when and in which job it ran.
+
+    `values` are the texts, cut short, of the ARGs and ENVs that it set or that `--arg` gave it, to tell later which one
+    is another: `{"ARG VERSION": "1.4"}`.
+    """
 
     digest: str
     effects: dict[str, Any] = field(default_factory=dict)
     at: float = 0.0
     job: str = ""
+    values: dict[str, str] = field(default_factory=dict)
 
 
 class Chain:
@@ -91,7 +97,7 @@ class Chain:
         if not self._dirty:
             return
         self._dirty, self._saved = False, time.monotonic()
-        rows = [(link.digest, link.effects, link.at, link.job) for link in self._links]
+        rows = [(link.digest, link.effects, link.at, link.job, link.values) for link in self._links]
         try:
             write_private(self._path, ujson.dumps(rows).encode())
         except OSError as error:
@@ -154,12 +160,17 @@ class Chains:
             if os.stat(path).st_mtime < time.time() - KEEP:
                 return []
             with open(path, encoding="utf-8") as file:
-                return [Link(str(d), dict(e), float(at), str(job)) for d, e, at, job in ujson.load(file)]
+                return [_link(*row) for row in ujson.load(file)]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, TypeError) as error:
             log.warning("the chain %s cannot be read, its steps run again: %s", path, error)
             return []
+
+
+def _link(digest: str, effects: dict[str, Any], at: float, job: str, values: Mapping[str, str] | None = None) -> Link:
+    """A row of a chain's file; those of earlier versions have no values."""
+    return Link(str(digest), dict(effects), float(at), str(job), dict(values or {}))
 
 
 def digest(*parts: Any) -> str:
@@ -183,12 +194,42 @@ def _short(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest() if text else "-"
 
 
-def difference(old: str, new: str) -> str:
-    """Which part of a step differs between two marks, in words."""
-    pairs = zip(PARTS, old.split(".")[1:], new.split(".")[1:], strict=False)
-    return next((f"{name} changed" for name, before, now in pairs if before != now), "it is another step")
+def mark_of_values(verb: str, effects: Mapping[str, Any]) -> str:
+    """The mark of a step that only sets values: whatever its text is, they are what counts."""
+    return f"{digest(verb, effects)}.{_short(verb)}"
 
 
+def difference(old: Link, mark: str, values: Mapping[str, str]) -> str:
+    """Which part of a step differs from what ran last, in words; a value of an ARG or ENV is named."""
+    pairs = zip(PARTS, old.digest.split(".")[1:], mark.split(".")[1:], strict=False)
+    part = next((name for name, before, now in pairs if before != now), PARTS[-1] if "." in old.digest else "")
+    if part in WRITTEN:
+        return f"{part} changed"
+    names = {**old.values, **values}
+    changes = [_change(name, old.values.get(name), values.get(name)) for name in names]
+    said = ", ".join(filter(None, changes))
+    return said or (f"{part} changed" if part else OTHER_STEP)
+
+
+def _change(name: str, old: str | None, new: str | None) -> str:
+    if old == new:
+        return ""
+    if old is None or new is None:
+        return f"{name} was not set, it is {new!r} now" if old is None else f"{name} was {old!r}, it is not set now"
+    return f"{name} was {old!r}, it is {new!r} now"
+
+
+def shown_values(kind: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """ARGs or ENVs (`kind`) as `Link.values` keeps them: a few, and the beginning of each."""
+    return {f"{kind} {name}": str(text)[:SHOWN] for name, text in islice(texts.items(), SHOWN_NAMES)}
+
+
+OTHER_STEP = "it is another step"
+SHOWN, SHOWN_NAMES = 100, 20  # characters of a value, values of a step
 #: parts of a mark, the most telling first
-PARTS = ("its text", "a flag", "a value in it", "the user", "the working folder", "the shell", "its environment")
+PARTS = (
+    "its text", "a flag", "a value in it", "the user", "the working folder", "the shell", "its environment",
+    "a value that it sets",
+)  # fmt: skip
+WRITTEN = frozenset(PARTS[:2])  # those that stand in the file
 NOT_COUNTED = frozenset(("name", "timeout", "skip-cache", "ignore-errors", "run-once", "retry", "retries"))

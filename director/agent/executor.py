@@ -18,7 +18,7 @@ from gevent.lock import BoundedSemaphore
 
 from director import process, verbs
 from director import states as st
-from director.agent.chains import Chains, Link, digest, mark
+from director.agent.chains import Chain, Chains, Link, mark, mark_of_values, shown_values
 from director.agent.core import DEFAULT_TIMEOUT, Agent
 from director.agent.exchange import Exchange
 from director.agent.fetch import Fetcher
@@ -38,8 +38,6 @@ SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 GRACE = 5.0
 NO_ID = 0xFFFFFFFF  # as a uid or gid: leave it as it is
-FILE_VERBS = frozenset(("COPY", "ADD", "FETCH"))  # they compare what is really there, each time
-PROBES = frozenset(("WAIT", "HEALTHCHECK", "EXPOSE", "QUERY"))  # they looked, so they were no copy of a record
 
 
 class Executor:
@@ -91,35 +89,39 @@ class Executor:
         return outcome
 
     def _apply_chained(self, verb: Verb, step: Step, node: TaskNode, held: Held) -> Outcome:
-        """DSL.md section 6: what ran last in this place, with these inputs, is not run again."""
-        head, number, flags = held.head, step["i"], step["flags"]
+        """DSL.md section 6: of what ran last in this place, with these inputs, only what can be seen is looked at."""
+        head, number = held.head, step["i"]
         chain = self.chains.of(held.job, head["name"], stage_key(head, step), bool(head["options"].get("no_cache")))
-        compared = verb.always or verb.compares
-        made = ""
-        if not compared:
+        skips = bool(step["flags"].get("skip-cache"))  # it leaves the rest of the chain alone, whatever it changes
+        made, link = "", None
+        if verb.trusts_chain or verb.actions:
             try:
                 made = mark_of(verb, step, node)
             except DirectorError as error:
                 chain.known(number, "")
                 return Outcome(st.FAILED, reason=str(error))
-            link = None if flags.get("skip-cache") else chain.known(number, made)
-            if link is not None:
+            link = None if skips else chain.known(number, made)
+            if link is not None and verb.trusts_chain:
                 reason = f"unchanged since job {link.job}"
                 return Outcome(st.CACHED, reason=reason, effects=dict(link.effects))
-        outcome = self._apply_once(verb, step, node, node.timeout)
+        outcome = self._apply_once(verb, step if link is None else without_actions(verb, step), node, node.timeout)
         if outcome.state not in st.GOOD:
             chain.known(number, "")
             return outcome
-        if compared:
-            made = compared_mark(verb, step, node, outcome)
-            changed = verb.compares and outcome.state != st.CACHED
-            if flags.get("skip-cache"):
-                pass  # it leaves the rest of the chain alone, whatever it has changed
-            elif chain.known(number, "" if changed else made) is not None and step["verb"] not in PROBES:
-                outcome.state, outcome.reason = st.CACHED, outcome.reason or "unchanged"
-        kept = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare", "output")}
-        chain.record(number, Link(made, kept if not compared else {}, time.time(), held.job))
+        kept: dict[str, Any] = {}
+        if verb.trusts_chain:
+            kept = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare", "output")}
+        else:
+            made = made or applied_mark(verb, step, node, outcome)
+            self._compare(verb, chain, number, made, outcome, skips)
+        chain.record(number, Link(made, kept, time.time(), held.job, values_of(verb, step, node.scope, outcome)))
         return outcome
+
+    def _compare(self, verb: Verb, chain: Chain, number: int, made: str, outcome: Outcome, skips: bool) -> None:
+        """Of a step that was applied: has it changed something for those behind it?"""
+        changed = verb.compares and outcome.state != st.CACHED
+        if not skips and chain.known(number, "" if changed else made) is not None and verb.pure:
+            outcome.state, outcome.reason = st.CACHED, outcome.reason or "unchanged"
 
     def _apply_timed(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
         """With some slack over the process's own timeout, so that the runner ends processes first."""
@@ -276,6 +278,7 @@ class TaskNode:
         stdin: bytes = b"",
         detach: bool = False,
         timeout: float | None = None,
+        looks: bool = False,
     ) -> Outcome:
         """A program to its end, within the step's time."""
         scope, running = self.scope, self._running
@@ -445,18 +448,37 @@ def stage_key(head: Mapping[str, Any], step: Step) -> str:
     return f"{number}:{names[number] if number < len(names) else ''}"
 
 
-def mark_of(verb: Verb, step: Step, node: TaskNode) -> str:
-    """The step as rendered on this node, with its inputs."""
+def mark_of(verb: Verb, step: Step, node: TaskNode, *more: Any) -> str:
+    """The step as rendered on this node, with its inputs, and with what `more` there is of it."""
     scope = node.scope
     rendered = [node.render(raw, kind) for kind, raw in verb.raws(step["body"])]
     values = _environment_of(scope, rendered) if step["verb"] == "RUN" else {}
     body = {**step["body"], "own": step["own"][0]} if "own" in step else step["body"]
-    return mark(step["verb"], step["flags"], body, rendered, scope.user, scope.workdir, scope.shell, values)
+    return mark(step["verb"], step["flags"], body, rendered, scope.user, scope.workdir, scope.shell, values, *more)
 
 
-def compared_mark(verb: Verb, step: Step, node: TaskNode, outcome: Outcome) -> str:
-    """Of a step that is applied each time: what it set, or its inputs."""
-    return digest(step["verb"], outcome.effects if verb.always else mark_of(verb, step, node))
+def applied_mark(verb: Verb, step: Step, node: TaskNode, outcome: Outcome) -> str:
+    """Of a step that is applied each time: what it set, or its inputs, or both."""
+    if verb.always:
+        return mark_of_values(step["verb"], outcome.effects)
+    return mark_of(verb, step, node, *(() if verb.compares else (outcome.effects,)))
+
+
+def without_actions(verb: Verb, step: Step) -> Step:
+    """The step with its actions given as False: they were done when it ran last."""
+    flags = step["flags"]
+    return {**step, "flags": {**flags, **dict.fromkeys(verb.actions & flags.keys(), False)}}
+
+
+def values_of(verb: Verb, step: Step, scope: Scope, outcome: Outcome) -> dict[str, str]:
+    """What can be told of the step's values when they are others one day; see `Link.values`."""
+    if verb.always:
+        effects = outcome.effects
+        return {**shown_values("ARG", effects.get("arg", {})), **shown_values("ENV", effects.get("env", {}))}
+    if not scope.overrides:
+        return {}
+    text = "\n".join(raw for _, raw in verb.raws(step["body"]))
+    return shown_values("ARG", {name: value for name, value in scope.overrides.items() if name in text})
 
 
 def _environment_of(scope: Scope, rendered: Sequence[str]) -> dict[str, str]:

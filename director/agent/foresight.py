@@ -7,6 +7,7 @@ what depends on it.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import tempfile
@@ -16,19 +17,21 @@ from typing import Any
 
 import ujson
 
-from director import messages
+from director import messages, process
 from director import states as st
-from director.agent.chains import Link, difference
+from director.agent.chains import PARTS, Link, difference
 from director.agent.executor import (
-    FILE_VERBS,
-    PROBES,
+    GRACE,
     Executor,
     TaskNode,
-    compared_mark,
+    applied_mark,
     keep_output,
     load_own,
     mark_of,
     stage_key,
+    task_token,
+    values_of,
+    without_actions,
 )
 from director.agent.holding import Step
 from director.errors import DirectorError, VerbError
@@ -38,6 +41,7 @@ from director.scope import Scope
 from director.verbs.base import Outcome, Verb
 
 log = logging.getLogger(__name__)
+_LOOKS = itertools.count(1)
 
 BUDGET = 4.0  # seconds for one plan
 AT_ONCE = 4  # plans; more are refused
@@ -45,7 +49,14 @@ TEXT_LIMIT = 4000  # characters of a step's text
 REPLY_LIMIT = 2 * 1024 * 1024  # bytes of texts and diffs in one answer
 UNKNOWN = "UNKNOWN"
 RUN, CACHED = "run", "cached"
+DIFFING = frozenset(("COPY", "ADD"))  # what they would change comes as the foreseen standard error
 Decision = tuple[str, str, Outcome | None]
+
+
+NOTHING = Outcome()  # of a step of which nothing is known yet
+NO_VALUES: Mapping[str, str] = {}
+COMPARES = "it compares with what is there, and only the run can tell"
+SETS = f"{PARTS[-1]} changed"  # the difference that is none of the inputs
 
 
 class NotHereError(VerbError):
@@ -130,8 +141,8 @@ class Outlook:
             return [step["i"], "unknown", f"{step['verb']} cannot be looked at: {error}", "", ""]
         text = _shown(verb, step, node)
         action, reason, outcome = self._decide(verb, step, node)
-        self._go_on(step, scope, action, outcome)
-        diff = outcome.stderr.decode("utf-8", "replace") if outcome and step["verb"] in FILE_VERBS else ""
+        self._go_on(verb, step, action, outcome)
+        diff = outcome.stderr.decode("utf-8", "replace") if outcome and step["verb"] in DIFFING else ""
         return [step["i"], action, reason, text, diff]
 
     # -- one step -----------------------------------------------------------------------------------------
@@ -141,19 +152,21 @@ class Outlook:
         missing = sorted(_used(verb, step) & self.unknown.keys())
         why = f"{missing[0]} is set by step {self.unknown[missing[0]]}" if missing else ""
         try:
-            if chain is not None and not verb.always and not verb.compares:
+            if chain is not None and verb.trusts_chain:
                 return self._by_chain(verb, step, node, chain, why)
-            if step["verb"] in PROBES:
-                return self._probe(verb, step, node, chain)
+            if step["verb"] == "QUERY":
+                return self._query(verb, step, node, chain)
+            if _runs_each_time(verb) and (verb.always or chain is not None):
+                return RUN, self._each_time(verb, step, node, chain, why), None
             if why:
-                return (*_doubted(chain, step, why), None)
+                return (*_doubted(chain, verb, step, why), None)
             return self._by_looking(verb, step, node, chain)
         except NotHereError as error:
-            return (*_doubted(chain, step, str(error)), None)
+            return (*_doubted(chain, verb, step, str(error)), None)
         except (DirectorError, OSError) as error:
             text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
             if self.waiting:
-                return (*_doubted(chain, step, f"as things are now it would fail: {text}"), None)
+                return (*_doubted(chain, verb, step, f"as things are now it would fail: {text}"), None)
             if chain is not None:
                 chain.breaks(step, "would fail")
             return RUN, f"would fail: {text}", None
@@ -161,11 +174,12 @@ class Outlook:
     def _by_chain(self, verb: Verb, step: Step, node: PlanNode, chain: Glance, why: str) -> Decision:
         """A step that is cached when it is what ran last."""
         if why and not chain.broken:
-            return (*_doubted(chain, step, why), None)
+            return (*_doubted(chain, verb, step, why), None)
         if "skip-cache" in step["flags"]:
             chain.passes()
             return RUN, "--skip-cache", self._outcome(verb, step, node, why)
-        link, reason = chain.look(step, "" if chain.broken else mark_of(verb, step, node))
+        values = values_of(verb, step, node.scope, NOTHING)
+        link, reason = chain.look(step, "" if chain.broken else mark_of(verb, step, node), values)
         if link is not None:
             return CACHED, f"unchanged since job {link.job}", Outcome(st.CACHED, effects=dict(link.effects))
         if chain.doubt:
@@ -179,53 +193,69 @@ class Outlook:
         """What the verb says, with what its output sets."""
         outcome = verb.foresee(step["body"], step["flags"], node)  # type: ignore[arg-type]
         if outcome is not None:
-            said = b"" if step["verb"] in FILE_VERBS else outcome.stderr  # there it is the diff
+            said = b"" if step["verb"] in DIFFING else outcome.stderr  # there it is the diff
             for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", said)):
                 if flag in step["flags"]:
                     keep_output(outcome, step["flags"][flag], data)
         return outcome
 
-    def _probe(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
-        if step["verb"] != "QUERY":
-            self._compare(chain, step, lambda: compared_mark(verb, step, node, Outcome()))
-            return RUN, "looks each time", None
+    def _each_time(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None, why: str) -> str:
+        """Why a step runs whatever the chain says; what it sets, which is part of its mark, is not known."""
+        if chain is not None and "skip-cache" in step["flags"]:
+            chain.passes()
+        elif chain is not None and why and not verb.always:
+            _doubted(chain, verb, step, why)
+        elif chain is not None:
+            chain.look_at_inputs(step, applied_mark(verb, step, node, NOTHING))
+        if verb.always:
+            return "always applied: it runs each time"
+        return f"{step['verb']} runs each time: it says neither that it compares nor that it trusts the chain"
+
+    def _query(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
         name = node.word(step["body"]["name"])
         if any(value is None for value in self.query.get(name, {}).values()):
             self.unknown.setdefault("query", step["i"])
             if chain is not None:
                 chain.doubts(f"only the run can tell {name}, which step {step['i']} asks for")
         outcome = verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
-        self._compare(chain, step, lambda: compared_mark(verb, step, node, outcome))
-        return RUN, "looks each time", outcome
+        self._compare(chain, verb, step, node, outcome)
+        return RUN, "always applied: it asks each time", outcome
 
-    def _compare(self, chain: Glance | None, step: Step, mark: Callable[[], str]) -> tuple[Link | None, str]:
+    def _compare(
+        self, chain: Glance | None, verb: Verb, step: Step, node: PlanNode, outcome: Outcome
+    ) -> tuple[Link | None, str]:
         """The place in the chain of a step that is applied each time; with --skip-cache it changes nothing there."""
         if chain is None:
             return None, ""
         if "skip-cache" in step["flags"]:
             chain.passes()
             return None, "--skip-cache"
-        return chain.look(step, mark())
+        values = values_of(verb, step, node.scope, outcome)
+        return chain.look(step, applied_mark(verb, step, node, outcome), values)
 
     def _by_looking(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Decision:
         """A step that is compared, or whose effects are known at once."""
-        outcome = self._foreseen(verb, step, node)
+        outcome = self._foreseen(verb, self._without_done(verb, step, node, chain), node)
         if outcome is None:
-            if chain is not None:
-                chain.breaks(step, f"step {step['i']} runs")
-            return RUN, "", None
+            return (*_doubted(chain, verb, step, COMPARES), None) if verb.compares else (RUN, "", None)
         differs = outcome.state != st.CACHED
         if chain is None:
-            return (RUN if differs else CACHED), ("" if differs else outcome.reason), outcome
+            return (RUN if differs else CACHED), outcome.reason, outcome
         if verb.compares and differs and "skip-cache" not in step["flags"]:
             chain.breaks(step, f"step {step['i']} changes")
-            return RUN, "what is there differs", outcome
-        link, reason = self._compare(chain, step, lambda: compared_mark(verb, step, node, outcome))
+            return RUN, outcome.reason or "what is there differs", outcome
+        link, reason = self._compare(chain, verb, step, node, outcome)
         if not differs or link is not None:
             return CACHED, outcome.reason or "unchanged", outcome
         return RUN, reason, outcome
 
-    def _go_on(self, step: Step, scope: Scope, action: str, outcome: Outcome | None) -> None:
+    def _without_done(self, verb: Verb, step: Step, node: PlanNode, chain: Glance | None) -> Step:
+        """The step without the actions that would not be done again."""
+        if chain is None or not verb.actions & step["flags"].keys() or "skip-cache" in step["flags"]:
+            return step
+        return without_actions(verb, step) if chain.holds(mark_of(verb, step, node)) else step
+
+    def _go_on(self, verb: Verb, step: Step, action: str, outcome: Outcome | None) -> None:
         """Values as they are behind the step."""
         if outcome is not None:
             effects = outcome.effects
@@ -239,7 +269,8 @@ class Outlook:
                 self._scopes.apply(step, {"arg": {name: UNKNOWN}, "declare": [name], "output": [name]})
                 self.unknown[name] = step["i"]
                 self.sets[name] = None
-        self.waiting = self.waiting or (action != CACHED and step["verb"] not in PROBES)
+        only_looks = verb.always and not verb.pure and not verb.compares
+        self.waiting = self.waiting or (action != CACHED and not only_looks)
 
     def _chain(self, step: Step) -> Glance | None:
         if self.head["kind"] != "orchestrate":
@@ -266,7 +297,23 @@ class Glance:
         self._links = links
         self._place = 0
 
-    def look(self, step: Step, mark: str) -> tuple[Link | None, str]:
+    def holds(self, mark: str) -> bool:
+        """Whether the next step, which has this mark, and all before it are what ran last.
+
+        Raises NotHereError when nobody knows.
+        """
+        if self.doubt and not self.broken:
+            raise NotHereError(self.doubt)
+        return not self.broken and self._place < len(self._links) and self._links[self._place].digest == mark
+
+    def look_at_inputs(self, step: Step, mark: str) -> None:
+        """Go past a step of which it is not known what it sets: if that may differ, nobody knows from here on."""
+        here = self._links[self._place :][:1]
+        if here and here[0].digest != mark and difference(here[0], mark, here[0].values) == SETS:
+            self.doubts(f"only the run can tell what step {step['i']} before it sets")
+        self.look(step, mark)
+
+    def look(self, step: Step, mark: str, values: Mapping[str, str] = NO_VALUES) -> tuple[Link | None, str]:
         """What the step was when it last ran, and else why it is not the same."""
         place, self._place = self._place, self._place + 1
         if self.broken:
@@ -276,7 +323,7 @@ class Glance:
         if place < len(self._links) and self._links[place].digest == mark:
             return self._links[place], ""
         new = place >= len(self._links)
-        reason = "it has not run here before" if new else difference(self._links[place].digest, mark)
+        reason = "it has not run here before" if new else difference(self._links[place], mark, values)
         self.broken = f"step {step['i']} before it runs" if new else f"step {step['i']} before it changed"
         return None, reason
 
@@ -363,8 +410,19 @@ class PlanNode(TaskNode):
         return self._look.labels
 
     def run(self, argv: list[str], **options: Any) -> Outcome:
-        """Not in a plan."""
-        raise NotHereError("only a run can tell")
+        """A program that only reads, as the client's own user; no other in a plan."""
+        if not options.get("looks"):
+            raise NotHereError("only a run can tell")
+        env = {os.fsencode(name): os.fsencode(text) for name, text in (options.get("env") or {}).items()}
+        left = max(0.001, self._look.deadline - time.monotonic())
+        token = task_token(self._executor.place, "plan", f"{next(_LOOKS)}", self._step["i"])
+        spec = process.Spec(
+            argv, {**self._executor.base, **env}, options.get("cwd") or "/", timeout=left, grace=GRACE, token=token
+        )
+        result = process.run(spec)
+        if result.timed_out:
+            raise NotHereError(f"not found out within {BUDGET:g} s")
+        return self._outcome(result, left)
 
     def blob(self, digest: str, size: int) -> str:
         """A content that came with the question, or is here from earlier jobs."""
@@ -407,11 +465,19 @@ class PlanNode(TaskNode):
         raise NotHereError("only a run reads the files of another node")
 
 
-def _doubted(chain: Glance | None, step: Step, why: str) -> tuple[str, str]:
+def _runs_each_time(verb: Verb) -> bool:
+    """Whether a step of the verb is never cached: it runs, and only then knows what it sets."""
+    return not (verb.trusts_chain or verb.compares or verb.pure)
+
+
+def _doubted(chain: Glance | None, verb: Verb, step: Step, why: str) -> tuple[str, str]:
     """A step of which nobody knows; it takes its place in the chain."""
     if chain is not None:
-        if chain.broken and step["verb"] not in FILE_VERBS:
+        if chain.broken and not verb.compares:
             return RUN, chain.look(step, "")[1]
+        if "skip-cache" in step["flags"]:
+            chain.passes()
+            return "unknown", why
         chain.doubts(f"step {step['i']} before it: {why}")
         chain.look(step, "")
     return "unknown", why

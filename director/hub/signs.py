@@ -33,7 +33,7 @@ class CallersChannel(Channel):
     def signs_of_life(self) -> Iterator[None]:
         """While the block works on an answer the caller gets `{"alive": true}` after 0.25 s, then every 5 s."""
         self._at_work = True
-        signs = gevent.spawn_later(FIRST, self._sign)
+        signs = spawn("signs of life", self._sign, vital=False, after=FIRST)
         try:
             yield
         finally:

@@ -140,13 +140,14 @@ class Node(Protocol):
         stdin: bytes = b"",
         detach: bool = False,
         timeout: float | None = None,
+        looks: bool = False,
     ) -> Outcome:
         """Run a program within the step's timeout in the RUN environment of DSL.md section 4.
 
         `user` None is the scope's and "" the client's own; `env` is added to the environment. The outcome is SUCCESS
         for exit code 0, FAILED for any other (with `exit_code` and a reason), TIMEOUT when it was killed.
         `timeout` (seconds) may only make the step's shorter. `detach` starts it in its own session, does not wait
-        for it and never ends it with the step.
+        for it and never ends it with the step. `looks` says that the program only reads: a plan may run it too.
         """
 
     def blob(self, digest: str, size: int) -> str:
@@ -298,6 +299,12 @@ class Verb:
     always: ClassVar[bool] = False
     #: `apply` compares with what the node has: it is applied each time, and unless it is cached the node has changed
     compares: ClassVar[bool] = False
+    #: nobody can see on the node whether what it did is still so: a step that is what ran last, behind steps that are,
+    #: is cached without a look; a verb that says neither this nor `compares` is applied each time
+    trusts_chain: ClassVar[bool] = False
+    #: flags that ask for an action (a restart), of which nobody can see whether it was done: while the step and those
+    #: before it are what ran last, `apply` gets them as False
+    actions: ClassVar[frozenset[str]] = frozenset()
     #: `apply` only looks and renders: it changes nothing but what its effects say
     pure: ClassVar[bool] = False
     #: flags that `parse` takes over into the body: the executor does not see them
@@ -345,5 +352,8 @@ class Verb:
         raise VerbError(f"{self.name} cannot run on a node")
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
-        """What `apply` would come to, found out without changing anything (`--plan`); None: it would run."""
+        """What `apply` would come to, found out without changing anything (`--plan`); None: only a run can tell.
+
+        The reason of a success is what would be done.
+        """
         return self.apply(body, flags, node) if self.pure else None

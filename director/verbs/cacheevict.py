@@ -33,6 +33,7 @@ class CacheEvict(Verb):
 
     name = "CACHEEVICT"
     pure = True
+    trusts_chain = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`evict` [kind]."""

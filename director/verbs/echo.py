@@ -22,6 +22,7 @@ class Echo(Verb):
 
     name = "ECHO"
     pure = True
+    trusts_chain = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`text`, and `escape` where it is not the backslash."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9@/][^\s;|&<>`$(){}\[\]!\"'\\]*")
 _OVERWRITTEN = re.compile(rb"^.*\r(?=[^\r\n])|\r+$", re.MULTILINE)
+Installed = dict[str, set[str]]  # name to its versions; "" where the program does not say them
 _FRESH = 3600.0  # seconds for which apt's lists count as new enough to install from
 
 
@@ -32,7 +33,8 @@ class Manager:
         refresh: reads the lists of packages again; () when the others do that by themselves.
         forget: what --clear-metadata runs instead of it.
         exclude: makes the words that leave packages out; None when it cannot.
-        installed: words that list what is installed of some names, one a line, by `pattern`.
+        installed: words that list what is installed of some names, one a line, by `pattern`: the name, and the version
+            where the program says it.
     """
 
     install: tuple[str, ...]
@@ -45,19 +47,22 @@ class Manager:
     exclude: Callable[[list[str]], list[str]] | None = None
 
 
+_DPKG_ROW = "${db:Status-Status} ${Package} ${Version}\\n${db:Status-Status} ${Package}:${Architecture} ${Version}\\n"
+_RPM_ROW = "%{NAME} %{EPOCH}:%{VERSION}-%{RELEASE}\\n"
+_ROW = re.compile(r"^(\S+)(?: (\S+))?$", re.MULTILINE)
+
+
 def _dnf(program: str) -> Manager:
     return Manager(
         (program, "install", "-y"),
         (program, "install", "-y", "--best") if program == "dnf" else (program, "install", "-y"),
         (program, "remove", "-y"),
-        ("rpm", "-q", "--qf", "%{NAME}\\n"),
-        re.compile(r"^(\S+)$", re.MULTILINE),
+        ("rpm", "-q", "--qf", _RPM_ROW),
+        _ROW,
         forget=(program, "clean", "metadata"),
         exclude=lambda names: [f"--exclude={','.join(names)}"],
     )
 
-
-_DPKG_ROW = "${db:Status-Status} ${Package}\\n${db:Status-Status} ${Package}:${Architecture}\\n"
 
 MANAGERS: dict[str, Manager] = {
     "apt-get": Manager(
@@ -65,7 +70,7 @@ MANAGERS: dict[str, Manager] = {
         ("apt-get", "install", "-y", "-o", "DPkg::Lock::Timeout=120"),
         ("apt-get", "remove", "-y", "-o", "DPkg::Lock::Timeout=120"),
         ("dpkg-query", "-W", "-f", _DPKG_ROW),
-        re.compile(r"^installed (\S+)$", re.MULTILINE),
+        re.compile(r"^installed (\S+)(?: (\S+))?$", re.MULTILINE),
         refresh=("apt-get", "update", "-o", "DPkg::Lock::Timeout=120"),
     ),
     "dnf": _dnf("dnf"),
@@ -74,17 +79,17 @@ MANAGERS: dict[str, Manager] = {
         ("zypper", "--non-interactive", "install"),
         ("zypper", "--non-interactive", "install"),
         ("zypper", "--non-interactive", "remove"),
-        ("rpm", "-q", "--qf", "%{NAME}\\n"),
-        re.compile(r"^(\S+)$", re.MULTILINE),
+        ("rpm", "-q", "--qf", _RPM_ROW),
+        _ROW,
         forget=("zypper", "--non-interactive", "refresh", "--force"),
     ),
     "apk": Manager(
         ("apk", "add"), ("apk", "add", "--upgrade"), ("apk", "del"), ("apk", "info", "-e"),
-        re.compile(r"^(\S+)$", re.MULTILINE), refresh=("apk", "update"),
+        _ROW, refresh=("apk", "update"),
     ),
     "pacman": Manager(
         ("pacman", "-S", "--noconfirm", "--needed"), ("pacman", "-S", "--noconfirm", "--needed"),
-        ("pacman", "-R", "--noconfirm"), ("pacman", "-Qq"), re.compile(r"^(\S+)$", re.MULTILINE),
+        ("pacman", "-R", "--noconfirm"), ("pacman", "-Q"), _ROW,
         refresh=("pacman", "-Sy"), exclude=lambda names: [f"--ignore={','.join(names)}"],
     ),
 }  # fmt: skip
@@ -93,7 +98,8 @@ MANAGERS: dict[str, Manager] = {
 class Package(Verb):
     """PACKAGE NAME…: install packages with the node's own package manager (apt, dnf, yum, zypper, apk or pacman).
 
-    What is installed already is left as it is, and the step is `cached` when that is all. Two of them never run at
+    It looks each time; what is installed already is left as it is, and the step is `cached` when that is all.
+    `--latest` asks the package source each time, and is `cached` when nothing newer was there. Two of them never run at
     once on a node. APT and DNF are other names of the verb, and do the same.
 
         PACKAGE curl nginx
@@ -102,6 +108,7 @@ class Package(Verb):
     """
 
     name = "PACKAGE"
+    compares = True
     flags = (
         Flag("latest", "bool", "install, or bring to the newest version", default=False),
         Flag("absent", "bool", "remove", default=False),
@@ -121,20 +128,27 @@ class Package(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """One at a time on a node; only what is missing is asked for."""
-        names = rendered_words(body, node, "package")
-        for name in names:
-            if not _NAME.fullmatch(name):
-                raise VerbError(f"{name!r} is no package name")
+        names = _names(body, node)
         with node.exclusive("packages"):
             manager = MANAGERS[find_manager()]
             there = _installed(manager, names, node)
+            if flags.get("latest"):
+                outcome = _install(manager, names, flags, node)
+                return _unless_same(outcome, there, names, lambda: _installed(manager, names, node))
+            wrong = _wrong(names, there, flags)
+            if not wrong:
+                return cached(reason=_so(flags))
             if flags.get("absent"):
-                present = [name for name in names if _plain(name) in there]
-                return _run(node, [*manager.absent, *present]) if present else cached(reason="not installed")
-            missing = names if flags.get("latest") else [name for name in names if _plain(name) not in there]
-            if not missing:
-                return cached(reason="installed already")
-            return _install(manager, missing, flags, node)
+                return _run(node, [*manager.absent, *wrong])
+            return _install(manager, wrong, flags, node)
+
+    def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
+        """What would be installed or removed; what is the latest only the package source can tell."""
+        names = _names(body, node)
+        wrong = _wrong(names, _installed(MANAGERS[find_manager()], names, node), flags)
+        if wrong:
+            return Outcome(reason=f"{'remove' if flags.get('absent') else 'install'} {' '.join(wrong)}")
+        return None if flags.get("latest") else cached(reason=_so(flags))
 
 
 def find_manager(path: str | None = None) -> str:
@@ -176,10 +190,38 @@ def _apt_without(command: list[str], names: list[str], excluded: list[str], node
         os.unlink(path)
 
 
-def _installed(manager: Manager, names: list[str], node: Node) -> set[str]:
+def _names(body: Mapping[str, Any], node: Node) -> list[str]:
+    names = rendered_words(body, node, "package")
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise VerbError(f"{name!r} is no package name")
+    return names
+
+
+def _wrong(names: list[str], there: Installed, flags: Mapping[str, Any]) -> list[str]:
+    """Those of `names` that are not as the flags ask, whatever their version."""
+    return [name for name in names if (_plain(name) in there) == bool(flags.get("absent"))]
+
+
+def _so(flags: Mapping[str, Any]) -> str:
+    return "not installed" if flags.get("absent") else "installed already"
+
+
+def _unless_same(outcome: Outcome, before: Installed, names: list[str], look: Callable[[], Installed]) -> Outcome:
+    """`cached` where an install has left the version of each name, as far as they are told."""
+    told = all(any(before.get(_plain(name), ())) for name in names)
+    if outcome.state == SUCCESS and told and look() == before:
+        return cached(outcome.stdout, "nothing newer")
+    return outcome
+
+
+def _installed(manager: Manager, names: list[str], node: Node) -> Installed:
     """Of `names`, those that are installed (a name that is unknown makes the listing fail, and says nothing)."""
-    outcome = _run(node, [*manager.installed, *map(_plain, names)])
-    return set(manager.pattern.findall(outcome.stdout.decode("utf-8", "replace")))
+    outcome = _run(node, [*manager.installed, *map(_plain, names)], looks=True)
+    found: Installed = {}
+    for name, version in manager.pattern.findall(outcome.stdout.decode("utf-8", "replace")):
+        found.setdefault(name, set()).add(version)
+    return found
 
 
 def _plain(name: str) -> str:
@@ -202,8 +244,9 @@ def _lists(folder: str) -> bool:
     return os.path.isdir(folder) and any("Packages" in entry.name for entry in os.scandir(folder))
 
 
-def _run(node: Node, argv: list[str]) -> Outcome:
-    outcome = node.run(argv, user="", cwd="/", env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+def _run(node: Node, argv: list[str], looks: bool = False) -> Outcome:
+    env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    outcome = node.run(argv, user="", cwd="/", env=env, looks=looks)
     return replace(outcome, stdout=without_progress(outcome.stdout), stderr=without_progress(outcome.stderr))
 
 

@@ -21,6 +21,7 @@ class Reboot(Verb):
 
     name = "REBOOT"
     complete = True
+    trusts_chain = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`seconds`."""

@@ -37,6 +37,7 @@ class Run(Verb):
     """
 
     name = "RUN"
+    trusts_chain = True
     flags = (
         Flag("user", "str", "run as this user[:group]", metavar="USER"),
         Flag("ok-codes", "ints", "exit codes that count as success (default 0 alone)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
@@ -14,19 +14,25 @@ if TYPE_CHECKING:
     from director.language.instructions import Instruction
 
 _CHOICES = (("restarted", "reloaded", "stopped"), ("enable", "disable"), ("mask", "unmask"))
+_PROGRAM = ("systemctl", "--no-ask-password")
 _ACTIVE = frozenset(("active", "reloading", "activating"))
 
 
 class Service(Verb):
     """SERVICE UNIT…: start services, or restart, reload or stop them, and say whether they start at boot.
 
-    What is as asked already is left alone, and the step is `cached` when that is all. `--mask` alone starts nothing.
+    Started, stopped, enabled, disabled, masked and unmasked are looked at each time; what is as asked already is left
+    alone, and the step is `cached` when that is all. `--mask` alone starts nothing. `--restarted`, `--reloaded` and
+    `--daemon-reload` are actions: in a file they are done when the step, or one before it, is not what ran last; so a
+    restart follows a COPY that changed something, and nothing else.
 
         SERVICE nginx
         SERVICE --restarted --enable --daemon-reload app.service worker.service
     """
 
     name = "SERVICE"
+    compares = True
+    actions = frozenset(("restarted", "reloaded", "daemon-reload"))
     flags = (
         Flag("restarted", "bool", "restart them", default=False),
         Flag("reloaded", "bool", "let them read their settings again", default=False),
@@ -52,25 +58,46 @@ class Service(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Each unit in turn."""
-        units = rendered_words(body, node, "unit")
-        for unit in units:
-            if unit.startswith("-"):
-                raise VerbError(f"{unit!r} is no unit")
+        units = _units(body, node)
         done = [_systemctl(node, "daemon-reload")] if flags.get("daemon-reload") else []
         for unit in units:
-            done += _settle(unit, flags, node)
+            done += [_systemctl(node, *words) for words in _calls(unit, flags, node)]
         return success("\n".join(done)) if done else cached()
 
+    def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
+        """What would be done; behind a daemon-reload only the run can tell which units there are."""
+        calls = ["daemon-reload"] if flags.get("daemon-reload") else []
+        try:
+            calls += [" ".join(words) for unit in _units(body, node) for words in _calls(unit, flags, node)]
+        except NoUnitError:
+            if calls:
+                return None
+            raise
+        return Outcome(reason=f"systemctl {', '.join(calls)}") if calls else cached()
 
-def _settle(unit: str, flags: Mapping[str, Any], node: Node) -> list[str]:
+
+class NoUnitError(VerbError):
+    """systemd knows no such unit."""
+
+
+def _units(body: Mapping[str, Any], node: Node) -> list[str]:
+    units = rendered_words(body, node, "unit")
+    for unit in units:
+        if unit.startswith("-"):
+            raise VerbError(f"{unit!r} is no unit")
+    return units
+
+
+def _calls(unit: str, flags: Mapping[str, Any], node: Node) -> list[tuple[str, str]]:
+    """The systemctl calls that lead to what the flags ask for."""
     state = _show(unit, node)
     if state.get("LoadState") == "not-found" and not flags.get("mask"):
-        raise VerbError(f"{unit}: no such unit on this node")
-    return [_systemctl(node, *words) for words in _actions(unit, flags, state)]
+        raise NoUnitError(f"{unit}: no such unit on this node")
+    return list(_actions(unit, flags, state))
 
 
 def _actions(unit: str, flags: Mapping[str, Any], state: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """The systemctl calls that lead from `state` to what the flags ask for."""
+    """The same from `state`; a restart or reload that is given as False was done, and asks for no start."""
     file_state, active = state.get("UnitFileState", ""), state.get("ActiveState") in _ACTIVE
     masked = file_state.startswith("masked") or state.get("LoadState") == "masked"
     if flags.get("unmask") and masked:
@@ -82,10 +109,10 @@ def _actions(unit: str, flags: Mapping[str, Any], state: Mapping[str, str]) -> I
     if flags.get("stopped"):
         if active or state.get("ActiveState") == "failed":
             yield "stop", unit
-    elif flags.get("restarted"):
-        yield "restart", unit
-    elif flags.get("reloaded"):
-        yield "reload", unit
+    elif "restarted" in flags:
+        yield from [("restart", unit)] if flags["restarted"] else ()
+    elif "reloaded" in flags:
+        yield from [("reload", unit)] if flags["reloaded"] else ()
     elif not active and not flags.get("mask"):
         yield "start", unit
     if flags.get("mask") and not masked:
@@ -93,18 +120,18 @@ def _actions(unit: str, flags: Mapping[str, Any], state: Mapping[str, str]) -> I
 
 
 def _show(unit: str, node: Node) -> dict[str, str]:
-    outcome = _run(node, "show", "--property=LoadState,ActiveState,UnitFileState", "--", unit)
+    words = ("show", "--property=LoadState,ActiveState,UnitFileState", "--", unit)
+    outcome = _checked(node.run([*_PROGRAM, *words], user="", cwd="/", looks=True), words)
     lines = outcome.stdout.decode("utf-8", "replace").splitlines()
     return dict(line.partition("=")[::2] for line in lines)
 
 
 def _systemctl(node: Node, *words: str) -> str:
-    _run(node, *words)
+    _checked(node.run([*_PROGRAM, *words], user="", cwd="/"), words)
     return " ".join(words)
 
 
-def _run(node: Node, *words: str) -> Outcome:
-    outcome = node.run(["systemctl", "--no-ask-password", *words], user="", cwd="/")
+def _checked(outcome: Outcome, words: Sequence[str]) -> Outcome:
     if outcome.exit_code == 127:
         raise VerbError("systemctl is not on this node: SERVICE needs systemd")
     if outcome.state != SUCCESS:

@@ -145,3 +145,73 @@ def test_nothing_comes_from_the_working_folder(own: tuple[Fleet, Path]) -> None:
     put(elsewhere / "odd.py", BROKEN)
     done = fleet.director("--exec", "ODD a", cwd=elsewhere)
     assert "unknown instruction 'ODD'" in done.stderr
+
+
+TRAITS = '''from director.verbs.base import Verb, cached, success
+from director.verbs.reading import whole
+
+
+class {name}(Verb):
+    """{name} TEXT: note in a file that it ran, and say how often it did."""
+
+    name = "{name}"
+    {traits}
+
+    def parse(self, instruction, planning):
+        return whole(instruction, planning)
+
+    def apply(self, body, flags, node):
+        with open(node.word(body["text"]), "a+") as file:
+            file.write("x")
+            file.seek(0)
+            text = str(len(file.read()))
+        return {how}(text)
+'''
+
+
+def with_traits(name: str, traits: str = "", how: str = "success") -> str:
+    """A verb that is told apart by what it declares."""
+    return TRAITS.format(name=name, traits=traits, how=how)
+
+
+def test_a_verb_is_cached_only_as_it_declares(own: tuple[Fleet, Path]) -> None:
+    """An old output is no answer of today, unless the verb says that the chain can be trusted."""
+    fleet, place = own
+    put(place / "plain.py", with_traits("PLAIN"))
+    put(place / "trusts.py", with_traits("TRUSTS", "trusts_chain = True"))
+    put(place / "compares.py", with_traits("COMPARES", "compares = True", "cached"))
+    put(place / "often.py", with_traits("OFTEN", "always = True"))
+    file = fleet.folder / "app.director"
+
+    def run(verb: str, flag: str = "") -> tuple[list[str], str, list[tuple[str, str]]]:
+        """States of the verb and a step behind it, the file's text, and what the plan had said."""
+        file.write_text(f"{verb} {flag} {fleet.folder}/{verb}\nRUN echo behind {{{{ N | default('') }}}}\n")
+        given = (str(file), "--target", "node-1", "--name", f"{verb}{flag}")
+        plan = [step["nodes"][0] for step in fleet.run_json("--plan", *given)["steps"]]
+        job = fleet.run_json("--orchestrate", *given, "--wait")
+        states = [step["tasks"][0]["state"] for step in job["steps"]]
+        return states, (fleet.folder / verb).read_text(), [(row["action"], row["reason"]) for row in plan]
+
+    assert run("PLAIN")[:2] == (["success"] * 2, "x")
+    states, text, plan = run("PLAIN")
+    assert (states, text) == (["success", "cached"], "xx"), "it ran again, and changed no value"
+    assert plan[0][0] == "run" and "runs each time" in plan[0][1] and plan[1][0] == "cached"
+    run("PLAIN", "--stdout-arg N")
+    states, text, plan = run("PLAIN", "--stdout-arg N")
+    assert (states, text) == (["success", "success"], "xxxx"), "its output is another, so what stands behind it runs"
+    assert plan[1] == ("unknown", "N is set by step 0")
+
+    run("TRUSTS", "--stdout-arg N")
+    states, text, plan = run("TRUSTS", "--stdout-arg N")
+    assert (states, text) == (["cached", "cached"], "x") and [action for action, _ in plan] == ["cached", "cached"]
+
+    run("COMPARES")
+    states, text, plan = run("COMPARES")
+    assert (states, text) == (["cached", "cached"], "xx")
+    assert plan[0] == ("unknown", "it compares with what is there, and only the run can tell")
+    assert plan[1][0] == "unknown" and "step 0" in plan[1][1]
+
+    run("OFTEN")
+    states, text, plan = run("OFTEN")
+    assert (states, text) == (["success", "cached"], "xx")
+    assert plan == [("run", "always applied: it runs each time"), plan[1]]

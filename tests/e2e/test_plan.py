@@ -188,3 +188,31 @@ def test_a_plan_has_no_doubled_slashes(three: Fleet) -> None:
     assert [text for text in said_of if "//" in text] == []
     done = three.director("--plan", write(three, text), "--target", "node-1")
     assert not [line for line in done.stdout.splitlines() if "//" in line and "ADD" not in line]
+
+
+def test_a_changed_arg_is_named(three: Fleet) -> None:
+    """With both values, whether the file declares it or only a template uses it."""
+    given = (
+        write(three, "ARG VERSION=1.4\nENV MODE=a\nRUN echo $VERSION\nRUN echo {{ EXTRA }}\n"),
+        "--target",
+        "node-1",
+    )
+    three.run_json("--orchestrate", *given, "--arg", "EXTRA=one", "--wait")
+
+    def reasons(*words: str) -> list[str]:
+        plan = plan_of(three, *given, *words)
+        return [said(plan, step)["node-1"]["reason"] for step in range(4)]
+
+    changed = reasons("--arg", "EXTRA=one", "--arg", "VERSION=1.5")
+    assert changed[0] == "ARG VERSION was '1.4', it is '1.5' now"
+    assert changed[1:3] == ["step 0 before it changed"] * 2
+    assert reasons("--arg", "EXTRA=two")[3] == "ARG EXTRA was 'one', it is 'two' now"
+    write(three, "ARG VERSION=1.4\nENV MODE=b\nRUN echo $VERSION\nRUN echo {{ EXTRA }}\n")
+    assert reasons("--arg", "EXTRA=one")[1] == "ENV MODE was 'a', it is 'b' now"
+    write(three, "ARG OTHER=1.4\nENV MODE=b\nRUN echo $OTHER\nRUN echo {{ EXTRA }}\n")
+    assert (
+        reasons("--arg", "EXTRA=one")[0]
+        == "ARG VERSION was '1.4', it is not set now, ARG OTHER was not set, it is '1.4' now"
+    )
+    write(three, "USER root\nENV MODE=b\nRUN echo $OTHER\nRUN echo {{ EXTRA }}\n")
+    assert reasons("--arg", "EXTRA=one")[0] == "its text changed"
