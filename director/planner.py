@@ -17,6 +17,7 @@ from director.language import braces
 from director.language.faults import Faults
 from director.language.instructions import Document, Instruction
 from director.language.read import read
+from director.listing import shortened
 from director.planning.drafting import Asked, Drafting, Surroundings
 from director.planning.known import Known
 from director.planning.lint import lint
@@ -73,13 +74,14 @@ def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faul
         )
     if not steps:
         raise LanguageError("there is nothing to do; expected a step", document.file, 1)
-    blobs.flush()
     shared = drafter.shared
+    digests = shortened(shared.needed, shared.made, blobs)
+    blobs.flush()
     notes = [*document.notes, *stages.notes, *shared.notes]
     if request.get("explain"):
         stages.explain()
         shared.warnings += lint(document, steps, known.overrides)
-    return Plan(stages.planned, steps, shared.needed, list(dict.fromkeys(notes)), list(dict.fromkeys(shared.warnings)))
+    return Plan(stages.planned, steps, digests, list(dict.fromkeys(notes)), list(dict.fromkeys(shared.warnings)))
 
 
 def _given(args: Mapping[str, Any]) -> dict[str, str]:

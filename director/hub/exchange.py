@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from director import messages
@@ -29,6 +30,7 @@ SILENCE = 15.0  # seconds without a piece after which a source is asked again
 TOUCH = 600.0  # seconds between two signs that contents of open jobs are needed
 EARLY = 1000  # frames that wait for the process that keeps files; nodes send again what is lost
 NEVER = float("-inf")
+DIGESTS = 5000  # in a frame
 PIECES = 32  # pieces asked for in one message
 Loaned = tuple[str, int, int]  # job, step, set
 
@@ -287,7 +289,12 @@ class Exchange:
         if now - self._touched > TOUCH:
             self._touched = now
             for loan in self._loans.values():
-                self._keep({"touch": list(loan.digests)})
+                self._touch(loan)
+
+    def _touch(self, loan: Loan) -> None:
+        left = iter(loan.digests)
+        while some := list(islice(left, DIGESTS)):
+            self._keep({"touch": some})
 
     def _drop(self, key: list[Any]) -> None:
         if self._child is not None:

@@ -17,6 +17,7 @@ from director.blobs import BlobStore
 from director.errors import ProtocolError
 from director.greenlets import breathe
 from director.hub.queries import value_of
+from director.listing import is_list
 from director.roster import NodeRecord, Roster, Send
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ class Foresight:
         """The small contents, and lists of files, that the nodes need to compare."""
         found: dict[str, bytes] = {}
         left = CONTENTS_LIMIT
-        for digest in sorted(digests, key=lambda one: (one not in manifests, digests[one])):
+        one_by_one = [digest for digest in digests if not is_list(digest)]
+        for digest in sorted(one_by_one, key=lambda one: (one not in manifests, digests[one])):
             size = digests[digest]
             if self.blobs is None or size > left or (size > CONTENT_LIMIT and digest not in manifests):
                 continue

@@ -102,10 +102,13 @@ class PlannerPool:
                 child.send({"drop": ticket.number})
 
     def _follow(self, ticket: _Ticket, relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        chunks: list[bytes] = []
         while True:
             header, body = self._next(ticket)
             if "planned" in header:
-                return header["planned"], _cut(body, header["lengths"])
+                return header["planned"], chunks
+            if "lengths" in header:
+                chunks += _cut(body, header["lengths"])
             if "error" in header:
                 raise _error(header)
             if "want" in header:

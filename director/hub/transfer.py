@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from director import messages
-from director.blobs import BlobStore
+from director.blobs import BlobStore, is_digest
 from director.hub.desk import Desk
+from director.listing import named
 from director.roster import NodeRecord, Send
 
 log = logging.getLogger(__name__)
@@ -47,20 +48,20 @@ class Transfer:
         digest, offset = fields["digest"], fields["offset"]
         length = min(fields["length"], PIECE_LIMIT)
         error, piece = "", b""
-        if not self._offered(record, fields["job"], digest) or offset < 0 or length <= 0:
-            error = "this job does not offer that content"
-        else:
-            try:
+        try:
+            if not self._offered(record, fields["job"], digest) or offset < 0 or length <= 0:
+                error = "this job does not offer that content"
+            else:
                 piece = os.pread(self._open(digest), length, offset)
-            except OSError as failure:
-                error = f"the server cannot read it: {failure.strerror}"
+        except OSError as failure:
+            error = f"the server cannot read it: {failure.strerror}"
         send(record, messages.encode("chunk", digest=digest, offset=offset, error=error), (piece,))
 
     def _offered(self, record: NodeRecord, job: str, digest: str) -> bool:
         run = self._desk.runs.get(job)
-        if run is None or record.name not in run.nodes:
+        if run is None or record.name not in run.nodes or not is_digest(digest):
             return False
-        return digest in run.meta.get("digests", ()) or self._lent(job, digest)
+        return named(run.meta.get("digests", ()), digest, self._blobs) or self._lent(job, digest)
 
     def _open(self, digest: str) -> int:
         descriptor = self._files.pop(digest, None)

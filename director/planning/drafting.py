@@ -41,6 +41,7 @@ class Surroundings:
         answers: entries of wants that were answered before.
         missing: wants that could not be answered, and why.
         needed: sha256 to size of the contents that steps need.
+        made: those of them that were made while planning: lists of files, verbs.
     """
 
     roster: RosterView
@@ -53,6 +54,7 @@ class Surroundings:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     needed: dict[str, int] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
     answers: dict[Want, list[Entry]] = field(default_factory=dict)
     missing: dict[Want, str] = field(default_factory=dict)
     asked: int = 0
@@ -115,6 +117,7 @@ class Drafting:
         digest, size = self._shared.blobs.put_bytes(data)
         entry = Entry("", "file", size=size, digest=digest)
         self.need(entry)
+        self._shared.made.add(digest)
         return entry
 
     def content_path(self, digest: str) -> str:

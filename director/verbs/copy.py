@@ -121,7 +121,7 @@ class Copy(Verb):
     def sources(
         self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
     ) -> dict[str, Any]:
-        """`sources` or, for more than a thousand, `manifest`; of a COPY --from the `patterns`."""
+        """`sources` or, for many, `manifest`; of a COPY --from the `patterns`."""
         if "from" in body:
             return {"patterns": self._patterns(body, planning)}
         entries = [entry for answer in answers for entry in answer]

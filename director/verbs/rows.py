@@ -11,26 +11,33 @@ from director.verbs.base import Node, Planning
 #: kind (`file`, `dir`, `link`, `tar`), path, mode, size, digest, target, name; as `Entry`
 Row = list[Any]
 
-INLINE = 1000  # rows in a step at most
+INLINE_BYTES = 16 * 1024  # of rows in a step at most
 
 
 def rows_for(rows: Sequence[Row], planning: Planning) -> dict[str, Any]:
     """`sources`, or `manifest` {digest, size}."""
-    if len(rows) <= INLINE:
-        return {"sources": list(rows)}
-    return {"manifest": kept(rows, planning)}
+    text = json.dumps(rows)
+    return {"sources": list(rows)} if len(text) <= INLINE_BYTES else {"manifest": kept(text, planning)}
 
 
 def per_node(sets: Sequence[Mapping[str, Any]], members: Mapping[str, int], planning: Planning) -> dict[str, Any]:
     """`per_node`: the sets of sources, and which of them each node takes."""
-    if len(members) <= INLINE:
-        return {"per_node": {"sets": list(sets), "of": dict(members)}}
-    return {"per_node": {"sets": list(sets), "manifest": kept(members, planning)}}
+    found = list(sets)
+    if len(json.dumps(found)) > INLINE_BYTES:
+        found = [_short(one, planning) for one in found]
+    text = json.dumps(members)
+    of = {"of": dict(members)} if len(text) <= INLINE_BYTES else {"manifest": kept(text, planning)}
+    return {"per_node": {"sets": found, **of}}
 
 
-def kept(value: Any, planning: Planning) -> dict[str, Any]:
-    """A JSON value as a content that the step needs."""
-    entry = planning.content(json.dumps(value).encode())
+def _short(sources: Mapping[str, Any], planning: Planning) -> Mapping[str, Any]:
+    """A set of sources with its rows as a content; patterns of a COPY --from are for the server and stay."""
+    return {"manifest": kept(json.dumps(sources["sources"]), planning)} if "sources" in sources else sources
+
+
+def kept(text: str, planning: Planning) -> dict[str, Any]:
+    """A JSON text as a content that the step needs."""
+    entry = planning.content(text.encode())
     return {"digest": entry.digest, "size": entry.size}
 
 

@@ -33,7 +33,7 @@ PULLS = 64  # pieces asked for and not yet here, of one upload
 ACTIVE = 16  # uploads whose pieces are asked for at a time
 UPLOADS = 20_000  # uploads that wait at most
 PARTS = 10_000
-INLINE = 1000  # rows that are answered directly; more become a content of their own
+INLINE, INLINE_BYTES = 1000, 64 * 1024  # rows that are answered directly; more become a content of their own
 TEXT_LIMIT = 1 << 20  # bytes of destinations in an answer
 CHANGED = "{!a:.200} was changed while it was read; try again"
 BATCH = 5000  # digests in a frame
@@ -223,8 +223,9 @@ class Intake:
     def _lend(self, upload: Upload) -> None:
         digests = contents(upload.rows)
         answer: dict[str, Any] = {"sources": upload.rows}
-        if len(upload.rows) > INLINE:
-            digest, size = self._blobs.put_bytes(dumps(upload.rows))
+        text = dumps(upload.rows)
+        if len(upload.rows) > INLINE or len(text) > INLINE_BYTES:
+            digest, size = self._blobs.put_bytes(text)
             self._blobs.flush()
             answer, digests[digest] = {"manifest": {"digest": digest, "size": size}}, size
         names = list(digests)

@@ -11,6 +11,7 @@ import time
 
 from director.blobs import BlobStore
 from director.errors import StoreError
+from director.listing import expanded
 from director.stores.base import Store
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,6 @@ class Housekeeper:
         """All that is to do now."""
         while self._store.tidy():
             time.sleep(PAUSE)
-        gone = self._blobs.sweep(self._store.blobs())
+        gone = self._blobs.sweep(set(expanded(self._store.blobs(), self._blobs)))
         if gone:
             log.info("removed %d contents that no job needs", gone)

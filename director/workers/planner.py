@@ -3,15 +3,15 @@
 Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` keep its picture of the fleet;
 `{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` brings what a want asked for (with
 descriptors); `{"drop": req}` forgets one; `{"manual": req, "verb"}` asks for a verb's manual. Frames out:
-`{"req", "want": {…}}`, `{"req", "next": spec}`, `{"req", "planned": meta, "lengths": […]}` with the chunks as
-body, or `{"req", "error", "exit", "errors"}`.
+`{"req", "want": {…}}`, `{"req", "next": spec}`, chunks of encoded steps as the body of `{"req", "lengths": […]}`, at
+last `{"req", "planned": meta}`; or `{"req", "error", "exit", "errors"}`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ujson
@@ -29,6 +29,8 @@ from director.verbs.own import Broken, Folder
 from director.workers.parent import connect, serving
 
 log = logging.getLogger(__name__)
+
+FRAME_BYTES = 1024 * 1024  # of encoded steps that go in one frame
 
 
 class Mirror:
@@ -110,7 +112,7 @@ class Planner:
             return self._fail(req, unknown(name, verbs.flag_table()), 2)
         if isinstance(verb, Broken):
             return self._fail(req, f"{name} cannot be used: {verb.fault}", 2)
-        self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}, "lengths": []})
+        self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}})
 
     def _take_source(self, header: dict[str, Any], fds: list[int]) -> None:
         req = header["source"]
@@ -176,15 +178,25 @@ class Planner:
 
     def _finish(self, req: int, plan: Plan) -> None:
         self.drafts.pop(req, None)
-        chunks = plan.chunks()
-        self.channel.send(
-            {"req": req, "planned": plan.meta(), "lengths": [len(chunk) for chunk in chunks]},
-            b"".join(chunks),
-        )
+        for some in _frames(plan.chunks()):
+            self.channel.send({"req": req, "lengths": [len(chunk) for chunk in some]}, b"".join(some))
+        self.channel.send({"req": req, "planned": plan.meta()})
 
     def _fail(self, req: int, text: str, code: int, lines: Sequence[str] = ()) -> None:
         self.drafts.pop(req, None)
         self.channel.send({"req": req, "error": text, "exit": code, "errors": list(lines)})
+
+
+def _frames(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Chunks that go in one frame, of about `FRAME_BYTES` at most."""
+    some: list[bytes] = []
+    for chunk in chunks:
+        if some and sum(map(len, some)) + len(chunk) > FRAME_BYTES:
+            yield some
+            some = []
+        some.append(chunk)
+    if some:
+        yield some
 
 
 def main() -> None:
