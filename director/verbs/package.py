@@ -35,6 +35,7 @@ class Manager:
         exclude: makes the words that leave packages out; None when it cannot.
         installed: words that list what is installed of some names, one a line, by `pattern`: the name, and the version
             where the program says it.
+        nothing: found in what an install says when there was nothing to do.
     """
 
     install: tuple[str, ...]
@@ -45,6 +46,7 @@ class Manager:
     refresh: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     exclude: Callable[[list[str]], list[str]] | None = None
+    nothing: re.Pattern[str] = re.compile(r"nothing to do", re.IGNORECASE)
 
 
 _DPKG_ROW = "${db:Status-Status} ${Package} ${Version}\\n${db:Status-Status} ${Package}:${Architecture} ${Version}\\n"
@@ -72,6 +74,7 @@ MANAGERS: dict[str, Manager] = {
         ("dpkg-query", "-W", "-f", _DPKG_ROW),
         re.compile(r"^installed (\S+)(?: (\S+))?$", re.MULTILINE),
         refresh=("apt-get", "update", "-o", "DPkg::Lock::Timeout=120"),
+        nothing=re.compile(r"^0 upgraded, 0 newly installed, 0 to remove ", re.MULTILINE),
     ),
     "dnf": _dnf("dnf"),
     "yum": _dnf("yum"),
@@ -86,6 +89,7 @@ MANAGERS: dict[str, Manager] = {
     "apk": Manager(
         ("apk", "add"), ("apk", "add", "--upgrade"), ("apk", "del"), ("apk", "info", "-e"),
         _ROW, refresh=("apk", "update"),
+        nothing=re.compile(r"\A(?!.*^\(\d+/\d+\) ).*^OK: ", re.MULTILINE | re.DOTALL),
     ),
     "pacman": Manager(
         ("pacman", "-S", "--noconfirm", "--needed"), ("pacman", "-S", "--noconfirm", "--needed"),
@@ -134,7 +138,9 @@ class Package(Verb):
             there = _installed(manager, names, node)
             if flags.get("latest"):
                 outcome = _install(manager, names, flags, node)
-                return _unless_same(outcome, there, names, lambda: _installed(manager, names, node))
+                told = all(any(there.get(_plain(name), ())) for name in names)
+                same = outcome.state == SUCCESS and told and _installed(manager, names, node) == there
+                return cached(outcome.stdout, "nothing newer") if same else outcome
             wrong = _wrong(names, there, flags)
             if not wrong:
                 return cached(reason=_so(flags))
@@ -168,7 +174,13 @@ def _install(manager: Manager, names: list[str], flags: Mapping[str, Any], node:
         refreshed = _run(node, list(renew))
         if refreshed.state != SUCCESS:
             return refreshed
-    command = list(manager.latest if latest else manager.install)
+    outcome = _run_install(manager, list(manager.latest if latest else manager.install), names, excluded, node)
+    if outcome.state == SUCCESS and manager.nothing.search(outcome.stdout.decode("utf-8", "replace")):
+        return cached(outcome.stdout, "nothing to do")  # a name that others provide is never listed as installed
+    return outcome
+
+
+def _run_install(manager: Manager, command: list[str], names: list[str], excluded: list[str], node: Node) -> Outcome:
     if not excluded:
         return _run(node, [*command, *names])
     if manager.exclude is not None:
@@ -205,14 +217,6 @@ def _wrong(names: list[str], there: Installed, flags: Mapping[str, Any]) -> list
 
 def _so(flags: Mapping[str, Any]) -> str:
     return "not installed" if flags.get("absent") else "installed already"
-
-
-def _unless_same(outcome: Outcome, before: Installed, names: list[str], look: Callable[[], Installed]) -> Outcome:
-    """`cached` where an install has left the version of each name, as far as they are told."""
-    told = all(any(before.get(_plain(name), ())) for name in names)
-    if outcome.state == SUCCESS and told and look() == before:
-        return cached(outcome.stdout, "nothing newer")
-    return outcome
 
 
 def _installed(manager: Manager, names: list[str], node: Node) -> Installed:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CHOICES = (("restarted", "reloaded", "stopped"), ("enable", "disable"), ("mask", "unmask"))
 _PROGRAM = ("systemctl", "--no-ask-password")
+_ENABLED = frozenset(("enabled", "enabled-runtime", "static", "alias", "indirect", "generated"))  # as `is-enabled`
 _ACTIVE = frozenset(("active", "reloading", "activating"))
 
 
@@ -102,7 +103,7 @@ def _actions(unit: str, flags: Mapping[str, Any], state: Mapping[str, str]) -> I
     masked = file_state.startswith("masked") or state.get("LoadState") == "masked"
     if flags.get("unmask") and masked:
         yield "unmask", unit
-    if flags.get("enable") and file_state not in ("enabled", "enabled-runtime", "static", "alias", "generated"):
+    if flags.get("enable") and file_state not in _ENABLED:
         yield "enable", unit
     if flags.get("disable") and file_state.startswith("enabled"):
         yield "disable", unit

@@ -423,6 +423,30 @@ def test_package(
     assert node.ran[-1]["user"] == ""
 
 
+@pytest.mark.parametrize(
+    ("manager", "nothing", "something"),
+    [
+        (
+            "apt-get",
+            b"awk is already provided\n0 upgraded, 0 newly installed, 0 to remove and 3 not upgraded.\n",
+            b"0 upgraded, 1 newly installed, 0 to remove and 3 not upgraded.\n",
+        ),
+        ("dnf", b"Dependencies resolved.\nNothing to do.\nComplete!\n", b"Installed:\n  mawk-1.3.4\nComplete!\n"),
+        ("apk", b"OK: 8 MiB in 17 packages\n", b"(1/1) Installing gawk (5.3-r0)\nOK: 9 MiB in 18 packages\n"),
+    ],
+)
+def test_a_name_that_another_package_provides(
+    manager: str, nothing: bytes, something: bytes, do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never listed as installed; what the program says of the install tells whether that was a change."""
+    monkeypatch.setattr("director.verbs.package.find_manager", lambda: manager)
+    listing = {"dpkg-query": Outcome(FAILED, 1), "rpm": Outcome(FAILED, 1), "apk info": Outcome(FAILED, 1)}
+    for said, state in ((nothing, CACHED), (something, SUCCESS)):
+        node.answers = {**listing, manager: Outcome(exit_code=0, stdout=said)}
+        assert do("PACKAGE awk").state == state
+        assert do("PACKAGE --latest awk").state == state
+
+
 def test_package_exclude(do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("director.verbs.package.find_manager", lambda: "dnf")
     node.answers = {"rpm": Outcome(FAILED, 1), "dnf": Outcome(exit_code=0)}
