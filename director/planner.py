@@ -12,12 +12,12 @@ from typing import Any
 
 from director import verbs
 from director.blobs import BlobStore
+from director.content_lists import shortened
 from director.errors import DirectorError, LanguageError, NoTargetError, UsageError
 from director.language import braces
 from director.language.faults import Faults
 from director.language.instructions import Document, Instruction
 from director.language.read import read
-from director.listing import shortened
 from director.planning.drafting import Asked, Drafting, Surroundings
 from director.planning.known import Known
 from director.planning.lint import lint

@@ -14,10 +14,10 @@ from gevent.event import Event
 
 from director import messages
 from director.blobs import BlobStore
+from director.content_lists import is_list
 from director.errors import ProtocolError
 from director.greenlets import breathe
 from director.hub.queries import value_of
-from director.listing import is_list
 from director.roster import NodeRecord, Roster, Send
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any
 
 from director import messages
 from director.blobs import BlobStore, is_digest
+from director.content_lists import named
 from director.hub.desk import Desk
-from director.listing import named
 from director.roster import NodeRecord, Send
 
 log = logging.getLogger(__name__)

@@ -60,7 +60,7 @@ class Plan:
     """What a planner makes of one text.
 
     Attributes:
-        digests: sha256 to size of every content the steps need; many of them by a list, see `listing`.
+        digests: sha256 to size of every content the steps need; many of them by a list, see `content_lists`.
         notes: lines for the submitter's stderr; `warnings` are for `--plan` only.
     """
 

@@ -9,7 +9,7 @@ are epoch seconds (float). Every one may be applied again after a crash and then
 - `accept` + body (the chunks of steps, a list of bytes): a job. `{"id", "name", "kind", "created_at",
   "submitted_by", "step_count", "node_count", "task_count", "digest", "options": {}, "meta": {},
   "nodes": [name], "sent": {name: upto}, "digests": {sha256: size}}` (`digest` is of the submission; `digests`
-  are the blobs it needs, or names of lists of them (`listing`), a list will do, or `meta["digests"]`). The same
+  are the blobs it needs, or names of lists of them (`content_lists`), a list will do, or `meta["digests"]`). The same
   id and digest: nothing happens; another digest: DuplicateJobError. With `"resumes": id` it runs another job's plan
   again: without chunks of its own it has that job's, and what had succeeded there is `cached` here, with its effects;
   GoneJobError when that job was purged.
@@ -199,7 +199,7 @@ class Store(Protocol):
         """sha256 hex digests of the blobs the job needs, sorted; empty for an unknown job."""
 
     def blobs(self) -> set[str]:
-        """Digests (and names of lists of them, see `listing`) that any job needs; all other blobs can go."""
+        """Digests (and names of lists of them, see `content_lists`) that any job needs; all other blobs can go."""
 
     def resume_record(self, job: str) -> ResumeRecord:
         """What `--resume` needs, for an id, prefix or `last`."""

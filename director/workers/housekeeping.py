@@ -10,8 +10,8 @@ import threading
 import time
 
 from director.blobs import BlobStore
+from director.content_lists import expanded
 from director.errors import StoreError
-from director.listing import expanded
 from director.stores.base import Store
 
 log = logging.getLogger(__name__)

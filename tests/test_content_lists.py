@@ -16,9 +16,9 @@ from director import framing, messages
 from director.agent.exchange import _parts
 from director.blobs import BlobStore
 from director.cli.wants import Wants
+from director.content_lists import NAMED, PREFIX, expanded, named, shortened
 from director.hub import ledger, planners
 from director.hub.transfer import Transfer
-from director.listing import NAMED, PREFIX, expanded, named, shortened
 from director.stores.memory import MemoryStore
 from director.verbs.own import Folder
 from director.workers.files import Intake
