@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from harness import Fleet
+from shipping import build_sdist
 
 FAILED = pytest.StashKey[bool]()
 
@@ -46,6 +47,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(door, fcntl.LOCK_UN)
         yield
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's source distribution."""
+    return build_sdist(tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 from harness import ROOT, clean_environment
+from shipping import copy_source
 
 import director
 
@@ -29,16 +31,21 @@ def required() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built as `pip install .` builds it, from a copy so that the checkout stays clean."""
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel that pip builds of the sdist alone, in an environment of its own."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    shipped = ["director", "setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"]
-    subprocess.run(["cp", "-r", *shipped, str(source)], cwd=ROOT, check=True)
-    build = ["-m", "pip", "-q", "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
-    subprocess.run([sys.executable, *build], check=True, env=clean_environment(), timeout=120)
+    build = ["-m", "pip", "-q", "wheel", "--no-deps", "-w", str(folder), str(sdist)]
+    subprocess.run([sys.executable, *build], check=True, cwd=folder, env=clean_environment(), timeout=240)
     return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def test_the_sdist_holds_the_whole_source(sdist: Path, tmp_path: Path) -> None:
+    source = copy_source(tmp_path / "source")
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    with tarfile.open(sdist) as archive:
+        held = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    made = {name for name in held if name.startswith("director.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    assert held - made == files - made
 
 
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
