@@ -9,11 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from harness import Fleet
 from shipping import build_sdist
 
 FAILED = pytest.StashKey[bool]()
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "director", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("director")
 
 
 @pytest.hookimpl(tryfirst=True)
