@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +44,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     Tests share the room, one marked `alone` has it to itself. Everybody enters by the door, so that one who
     waits for the room is not passed for ever by those who only share it.
     """
-    place = Path(tempfile.gettempdir(), f"director-tests-{os.getuid()}")
-    place.mkdir(exist_ok=True)
+    place = item.config.cache.mkdir("alone")  # type: ignore[union-attr]
     alone = item.get_closest_marker("alone") is not None
     with open(place / "door", "w") as door, open(place / "room", "w") as room:
         fcntl.flock(door, fcntl.LOCK_EX)
