@@ -21,11 +21,15 @@ PRIVATE_MODE = 0o700  # keys, ledger, files
 UNIX_PATH_LIMIT = 107
 
 
-def state_dir(setting: str | None = None) -> str:
-    """The absolute state folder: the one asked for, else the system's where it can be written, else the user's."""
+def state_dir(setting: str | None, role: str) -> str:
+    """The absolute state folder: the one asked for, else the system's, else the user's.
+
+    The system's is taken where its sub-folder for `role`, `server` or `client`, can be written: the folder itself
+    belongs to root, so that neither role has power over the files of the other.
+    """
     if setting:
         return os.path.abspath(setting)
-    return SYSTEM_STATE if usable(SYSTEM_STATE) else os.path.expanduser(USER_STATE)
+    return SYSTEM_STATE if usable(os.path.join(SYSTEM_STATE, role)) else os.path.expanduser(USER_STATE)
 
 
 def state_folder(setting: str | None, role: str) -> str:
@@ -34,7 +38,7 @@ def state_folder(setting: str | None, role: str) -> str:
     Raises:
         StartError: it cannot be made or written; the message names the way out.
     """
-    folder = os.path.join(state_dir(setting), role)
+    folder = os.path.join(state_dir(setting, role), role)
     try:
         make(os.path.dirname(folder), FOLDER_MODE)
         make(folder, PRIVATE_MODE)

@@ -1,10 +1,8 @@
-"""Signals queue and return: a greenlet does what they ask for. And the word to the service manager."""
+"""Signals queue and return: a greenlet does what they ask for."""
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 from collections.abc import Callable
 
 from gevent import get_hub
@@ -28,13 +26,3 @@ def on_end(function: Callable[[str], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
-
-
-def tell_service_manager(text: str) -> None:
-    """sd_notify: `READY=1`, `STOPPING=1`; nothing happens without a service manager."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-        link.connect("\0" + address[1:] if address.startswith("@") else address)
-        link.sendall(text.encode())

@@ -16,10 +16,21 @@ from director.errors import NoServerError, NotPermittedError, StartError
 def test_state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(paths, "SYSTEM_STATE", str(tmp_path / "var/lib/director"))
-    assert paths.state_dir() == str(tmp_path / "var/lib/director")
+    assert paths.state_dir(None, "server") == str(tmp_path / "var/lib/director")
     (tmp_path / "var").write_text("a file in the way")
-    assert paths.state_dir() == str(tmp_path / ".local/state/director")
-    assert paths.state_dir("rel") == os.path.abspath("rel")
+    assert paths.state_dir(None, "server") == str(tmp_path / ".local/state/director")
+    assert paths.state_dir("rel", "client") == os.path.abspath("rel")
+
+
+def test_a_role_needs_its_own_sub_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    system = tmp_path / "var/lib/director"
+    monkeypatch.setattr(paths, "SYSTEM_STATE", str(system))
+    (system / "server").mkdir(parents=True)
+    may_write = {str(system / "server")}
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) in may_write)  # root may write everywhere
+    assert paths.state_dir(None, "server") == str(system)
+    assert paths.state_dir(None, "client") == str(tmp_path / ".local/state/director")
 
 
 def test_state_folder_is_private_whatever_the_umask_is(tmp_path: Path):

@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from director import process, verbs
+from director import process, service_manager, verbs
 from director import states as st
 from director.agent.chains import Chain, Chains, Link, mark, mark_of_values, shown_values
 from director.agent.core import DEFAULT_TIMEOUT, Agent
@@ -510,7 +510,8 @@ def _base_environment(name: str) -> dict[bytes, bytes]:
     base.setdefault(b"HOME", os.fsencode(entry[0]))
     base.setdefault(b"USER", os.fsencode(entry[1]))
     base.setdefault(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    base.pop(b"NOTIFY_SOCKET", None)
+    for variable in service_manager.VARIABLES:
+        base.pop(variable.encode(), None)
     base[b"DIRECTOR_NODE"] = name.encode()
     return base
 

@@ -72,6 +72,11 @@ class Link:
             gevent.sleep(0.05)  # the library sends in a thread of its own
             self._dealer.close()
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection, "" when nothing went wrong yet."""
+        return self._said
+
     def pinned(self) -> str | None:
         """The server's key that this client trusts."""
         return keys.pinned(self._folder)

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 
-from director import __version__, facts, heap, ids, keys, locks, paths, process, signals
+from director import __version__, facts, heap, ids, keys, locks, paths, process, service_manager, signals
 from director import log as logs
 from director.agent.chains import Chains
 from director.agent.core import Agent
@@ -94,9 +94,17 @@ class Client:
         periodic("chains", BLOBS_EVERY, self.chains.sweep)
         periodic("blob cache", BLOBS_EVERY, self._sweep_blobs)
         spawn("link", self._run_link, vital=True)
-        signals.tell_service_manager("READY=1")
+        service_manager.report(self.status)
         log.info("director %s client %s, server %s, %s", __version__, self.agent.name,
                  self._settings.server_address, self._told())  # fmt: skip
+
+    def status(self) -> str:
+        """One line for the service manager."""
+        agent, server = self.agent, self._settings.server_address
+        if not agent.settled.is_set():
+            return f"not connected to {server}: {agent.refused or self.link.trouble or 'connecting'}"
+        trouble = f"; {agent.trouble}" if agent.trouble else ""
+        return f"connected to {server} as {agent.name}, {agent.slots.count - agent.slots.free} tasks running{trouble}"
 
     def wait(self) -> str:
         """Until a signal; raises what makes going on senseless."""
@@ -110,7 +118,7 @@ class Client:
 
     def stop(self) -> None:
         """Drain, report, say goodbye."""
-        signals.tell_service_manager("STOPPING=1")
+        service_manager.tell("STOPPING=1")
         self.agent.drain(self._settings.drain)
         deadline = time.monotonic() + 2.0
         while not self.agent.outbox.empty and self.agent.outbox.open and time.monotonic() < deadline:

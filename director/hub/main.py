@@ -11,7 +11,7 @@ import gevent
 import ujson
 from gevent.event import AsyncResult
 
-from director import __version__, descriptors, heap, keys, locks, paths, signals
+from director import __version__, descriptors, heap, keys, locks, paths, service_manager, signals
 from director import log as logs
 from director.blobs import BlobStore
 from director.errors import DirectorError, StartError
@@ -110,6 +110,13 @@ class Server:
             self.desk, self.roster, enrolment, self.ledger, self.planners, self._settings.lost_after, self._note,
             grace, self.lag,
         )  # fmt: skip
+
+    def status(self) -> str:
+        """One line for the service manager."""
+        nodes = self.roster.nodes
+        online = sum(record.online for record in nodes.values())
+        trouble = f"; the ledger cannot be written: {self.ledger.stuck}" if self.ledger.stuck else ""
+        return f"{online} of {len(nodes)} nodes online, {len(self.desk.runs)} open jobs{trouble}"
 
     def wait(self) -> str:
         """Until a signal, or an error that ends the server, which is raised."""
@@ -215,7 +222,7 @@ def serve(settings: Settings) -> int:
     calm()
     server = None
     try:
-        if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir), "server")):
+        if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir, "server"), "server")):
             require(settings.bind_address, settings.port, settings.enroll_port)  # before a folder is made
         folder = paths.state_folder(settings.state_dir, "server")
         with locks.held(folder, "server"):
@@ -223,9 +230,9 @@ def serve(settings: Settings) -> int:
             on_vital_death(server.fatal)
             signals.on_end(server.ask_to_end)
             server.start()
-            signals.tell_service_manager("READY=1")
+            service_manager.report(server.status)
             log.info("ends: %s", server.wait())
-            signals.tell_service_manager("STOPPING=1")
+            service_manager.tell("STOPPING=1")
             server.stop()
             return 0
     except DirectorError as error:
