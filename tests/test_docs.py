@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT, Fleet, clean_environment, tasks_of
+from pages import commands
 
 from director import errors, states
 from director.options import load
@@ -22,18 +23,6 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 DOCS = "\n".join(text for name, text in TEXTS.items() if name != "README.md")
 EXAMPLES = ("site.director", "site.yaml", "hello.director")
-
-
-def commands(text: str) -> Iterator[str]:
-    """The shell commands shown on a page, continued and quoted lines joined."""
-    for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
-        waiting = ""
-        for line in block.splitlines():
-            waiting += line + "\n"
-            if line.endswith("\\") or waiting.count("'") % 2:
-                continue
-            yield waiting.replace("\\\n", " ").strip()
-            waiting = ""
 
 
 def director_calls() -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from harness import ROOT, clean_environment, free_ports, wait_until
+from podman import Podman, ready_podman
 
 pytestmark = [
     pytest.mark.alone,
@@ -22,61 +22,15 @@ pytestmark = [
     pytest.mark.xdist_group("containers"),
 ]
 
-HELPER = ROOT.parent / "shared/tools/container-env"  # prepares podman where no image registry is reached
 IMAGE = "localhost/director-test"
 COUNT = 40
 
 
-def prepared_environment() -> dict[str, str]:
-    """The environment podman needs, from the helper where there is one."""
-    env = clean_environment()
-    if HELPER.exists() and os.getuid() == 0:
-        script = f'eval "$({HELPER})" && env -0'
-        done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{HELPER} failed:\n{done.stderr[-3000:]}"
-        env = dict(pair.split("=", 1) for pair in done.stdout.split("\0") if "=" in pair)
-    return env
-
-
-class Podman:
-    """Podman commands in a prepared environment."""
-
-    def __init__(self) -> None:
-        self.env = prepared_environment()
-
-    def __call__(self, *args: str, timeout: float = 120) -> str:
-        """Run `podman ARGS` and return what it printed; it must succeed."""
-        done = self.run(*args, timeout=timeout)
-        assert done.returncode == 0, f"podman {' '.join(args)}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        return done.stdout
-
-    def run(self, *args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run `podman ARGS`, whatever becomes of it."""
-        command = ["podman", *args]
-        return subprocess.run(
-            command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-        )
-
-    def build(self) -> None:
-        """Build the image with the documented command, which names no context folder."""
-        flags = self.env.get("PODMAN_BUILD_FLAGS", "").split()
-        base = ["--build-arg", f"BASE_IMAGE={self.env['BASE_IMAGE']}"] if "BASE_IMAGE" in self.env else []
-        done = self.run("build", *flags, *base, "-t", IMAGE, "-f", "Containerfile", timeout=420)
-        if done.returncode and not base and "pinging container registry" in done.stderr:
-            pytest.skip("CONTAINERS NOT TESTED: no image registry is reached, and nothing offers a base image")
-        assert done.returncode == 0, f"podman build:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-
-
 @pytest.fixture(scope="module")
 def podman() -> Podman:
-    """Podman with the image built; skipped, and said so, only where podman cannot run."""
-    ready = Podman()
-    if not shutil.which("podman", path=ready.env["PATH"]):
-        pytest.skip("CONTAINERS NOT TESTED: podman is not installed")
-    info = ready.run("info")
-    if info.returncode:
-        pytest.skip(f"CONTAINERS NOT TESTED: podman cannot run here: {info.stderr.strip()[-300:]}")
-    ready.build()
+    """Podman with the image built by the documented command, which names no context folder."""
+    ready = ready_podman()
+    ready.build(IMAGE, "-f", "Containerfile")
     return ready
 
 
