@@ -1,4 +1,4 @@
-"""Podman for tests: installed where that can be done, in the environment it needs, or a plain word why there is none."""
+"""Podman for tests: installed where it can be, in the environment it needs; else a plain word why there is none."""
 
 from __future__ import annotations
 

@@ -101,6 +101,8 @@ def test_units_tell_systemd_when_they_are_ready(role: str) -> None:
     assert unit["Service"]["Type"] == "notify"
     assert unit["Service"]["ExecStart"].endswith(f"director --{role}")
     assert unit["Install"]["WantedBy"] == "multi-user.target"
+    assert unit["Service"]["StateDirectory"] == f"director/{role}"
+    assert "WatchdogSec" in unit["Service"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
