@@ -13,7 +13,7 @@ from podman import Podman, ready_podman
 
 IMAGE = "localhost/director-test-machine"
 RECIPE = "tests/e2e/machine/Containerfile"
-SOURCE = "/root/director"
+SOURCE = "/root/source"
 OPTIONS = ("--privileged", "--network=none", "--systemd=always", "--hostname=machine")
 SERVER = "--add-host=the-server.example.com:127.0.0.1"  # the name that the documentation gives the server
 
@@ -28,10 +28,14 @@ class Machine:
         """Boot it, and unpack the project's source."""
         self.podman("run", "--detach", "--name", self.name, *OPTIONS, SERVER, IMAGE)
         self.podman("cp", str(sdist), f"{self.name}:/root/director.tar.gz")
-        unpack = f"mkdir {SOURCE} && tar -xf /root/director.tar.gz -C {SOURCE} --strip-components=1"
-        self.podman("exec", self.name, "sh", "-ec", unpack)
+        self.unpack()
         state = ("exec", self.name, "systemctl", "is-system-running")
         wait_until(lambda: self.podman.run(*state).stdout.strip() in ("running", "degraded"), "systemd has booted")
+
+    def unpack(self) -> None:
+        """Put the project's source into its folder anew."""
+        unpack = f"rm -rf {SOURCE}; mkdir {SOURCE}; tar -xf director.tar.gz -C {SOURCE} --strip-components=1"
+        self.podman("exec", "-w", "/root", self.name, "sh", "-ec", unpack)
 
     def __call__(self, script: str, timeout: float = 120) -> str:
         """Run commands of bash, each of which must succeed; what they printed."""

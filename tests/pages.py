@@ -6,9 +6,14 @@ import re
 from collections.abc import Iterator
 
 
+def blocks(text: str) -> list[str]:
+    """The blocks of shell commands shown on a page."""
+    return re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+
+
 def commands(text: str) -> Iterator[str]:
     """The shell commands shown on a page, continued and quoted lines joined."""
-    for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
+    for block in blocks(text):
         waiting = ""
         for line in block.splitlines():
             waiting += line + "\n"
