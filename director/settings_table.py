@@ -20,9 +20,9 @@ class Setting:
 
     Attributes:
         name: as in `--name` and in a file; `DIRECTOR_NAME` and the attribute of `Settings` are made from it.
-        kind: `text`, `path`, `int`, `port`, `duration` (seconds, float), `yesno`, `choice`, `list` (repeatable,
-            tuple of texts), `words` (repeatable and split at commas) or `pairs` (repeatable KEY=VALUE, a
-            dict).
+        kind: `text`, `path`, `int`, `port`, `duration` (seconds, float), `size` (bytes, int), `yesno`, `choice`,
+            `list` (repeatable, tuple of texts), `words` (repeatable and split at commas) or `pairs` (repeatable
+            KEY=VALUE, a dict).
         default: the value when nobody sets it, already converted; `shown` is how people read it.
         group: who needs it.
         help: one line.
@@ -265,6 +265,27 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, metavar="N", instead=("workers",)),
     Setting("drain", "duration", 8.0, CLIENT, "time running tasks have left after SIGTERM"),
+    Setting(
+        "task-pids",
+        "int",
+        None,
+        CLIENT,
+        "processes a task may have at a time; one with more fails and is ended",
+        shown="a quarter of the system's limit, at most 4096",
+        low=1,
+        high=4_194_304,
+        metavar="N",
+    ),
+    Setting(
+        "task-memory",
+        "size",
+        None,
+        CLIENT,
+        "memory a task may take, as 512M or 2G; one that takes more fails and is ended",
+        shown="no bound",
+        low=1 << 20,
+        metavar="SIZE",
+    ),
     Setting(
         "reboot-command",
         "text",

@@ -44,6 +44,16 @@ def _duration(setting: Setting, text: str) -> float:
     return _bounded(setting, durations.parse(text), text)
 
 
+def _size(setting: Setting, text: str) -> int:
+    found = re.fullmatch(r"(\d{1,15})([kmgt]?)(?:i?b)?", text.strip(), re.ASCII | re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is not a size; expected bytes or a number with K, M, G or T, as 512M")
+    size = int(found[1]) << 10 * " kmgt".index(found[2].lower() or " ")
+    if size < setting.low:
+        raise ValueError(f"{text!r} is out of range; expected {int(setting.low) >> 20}M or more")
+    return size
+
+
 def _bounded(setting: Setting, number: float, text: str) -> float:
     if not setting.low <= number <= setting.high:
         high = f" to {setting.high:g}" if setting.high != float("inf") else " or more"
@@ -97,6 +107,7 @@ CONVERT = {
     "int": _number,
     "port": _port,
     "duration": _duration,
+    "size": _size,
     "yesno": _yesno,
     "choice": _choice,
     "list": lambda setting, texts: tuple(_text(setting, text) for text in texts),

@@ -225,6 +225,9 @@ def test_lists_of_a_flag_replace_those_of_a_variable():
         (["--plan", "f", "--exec", "RUN a"], "not both"),
         (["--port", "0"], "'0' is not a port; expected 1 to 65535"),
         (["--timeout", "soon"], "is not a duration; expected seconds"),
+        (["--task-memory", "much"], "'much' is not a size; expected bytes or a number with K, M, G or T"),
+        (["--task-memory", "10k"], "'10k' is out of range; expected 1M or more"),
+        (["--task-pids", "0"], "out of range"),
         (["--output", "jsn"], "did you mean json?"),
         (["--arg", "x"], "'x' is not KEY=VALUE"),
         (["--limit", "-1"], "out of range"),
@@ -277,6 +280,13 @@ def test_every_action_has_what_its_call_needs():
     for name in options.ACTION_NAMES[2:]:
         usable = {setting.name for setting in SETTINGS if name in setting.used_by}
         assert usable >= {"socket-path", "state-dir", "server-timeout", "output", "config-file"}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1048576", 1 << 20), ("512M", 512 << 20), ("2g", 2 << 30), ("3MiB", 3 << 20)]
+)
+def test_sizes(text: str, size: int):
+    assert load("--task-memory", text).task_memory == load(DIRECTOR_TASK_MEMORY=text).task_memory == size
 
 
 def test_no_option_may_be_shortened():
