@@ -108,7 +108,8 @@ def own_cgroup() -> Path | None:
 
 def remove_cgroup(folder: Path) -> None:
     """End who is in a client's cgroup and take it away, as a client that was killed could not."""
-    for name in ("tasks", "loose", "."):
+    tasks = [path.name for path in folder.glob("task-*")]
+    for name in ("tasks", "loose", *tasks, "."):
         end = time.monotonic() + 5
         while (left := pids_in(folder / name)) and time.monotonic() < end:
             for pid in left - {0}:

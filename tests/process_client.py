@@ -18,6 +18,7 @@ def main() -> None:
 
     process.seal_descriptors()
     process.become_subreaper()
+    process.go_first()
     requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     for line in iter(requests.readline, b""):
         name, arguments = json.loads(line)
@@ -173,6 +174,37 @@ def no_loose(path: str) -> bool:
     return not process.PLACE._folder
 
 
+def turns_while_reaping() -> list[int]:
+    """Children, dead ones, before and after one call of `reap_adopted`; how often others ran during it."""
+    import gevent
+
+    from director import process
+    from director.process.family import FAMILY
+
+    before, turns = len(FAMILY.unknown()), 0
+
+    def other() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(0.001)
+            turns += 1
+
+    greenlet = gevent.spawn(other)
+    gevent.sleep(0.01)
+    turns = 0
+    process.reap_adopted()
+    ran = turns
+    greenlet.kill()
+    return [before, len(FAMILY.unknown()), ran]
+
+
+def children_list() -> list[int]:
+    """Children that are not leaders, dead or alive; none is waited for."""
+    from director.process.family import FAMILY
+
+    return FAMILY.unknown()
+
+
 def on_start(fields: dict[str, Any]) -> list[int]:
     """The pid given to `on_start`, and the result's."""
     from director import process
@@ -210,6 +242,8 @@ OPERATIONS = {
         leave_place,
         no_loose,
         on_start,
+        turns_while_reaping,
+        children_list,
         old_kernel,
     )
 }

@@ -27,7 +27,8 @@ class Client:
 
     def __init__(self) -> None:
         command = [sys.executable, str(CLIENT)]
-        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # a session of its own, as the client has under systemd
+        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def send(self, name: str, *arguments: Any) -> None:
         assert self.popen.stdin
@@ -67,6 +68,7 @@ class Ran:
     cpu: float
     timed_out: bool
     cancelled: bool
+    suspended: float
     error: str
     pid: int
 

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 GRACE = 5.0
+SLACK = 0.5  # seconds that a verb has longer than the processes it runs
 NO_ID = 0xFFFFFFFF  # as a uid or gid: leave it as it is
 
 
@@ -64,6 +65,7 @@ class Executor:
         self.chains = chains
         self.exchange = exchange
         self.rebooter: Rebooter | None = None
+        self.pids = self.memory = 0  # processes and bytes that a task may have, 0 for any number
         self.place = "-"  # where the state folder is, for the markers of tasks
         self._verbs: dict[str, Verb] = {}
         self._locks: dict[str, BoundedSemaphore] = {}
@@ -124,17 +126,25 @@ class Executor:
             outcome.state, outcome.reason = st.CACHED, outcome.reason or "unchanged"
 
     def _apply_timed(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
-        """With some slack over the process's own timeout, so that the runner ends processes first."""
-        clock = gevent.Timeout(timeout + 0.5)
-        clock.start()
+        """With some slack over the timeout of its processes: the runner ends these, and knows how they ended."""
+        expired, throw = gevent.Timeout(), gevent.getcurrent().throw
+        timer = gevent.get_hub().loop.timer(timeout + SLACK, SLACK)
+
+        def check() -> None:
+            if node.is_over():
+                timer.stop()
+                throw(expired)
+
+        timer.start(check)
         try:
             return _guarded(verb, step, node)
-        except gevent.Timeout as expired:
-            if expired is not clock:
+        except gevent.Timeout as error:
+            if error is not expired:
                 raise
             return Outcome(st.TIMEOUT, reason=f"not done within {timeout:g} s")
         finally:
-            clock.close()
+            timer.stop()
+            timer.close()
 
     def verb(self, step: Step, blob: Callable[[str, int], str]) -> Verb:
         """The verb of a step. Raises KeyError when there is none, VerbError when the operator's own cannot be used."""
@@ -291,7 +301,7 @@ class TaskNode:
             argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
             timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
             token=task_token(self._executor.place, self._agent.journal.instance, self._held.job, self._step["i"]),
-            detach=detach,
+            detach=detach, pids=self._executor.pids, memory=self._executor.memory,
         )  # fmt: skip
         if user:
             self._become(spec, user, cwd)
@@ -302,6 +312,7 @@ class TaskNode:
             result = process.run(spec, running.handle)
         finally:
             running.in_process = False
+        self._deadline += result.suspended
         return self._outcome(result, self.timeout if timeout is None else min(timeout, self.timeout))
 
     def _become(self, spec: process.Spec, user: str, cwd: str | None) -> None:
@@ -365,6 +376,10 @@ class TaskNode:
     def remaining(self) -> float:
         """Seconds left for this attempt."""
         return max(0.001, self._deadline - time.monotonic())
+
+    def is_over(self) -> bool:
+        """Whether its time is over and no process runs, which would be ended in its own time."""
+        return not self._running.in_process and time.monotonic() > self._deadline
 
     def query(self, name: str) -> dict[str, dict[str, Any]]:
         """Values of other nodes."""

@@ -67,6 +67,8 @@ class Client:
         self.agent.on_close = self.chains.end
         self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)
+        executor.pids = settings.task_pids or process.default_pids()
+        executor.memory = settings.task_memory or 0
         executor.place = marker_place(os.path.dirname(folder))
         executor.rebooter = Rebooter(self.agent, journal.boot.id, settings.reboot_command, executor.base)
         self._executor = executor
@@ -174,6 +176,7 @@ def serve(settings: Settings) -> int:
     heap.give_back()
     process.seal_descriptors()
     process.become_subreaper()
+    process.go_first()
     try:
         why = ids.name_fault(settings.identity)
         if why:

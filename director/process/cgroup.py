@@ -2,6 +2,7 @@
 
     PARENT/NAME/tasks   the client, and so every process of its tasks
                /loose   what `--no-block` started, and all that comes of it
+               /task-PID  a task with many processes, or one that signals did not end (`task_cgroup.py`)
 
 `PARENT` is where the client was started. A step costs nothing, as a process begins in the cgroup of the one
 that starts it. Where there is no such tree, or it may not be written, all is as without it: the next start
@@ -54,7 +55,7 @@ class Place:
             folder = _mounted(self._former) if self._former else ""
         except OSError:
             return set()
-        return members(os.path.join(folder, TASKS)) - {os.getpid()} if folder else set()
+        return members(folder) - members(os.path.join(folder, LOOSE)) - {os.getpid()} if folder else set()
 
     def enter(self) -> bool:
         """Move there, after what was left has ended; False, and nothing is changed, where that cannot be."""
@@ -90,6 +91,24 @@ class Place:
         if self._noted:
             with contextlib.suppress(OSError):
                 _remove(_mounted(self._noted))
+
+    def separate(self, name: str) -> str:
+        """The folder of a new cgroup beside `tasks`, "" where there can be none."""
+        folder = os.path.join(self._folder, name)
+        if self._folder:
+            with contextlib.suppress(OSError):
+                os.mkdir(folder)
+                return folder
+        return ""
+
+    def delegate(self, controller: str) -> None:
+        """Have the cgroups beside `tasks` keep bounds of `controller`, where whoever started the client allows it.
+
+        Only here, where no process is: to do the same in the parent would keep systemd from starting the client
+        there again while something of an earlier one lives.
+        """
+        with contextlib.suppress(OSError), open(os.path.join(self._folder, "cgroup.subtree_control"), "w") as file:
+            file.write(f"+{controller}")
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
@@ -155,7 +174,10 @@ def _move(folder: str) -> None:
 
 def _remove(folder: str) -> None:
     """Take away what is empty; a cgroup with processes in it cannot be."""
-    for name in (TASKS, LOOSE, "") if folder else ():
+    if not folder:
+        return
+    names = next(os.walk(folder), ("", [], []))[1]
+    for name in (*names, ""):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(folder, name))
 

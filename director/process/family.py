@@ -11,19 +11,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
 
 import gevent
 
+from director.greenlets import Pace
+from director.process.ending import end
 from director.process.spec import DETACHED, GRACE, MARKER
 
 PR_SET_CHILD_SUBREAPER = 36
-KILL_FOR = 5.0  # seconds of SIGKILL after which a process counts as one that cannot be ended
-SHORTEST, LONGEST = 0.002, 0.05  # seconds between looks while processes end
+PAGE, LONGEST_PID = 4096, 12  # bytes of the list of children that the kernel gives at a time, and of a pid in it
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -65,24 +64,35 @@ class Family:
         return True
 
     def _children(self) -> list[int]:
-        data = os.pread(self._list, 4096, 0)
-        if len(data) > 4000:
-            data = os.pread(self._list, 1 << 20, 0)
+        data = piece = os.pread(self._list, PAGE, 0)
+        while len(piece) > PAGE - LONGEST_PID:  # the kernel gives whole pids, a page of them at a time
+            piece = os.pread(self._list, PAGE, len(data))
+            data += piece
         return [int(word) for word in data.split()]
+
+    def _is_unknown(self, pid: int) -> bool:
+        return pid not in self.running and pid not in self.spared and pid not in self.foreign
 
     def unknown(self) -> list[int]:
         """Children that are neither running leaders nor spared: orphans, dead or alive."""
-        return [
-            pid
-            for pid in self._children()
-            if pid not in self.running and pid not in self.spared and pid not in self.foreign
-        ]
+        return [pid for pid in self._children() if self._is_unknown(pid)]
 
     def strays(self, leader: Leader) -> list[int]:
-        """What is alive of the task of `leader`, which has ended and been waited for."""
+        """What is alive of the task of `leader`; where there are many orphans, in slices."""
         if not self.adopts:
             return sorted(scan({leader.token}, {leader.pid}))
-        return [pid for pid in self.unknown() if not self._reaped(pid) and self._judge(pid, leader)]
+        while orphans := self.unknown():
+            found, reaped, pace = [], False, Pace()
+            for pid in filter(self._is_unknown, orphans):  # in a pause its number may have gone to a new step
+                if self._reaped(pid):
+                    reaped = True
+                elif self._judge(pid, leader):
+                    found.append(pid)
+                pace.pause()
+            if found or not reaped:
+                return found
+            # the children of those that ended may have come after the list was read
+        return []
 
     def _reaped(self, pid: int) -> bool:
         try:
@@ -129,10 +139,12 @@ class Family:
             self.spared.pop(leader.pid, None)
 
     def reap(self) -> None:
-        """Wait for every child that has ended and is not a running task's leader."""
+        """Wait, in slices, for every child that has ended and is not a running task's leader."""
+        pace = Pace()
         for pid in [*self.spared, *(self.unknown() if self.adopts else ())]:
-            if self._reaped(pid):
+            if pid not in self.running and self._reaped(pid):
                 self.spared.pop(pid, None)
+            pace.pause()
         if not self.adopts:
             return
         children = set(self._children())
@@ -184,35 +196,15 @@ def end_leftovers(
     return len(seen)
 
 
-def end(alive: Callable[[], Collection[int]], grace: float, sleep: Callable[[float], Any]) -> bool:
-    """SIGTERM, then after `grace` seconds SIGKILL to whatever `alive()` names, until it names nobody.
-
-    False when something is alive after `KILL_FOR` seconds of SIGKILL.
-    """
-    kill_at = time.monotonic() + grace
-    asked: set[int] = set()
-    pause = SHORTEST
-    while pids := alive():
-        now = time.monotonic()
-        if now > kill_at + KILL_FOR:
-            return False
-        for pid in pids:
-            if now >= kill_at:
-                send(pid, signal.SIGKILL)
-            elif pid not in asked:
-                asked.add(pid)
-                send(pid, signal.SIGTERM)
-                send(pid, signal.SIGCONT)  # one that is stopped would not hear the first
-        sleep(min(pause, kill_at - now) if now < kill_at else pause)
-        pause = min(pause * 2, LONGEST)
-    return True
-
-
 def tree(roots: Iterable[int]) -> list[int]:
-    """`roots` and all that is below them now."""
-    found = list(roots)
+    """`roots` and all that is below them now, looked up in slices."""
+    found, pace = list(roots), Pace()
+    known = set(found)
     for pid in found:
-        found.extend(child for child in _children_of(pid) if child not in found)
+        fresh = [child for child in _children_of(pid) if child not in known]
+        known.update(fresh)
+        found.extend(fresh)
+        pace.pause()
     return found
 
 
@@ -288,13 +280,6 @@ def _session(pid: int) -> int:
         return os.getsid(pid)
     except (ProcessLookupError, PermissionError):
         return 0
-
-
-def send(pid: int, number: int) -> None:
-    """A signal to a process that may be gone or not ours to end."""
-    # whoever may not be ended is still there at the end, and told
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -14,14 +14,19 @@ from typing import Any
 
 import gevent
 
-from director.process.family import FAMILY, Leader, end, send, tree
+from director.process.bounds import MANY, excess, memory_of
+from director.process.ending import end, send_groups
+from director.process.family import FAMILY, Leader, tree
 from director.process.output import READ, Output, drain, read_some
 from director.process.spawn import Child, StartFailure, start
 from director.process.spec import Handle, Result, Spec
+from director.process.task_cgroup import TaskCgroup
+from director.process.watch import OFTEN, RARELY, WATCH
 
 QUICK = 0.015  # seconds before a step counts as long
 LINGER = 0.2  # seconds that what a step left behind has to end by itself
 LOOK = 0.01  # seconds between looks at what lingers, and at a process where the kernel has no pidfd
+SHOWN = 10  # pids of processes that cannot be ended
 CANCELLED = 128 + signal.SIGTERM
 
 
@@ -139,6 +144,13 @@ class _Task:
             handle.wake = self.sleep.wake
         self.pidfd = _pidfd(child.pid)
         self.watcher: Any = None
+        self.cgroup = TaskCgroup(child.pid, spec.pids, spec.memory)
+        self.every = OFTEN if spec.memory else RARELY
+        self.most = 0  # processes it was seen to have at a time
+        self.gathered = False  # it has moved into its cgroup as a whole
+        self.excess = ""  # why it must end: which bound it did not keep
+        self.closed = False
+        self.suspended = WATCH.suspended
 
     @property
     def cancelled(self) -> bool:
@@ -153,7 +165,7 @@ class _Task:
             self.sleep(QUICK if limit is None or limit > QUICK else limit)
         if not self.ended:
             self._watch_output()
-            self._wait_long(None if limit is None else self.began + limit)
+            self._wait_long(limit)
 
     def _on_end(self) -> None:
         self.watcher.stop()
@@ -161,21 +173,44 @@ class _Task:
         self.sleep.wake()
 
     def _has_ended(self) -> bool:
-        if self.pidfd < 0 and not self.ended:
+        """By the kernel, as the loop may not have come to its watcher yet."""
+        if not self.ended:
             self.ended = os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return self.ended
 
-    def _wait_long(self, deadline: float | None) -> None:
+    def _wait_long(self, limit: float | None) -> None:
+        """What has ended when its time is over has not timed out, though nobody could see it in time."""
+        WATCH.add(self, self.began, self.every)
+        began = self.began - self.suspended
         while not self._has_ended():
-            left = None if deadline is None else deadline - time.monotonic()
+            left = None if limit is None else began + limit - WATCH.clock()
             self.result.cancelled = self.cancelled
-            self.result.timed_out = not self.result.cancelled and left is not None and left <= 0
-            if self.result.cancelled or self.result.timed_out:
+            self.result.timed_out = not (self.cancelled or self.excess) and left is not None and left <= 0
+            if self.result.cancelled or self.result.timed_out or self.excess:
                 self._end()
                 return
             if self.pidfd < 0:
                 left = LOOK if left is None else min(left, LOOK)
             self.sleep(left)
+
+    def count(self) -> bool:
+        """Hold it to its bounds; whether it has many processes and more than before. For the watch."""
+        pids = self.cgroup.members() if self.gathered else self._members()
+        if self.closed:
+            return False
+        memory = memory_of(pids) if self.spec.memory else 0
+        grows, self.most = len(pids) > max(MANY, self.most), max(len(pids), self.most)
+        if name := self._exceeds(len(pids), memory):
+            self.excess = excess(name, getattr(self.spec, name))
+            gevent.get_hub().loop.run_callback(self.sleep.wake)
+        elif len(pids) > MANY or memory * 2 > self.spec.memory > 0:
+            self.gathered = self.cgroup.take(pids)
+        return grows
+
+    def _exceeds(self, pids: int, memory: int) -> str:
+        if pids > self.spec.pids > 0:
+            return "pids"
+        return "memory" if memory > self.spec.memory > 0 else self.cgroup.exceeded()
 
     def _watch_output(self) -> None:
         if self.outputs is not None:
@@ -199,6 +234,7 @@ class _Task:
         """After the end of the leader: what it left behind ends too, then the result is gathered."""
         self._reap()
         if FAMILY.strays(self.leader):
+            WATCH.add(self, time.monotonic(), self.every)
             self._linger()
             self._end()
         self._gather()
@@ -208,7 +244,7 @@ class _Task:
         FAMILY.ending[self.child.pid] = self.leader
         self._watch_output()
         until = time.monotonic() + LINGER
-        while time.monotonic() < until and not self.cancelled and FAMILY.strays(self.leader):
+        while time.monotonic() < until and not (self.cancelled or self.excess) and FAMILY.strays(self.leader):
             self.sleep(LOOK)
 
     def _reap(self) -> None:
@@ -229,10 +265,11 @@ class _Task:
 
     def _end(self) -> None:
         FAMILY.ending[self.child.pid] = self.leader
-        if not end(self._members, self.spec.grace, self.sleep):
+        grace = 0.0 if self.excess else self.spec.grace
+        if not end(self._members, grace, self.sleep, self.cgroup, lambda: bool(self.excess)):
             left = self._members()
             if left:
-                self.result.error = f"cannot be ended: {', '.join(map(str, left))}"
+                self.result.error = f"cannot be ended: {', '.join(map(str, left[:SHOWN]))}"
 
     def _gather(self) -> None:
         result, child = self.result, self.child
@@ -246,9 +283,13 @@ class _Task:
             drain(child.err, err)
             result.stdout, result.stderr = out.value(), err.value()
             result.truncated = out.left_out + err.left_out
+        if result.exit_code and not self.excess and (name := self.cgroup.exceeded()):
+            self.excess = excess(name, getattr(self.spec, name))
+        result.error = result.error or self.excess
         if child.report >= 0:
             result.error = result.error or (read_some(child.report) or b"").decode("utf-8", "replace")
         result.duration = time.monotonic() - self.began
+        result.suspended = WATCH.suspended - self.suspended
 
     def _gather_quick(self) -> None:
         """One read a pipe is all, where it fits the pipe and the cap."""
@@ -266,12 +307,15 @@ class _Task:
         try:
             self._end()
         except BaseException:
-            for pid in self._members():
-                send(pid, signal.SIGKILL)
+            self.cgroup.kill()
+            send_groups(self._members(), signal.SIGKILL)
             raise
 
     def close(self) -> None:
         """Give every descriptor and watcher back."""
+        self.closed = True
+        WATCH.remove(self)
+        self.cgroup.remove()
         if self.handle is not None:
             self.handle.wake = None
         if self.watcher is not None:

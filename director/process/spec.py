@@ -23,9 +23,11 @@ class Spec:
         uid, gid: numeric user and group, None for the client's. With only `uid` the group is the user's own.
         groups: supplementary groups; None keeps them, or takes those of the user when the user changes.
         stdin: what the process reads; empty is /dev/null.
-        timeout: seconds until it is ended, None for never.
+        timeout: seconds until it is ended, those not counted in which this client was stopped; None for never.
         grace: seconds between SIGTERM and SIGKILL.
         cap: bytes kept of each output stream: the first half and the last half.
+        pids: processes that it may have at a time, 0 for any number; it is ended when it has more.
+        memory: bytes of memory that its processes may have together, 0 for any number; the same.
         token: value of `DIRECTOR_TASK` in the environment, unique to the task; descendants are found by it.
         detach: start it in its own session with output to /dev/null, do not wait, never end it.
         on_start: called with the pid as soon as it runs; must not switch to another greenlet.
@@ -41,6 +43,8 @@ class Spec:
     timeout: float | None = None
     grace: float = GRACE
     cap: int = CAP
+    pids: int = 0
+    memory: int = 0
     token: str = ""
     detach: bool = False
     on_start: Callable[[int], object] | None = None
@@ -57,7 +61,9 @@ class Result:
         duration: seconds by the monotonic clock, from the start until its last descendant was gone.
         cpu: seconds of user and system time of the process and the children it waited for.
         timed_out, cancelled: why it was ended; both false when it ended by itself.
-        error: one line when it could not start or when a descendant could not be ended, else "".
+        suspended: seconds in which this client did not run, which `timeout` does not count.
+        error: one line when it could not start, when it took more than it may or when a descendant could not be
+            ended, else "".
         pid: of the process, 0 when it never was.
     """
 
@@ -69,6 +75,7 @@ class Result:
     cpu: float = 0.0
     timed_out: bool = False
     cancelled: bool = False
+    suspended: float = 0.0
     error: str = ""
     pid: int = 0
 

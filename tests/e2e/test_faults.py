@@ -69,6 +69,34 @@ def test_a_timeout_ends_every_process(fleet: Fleet) -> None:
     assert of_tasks(fleet) == []
 
 
+@pytest.mark.parametrize("text", ["RUN", "HEALTHCHECK --retries=1 CMD"])
+def test_what_ended_in_time_has_not_timed_out_though_its_client_was_stopped(fleet: Fleet, text: str) -> None:
+    fleet.wait_online(fleet.start_clients(1))
+    script = fleet.folder / "work.sh"
+    tell = f"echo $$ >{fleet.folder}/new; mv {fleet.folder}/new {fleet.folder}/pid"
+    script.write_text(f"#!/bin/sh\n{tell}; sleep 1; echo done\n")
+    script.chmod(0o755)
+    job = fleet.submit("--exec", f"{text} {script}", "--timeout", "3s")
+    wait_until((fleet.folder / "pid").exists, "it runs", 20, every=0.01)
+    begin, pid = time.monotonic(), int((fleet.folder / "pid").read_text())
+    fleet.kill("node-1", signal.SIGSTOP)
+    wait_until(lambda: time.monotonic() > begin + 4.5 and not is_alive(pid), "its time is over", 30)
+    fleet.kill("node-1", signal.SIGCONT)
+    found = task(fleet.wait_job(job), 0, "node-1")
+    assert found["state"] == "success", found
+
+
+@pytest.mark.quick
+def test_a_task_with_more_processes_than_it_may_have_fails_and_its_reason_says_so(fleet: Fleet) -> None:
+    fleet.wait_online(fleet.start_clients(1, "--task-pids", "70"))
+    line = "RUN i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; wait"
+    job = fleet.run_json("--exec", line, "--timeout", "60s", "--wait", exit_code=1)
+    ended = task(job, 0, "node-1")
+    assert (ended["state"], ended["reason"]) == ("failed", "it took more than 70 processes (--task-pids)")
+    assert of_tasks(fleet) == []
+    fleet.run_json("--exec", "RUN echo well", "--wait")
+
+
 # offline nodes
 
 

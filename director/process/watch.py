@@ -1,0 +1,113 @@
+"""Looks at long tasks while they run: how many processes each has, and how long this client itself did not run.
+
+One timer serves all tasks. Counting the processes of a task reads /proc for each of them, so it is done rarely, and at
+once when the machine has many more threads than at the last count.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Protocol
+
+import gevent
+
+from director.greenlets import spawn
+from director.process.bounds import MANY
+
+TICK = 0.1  # seconds
+SUSPENDED = 1.0  # seconds without a tick after which this process or its machine was stopped meanwhile
+RARELY, OFTEN = 2.0, 0.2  # seconds between counts when nothing speaks for one; the second to see memory grow
+SHARE, HASTE = 20, 2  # times what a count took is left alone behind it; the second while a task grows
+
+
+class Counted(Protocol):
+    """A running task."""
+
+    def count(self) -> bool:
+        """Count its processes, hold it to its bounds; whether it has many and more than before."""
+
+
+class Watch:
+    """All long tasks of this client; there is one.
+
+    Attributes:
+        suspended: seconds in which this client was stopped while a task was watched.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[Counted, float] = {}  # and the seconds between two counts
+        self._timer: Any = None
+        self._counter: Any = None
+        self.suspended = 0.0
+        self._last = 0.0  # when the timer was last seen to go
+        self._threads = 0  # of the machine, the fewest since the last count
+        self._soon = self._late = 0.0  # when the next count may come, and when it must
+        self._load = -1
+
+    def add(self, task: Counted, since: float, every: float = RARELY) -> None:
+        """Count this task at least `every` seconds until it is removed, which costs a twentieth of a core at most.
+
+        Args:
+            since: when the client is known to have run, monotonic.
+        """
+        if not self._tasks:
+            self._last = since
+            self._threads = self._threads_now()
+            self._soon, self._late = since, since + every
+            self._timer = gevent.get_hub().loop.timer(TICK, TICK)
+            self._timer.start(self._tick)
+            self.clock()
+        self._tasks[task] = every
+        self._late = min(self._late, since + every)
+
+    def remove(self, task: Counted) -> None:
+        """Look at it no more; it may be unknown."""
+        self._tasks.pop(task, None)
+        if not self._tasks and self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def clock(self) -> float:
+        """Monotonic seconds without those in which this client was stopped; to be compared while a task is watched."""
+        now = time.monotonic()
+        if self._timer is not None:
+            if now - self._last > SUSPENDED:
+                self.suspended += now - self._last - TICK
+            self._last = now
+        return now - self.suspended
+
+    def _tick(self) -> None:
+        self.clock()
+        threads = self._threads_now()
+        self._threads = min(self._threads, threads)
+        now = time.monotonic()
+        due = now >= self._late or (threads > self._threads + MANY and now >= self._soon)
+        if due and self._counter is None:
+            self._counter = spawn("count of processes", self._count)
+
+    def _count(self) -> None:
+        began, grows = time.monotonic(), False
+        try:
+            for task in list(self._tasks):
+                grows |= task.count()
+        finally:
+            now = time.monotonic()
+            self._soon = now + (now - began) * (HASTE if grows else SHARE)
+            rest = min(self._tasks.values(), default=RARELY)
+            self._late = self._soon if grows else max(now + rest, self._soon)
+            self._threads = self._threads_now()
+            self._counter = None
+
+    def _threads_now(self) -> int:
+        """Of the machine; 0 where it does not say."""
+        try:
+            if self._load < 0:
+                self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+            return int(os.pread(self._load, 100, 0).split()[3].partition(b"/")[2])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+WATCH = Watch()
