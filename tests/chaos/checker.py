@@ -15,6 +15,7 @@ from .marks import Marks
 from .watch import FINAL
 from .workload import Job
 
+NO_PIDS = ("Cannot fork", "Resource temporarily unavailable")  # of a shell, of the client and other programs
 NEVER_RAN = frozenset(("expired", "skipped", "cached"))
 MORE_DESCRIPTORS = 12
 MORE_MEMORY = {"server": 60.0, "ledger": 60.0, "planner": 40.0, "files": 40.0, "node": 25.0}  # MiB over the baseline
@@ -84,7 +85,11 @@ def check_task(job: Job, step: Any, task: dict[str, Any], marks: Marks) -> list[
 
 
 def _may_fail(step: Any, task: dict[str, Any], ends: int) -> bool:
-    return step.ends == "failed" or "client stopped" in task["reason"] or (not ends and "room" in task["reason"])
+    return (
+        step.ends == "failed"
+        or "client stopped" in task["reason"]
+        or (not ends and any(text in task["reason"] for text in ("room", *NO_PIDS)))
+    )
 
 
 def leftovers(fleet: ChaosFleet) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import damage
+from .crowding import disperse
 from .fleet import ChaosFleet
 from .schedule import Fault
 
@@ -123,6 +124,12 @@ def old_folder(fleet: ChaosFleet, fault: Fault) -> Heal:
     return lambda: fleet.ensure_up(fault.victim)
 
 
+def no_pids(fleet: ChaosFleet, fault: Fault) -> Heal:
+    """No process and no thread can be started where the client is."""
+    crowd = fleet.small.crowd(fault.length + 10, fleet.environment)
+    return lambda: disperse(crowd)
+
+
 def _vanishing(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if name.endswith((".new", ".sock"))}
 
@@ -173,6 +180,8 @@ FAULTS: dict[str, Callable[[ChaosFleet, Fault], Heal]] = {
     "term-client": term,
     "stop-client": stop,
     "long-stop-client": stop,
+    "frozen-client": stop,
+    "no-pids-client": no_pids,
     "old-folder": old_folder,
     "full-disk-client": full_disk,
     "kill-server": kill,

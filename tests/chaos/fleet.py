@@ -16,8 +16,9 @@ from typing import Any
 from clocks import Clock
 from harness import Fleet, children_of, free_ports, is_alive, remove_cgroup
 
+from .crowding import SmallCgroup
 from .damage import Damage
-from .schedule import SMALL_DISK
+from .schedule import FEW_PIDS, SMALL_DISK
 
 LOST_AFTER = 12.0
 DISK = "24m"
@@ -45,6 +46,9 @@ class ChaosFleet(Fleet):
         self.crashes: list[str] = []
         self.damage = Damage()
         self._mounted: list[Path] = []
+        self.small = SmallCgroup()
+        if self.small.folder is None:
+            self.left_out.add("no-pids-client")
         with open(self.folder / "proxy.log", "ab") as log:
             self._proxy = subprocess.Popen(
                 [sys.executable, "-m", "chaos.proxy"], cwd=Path(__file__).parent.parent, stderr=log,
@@ -70,6 +74,8 @@ class ChaosFleet(Fleet):
         """With a clock of its own."""
         self._note_end(name)
         super().spawn(name, options, {**(env or {}), **self.clocks[name].environment(self)})
+        if name == FEW_PIDS:
+            self.small.take(self.pid(name))
 
     def _note_end(self, name: str) -> None:
         """A process that no fault of ours has ended, but the kernel or the C library: an abort, a bad access."""
@@ -173,6 +179,7 @@ class ChaosFleet(Fleet):
         super().close()
         for cgroup in cgroups:
             remove_cgroup(cgroup)
+        self.small.remove()
 
     def _keep_logs(self, keep: Path) -> None:
         keep.mkdir(parents=True, exist_ok=True)

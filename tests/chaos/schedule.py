@@ -56,6 +56,8 @@ KINDS = {
     "term-client": Kind(4, 0.5, 4.0),
     "stop-client": Kind(8, 0.5, 9.0),
     "long-stop-client": Kind(1, 14.0, 18.0),
+    "frozen-client": Kind(5, 5.0, 8.0),  # longer than the time-outs of the jobs that must end in time
+    "no-pids-client": Kind(3, 1.0, 5.0),
     "old-folder": Kind(1, 0.5, 3.0),
     "full-disk-client": Kind(4, 2.0, 7.0),
     "kill-server": Kind(5, 0.1, 3.0, on_server=True),
@@ -78,6 +80,7 @@ KINDS = {
     "clock-client": Kind(4, 1.0, 8.0, clock=True),
 }
 SMALL_DISK = "node-1"  # the one whose state folder may fill up
+FEW_PIDS = "node-2"  # the one that can be left without a process to be had
 
 
 def schedule(seed: int, seconds: float, nodes: list[str], pace: float = 0.9) -> list[Fault]:
@@ -97,6 +100,8 @@ def schedule(seed: int, seconds: float, nodes: list[str], pace: float = 0.9) -> 
         victim = SERVER if kind.on_server else dice.choice(nodes)
         if name == "full-disk-client":
             victim = SMALL_DISK
+        if name == "no-pids-client":
+            victim = FEW_PIDS
         detail = _detail(dice, name, nodes)
         key = kind.room(victim)
         if free.get(key, 0.0) > now:

@@ -117,6 +117,17 @@ class Writer:
         self.run(job, "sleep 1000 & sleep 1000 & wait", "timeout", "--timeout=1s ")
         self.run(job, ends="skipped")
 
+    def timely(self, job: Job) -> None:
+        """Steps that end in their time, whatever keeps the client from looking."""
+        for _ in range(3):
+            self.run(job, f"sleep {self._dice.uniform(0.3, 1.5):.2f}", flags="--timeout=4s ")
+
+    def crowded(self, job: Job) -> None:
+        """More processes than a task has without a cgroup of its own, and a timeout."""
+        job.targets = job.targets[:1]
+        body = "i=0; while [ $i -lt 80 ]; do sleep 1000 & i=$((i+1)); done; wait"
+        self.run(job, body, "timeout", "--timeout=2s ")
+
     def retrying(self, job: Job) -> None:
         """Fails, and begins again."""
         self.run(job, "test $(grep -c \"start $DIRECTOR_JOB 0 \" "
@@ -188,6 +199,8 @@ KINDS: dict[str, tuple[int, Callable[[Writer, Job], None]]] = {
     "failing": (3, Writer.failing),
     "ignoring": (2, Writer.ignoring),
     "slow": (3, Writer.slow),
+    "timely": (6, Writer.timely),
+    "crowded": (1, Writer.crowded),
     "retrying": (3, Writer.retrying),
     "children": (4, Writer.children),
     "big": (2, Writer.big),
