@@ -18,7 +18,6 @@ def main() -> None:
 
     process.seal_descriptors()
     process.become_subreaper()
-    process.go_first()
     requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     for line in iter(requests.readline, b""):
         name, arguments = json.loads(line)

@@ -176,7 +176,6 @@ def serve(settings: Settings) -> int:
     heap.give_back()
     process.seal_descriptors()
     process.become_subreaper()
-    process.go_first()
     try:
         why = ids.name_fault(settings.identity)
         if why:

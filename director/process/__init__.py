@@ -7,7 +7,6 @@ Everything here belongs to the one thread that runs the gevent hub, and expects 
 from director.process.bounds import default_pids
 from director.process.cgroup import PLACE
 from director.process.family import become_subreaper, end_leftovers, reap_adopted, spare
-from director.process.priority import go_first
 from director.process.runner import cancel, run
 from director.process.spawn import seal_descriptors
 from director.process.spec import Handle, Result, Spec
@@ -21,7 +20,6 @@ __all__ = [
     "cancel",
     "default_pids",
     "end_leftovers",
-    "go_first",
     "reap_adopted",
     "run",
     "seal_descriptors",

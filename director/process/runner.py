@@ -146,7 +146,6 @@ class _Task:
         self.watcher: Any = None
         self.cgroup = TaskCgroup(child.pid, spec.pids, spec.memory)
         self.every = OFTEN if spec.memory else RARELY
-        self.most = 0  # processes it was seen to have at a time
         self.gathered = False  # it has moved into its cgroup as a whole
         self.excess = ""  # why it must end: which bound it did not keep
         self.closed = False
@@ -193,19 +192,18 @@ class _Task:
                 left = LOOK if left is None else min(left, LOOK)
             self.sleep(left)
 
-    def count(self) -> bool:
-        """Hold it to its bounds; whether it has many processes and more than before. For the watch."""
+    def count(self) -> int:
+        """How many processes it has, held to its bounds; for the watch."""
         pids = self.cgroup.members() if self.gathered else self._members()
         if self.closed:
-            return False
+            return 0
         memory = memory_of(pids) if self.spec.memory else 0
-        grows, self.most = len(pids) > max(MANY, self.most), max(len(pids), self.most)
         if name := self._exceeds(len(pids), memory):
             self.excess = excess(name, getattr(self.spec, name))
             gevent.get_hub().loop.run_callback(self.sleep.wake)
         elif len(pids) > MANY or memory * 2 > self.spec.memory > 0:
             self.gathered = self.cgroup.take(pids)
-        return grows
+        return len(pids)
 
     def _exceeds(self, pids: int, memory: int) -> str:
         if pids > self.spec.pids > 0:

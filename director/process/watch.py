@@ -14,6 +14,7 @@ import gevent
 
 from director.greenlets import spawn
 from director.process.bounds import MANY
+from director.process.priority import Priority
 
 TICK = 0.1  # seconds
 SUSPENDED = 1.0  # seconds without a tick after which this process or its machine was stopped meanwhile
@@ -24,8 +25,8 @@ SHARE, HASTE = 20, 2  # times what a count took is left alone behind it; the sec
 class Counted(Protocol):
     """A running task."""
 
-    def count(self) -> bool:
-        """Count its processes, hold it to its bounds; whether it has many and more than before."""
+    def count(self) -> int:
+        """How many processes it has; holds it to its bounds."""
 
 
 class Watch:
@@ -39,6 +40,8 @@ class Watch:
         self._tasks: dict[Counted, float] = {}  # and the seconds between two counts
         self._timer: Any = None
         self._counter: Any = None
+        self._counted: dict[Counted, int] = {}  # the tasks that had many processes, and how many
+        self._priority = Priority()
         self.suspended = 0.0
         self._last = 0.0  # when the timer was last seen to go
         self._threads = 0  # of the machine, the fewest since the last count
@@ -68,6 +71,8 @@ class Watch:
             self._timer.stop()
             self._timer.close()
             self._timer = None
+            self._counted = {}
+            self._priority.usual()
 
     def clock(self) -> float:
         """Monotonic seconds without those in which this client was stopped; to be compared while a task is watched."""
@@ -83,22 +88,29 @@ class Watch:
         threads = self._threads_now()
         self._threads = min(self._threads, threads)
         now = time.monotonic()
-        due = now >= self._late or (threads > self._threads + MANY and now >= self._soon)
-        if due and self._counter is None:
+        more = threads > self._threads + MANY
+        if more:
+            self._priority.high()
+        if (now >= self._late or (more and now >= self._soon)) and self._counter is None:
             self._counter = spawn("count of processes", self._count)
 
     def _count(self) -> None:
-        began, grows = time.monotonic(), False
+        began, before = time.monotonic(), self._counted
         try:
-            for task in list(self._tasks):
-                grows |= task.count()
+            counts = {task: task.count() for task in list(self._tasks)}
+            self._counted = {task: count for task, count in counts.items() if count > MANY and task in self._tasks}
         finally:
-            now = time.monotonic()
-            self._soon = now + (now - began) * (HASTE if grows else SHARE)
-            rest = min(self._tasks.values(), default=RARELY)
-            self._late = self._soon if grows else max(now + rest, self._soon)
-            self._threads = self._threads_now()
             self._counter = None
+            self._threads = self._threads_now()
+            self._plan(time.monotonic() - began, any(n > before.get(task, 0) for task, n in self._counted.items()))
+        if not self._counted:
+            self._priority.usual()
+
+    def _plan(self, took: float, grows: bool) -> None:
+        now = time.monotonic()
+        self._soon = now + took * (HASTE if grows else SHARE)
+        rest = min(self._tasks.values(), default=RARELY)
+        self._late = self._soon if grows else max(now + rest, self._soon)
 
     def _threads_now(self) -> int:
         """Of the machine; 0 where it does not say."""
