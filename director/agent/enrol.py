@@ -54,8 +54,8 @@ def resolve(host: str) -> list[str]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise DirectorError(f"the server's address {host} cannot be looked up: {error.strerror or error}") from error
-    except RuntimeError as error:  # of the thread that looks it up
-        raise StartError(f"the server's address {host} cannot be looked up: {error}") from error
+    except RuntimeError as error:  # no thread can be started that would look it up
+        raise DirectorError(f"the server's address {host} cannot be looked up: {error}") from error
     addresses = list(dict.fromkeys(str(row[4][0]) for row in found))
     return sorted(addresses, key=lambda address: ":" in address)
 

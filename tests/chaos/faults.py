@@ -127,7 +127,12 @@ def old_folder(fleet: ChaosFleet, fault: Fault) -> Heal:
 def no_pids(fleet: ChaosFleet, fault: Fault) -> Heal:
     """No process and no thread can be started where the client is."""
     crowd = fleet.small.crowd(fault.length + 10, fleet.environment)
-    return lambda: disperse(crowd)
+
+    def heal() -> None:
+        disperse(crowd)
+        fleet.ensure_up(fault.victim)  # one that could not go on has ended, and is started again as by systemd
+
+    return heal
 
 
 def _vanishing(folder: str, names: list[str]) -> set[str]:
