@@ -8,10 +8,11 @@ import sys
 SCRIPT = """
 from gevent import monkey
 monkey.patch_all(os=False, signal=False, subprocess=False)
-import os, resource
+import encodings.idna, os, resource
+import gevent.threadpool
 from director.agent import enrol
 from director.errors import DirectorError
-import director.messages
+gevent.get_hub().resolver, gevent.get_hub().threadpool  # what is loaded at first use is there
 if os.geteuid() == 0:  # for whom this bound does not count
     os.setresuid(3_000_000, 3_000_000, 3_000_000)
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
