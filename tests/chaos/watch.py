@@ -37,7 +37,7 @@ class Watch:
         self._jobs: dict[str, str] = {}
         self._dice = random.Random(f"watch-{seed}")
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a run that fails ends without it
 
     def start(self) -> None:
         """Begin."""
