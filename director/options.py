@@ -270,8 +270,8 @@ def reference() -> str:
     ]
     lines += [f"Files: `{DEFAULT_FILES[0]}`, then `{DEFAULT_FILES[1]}`; with `--config-file` only that one.",
               "Durations are seconds, or numbers with ms, s, m, h, d (`1m30s`).",
-              "A flag on the command line that the action cannot use is an error (exit 2) that names the right one; what",
-              "files and the environment set is passed over then, as they serve every action.", ""]  # fmt: skip
+              "A flag on the command line that the action cannot use is an error (exit 2) that names the right one;",
+              "what files and the environment set is passed over then, as they serve every action.", ""]  # fmt: skip
     lines += ["## Actions", "", "| action | does |", "|---|---|"]
     lines += [f"| `{('--' + action.name + ' ' + action.metavar).strip()}` | {action.help} |" for action in ACTIONS]
     for group in sorted(GROUPS, key=lambda name: name == COMMON):

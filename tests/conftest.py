@@ -15,9 +15,7 @@ from shipping import build_sdist
 FAILED = pytest.StashKey[bool]()
 
 # How long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile(
-    "director", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+hypothesis.settings.register_profile("director", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("director")
 
 

@@ -102,7 +102,8 @@ def test_a_vital_greenlet_that_is_killed_on_purpose_ends_nothing(ended: AsyncRes
 
 SERVER = (
     "sessions", "gatekeeper", "enrolment port", "operator's socket", "dispatcher", "delivery", "acknowledgements",
-    "queries", "exchange", "liveness", "history", "ledger supervisor", "planner 1 supervisor", "ledger writer",
+    "queries", "exchange", "liveness", "last seen", "history", "ledger supervisor", "planner 1 supervisor", "ledger writer",
+    "service manager",
 )  # fmt: skip
 CLIENT = ("link", "facts", "chains", "blob cache")
 
@@ -116,10 +117,12 @@ def test_all_that_are_vital_are_tried() -> None:
 @pytest.mark.parametrize(("mode", "name"), [("--server", name) for name in SERVER] + [("--client", n) for n in CLIENT])
 def test_a_server_or_client_ends_with_its_vital_greenlet(new_fleet: Callable[..., Fleet], mode: str, name: str) -> None:
     fleet = new_fleet()
-    ports = ["--port", str(fleet.port), "--enroll-port", str(fleet.enroll_port)]
-    own = ["--bind-address", "127.0.0.1", "--socket-path", str(fleet.socket_path)] if mode == "--server" else []
+    server = ["--bind-address", "127.0.0.1", "--socket-path", str(fleet.socket_path), "--port", str(fleet.port)]
+    own = server if mode == "--server" else ["--server-address", f"127.0.0.1:{fleet.port}"]
+    ports = ["--enroll-port", str(fleet.enroll_port)]
     state = ["--state-dir", str(fleet.folder / "state")]
     words = [sys.executable, str(ROOT / "tests/dying.py"), name, mode, *own, *ports, *state]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=fleet.environment)
+    environment = {**fleet.environment, "NOTIFY_SOCKET": str(fleet.folder / "nobody")}  # else nothing is reported
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == f"director: {name} died: it was to die"

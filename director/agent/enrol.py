@@ -9,7 +9,7 @@ from typing import Any
 import ujson
 
 from director import messages
-from director.errors import DirectorError, StartError, UsageError
+from director.errors import DirectorError, UsageError
 
 PATIENCE = 10.0
 

@@ -10,6 +10,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from director.framing import Channel, encode
+from director.greenlets import spawn
 
 FIRST = 0.25  # seconds: a call that is about to end learns soon whether the server lives
 EVERY = 5.0  # seconds

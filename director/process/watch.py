@@ -92,7 +92,7 @@ class Watch:
         if more:
             self._priority.high()
         if (now >= self._late or (more and now >= self._soon)) and self._counter is None:
-            self._counter = spawn("count of processes", self._count)
+            self._counter = spawn("count of processes", self._count, vital=False)
 
     def _count(self) -> None:
         began, before = time.monotonic(), self._counted
