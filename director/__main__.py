@@ -11,14 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `sys.argv`'s words; the exit code."""
     try:
         from director.cli import run
-        from director.options import load
+        from director.config.settings import load
 
         settings = load(sys.argv[1:] if argv is None else argv)
         for warning in settings.warnings:
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _profiled(settings: Settings) -> int:
-    from director import profiling
     from director.cli import run
+    from director.runtime import profiling
 
     profiling.start(settings.profile, settings.action or "help")
     try:

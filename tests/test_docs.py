@@ -14,8 +14,8 @@ from harness import ROOT, Fleet, clean_environment, tasks_of
 from pages import commands
 
 from director import errors, states
-from director.options import load
-from director.settings_table import ACTIONS, SETTINGS
+from director.config.settings import load
+from director.config.table import ACTIONS, SETTINGS
 from director.targets import parse
 from director.verbs import VERBS
 

@@ -13,7 +13,7 @@ FILES = sorted((ROOT / "director").rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
-    """`director.hub.main` for director/hub/main.py."""
+    """`director.daemon.server` for director/daemon/server.py."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 

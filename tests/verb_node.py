@@ -10,14 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from director import sources, verbs
-from director.blobs import BlobStore
+from director import verbs
 from director.errors import LanguageError, UsageError, VerbError
+from director.language.scope import Scope
 from director.language.substitution import render_text, render_word
-from director.language.values import namespace
-from director.planner import Plan, plan
-from director.scope import Scope
+from director.language.types import namespace
+from director.planning.planner import Plan, plan
 from director.states import FAILED, SUCCESS, TIMEOUT
+from director.transfer import sources
+from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry, Fetched, Outcome
 
 

@@ -17,18 +17,19 @@ import gevent
 import ujson
 from gevent.event import AsyncResult, Event
 
-from director import __version__, messages
+from director import __version__
 from director import states as st
-from director.agent.holding import Held, Row, Running, Step
-from director.agent.keeping import Keeping
+from director.agent.job_runner import JobRunner, Row, Running, Step
+from director.agent.journal.base import ClientJournal
 from director.agent.outbox import Outbox
-from director.agent.retelling import forgotten, repeated
+from director.agent.replay import forgotten, repeated
 from director.agent.slots import Slots
 from director.errors import BusyError, ProtocolError, StoreError
-from director.greenlets import jitter, spawn
-from director.liveness import Pulse
+from director.language.scope import Scope
 from director.process import cancel as end_process
-from director.scope import Scope
+from director.protocol import messages
+from director.runtime.greenlets import jitter, spawn
+from director.runtime.liveness import Pulse
 from director.verbs.base import Outcome
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ UNSAID = 5  # beats that are left out in a row; the next one brings the loop's l
 EFFECTS_LIMIT = 2 * 1024 * 1024  # bytes of JSON that the values set by one step may have, to fit a message
 TROUBLE_LIMIT = 500
 
-Apply = Callable[["Agent", Held, Scope, Step, Running], Outcome]
+Apply = Callable[["Agent", JobRunner, Scope, Step, Running], Outcome]
 
 
 class Agent:
@@ -58,12 +59,12 @@ class Agent:
     """
 
     def __init__(
-        self, name: str, journal: Keeping, apply: Apply, profile: Callable[[], dict[str, Any]], concurrency: int = 8,
-        about: Mapping[str, Any] | None = None,
+        self, name: str, journal: ClientJournal, apply: Apply, profile: Callable[[], dict[str, Any]],
+        concurrency: int = 8, about: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.journal = journal
-        self.held: dict[str, Held] = {}
+        self.held: dict[str, JobRunner] = {}
         self.transmit: Callable[..., bool] = lambda *frames: False
         self.outbox = Outbox(journal, lambda header, payload: self.transmit(header, payload))
         self.pulse = Pulse(10.0, time.monotonic())
@@ -290,12 +291,12 @@ class Agent:
         who = {"v": messages.VERSION, "within": min(pause, 1.0)}
         spawn("hello again", self.handle_who, who, [], vital=False, after=pause)
 
-    def new_job(self, job: str, head: Mapping[str, Any]) -> Held:
+    def new_job(self, job: str, head: Mapping[str, Any]) -> JobRunner:
         """A job that came to this client, with its first values."""
         scope = Scope(remembered=dict(self._profile()["args"]), overrides=dict(head["options"].get("args", {})))
-        return Held(job, head, scope, self._run_step)
+        return JobRunner(job, head, scope, self._run_step)
 
-    def _run_step(self, held: Held, scope: Scope, step: Step) -> Row:
+    def _run_step(self, held: JobRunner, scope: Scope, step: Step) -> Row:
         """Run one step when there is a slot and the server has settled; journal, report, give its row.
 
         One that will never run as another node's run-once step did not go well is skipped: the server says so.
@@ -312,7 +313,7 @@ class Agent:
         finally:
             self.slots.give()
 
-    def _may_begin(self, held: Held, step: int) -> bool:
+    def _may_begin(self, held: JobRunner, step: int) -> bool:
         """Wait, without a slot, until the run-once step of another node has ended; whether this one may follow."""
         if held.dead:
             return False
@@ -338,7 +339,7 @@ class Agent:
                 log.info("step %d of job %s is not run: %s", fields["step"], fields["job"], fields["error"])
             answer.set(not fields["error"])
 
-    def run_now(self, held: Held, scope: Scope, step: Step, attempt: int = 1) -> Row:
+    def run_now(self, held: JobRunner, scope: Scope, step: Step, attempt: int = 1) -> Row:
         """All attempts of one step."""
         number, retry = step["i"], int(step["flags"].get("retry", 1) or 1)
         now = time.monotonic()
@@ -356,7 +357,7 @@ class Agent:
                 self._end_cancelled(held.job)
 
     def _attempts(
-        self, held: Held, scope: Scope, step: Step, running: Running, attempt: int, retry: int
+        self, held: JobRunner, scope: Scope, step: Step, running: Running, attempt: int, retry: int
     ) -> tuple[Outcome, int]:
         try:
             while True:
@@ -400,7 +401,7 @@ class Agent:
         finally:
             self._stuck.pop(me, None)
 
-    def _try(self, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
+    def _try(self, held: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt; whatever goes wrong in it is the step's failure, never the end of the job's greenlet."""
         try:
             return self._apply(self, held, scope, step, running)
@@ -408,7 +409,9 @@ class Agent:
             log.exception("step %d of job %s failed in an unexpected way", step["i"], held.job)
             return Outcome(st.FAILED, reason=f"{type(error).__name__}: {error}")
 
-    def _report(self, held: Held, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int) -> Row:
+    def _report(
+        self, held: JobRunner, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int
+    ) -> Row:
         running.greenlet = None  # it has ended: a cancel must not keep its result from the journal
         bound(outcome)
         if outcome.effects:
@@ -479,7 +482,7 @@ class Agent:
                 log.error("the cancel of job %s cannot be kept: %s", job, error)
         self._end_cancelled(job)
 
-    def _give_up_attempts(self, held: Held) -> None:
+    def _give_up_attempts(self, held: JobRunner) -> None:
         """Steps that an earlier client was running and that were to begin once more: nobody knows how they ended."""
         for step, attempt in held.attempts.items():
             reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"

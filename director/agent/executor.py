@@ -16,21 +16,22 @@ from typing import Any
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from director import process, service_manager, verbs
+from director import process, verbs
 from director import states as st
-from director.agent.chains import Chain, Chains, Link, mark, mark_of_values, shown_values
+from director.agent.blob_fetcher import Fetcher
 from director.agent.core import DEFAULT_TIMEOUT, Agent
-from director.agent.exchange import Exchange
-from director.agent.fetch import Fetcher
-from director.agent.holding import Held, Running, Step
-from director.agent.rebooting import Rebooter
+from director.agent.job_runner import JobRunner, Running, Step
+from director.agent.node_transfer import NodeTransfer
+from director.agent.reboot import Rebooter
+from director.agent.step_cache import CachedStep, Chain, StepCache, mark, mark_of_values, shown_values
 from director.errors import DirectorError, LateError, VerbError
-from director.greenlets import breathe
-from director.scope import Scope, is_proxy
+from director.language.scope import Scope, is_proxy
+from director.runtime import service_manager
+from director.runtime.greenlets import breathe
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
+from director.verbs.folders import own_home
 from director.verbs.own import place_of
-from director.verbs.places import own_home
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ class Executor:
     """
 
     def __init__(
-        self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher, chains: Chains,
-        exchange: Exchange,
+        self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher, chains: StepCache,
+        exchange: NodeTransfer,
     ) -> None:  # fmt: skip
         self.name = name
         self.facts = facts
@@ -70,7 +71,7 @@ class Executor:
         self._verbs: dict[str, Verb] = {}
         self._locks: dict[str, BoundedSemaphore] = {}
 
-    def apply(self, agent: Agent, held: Held, scope: Scope, step: Step, running: Running) -> Outcome:
+    def apply(self, agent: Agent, held: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; for a step of a file that is cached, its record."""
         timeout = step["flags"].get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
         node = TaskNode(self, agent, held, scope, step, running, timeout)
@@ -90,7 +91,7 @@ class Executor:
                 keep_output(outcome, step["flags"][flag], data)
         return outcome
 
-    def _apply_chained(self, verb: Verb, step: Step, node: TaskNode, held: Held) -> Outcome:
+    def _apply_chained(self, verb: Verb, step: Step, node: TaskNode, held: JobRunner) -> Outcome:
         """DSL.md section 6: of what ran last in this place, with these inputs, only what can be seen is looked at."""
         head, number = held.head, step["i"]
         chain = self.chains.of(held.job, head["name"], stage_key(head, step), bool(head["options"].get("no_cache")))
@@ -116,7 +117,7 @@ class Executor:
         else:
             made = made or applied_mark(verb, step, node, outcome)
             self._compare(verb, chain, number, made, outcome, skips)
-        chain.record(number, Link(made, kept, time.time(), held.job, values_of(verb, step, node.scope, outcome)))
+        chain.record(number, CachedStep(made, kept, time.time(), held.job, values_of(verb, step, node.scope, outcome)))
         return outcome
 
     def _compare(self, verb: Verb, chain: Chain, number: int, made: str, outcome: Outcome, skips: bool) -> None:
@@ -155,7 +156,7 @@ class Executor:
             verb = self._verbs[key] = load_own(step, blob) if "own" in step else verbs.load(name)
         return verb
 
-    def environment(self, held: Held, scope: Scope) -> dict[bytes, bytes]:
+    def environment(self, held: JobRunner, scope: Scope) -> dict[bytes, bytes]:
         """The environment of a RUN as bytes, made again only when a value of the scope has changed."""
         if scope.made is not None and scope.made[0] == scope.version:
             known: dict[bytes, bytes] = scope.made[1]
@@ -192,7 +193,7 @@ class TaskNode:
         self,
         executor: Executor,
         agent: Agent,
-        held: Held,
+        held: JobRunner,
         scope: Scope,
         step: Step,
         running: Running,
@@ -258,7 +259,7 @@ class TaskNode:
 
     def _namespace(self) -> Mapping[str, Any]:
         if self._names is None:
-            from director.language.values import namespace
+            from director.language.types import namespace
 
             node = {"id": self.name, "labels": dict(self.labels)}
             self._names = namespace(self.scope.texts(), self.facts, node, self.scope.query, self.scope.quoted)
@@ -397,7 +398,7 @@ class TaskNode:
         """A path with stars, of which those in values mean themselves."""
         from director.globs import shielded, unshielded
         from director.language.substitution import render_word
-        from director.language.values import namespace
+        from director.language.types import namespace
 
         texts = {name: shielded(text) for name, text in self.scope.texts().items()}
         node = {"id": self.name, "labels": dict(self.labels)}
@@ -486,7 +487,7 @@ def without_actions(verb: Verb, step: Step) -> Step:
 
 
 def values_of(verb: Verb, step: Step, scope: Scope, outcome: Outcome) -> dict[str, str]:
-    """What can be told of the step's values when they are others one day; see `Link.values`."""
+    """What can be told of the step's values when they are others one day; see `CachedStep.values`."""
     if verb.always:
         effects = outcome.effects
         return {**shown_values("ARG", effects.get("arg", {})), **shown_values("ENV", effects.get("env", {}))}

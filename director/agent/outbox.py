@@ -15,8 +15,8 @@ from typing import Any
 import ujson
 from gevent import get_hub
 
-from director import messages
-from director.agent.keeping import Keeping
+from director.agent.journal.base import ClientJournal
+from director.protocol import messages
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ Entry = tuple[int, str, list[Any], "bytes | None"]  # number, job, row, outputs 
 class Outbox:
     """`send(header, payload)` says whether the message was queued; `journal` keeps what was not stored."""
 
-    def __init__(self, journal: Keeping, send: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(self, journal: ClientJournal, send: Callable[[bytes, bytes], bool]) -> None:
         self._journal = journal
         self._send = send
         self.open = False  # the server has welcomed this connection

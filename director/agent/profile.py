@@ -9,7 +9,7 @@ from typing import Any
 
 import ujson
 
-from director.durable import write_private
+from director.runtime.durable import write_private
 
 log = logging.getLogger(__name__)
 

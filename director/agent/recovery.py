@@ -10,9 +10,9 @@ import ujson
 
 from director import states as st
 from director.agent.core import Agent
-from director.agent.holding import Held, Row, Step
-from director.agent.rebooting import came_back
-from director.journal.records import JobRecord
+from director.agent.job_runner import JobRunner, Row, Step
+from director.agent.journal.state import JobRecord
+from director.agent.reboot import came_back
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def _is_ours(record: JobRecord, boot: str) -> bool:
     return note is not None and note["step"] in record.in_flight and note["boot"] != boot
 
 
-def _end_reboot(agent: Agent, held: Held, record: JobRecord, boot: str) -> None:
+def _end_reboot(agent: Agent, held: JobRunner, record: JobRecord, boot: str) -> None:
     """The result of a REBOOT, which only the client that is back can tell."""
     note = record.notes.get("reboot")
     if note is None or note["step"] not in record.in_flight:
@@ -102,14 +102,14 @@ def may_run(record: JobRecord, copied: bool) -> set[int]:
     return record.handed - record.done.keys() if copied else set(record.in_flight)
 
 
-def _lose(agent: Agent, held: Held, step: int, attempt: int, reason: str) -> Row:
+def _lose(agent: Agent, held: JobRunner, step: int, attempt: int, reason: str) -> Row:
     now = round(time.time(), 6)
     row: Row = [step, chr(st.LOST), None, None, now, 0.0, 0, attempt, reason, 0, 0, 0, None]
     agent.journal.result(held.job, step, row, b"")
     return row
 
 
-def _requeue(held: Held, record: JobRecord) -> None:
+def _requeue(held: JobRunner, record: JobRecord) -> None:
     """Give the job all its steps again, those that have ended too: their values are made anew in their order."""
     chunks = {}
     for piece in record.slices:

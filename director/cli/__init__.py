@@ -9,23 +9,23 @@ from director.errors import EXIT_USAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from director.options import Settings
+    from director.config.settings import Settings
 
 ACTIONS: dict[str, str] = {
-    "server": "director.server:run",
-    "client": "director.client:run",
+    "server": "director.daemon.run:server",
+    "client": "director.daemon.run:client",
     "exec": "director.cli.submit:run",
     "orchestrate": "director.cli.submit:run",
     "resume": "director.cli.submit:resume",
     "plan": "director.cli.plan:run",
     "list-jobs": "director.cli.listing:jobs",
     "list-nodes": "director.cli.listing:nodes",
-    "job-info": "director.cli.info:job",
-    "node-info": "director.cli.info:node",
+    "job-info": "director.cli.details:job",
+    "node-info": "director.cli.details:node",
     "wait-job": "director.cli.waiting:wait_job",
-    "cancel-job": "director.cli.change:cancel",
-    "purge-jobs": "director.cli.change:purge_jobs",
-    "purge-nodes": "director.cli.change:purge_nodes",
+    "cancel-job": "director.cli.cancel_purge:cancel",
+    "purge-jobs": "director.cli.cancel_purge:purge_jobs",
+    "purge-nodes": "director.cli.cancel_purge:purge_nodes",
     "export-jobs": "director.cli.export:jobs",
     "export-nodes": "director.cli.export:nodes",
     "version": "director.cli.output:version",
@@ -35,7 +35,7 @@ ACTIONS: dict[str, str] = {
 def run(settings: Settings) -> int:
     """Do what the call asks for; the exit code. Raises DirectorError for the caller to show."""
     if not settings.action:
-        from director.flags import build
+        from director.config.parser import build
 
         sys.stderr.write(build().format_help())
         return EXIT_USAGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.cli.output import answer, decode
 from director.errors import EXIT_OK, UsageError
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
@@ -33,7 +33,7 @@ def _export(settings: Settings, what: str) -> int:
 
     path = settings.words[0]
     form = _form(path, settings.output)
-    with Link(settings) as link:
+    with Connection(settings) as link:
         rows = (row for body in link.parts({"do": what}) for row in decode(body))
         pieces = yaml_list(rows) if form == "yaml" else json_list(rows)
         if path == "-":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.cli.output import answer, decode
 from director.errors import EXIT_OK, UsageError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 JOB_STATES = ("queued", "running", "success", "failed", "cancelled", "incomplete")
 NODE_STATES = ("online", "offline", "pending", "revoked")
@@ -41,7 +41,7 @@ def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
     """--state, --since and --node as the server takes them; `states` are those there are."""
     for state in settings.state:
         if state not in states:
-            from director.flags import nearest
+            from director.config.parser import nearest
 
             raise UsageError(f"--state: {state!r} is none of {', '.join(states)}{nearest(state, states)}")
     since = None if settings.since is None else time.time() - settings.since
@@ -51,7 +51,7 @@ def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
 def _show(settings: Settings, request: dict[str, Any], columns: Sequence[Any]) -> int:
     from director.report import render_list
 
-    with Link(settings) as link:
+    with Connection(settings) as link:
         _, body = link.ask(request)
     answer(render_list(decode(body), columns, settings.output, not settings.no_header))
     return EXIT_OK

@@ -20,7 +20,7 @@ def asked_alone(text: str) -> str:
 
 def manuals(text: str) -> list[str]:
     """The manuals that a text asks for, in its order; none when it asks for none or cannot be read."""
-    from director.language.read import read
+    from director.language.reader import read
     from director.verbs import flag_table, manual
 
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 
 def answer(pieces: Iterable[str]) -> None:

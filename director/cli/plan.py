@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from director.cli.files import submission
 from director.cli.output import answer, decode, note
+from director.cli.submission import submission
 from director.cli.submit import send
 from director.errors import EXIT_OK
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 
 def run(settings: Settings) -> int:

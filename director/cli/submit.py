@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from director.cli.files import options, submission
+from director.cli.connection import ORDERED, Connection, ServerGoneError, again
 from director.cli.interrupts import end_as_interrupted
-from director.cli.link import ORDERED, Link, ServerGoneError, again
 from director.cli.output import answer, note
 from director.cli.patience import Patience, ServerSilentError
-from director.cli.wants import Wants
+from director.cli.sources import Wants
+from director.cli.submission import options, submission
 from director.errors import EXIT_INTERRUPTED, EXIT_OK, DirectorError, NoServerError, UsageError, WaitTimeoutError
 from director.ids import new_job_id
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 RETRY_SECONDS = 10.0
 
@@ -43,7 +43,7 @@ def _own_manual(settings: Settings) -> list[str]:
     verb = asked_alone(settings.text or "")
     if not verb:
         return []
-    with Link(settings) as link:
+    with Connection(settings) as link:
         return [str(link.ask({"do": "verb-help", "verb": verb})[0]["text"])]
 
 
@@ -70,7 +70,7 @@ def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) 
         return EXIT_INTERRUPTED
 
 
-def _accepted(settings: Settings, header: Mapping[str, Any], link: Link | None) -> int:
+def _accepted(settings: Settings, header: Mapping[str, Any], link: Connection | None) -> int:
     """Print the ids, or with a link wait for the jobs; the exit code."""
     jobs = [str(job["id"]) for job in header.get("jobs") or []]
     for line in header.get("notes") or []:
@@ -90,7 +90,7 @@ def _accepted(settings: Settings, header: Mapping[str, Any], link: Link | None) 
 
 def send(
     settings: Settings, request: Mapping[str, Any], ids: Sequence[str], patience: Patience | None = None
-) -> tuple[Link, dict[str, Any], bytes]:
+) -> tuple[Connection, dict[str, Any], bytes]:
     """Send a submission; when the server dies before its answer, ask again with the same ids.
 
     Returns:
@@ -100,7 +100,7 @@ def send(
         NoServerError: there was none, it gave no sign of life, or it did not come back within 10 s.
         WaitTimeoutError: `patience` has a deadline, and it has come.
     """
-    link = Link(settings, patience)
+    link = Connection(settings, patience)
     patience = link.patience
     until = 0.0
     while True:
@@ -125,7 +125,7 @@ def _unknown(ids: Sequence[str]) -> str:
     return f"; whether {' '.join(ids)} was accepted, `director --list-jobs {' '.join(ids)}` will tell" if ids else ""
 
 
-def _converse(link: Link, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _converse(link: Connection, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Ask, give the server the sources it wants, until the answer."""
     wants = Wants(link)
     link.send(request)

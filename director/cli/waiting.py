@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from director.cli.connection import Connection, ServerGoneError, again
 from director.cli.interrupts import end_as_interrupted
-from director.cli.link import Link, ServerGoneError, again
 from director.cli.output import answer, decode, note
 from director.cli.patience import Patience, ServerSilentError
 from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, DirectorError, NoServerError, WaitTimeoutError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from director.options import Settings
+    from director.config.settings import Settings
 
 FIRST_NOTE = 5.0
 NEXT_NOTE = 60.0
@@ -30,7 +30,7 @@ def wait_job(settings: Settings) -> int:
     limit = settings.wait_timeout
     deadline = None if limit is None else time.monotonic() + limit
     try:
-        with Link(settings, Patience(settings.server_timeout, deadline)) as link:
+        with Connection(settings, Patience(settings.server_timeout, deadline)) as link:
             return wait(settings, list(dict.fromkeys(_whole_id(link, word) for word in settings.words)), link)
     except WaitTimeoutError:  # before anything was known of the jobs
         note(TIMED_OUT)
@@ -42,7 +42,7 @@ def _way_back(jobs: Sequence[str]) -> str:
     return f"come back with: director --wait-job {' '.join(jobs)}"
 
 
-def _whole_id(link: Link, word: str) -> str:
+def _whole_id(link: Connection, word: str) -> str:
     """Settled at once: `last` and a prefix may mean another job by the time this one has ended."""
     from director.ids import is_job_id
 
@@ -52,7 +52,7 @@ def _whole_id(link: Link, word: str) -> str:
     return str(decode(body)[0]["id"])
 
 
-def wait(settings: Settings, jobs: Sequence[str], link: Link) -> int:
+def wait(settings: Settings, jobs: Sequence[str], link: Connection) -> int:
     """Wait for jobs, as long as the link's patience has it, and print their results; the exit code."""
     waiter = _Waiter(settings, jobs)
     link.patience.note = waiter.display.note
@@ -71,7 +71,7 @@ def wait(settings: Settings, jobs: Sequence[str], link: Link) -> int:
     return _report(settings, waiter, results, ended)
 
 
-def _results(settings: Settings, jobs: Sequence[str], link: Link, ended: int) -> list[Any]:
+def _results(settings: Settings, jobs: Sequence[str], link: Connection, ended: int) -> list[Any]:
     """What is known of the jobs; nothing when the wait was given up and the server is away or silent."""
     if ended and link.patience.is_silent():
         return []
@@ -79,7 +79,7 @@ def _results(settings: Settings, jobs: Sequence[str], link: Link, ended: int) ->
         if ended:
             link.close()
             # the other connection has events on their way
-            link = Link(settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout)))
+            link = Connection(settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout)))
         with link:
             return [decode(link.ask({"do": "job-info", "id": job})[1]) for job in jobs]
     except NoServerError:
@@ -117,7 +117,7 @@ class _Waiter:
         self._halted: set[tuple[str, str]] = set()  # those of them that did not go on then, and why
         self._note_at = time.monotonic() + FIRST_NOTE
 
-    def until_final(self, link: Link) -> Link:
+    def until_final(self, link: Connection) -> Connection:
         """The connection on which the server said that all are final; it may be a new one."""
         while True:
             try:
@@ -130,7 +130,7 @@ class _Waiter:
             except ServerSilentError as error:
                 raise ServerSilentError(f"{error}; the job goes on; {_way_back(self.jobs)}") from error
 
-    def _come_back(self, error: ServerGoneError, patience: Patience) -> Link:
+    def _come_back(self, error: ServerGoneError, patience: Patience) -> Connection:
         self.display.note(f"{error.what}; waiting for it to come back")
         try:
             link = again(self._settings, time.monotonic() + AWAY, patience)
@@ -140,7 +140,7 @@ class _Waiter:
         self.display.note("the server is back")
         return link
 
-    def _follow(self, link: Link) -> None:
+    def _follow(self, link: Connection) -> None:
         while True:
             now = time.monotonic()
             if now >= self._note_at:

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from director import ids
 from director.errors import LanguageError
-from director.language import messages, words
-from director.language.building import build
-from director.language.faults import Faults
+from director.language import foreign, words
+from director.language.builder import build
+from director.language.error_list import Faults
 from director.language.flags import Table, take
 from director.language.heredocs import Opening, openings
 from director.language.instructions import Document, Heredoc, Instruction, Stage
@@ -65,7 +65,7 @@ def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[
     if table is None:
         _pass_over(line, lines)
         word = line.text.strip(words.BLANKS)[: len(verb)]
-        raise LanguageError(messages.unknown(word, verbs), file, number)
+        raise LanguageError(foreign.unknown(word, verbs), file, number)
     has_heredocs = verb in _HEREDOC_VERBS and "<<" in line.text
     try:
         source = line.text.strip()
@@ -115,7 +115,7 @@ def _stage(text: str, line: int, file: str) -> Stage:
 def _as_name(text: str) -> tuple[str, str]:
     found = words.plain(text)
     if not found:
-        raise ValueError(f"FROM has no argument; expected {messages.NEED_TEXT['FROM']}")
+        raise ValueError(f"FROM has no argument; expected {foreign.NEED_TEXT['FROM']}")
     if found[-1].upper() == "AS" or found[0].upper() == "AS":
         raise ValueError("AS stands alone in FROM; expected FROM TARGETS AS NAME")
     if len(found) < 3 or found[-2].upper() != "AS":

@@ -38,7 +38,7 @@ def openings(line: str) -> list[Opening]:
     """The here-documents a line opens, in order; a line with a quote left open has none."""
     if "<<" not in line:
         return []
-    from director.language.shell import Lexer
+    from director.language.expansion import Lexer
 
     # the escape is a backslash here whatever `# escape=` says, as it is for BuildKit
     held = list(braces.spans(line)) if braces.present(line) else []
@@ -68,7 +68,7 @@ def _opening(word: str) -> Opening | None:
     found = _WORD.fullmatch(word)
     if not found or not found.group(3):
         return None
-    from director.language.shell import Lexer
+    from director.language.expansion import Lexer
 
     try:
         name = Lexer(found.group(3), keep_unset=True).render()

@@ -11,7 +11,7 @@ from typing import Any
 
 from director.errors import VerbError
 from director.language.braces import present, spans
-from director.language.shell import VALUE, Lexer
+from director.language.expansion import VALUE, Lexer
 
 WAYS_OUT = (
     "write --raw on the step to leave braces alone, or use a RUN heredoc with a quoted delimiter, "
@@ -80,14 +80,14 @@ def render_document(
 
 
 def _pieces(raw: str, names: Mapping[str, Any]) -> list[str]:
-    from director import templating
+    from director.language import templating
 
     return templating.render(raw, names, getattr(names, "texts", _NO_NAMES))
 
 
 def _with_marks(pieces: list[str]) -> tuple[str, list[str]]:
     """One text with NUL for each value, and the values."""
-    from director.templating import Piece
+    from director.language.templating import Piece
 
     text, values = [], []
     for piece in pieces:
@@ -103,7 +103,7 @@ def check(raw: str) -> None:
     """Raises ValueError, with both ways out in its message, when the braces of `raw` do not parse."""
     if not present(raw):
         return
-    from director import templating
+    from director.language import templating
 
     try:
         templating.check(raw)
@@ -148,7 +148,7 @@ def used_names(raw: str, escape: str = "\\", dollars: bool = True, templates: bo
     used: set[str] = set()
     if templates and present(raw):
         check(raw)
-        from director import templating
+        from director.language import templating
 
         used |= templating.names(raw)
     if dollars and "$" in raw:

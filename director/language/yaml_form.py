@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from director.errors import LanguageError
 from director.ids import RESERVED
-from director.language import messages, values
-from director.language.building import build
-from director.language.faults import Faults
+from director.language import foreign, types
+from director.language.builder import build
+from director.language.error_list import Faults
 from director.language.flags import Table, from_vars
 from director.language.instructions import Document, Instruction, Stage
 from director.language.nearest import hint
-from director.language.nodes import Items, Node, Pairs, Scalar, compose
+from director.language.yaml_nodes import Items, Node, Pairs, Scalar, compose
 
 _ENTRY_KEYS = ("name", "targets", "async", "assign", "jobs")
 _STEP_KEYS = ("name", "vars", "assign")
@@ -169,7 +169,7 @@ class _Reader:
             raise self._wrong("a step is no mapping; expected VERB: text, such as RUN: uptime", step.line)
         keys = self._keys(step, "a step")
         verbs = [key for key in keys if key not in _STEP_KEYS]
-        known = [key for key in verbs if key.upper() in self._verbs or key.upper() in messages.ELSEWHERE]
+        known = [key for key in verbs if key.upper() in self._verbs or key.upper() in foreign.ELSEWHERE]
         unknown = [key for key in verbs if key not in known]
         if unknown:
             raise self._wrong(self._unknown(unknown[0], bool(known)), step.line)
@@ -178,7 +178,7 @@ class _Reader:
             raise self._wrong(f"there is {found} step; expected one VERB: text in each", step.line)
         verb = known[0].upper()
         if verb not in self._verbs:
-            raise self._wrong(messages.unknown(verb, self._verbs), step.line)
+            raise self._wrong(foreign.unknown(verb, self._verbs), step.line)
         if verb == "FROM":
             raise self._wrong("FROM has no meaning in YAML; use targets: of the entry", step.line)
         return self._instruction(verb, keys[known[0]][1], keys, step.line)
@@ -186,7 +186,7 @@ class _Reader:
     def _unknown(self, key: str, has_verb: bool) -> str:
         if has_verb:
             return f"a step has no key {key!r}{hint(key, _STEP_KEYS)}"
-        return messages.unknown(key, (*self._verbs, *_STEP_KEYS))
+        return foreign.unknown(key, (*self._verbs, *_STEP_KEYS))
 
     def _instruction(self, verb: str, node: Node, keys: Mapping[str, tuple[Scalar, Node]], line: int) -> Instruction:
         table = self._verbs[verb]
@@ -220,11 +220,11 @@ class _Reader:
         if verb not in _PAIR_VERBS:
             raise self._wrong(f"the value of {verb} is a mapping; expected a text or a list of words", line)
         if not node.pairs:
-            raise self._wrong(f"{verb} has no argument; expected {messages.NEED_TEXT[verb]}", line)
+            raise self._wrong(f"{verb} has no argument; expected {foreign.NEED_TEXT[verb]}", line)
         found = self._keys(node, f"the mapping of {verb}")
         try:
             return tuple((key, _as_text(value)) for key, (_, value) in found.items())
-        except values.KeyFaultError as error:
+        except types.KeyFaultError as error:
             raise self._wrong(f"in the mapping of {verb} {error}", error.line) from None
 
     def _vars(self, keys: Mapping[str, tuple[Scalar, Node]], verb: str) -> list[tuple[str, list[str]]]:
@@ -244,8 +244,8 @@ class _Reader:
 def _as_text(node: Node) -> str:
     """A value of a mapping: as written, lists and mappings as JSON; one in quotes is text in templates."""
     if isinstance(node, Scalar):
-        return values.Written(node.text) if node.style in ("'", '"') else node.text
-    return json.dumps(values.plain(node), ensure_ascii=False)
+        return types.Written(node.text) if node.style in ("'", '"') else node.text
+    return json.dumps(types.plain(node), ensure_ascii=False)
 
 
 def _shown(pairs: tuple[tuple[str, str], ...]) -> str:

@@ -8,8 +8,8 @@ import urllib.error
 import urllib.request
 from typing import IO
 
-from director.blobs import PIECE, BlobStore
 from director.errors import UsageError
+from director.transfer.blobs import PIECE, BlobStore
 
 TIMEOUT = 30.0  # seconds without a byte
 LIMIT = 4 << 30  # bytes of one download

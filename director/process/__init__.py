@@ -6,7 +6,7 @@ Everything here belongs to the one thread that runs the gevent hub, and expects 
 
 from director.process.bounds import default_pids
 from director.process.cgroup import PLACE
-from director.process.family import become_subreaper, end_leftovers, reap_adopted, spare
+from director.process.descendants import become_subreaper, end_leftovers, reap_adopted, spare
 from director.process.runner import cancel, run
 from director.process.spawn import seal_descriptors
 from director.process.spec import Handle, Result, Spec

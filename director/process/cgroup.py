@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from director.durable import write_private
+from director.runtime.durable import write_private
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from typing import Any
 import gevent
 
 from director.process.bounds import MANY, excess, memory_of
-from director.process.ending import end, send_groups
-from director.process.family import FAMILY, Leader, tree
+from director.process.descendants import FAMILY, Leader, tree
 from director.process.output import READ, Output, drain, read_some
-from director.process.spawn import Child, StartFailure, start
+from director.process.spawn import StartFailure, Supervisor, start
 from director.process.spec import Handle, Result, Spec
 from director.process.task_cgroup import TaskCgroup
+from director.process.termination import end, send_groups
 from director.process.watch import OFTEN, RARELY, WATCH
 
 QUICK = 0.015  # seconds before a step counts as long
@@ -67,7 +67,7 @@ def cancel(handle: Handle) -> None:
         gevent.get_hub().loop.run_callback(handle.wake)
 
 
-def _let_go(spec: Spec, child: Child, began: float) -> Result:
+def _let_go(spec: Spec, child: Supervisor, began: float) -> Result:
     """Only wait for the end of a `--no-block` process so that it does not stay a zombie."""
     leader = Leader(child.pid, child.token)
     FAMILY.spared[child.pid] = leader
@@ -128,7 +128,7 @@ class _Sleep:
 class _Task:
     """A running process and what is gathered of it."""
 
-    def __init__(self, spec: Spec, child: Child, handle: Handle | None, began: float) -> None:
+    def __init__(self, spec: Spec, child: Supervisor, handle: Handle | None, began: float) -> None:
         self.spec = spec
         self.child = child
         self.began = began

@@ -18,7 +18,7 @@ DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK = 0o022
 # what the client ignores or found ignored (SIGPIPE, SIGXFSZ, SIGHUP under nohup …) is default again
 DEFAULT_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
-LAUNCH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launch.py")
+LAUNCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exec_as.py")
 
 _numbers = itertools.count(1)
 _kept: dict[str, int] = {}  # descriptors that are opened once: /dev/null and the client's own folder
@@ -34,7 +34,7 @@ class StartFailure(Exception):
 
 
 @dataclass(slots=True)
-class Child:
+class Supervisor:
     """A process that was started, and our ends of its pipes (-1 where there is none)."""
 
     pid: int
@@ -57,12 +57,12 @@ def seal_descriptors() -> None:
             continue
 
 
-def start(spec: Spec) -> Child:
+def start(spec: Spec) -> Supervisor:
     """Start `spec`; raises StartFailure. The caller closes the pipes and waits for the pid."""
     token = os.fsencode(spec.token) or b"%d.%d" % (os.getpid(), next(_numbers))
     if spec.detach:
         with PLACE.apart():
-            return Child(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
+            return Supervisor(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
     env = {**spec.env, MARKER: token}
     fds: list[int] = []
     try:
@@ -80,7 +80,7 @@ def start(spec: Spec) -> Child:
     _close(fds[1::2])
     for fd in fds[::2]:
         os.set_blocking(fd, False)
-    return Child(pid, token, *fds[::2])
+    return Supervisor(pid, token, *fds[::2])
 
 
 def _close(fds: Sequence[int]) -> None:
@@ -175,7 +175,7 @@ def _other_user(spec: Spec) -> bool:
 
 
 def _launcher(spec: Spec) -> list[str | bytes]:
-    """The command that changes the user and then becomes the program; see `director/launch.py`."""
+    """The command that changes the user and then becomes the program; see `director/process/exec_as.py`."""
     uid = "-" if spec.uid is None else str(spec.uid)
     gid = "-" if spec.gid is None else str(spec.gid)
     groups = "-" if spec.groups is None else ",".join(map(str, spec.groups))

@@ -11,8 +11,8 @@ import contextlib
 import os
 from collections.abc import Collection
 
-from director.greenlets import Pace
 from director.process.cgroup import PLACE, members
+from director.runtime.greenlets import Pace
 
 
 class TaskCgroup:

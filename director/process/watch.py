@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import gevent
 
-from director.greenlets import spawn
 from director.process.bounds import MANY
 from director.process.priority import Priority
+from director.runtime.greenlets import spawn
 
 TICK = 0.1  # seconds
 SUSPENDED = 1.0  # seconds without a tick after which this process or its machine was stopped meanwhile

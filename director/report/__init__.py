@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from director.report.columns import JOB_COLUMNS, NODE_COLUMNS
-    from director.report.front import (
+    from director.report.exit_code import verdict
+    from director.report.render import (
         FORMATS,
         render_ids,
         render_job,
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         render_node,
         render_plan,
     )
-    from director.report.verdicts import verdict
     from director.report.waiting import waiting_lines
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 _HOMES = {
     "JOB_COLUMNS": "columns",
     "NODE_COLUMNS": "columns",
-    "verdict": "verdicts",
+    "verdict": "exit_code",
     "waiting_lines": "waiting",
 }
 
@@ -48,4 +48,4 @@ def __getattr__(name: str) -> "Any":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'front')}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'render')}"), name)

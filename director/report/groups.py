@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from director.folding import fold
+from director.node_sets import fold
 from director.report.text import cell, safe
 
 TYPE_CHECKING = False

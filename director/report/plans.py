@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from director.folding import fold
+from director.node_sets import fold
 from director.report.jobs import step_head
 from director.report.text import cell, safe
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from director.errors import UsageError
 
 if TYPE_CHECKING:
-    from director.stores.base import Store
+    from director.stores.contract import Store
 
 
 LEDGER = "ledger.sqlite"  # in the server's folder; files that belong to it have longer names

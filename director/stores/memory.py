@@ -11,7 +11,7 @@ import ujson
 
 from director.errors import NotFoundError
 from director.states import JOB_FINAL, JOB_QUEUED
-from director.stores.base import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Op
+from director.stores.contract import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Op
 from director.stores.queries import Pick, Queries, StoredJob
 from director.stores.rows import (
     CHANGING,
@@ -27,7 +27,7 @@ from director.stores.rows import (
     encode,
     plain,
 )
-from director.stores.shapes import JobHead
+from director.stores.serializers import JobHead
 
 FACTS = (*GIVEN, "state", "started_at", "cancel_at", "cancel_reason")
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from director.errors import NotFoundError, UsageError
 from director.states import JOB_FINAL
-from director.stores.base import Live, OpenJob, OpenNode, ResumeRecord
+from director.stores.contract import Live, OpenJob, OpenNode, ResumeRecord
 from director.stores.rows import encode
-from director.stores.shapes import (
+from director.stores.serializers import (
     Info,
     JobHead,
     JobView,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import ujson
 
 from director.states import FINAL, GOOD, JOB_FINAL, JOB_QUEUED, JOB_RUNNING
-from director.stores.base import BadOperationError
+from director.stores.contract import BadOperationError
 
 FINAL_LETTERS = frozenset(map(chr, FINAL))
 GIVEN = (

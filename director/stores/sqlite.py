@@ -12,12 +12,12 @@ from typing import Any
 import ujson
 
 from director.errors import StoreError
-from director.stores import mending, reading
-from director.stores.base import BadOperationError, Op
+from director.stores import repair, sqlite_reader
+from director.stores.contract import BadOperationError, Op
 from director.stores.queries import Pick, Queries, StoredJob
 from director.stores.schema import migrate
-from director.stores.shapes import JobHead
-from director.stores.writing import IN_NODES, Writer, prunable
+from director.stores.serializers import JobHead
+from director.stores.sqlite_writer import IN_NODES, Writer, prunable
 
 _PAGE = 1000
 _VACUUM_PAGES = 2000  # given back after a purge: a few milliseconds of work
@@ -50,7 +50,7 @@ class SqliteStore(Queries):
         self._read_lock = threading.RLock()
         self._write_lock = threading.Lock()
         with self._plain_errors():
-            lost = mending.mend(path)
+            lost = repair.mend(path)
             _make_private(path)
             self._write = self._connect()
             try:
@@ -76,12 +76,12 @@ class SqliteStore(Queries):
     def lost(self) -> str:
         """See `Store.lost`."""
         with self._plain_errors():
-            return mending.lost(self.path)
+            return repair.lost(self.path)
 
     def settle(self) -> None:
         """See `Store.settle`."""
         with self._plain_errors():
-            mending.settle(self.path)
+            repair.settle(self.path)
 
     def apply(self, ops: Sequence[Op]) -> None:
         """See `Store.apply`."""
@@ -139,7 +139,7 @@ class SqliteStore(Queries):
                 db = self._connect(read_only=True)
             try:
                 db.execute("BEGIN")
-                yield reading.SqliteView(db, job)
+                yield sqlite_reader.SqliteView(db, job)
                 db.execute("COMMIT")
             except BaseException:
                 db.close()
@@ -150,7 +150,7 @@ class SqliteStore(Queries):
         after = 0
         while True:
             with self._reading() as db:
-                page = reading.ids(db, final, after, _PAGE)
+                page = sqlite_reader.ids(db, final, after, _PAGE)
             if not page:
                 return
             after = page[-1][0]
@@ -158,7 +158,7 @@ class SqliteStore(Queries):
 
     def starting_with(self, prefix: str, limit: int) -> list[str]:
         with self._reading() as db:
-            return reading.starting_with(db, prefix, limit)
+            return sqlite_reader.starting_with(db, prefix, limit)
 
     def newest(self) -> str | None:
         with self._reading() as db:
@@ -167,15 +167,15 @@ class SqliteStore(Queries):
 
     def head(self, job: str) -> JobHead:
         with self._reading() as db:
-            return reading.head(db, job)
+            return sqlite_reader.head(db, job)
 
     def open_heads(self) -> list[JobHead]:
         with self._reading() as db:
-            return reading.open_heads(db)
+            return sqlite_reader.open_heads(db)
 
     def pick(self, pick: Pick) -> list[JobHead]:
         with self._reading() as db:
-            return reading.pick(db, pick)
+            return sqlite_reader.pick(db, pick)
 
     # the rest of Store
 
@@ -187,12 +187,12 @@ class SqliteStore(Queries):
     def chunk(self, job: str, n: int) -> bytes:
         """See `Store.chunk`."""
         with self._reading() as db:
-            return reading.chunk(db, job, n)
+            return sqlite_reader.chunk(db, job, n)
 
     def effects(self, job: str, node: str) -> list[tuple[int, str]]:
         """See `Store.effects`."""
         with self._reading() as db:
-            return reading.effects(db, job, node)
+            return sqlite_reader.effects(db, job, node)
 
     def nodes(self) -> list[dict[str, Any]]:
         """See `Store.nodes`."""

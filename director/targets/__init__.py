@@ -1,11 +1,11 @@
 """Which nodes an expression of `--target` and FROM means: read, then settled against a view of the roster."""
 
-from director.targets.explaining import explain, why_not
+from director.targets.explain import explain, why_not
 from director.targets.expressions import Expr, TargetSyntaxError
-from director.targets.grammar import parse
 from director.targets.images import looks_like_image
-from director.targets.settling import Settled, settle
-from director.targets.view import RosterView
+from director.targets.parser import parse
+from director.targets.resolve import Settled, settle
+from director.targets.roster_view import RosterView
 
 __all__ = [
     "Expr",

@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 from director.verbs.archives import is_archive, unpack
 from director.verbs.base import Entry, Flag, Node, Planning
 from director.verbs.copy import Copy, is_address
-from director.verbs.placing import Placer
+from director.verbs.install import Installer
 from director.verbs.probes import check_url
-from director.verbs.rows import Row
+from director.verbs.source_lists import Row
 
 _GIT = re.compile(r"(?:git://|ssh://|git@[^/]+:|https?://.*\.git(?:[#?/].*)?$)", re.IGNORECASE)
 _CHECKSUM = re.compile(r"sha256:([0-9a-f]{64})")
@@ -95,7 +95,7 @@ class Add(Copy):
         body.pop("checksum", None)
         del body["unpack"]
 
-    def _place(self, row: Row, dest: str, into: bool, placer: Placer, blueprint: bool, node: Node) -> None:
+    def _place(self, row: Row, dest: str, into: bool, placer: Installer, blueprint: bool, node: Node) -> None:
         """Archives are unpacked, everything else is COPY's."""
         if row[0] == "tar":
             unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", placer)

@@ -8,10 +8,10 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from director.blobs import PIECE, write_all
 from director.errors import VerbError
+from director.transfer.blobs import PIECE, write_all
 from director.verbs.contents import sha256_of
-from director.verbs.placing import Placer
+from director.verbs.install import Installer
 
 MEMBERS_LIMIT = 1_000_000
 BYTES_LIMIT = 1 << 40
@@ -28,7 +28,7 @@ def is_archive(path: str) -> bool:
         return False
 
 
-def unpack(path: str, root: str, placer: Placer) -> None:
+def unpack(path: str, root: str, placer: Installer) -> None:
     """Put what the archive at `path` holds below the folder `root`; nothing is written when a name is wrong.
 
     Raises:
@@ -116,7 +116,7 @@ def _clean(name: str) -> str:
     return "/".join(parts)
 
 
-def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside: str, placer: Placer) -> None:
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside: str, placer: Installer) -> None:
     path = os.path.join(inside, name)
     _check_inside(os.path.dirname(path), inside, member.name)
     listed = len(placer.placed)

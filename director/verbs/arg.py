@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
-from director.scope import RESERVED, Scope
+from director.language.scope import RESERVED, Scope
+from director.verbs.arguments import pairs, plain_names
 from director.verbs.base import EXTEND, Node, Outcome, Planning, Verb, success
-from director.verbs.reading import pairs, plain_names
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -108,7 +108,7 @@ def extended(scope: Scope, name: str, value: str) -> str:
 
 def join(old: str, new: str) -> str:
     """Two values as one: lists appended, mappings merged in depth, anything else replaced by the new."""
-    from director.language.values import typed
+    from director.language.types import typed
 
     first, second = typed(old), typed(new)
     if isinstance(first, list) and isinstance(second, list):

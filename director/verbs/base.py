@@ -15,7 +15,7 @@ from director.states import CACHED, FAILED, SUCCESS
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
-    from director.scope import Scope
+    from director.language.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class Entry:
 
 
 class Planning(Protocol):
-    """What a verb may ask for while it is planned on the server; `director/planner.py` is the real one.
+    """What a verb may ask for while it is planned on the server; `director/planning/planner.py` is the real one.
 
     Attributes:
         folder: absolute; relative sources start from it.

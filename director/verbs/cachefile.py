@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError, VerbError
-from director.language.values import KeyFaultError, key_of, plain, typed, with_merged
-from director.scope import RESERVED
+from director.language.scope import RESERVED
+from director.language.types import KeyFaultError, key_of, plain, typed, with_merged
 from director.verbs.arg import merged
+from director.verbs.arguments import whole
 from director.verbs.base import Node, Outcome, Planning, Verb, success
-from director.verbs.places import absolute, broken
-from director.verbs.reading import whole
+from director.verbs.folders import absolute, broken
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
-    from director.language.nodes import Pairs
+    from director.language.yaml_nodes import Pairs
 
 LIMIT = 1 << 20  # bytes of the file
 
@@ -52,7 +52,7 @@ def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
 
     A single value is its text as written; lists and mappings are themselves. Raises VerbError with the line.
     """
-    from director.language.nodes import Pairs, compose
+    from director.language.yaml_nodes import Pairs, compose
 
     try:
         root = compose(text, path)
@@ -69,7 +69,7 @@ def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _values(root: Pairs, path: str) -> tuple[dict[str, Any], list[str]]:
-    from director.language.nodes import Scalar
+    from director.language.yaml_nodes import Scalar
 
     found: dict[str, Any] = {}
     quoted: dict[str, bool] = {}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from director.blobs import PIECE, write_all
+from director.transfer.blobs import PIECE, write_all
 
 Breathe = Callable[[], object]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from director.errors import VerbError
 from director.language.heredocs import closed_up, openings
 from director.states import CACHED, SUCCESS
+from director.verbs.arguments import words
 from director.verbs.base import Entry, Flag, Node, Outcome, Planning, Verb, Want
 from director.verbs.contents import Blob, Bytes, Content
-from director.verbs.owners import wish_of
-from director.verbs.places import absolute, is_folder_text
-from director.verbs.placing import OUTPUT_LIMIT, Placer
-from director.verbs.reading import words
-from director.verbs.rows import Row, rows_for, rows_of, set_of
-from director.verbs.watching import Watcher
+from director.verbs.folders import absolute, is_folder_text
+from director.verbs.install import OUTPUT_LIMIT, Installer
+from director.verbs.install_diff import InstallDiff
+from director.verbs.ownership import wish_of
+from director.verbs.source_lists import Row, rows_for, rows_of, set_of
 
 if TYPE_CHECKING:
     from director.language.instructions import Heredoc, Instruction
@@ -164,13 +164,13 @@ class Copy(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Compare, then change what differs."""
-        return self._settle(body, flags, node, Placer)
+        return self._settle(body, flags, node, Installer)
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Compare only; what would change is the outcome's standard error, as a diff."""
-        return self._settle(body, flags, node, Watcher)
+        return self._settle(body, flags, node, InstallDiff)
 
-    def _settle(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Placer]) -> Outcome:
+    def _settle(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Installer]) -> Outcome:
         escape = body.get("escape", "\\")
         text = node.word(body["dest"], escape)
         if not text:
@@ -188,7 +188,7 @@ class Copy(Verb):
         placer.finish()
         return _outcome(placer)
 
-    def _place(self, row: Row, dest: str, into: bool, placer: Placer, blueprint: bool, node: Node) -> None:
+    def _place(self, row: Row, dest: str, into: bool, placer: Installer, blueprint: bool, node: Node) -> None:
         kind, path, mode, size, digest, target, name = row
         place = _below(dest, path) if path else _beside(dest, name, into)
         if kind == "file":
@@ -227,7 +227,7 @@ def _document(raw: str, render: bool, blueprint: bool, node: Node) -> bytes:
 
 
 def _text(heredoc: Heredoc) -> list[Any]:
-    from director.verbs.reading import document
+    from director.verbs.arguments import document
 
     return [heredoc.name, document(heredoc.content) if heredoc.expand else heredoc.content, heredoc.expand]
 
@@ -280,7 +280,7 @@ def _beside(dest: str, name: str, into: bool) -> str:
     return os.path.join(dest, name)
 
 
-def _outcome(placer: Placer) -> Outcome:
+def _outcome(placer: Installer) -> Outcome:
     text = "\n".join(placer.placed).encode("utf-8", "surrogateescape")
     state, reason = (SUCCESS, "") if placer.changed else (CACHED, "already so")
     shown = text[:OUTPUT_LIMIT]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from director.verbs.arguments import whole
 from director.verbs.base import Node, Outcome, Planning, Verb, success
-from director.verbs.reading import whole
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.verbs.arg import join
+from director.verbs.arguments import pairs, plain_names, rendered_pairs
 from director.verbs.base import EXTEND, Node, Outcome, Planning, Verb, success
-from director.verbs.reading import pairs, plain_names, rendered_pairs
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

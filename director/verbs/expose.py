@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
+from director.verbs.arguments import rendered_words, words
 from director.verbs.base import Node, Outcome, Planning, Verb, success
-from director.verbs.reading import rendered_words, words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

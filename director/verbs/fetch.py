@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
+from director.verbs.arguments import words
 from director.verbs.base import Node, Outcome, Planning, Verb, cached, success
-from director.verbs.places import absolute
-from director.verbs.reading import words
+from director.verbs.folders import absolute
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

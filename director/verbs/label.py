@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
+from director.verbs.arguments import pairs, rendered_pairs
 from director.verbs.base import Node, Outcome, Planning, Verb, cached, success
-from director.verbs.reading import pairs, rendered_pairs
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from director.blobs import write_all
 from director.errors import VerbError
 from director.states import SUCCESS
+from director.transfer.blobs import write_all
+from director.verbs.arguments import rendered_words, words
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached
-from director.verbs.reading import rendered_words, words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
+from director.verbs.arguments import words
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
-from director.verbs.reading import words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

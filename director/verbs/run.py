@@ -81,7 +81,7 @@ class Run(Verb):
 
 def _apply_with_flags(body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
     if "folders" in body:
-        from director.verbs.places import make_cache_folder
+        from director.verbs.folders import make_cache_folder
 
         for folder in body["folders"]:
             make_cache_folder(folder, node)

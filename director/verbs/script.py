@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from director.blobs import write_all
 from director.errors import VerbError
+from director.transfer.blobs import write_all
 from director.verbs.base import Node, Outcome
 
 # a script that is not waited for removes its own file at its end

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.states import SUCCESS
+from director.verbs.arguments import rendered_words, words
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
-from director.verbs.reading import rendered_words, words
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
+from director.verbs.arguments import whole
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
-from director.verbs.owners import Wish, settle_folder, wish_of
-from director.verbs.places import absolute, make_folders
-from director.verbs.reading import whole
+from director.verbs.folders import absolute, make_folders
+from director.verbs.ownership import Wish, settle_folder, wish_of
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction

@@ -18,12 +18,12 @@ from typing import Any
 
 import ujson
 
-from director.blobs import KEEP_FREE, BlobStore, DamagedError, Temp
 from director.errors import DirectorError, VerbError
-from director.framing import Channel
-from director.landing import land
-from director.manifests import Row, check, contents
-from director.workers.parent import connect, dumps
+from director.protocol.framing import Channel
+from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError, Temp
+from director.transfer.fetch_writer import land
+from director.transfer.manifests import Row, check, contents
+from director.workers.worker import connect, dumps
 
 log = logging.getLogger(__name__)
 

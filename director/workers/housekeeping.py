@@ -9,10 +9,10 @@ import logging
 import threading
 import time
 
-from director.blobs import BlobStore
-from director.content_lists import expanded
 from director.errors import StoreError
-from director.stores.base import Store
+from director.stores.contract import Store
+from director.transfer.blob_lists import expanded
+from director.transfer.blobs import BlobStore
 
 log = logging.getLogger(__name__)
 

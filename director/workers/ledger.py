@@ -21,14 +21,14 @@ from typing import Any
 
 import ujson
 
-from director.blobs import BlobStore
 from director.errors import BusyError, DirectorError, StoreError
-from director.framing import Channel, Cut
+from director.protocol.framing import Channel, Cut
 from director.stores import open_store
-from director.stores.base import STEPS_PER_CHUNK, BadOperationError, Store
+from director.stores.contract import STEPS_PER_CHUNK, BadOperationError, Store
+from director.transfer.blobs import BlobStore
 from director.workers.housekeeping import Housekeeper
-from director.workers.parent import connect, dumps, serving
 from director.workers.streams import Streams
+from director.workers.worker import connect, dumps, serving
 
 log = logging.getLogger(__name__)
 

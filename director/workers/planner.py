@@ -17,16 +17,16 @@ from typing import Any
 import ujson
 
 from director import verbs
-from director.blobs import BlobStore
 from director.errors import DirectorError, LanguageError
-from director.framing import Channel
-from director.language.faults import Faults
-from director.language.messages import unknown
-from director.planner import Plan, plan
+from director.language.error_list import Faults
+from director.language.foreign import unknown
+from director.planning.planner import Plan, plan
+from director.protocol.framing import Channel
 from director.targets import RosterView
+from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry, Want
 from director.verbs.own import Broken, Folder
-from director.workers.parent import connect, serving
+from director.workers.worker import connect, serving
 
 log = logging.getLogger(__name__)
 

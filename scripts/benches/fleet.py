@@ -113,7 +113,7 @@ class Fleet:
     def simulate(self, count: int, *options: str) -> None:
         """Start a simulated fleet `sim-00000` … and return when the server calls all of it online."""
         where = ["--port", str(self.port), "--enroll-port", str(self.enroll_port)]
-        self._spawn("simulator", [sys.executable, "-m", "director.simulator", str(count), *where, *options],
+        self._spawn("simulator", [sys.executable, "-m", "director.agent.simulator", str(count), *where, *options],
                     {"PYTHONPATH": os.pathsep.join([str(ROOT), self.environment.get("PYTHONPATH", "")])})  # fmt: skip
         self.wait_online(count)
 

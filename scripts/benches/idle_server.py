@@ -10,7 +10,7 @@ from benches import machine
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.row import Row
-from director.simulator import processes_for
+from director.agent.simulator import processes_for
 
 BEAT = 10  # seconds
 

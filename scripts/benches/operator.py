@@ -10,7 +10,7 @@ from typing import Any
 
 import ujson
 
-from director.framing import Channel
+from director.protocol.framing import Channel
 
 OPTIONS: dict[str, Any] = {
     "target": [], "timeout": 600.0, "valid_for": 3600.0, "no_cache": True, "args": {}, "extend_args": False,

@@ -28,7 +28,7 @@ def run(bench: Bench) -> Iterator[Row]:
     import dockerfile
 
     from director import verbs
-    from director.language.read import read
+    from director.language.reader import read
 
     lines = bench.pick(10_000, 10_000, 1_000)
     count = -(-lines // BLOCK.count("\n"))

@@ -12,7 +12,7 @@ from benches.fleet import ROOT, Fleet
 from benches.orchestration import COMMAND, NODES
 from benches.row import Row
 from benches.simulated import at_rest
-from director.simulator import processes_for
+from director.agent.simulator import processes_for
 
 FOLDER = ROOT / "docs/plots"
 Points = list[tuple[float, float]]

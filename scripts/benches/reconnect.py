@@ -12,7 +12,7 @@ from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.operator import Operator
 from benches.row import Row
-from director.simulator import processes_for
+from director.agent.simulator import processes_for
 
 STEPS = 20
 LATENCY = 2.0  # seconds a step takes: work is under way all the time, and the simulators leave cores for the server

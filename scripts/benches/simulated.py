@@ -11,7 +11,7 @@ from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.operator import Operator
 from benches.row import Row, paired
-from director.simulator import processes_for
+from director.agent.simulator import processes_for
 
 PAUSE = 1.5  # seconds between two measures: what follows a job is not part of the next
 

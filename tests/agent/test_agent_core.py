@@ -8,12 +8,12 @@ from typing import Any
 
 import gevent
 import pytest
-from desk_side import Side, step
+from server_side import Side, step
 
-from director import messages
 from director import states as st
 from director.agent import core
 from director.errors import StoreError, VerbError
+from director.protocol import messages
 from director.verbs.base import Outcome
 
 

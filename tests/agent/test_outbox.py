@@ -7,17 +7,17 @@ from typing import Any
 import gevent
 import pytest
 
-from director import messages
 from director.agent import outbox as module
-from director.agent.keeping import MemoryKeeping
+from director.agent.journal.base import MemoryJournal
 from director.agent.outbox import Outbox
+from director.protocol import messages
 
 
 class Post:
     """An outbox over a connection that the test plays."""
 
     def __init__(self) -> None:
-        self.keeping = MemoryKeeping("i")
+        self.keeping = MemoryJournal("i")
         self.well = True
         self.sent: list[tuple[dict[str, Any], bytes]] = []
         self.outbox = Outbox(self.keeping, self._send)

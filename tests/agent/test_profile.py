@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from director import messages
 from director.agent import profile
 from director.agent.profile import Profile
+from director.protocol import messages
 
 WIDE = "\ufffd"  # six bytes in JSON
 

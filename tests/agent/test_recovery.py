@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import ujson
-from desk_side import HEAD, Side, step
+from server_side import HEAD, Side, step
 
 from director import states as st
-from director.journal import Journal
+from director.agent.journal import Journal
 from director.verbs.base import Outcome
 
 

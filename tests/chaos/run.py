@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import tasks_of
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.errors import DirectorError
 
 from . import checker
@@ -96,7 +96,7 @@ class Run:
         self.fleet.director("--list-jobs")
 
     def _ask(self, **request: Any) -> Any:
-        with Link(self.workload.settings) as link:
+        with Connection(self.workload.settings) as link:
             return json.loads(link.ask(request)[1])
 
     def _wait_final(self) -> float:

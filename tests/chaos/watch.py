@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import tasks_of
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.errors import DirectorError, NotFoundError
 
 from .fleet import ChaosFleet, alive_task
@@ -58,7 +58,7 @@ class Watch:
     def look(self, job: str) -> dict[str, Any] | None:
         """One sample; None when the server does not answer now."""
         try:
-            with Link(self._workload.settings) as link:
+            with Connection(self._workload.settings) as link:
                 _, body = link.ask({"do": "job-info", "id": job})
         except NotFoundError:
             if self._fleet.damage.may_be_gone(job):

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.cli.submit import send
+from director.config.settings import Settings
 from director.errors import DirectorError, NoServerError, UsageError
 from director.ids import new_job_id
-from director.options import Settings
 
 from .fleet import ChaosFleet
 
@@ -335,7 +335,7 @@ class Workload:
     def _cancel(self, job: Job) -> None:
         for _ in range(50):
             try:
-                with Link(self.settings) as link:
+                with Connection(self.settings) as link:
                     link.ask({"do": "cancel", "ids": [job.id]})
                 job.cancelled = True
                 return

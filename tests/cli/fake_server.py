@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from director.framing import Channel, close_all
+from director.protocol.framing import Channel, close_all
 
 Handler = Callable[[dict[str, Any], Channel], None]
 

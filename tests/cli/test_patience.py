@@ -12,7 +12,7 @@ import pytest
 from cli.conftest import Run
 from cli.fake_server import FakeServer, body, info
 
-from director.framing import Channel
+from director.protocol.framing import Channel
 
 A = "a" * 16
 

@@ -15,7 +15,7 @@ import yaml
 from cli.conftest import Run
 from cli.fake_server import FakeServer, body, info
 
-from director.framing import Channel, close_all
+from director.protocol.framing import Channel, close_all
 
 
 def accept(header: dict[str, Any], channel: Channel) -> None:

@@ -18,8 +18,8 @@ from cli.conftest import Run
 from cli.fake_server import FakeServer, body, info, job
 
 from director.cli import waiting as module
-from director.framing import Channel
-from director.options import Settings
+from director.config.settings import Settings
+from director.protocol.framing import Channel
 
 A, B = "a" * 16, "b" * 16
 WAITING = [{"node": f"web-0{n}", "why": "offline", "since": None, "until": "2026-01-31T13:00:00.000Z"} for n in (1, 2)]

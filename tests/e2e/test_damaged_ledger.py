@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from harness import ROOT, Fleet, tasks_of, wait_until
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.errors import DirectorError
 from director.stores import wal
 
@@ -58,7 +58,7 @@ def submit_again(fleet: Fleet, job: str) -> None:
     """As a command does whose server died before it answered."""
     settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
     file = {"id": job, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN true", "folder": str(fleet.folder)}
-    with Link(settings) as link:
+    with Connection(settings) as link:
         link.ask({"do": "submit", "files": [file], "options": {}, "again": True})
 
 

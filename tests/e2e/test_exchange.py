@@ -240,7 +240,9 @@ def test_files_are_written_with_the_callers_rights(trio: Fleet, tree: Path) -> N
         file = {"id": os.urandom(8).hex(), "kind": "exec", "name": "exec", "form": "auto", "folder": "/"}
         header = {"do": "submit", "files": [{**file, "text": f"FETCH {tree}/a.txt {to}"}], "options": {}}
         script = (
-            "import json, os, sys; from director.framing import Channel; from director.paths import dial\n"
+            "import json, os, sys\n"
+            "from director.protocol.framing import Channel\n"
+            "from director.runtime.paths import dial\n"
             "header = json.loads(sys.argv[2])\n"
             f"os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})\n"
             "channel = Channel(dial(sys.argv[1])); channel.send(header)\n"

@@ -23,11 +23,11 @@ import pytest
 from clocks import Clock
 from harness import ROOT, Fleet, cgroup_of, is_alive, marked_processes, own_cgroup, pids_in, tasks_of, wait_until
 
-from director.cli.link import Link
+from director.cli.connection import Connection
 from director.cli.submit import send
+from director.config.settings import Settings
 from director.errors import DirectorError
 from director.ids import new_job_id
-from director.options import Settings
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "20"))  # moments at which the server is stopped; by hand 100
 
@@ -485,7 +485,7 @@ class Asker:
 
     def __init__(self, fleet: Fleet) -> None:
         self.seconds: list[float] = []
-        self._link = Link(Settings(socket_path=str(fleet.socket_path)))
+        self._link = Connection(Settings(socket_path=str(fleet.socket_path)))
 
     def ask(self, times: int) -> float:
         """Ask so often; the 99th percentile in seconds of these answers."""

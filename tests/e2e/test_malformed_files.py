@@ -5,10 +5,10 @@ from __future__ import annotations
 from harness import Fleet
 from language.test_malformed import LINES, YAML
 
-from director.cli.link import Link
+from director.cli.connection import Connection
+from director.config.settings import Settings
 from director.errors import EXIT_USAGE, DirectorError
 from director.ids import new_job_id
-from director.options import Settings
 
 PLANNED = [
     ("COPY nothing-here /x", "exec:1: "),
@@ -37,7 +37,7 @@ PLANNED = [
 ]
 
 
-def refusal(link: Link, text: str, name: str, form: str) -> DirectorError:
+def refusal(link: Connection, text: str, name: str, form: str) -> DirectorError:
     """What the server answers to this text."""
     file = {"id": new_job_id(), "kind": "exec", "name": name, "form": form, "text": text, "folder": "/nonexistent"}
     link.send({"do": "submit", "files": [file], "options": {}})
@@ -58,7 +58,7 @@ def test_every_wrong_text_is_refused_by_the_server(fleet: Fleet) -> None:
     texts += [(text, message, "f.yaml", "auto") for text, message in YAML if "FROM:" not in text]
     texts += [("- jobs:\n  - FROM: a", "f.yaml:2: FROM has no meaning in YAML; use targets:", "f.yaml", "auto")]
     assert len(texts) >= 100
-    with Link(Settings(socket_path=str(fleet.socket_path))) as link:
+    with Connection(Settings(socket_path=str(fleet.socket_path))) as link:
         for text, message, name, form in texts:
             if "\udc80" in text:  # the user's command refuses it before
                 continue

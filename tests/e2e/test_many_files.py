@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import Fleet
 
-from director.content_lists import NAMED
+from director.transfer.blob_lists import NAMED
 
 
 @pytest.mark.slow

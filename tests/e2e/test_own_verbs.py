@@ -148,7 +148,7 @@ def test_nothing_comes_from_the_working_folder(own: tuple[Fleet, Path]) -> None:
 
 
 TRAITS = '''from director.verbs.base import Verb, cached, success
-from director.verbs.reading import whole
+from director.verbs.arguments import whole
 
 
 class {name}(Verb):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from harness import Fleet, tasks_of, wait_until
 
-from director.framing import Channel
 from director.ids import new_job_id
+from director.protocol.framing import Channel
 
 TEXT = """\
 FROM node-1,node-2

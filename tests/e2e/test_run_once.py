@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import Fleet, tasks_of, wait_until
 
-from director.folding import fold
+from director.node_sets import fold
 
 NAMES = ["node-1", "node-2", "node-3"]
 Tasks = dict[tuple[int, str], dict[str, Any]]

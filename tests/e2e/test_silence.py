@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from harness import Fleet
 
-from director.framing import Channel
 from director.ids import new_job_id
-from director.paths import dial
+from director.protocol.framing import Channel
+from director.runtime.paths import dial
 
 
 @pytest.fixture

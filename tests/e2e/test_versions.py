@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from harness import Fleet, tasks_of, wait_until
 
-from director.messages import VERSION
+from director.protocol.messages import VERSION
 
 
 def test_a_client_of_another_version_is_refused_in_plain_words(new_fleet: Callable[..., Fleet]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from director.language.instructions import Document, Instruction
-from director.language.read import read
+from director.language.reader import read
 from director.verbs.base import COMMON_FLAGS, Flag
 
 _OWN: dict[str, tuple[Flag, ...]] = {

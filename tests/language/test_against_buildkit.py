@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from director.errors import LanguageError
 from director.language import words
-from director.language.building import text_parts
+from director.language.builder import text_parts
 from director.language.instructions import Instruction
-from director.language.read import read
+from director.language.reader import read
 from director.verbs.base import Flag
 
 FLAGS = {name: Flag(name, repeatable=True) for name in ("a", "b", "chown")}

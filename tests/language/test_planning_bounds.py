@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from director import verbs
-from director.blobs import BlobStore
 from director.errors import DirectorError
-from director.planner import plan
-from director.planning.result import Plan
+from director.planning.plan import Plan
+from director.planning.planner import plan
+from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry
 
 _WORDS = st.sampled_from(

@@ -7,7 +7,7 @@ from language.tables import VERBS, document, steps
 
 from director.language.flags import Unrendered, misplaced, settle
 from director.language.instructions import Heredoc
-from director.language.read import read
+from director.language.reader import read
 from director.verbs.base import Flag
 
 LINES = [

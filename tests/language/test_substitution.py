@@ -10,7 +10,7 @@ from harness import ROOT
 
 from director.errors import VerbError
 from director.language.substitution import check, check_word, render_document, render_text, render_word, used_names
-from director.language.values import Names, namespace
+from director.language.types import Names, namespace
 
 EVIL = "$X ${X} {{ A }} {% if %} ' \" \\ * ` \0"
 TEXTS = {"A": "1.2", "B": "true", "L": "[1,2]", "EVIL": EVIL}
@@ -187,9 +187,9 @@ def test_a_word_is_also_checked_for_quotes() -> None:
 
 def test_a_text_without_braces_loads_no_template_engine() -> None:
     code = (
-        "import sys\nfrom director.language.read import read\n"
+        "import sys\nfrom director.language.reader import read\n"
         "from director.language.substitution import check, render_text, render_word, used_names\n"
-        "from director.language.values import namespace\n"
+        "from director.language.types import namespace\n"
         "names = namespace({'A': '[1]'}, {}, {}, {}); names['A']\n"
         "render_text('$X', names), render_word('\"$X\" ${Y:-z}', names, {}.get), check('$X'), used_names('$X')\n"
         "assert not {'jinja2', 'yaml'} & set(sys.modules), sys.modules.keys()\n"

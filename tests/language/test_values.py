@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director.language.values import namespace, typed
+from director.language.types import namespace, typed
 
 TYPES: list[tuple[str, Any]] = [
     ("1", 1),

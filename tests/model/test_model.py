@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from world import World, probe
 
-from director.planning.result import Plan, PlannedStage, PlannedStep
+from director.planning.plan import Plan, PlannedStage, PlannedStep
 
 NAMES = ["a", "b", "c"]
 names = some.sampled_from(NAMES)

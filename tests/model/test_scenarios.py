@@ -10,9 +10,9 @@ import pytest
 from world import EPOCH, LOST_AFTER, World, probe
 
 from director.errors import ProtocolError
-from director.hub import desk as desk_module
-from director.hub.desk import Desk
-from director.planning.result import Plan, PlannedStage, PlannedStep
+from director.planning.plan import Plan, PlannedStage, PlannedStep
+from director.server import scheduler as desk_module
+from director.server.scheduler import Scheduler
 
 JOB = "a000000000000001"
 
@@ -311,7 +311,7 @@ def test_nodes_that_were_forgotten_meanwhile_keep_nothing_open(world: World) -> 
 
 
 @pytest.fixture
-def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Desk], object]], None]:
+def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Scheduler], object]], None]:
     """Node b is away, and something happens while the next job is decided: a large one takes turns with others."""
     assert world.server is not None
     desk = world.server.desk
@@ -320,7 +320,7 @@ def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
     settle(world)
     decide = desk._decide_first
 
-    def happens(act: Callable[[Desk], object]) -> None:
+    def happens(act: Callable[[Scheduler], object]) -> None:
         def deciding(run: Any) -> Iterator[Any]:
             yield from decide(run)
             act(desk)
@@ -331,7 +331,7 @@ def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callab
 
 
 def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
-    world: World, meanwhile: Callable[[Callable[[Desk], object]], None]
+    world: World, meanwhile: Callable[[Callable[[Scheduler], object]], None]
 ) -> None:
     """A task may expire before the job is in the ledger."""
     meanwhile(lambda desk: desk.tick(world.clock.now))
@@ -342,9 +342,9 @@ def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
 
 
 def test_a_cancel_while_a_large_job_is_being_accepted_waits_for_that(
-    world: World, meanwhile: Callable[[Callable[[Desk], object]], None]
+    world: World, meanwhile: Callable[[Callable[[Scheduler], object]], None]
 ) -> None:
-    def cancel(desk: Desk) -> None:
+    def cancel(desk: Scheduler) -> None:
         gevent.spawn(desk.cancel, JOB, "why")
         gevent.sleep(0)
 

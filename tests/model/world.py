@@ -21,23 +21,25 @@ import ujson
 from gevent.event import Event
 from gevent.queue import Queue
 
-from director import dispatch, greenlets, messages
 from director import states as st
-from director.agent import core, holding, outbox, recovery
+from director.agent import core, job_runner, outbox, recovery
 from director.agent.core import Agent
-from director.agent.keeping import DiskKeeping
+from director.agent.journal import Journal
+from director.agent.journal.base import DiskJournal
 from director.errors import StoreError
-from director.hub import acks, delivery, enrolment, sessions
-from director.hub import desk as desk_module
-from director.hub.desk import Accepted, Desk
-from director.hub.enrolment import Enrolment
-from director.hub.sessions import Sessions
-from director.journal import Journal
-from director.planning.result import Plan
-from director.roster import NodeRecord, Roster
+from director.planning.plan import Plan
+from director.protocol import messages
+from director.protocol.transport import GONE, SENT
+from director.runtime import greenlets
+from director.scheduler import job_state
+from director.server import acknowledgements, dispatcher, enrolment, sessions
+from director.server import scheduler as desk_module
+from director.server.enrolment import Enrolment
+from director.server.roster import NodeRecord, Roster
+from director.server.scheduler import Accepted, Scheduler
+from director.server.sessions import Sessions
 from director.stores.memory import MemoryStore
-from director.stores.shapes import known_letters, with_rows
-from director.transport import GONE, SENT
+from director.stores.serializers import known_letters, with_rows
 from director.verbs.base import Outcome
 
 LOST_AFTER = 100.0
@@ -184,7 +186,7 @@ class Wire:
         pass
 
 
-class Keeping(DiskKeeping):
+class ClientJournal(DiskJournal):
     """A journal on disk that knows which part of it a loss of power would leave, and that a dead client is dead."""
 
     def __init__(self, journal: Journal, client: Client) -> None:
@@ -220,7 +222,7 @@ class Client:
         self.world, self.name, self.folder = world, name, folder
         self.key = name.ljust(40, "k")
         self.agent: Agent | None = None
-        self.keeping: Keeping | None = None
+        self.keeping: ClientJournal | None = None
         self.connection: Connection | None = None
         self.waiting: list[Event] = []
         self.running: set[tuple[str, int, int]] = set()  # (job, lane, step)
@@ -233,7 +235,7 @@ class Client:
             return
         journal = Journal.open(str(self.folder))
         self.synced = self.synced or journal._log.size
-        self.keeping = Keeping(journal, self)
+        self.keeping = ClientJournal(journal, self)
         with self.world.owner(self):
             self.agent = Agent(self.name, self.keeping, self.apply, lambda: {"facts": {}, "labels": {}, "args": {}}, 3)
             self.agent.transmit = self.transmit
@@ -364,7 +366,7 @@ class Server:
             record.mark, record.instance = row["mark"] or 0, row["instance"] or ""
             record.offline_since = world.clock.now
             self.roster.add(record)
-        self.desk = Desk(self.ledger, self.roster, LOST_AFTER)
+        self.desk = Scheduler(self.ledger, self.roster, LOST_AFTER)
         for job in world.store.open_jobs():
             row = {name: getattr(job, name) for name in job.__slots__}
             self.desk.restore(ujson.loads(ujson.dumps(row)))
@@ -411,13 +413,13 @@ class World:
     def _arrange(self) -> None:
         for module in (desk_module, sessions, core, outbox, recovery, enrolment):
             self._patch.setattr(module, "time", self.clock)
-        for module in (desk_module, delivery, sessions, acks, core, holding):
+        for module in (desk_module, dispatcher, sessions, acknowledgements, core, job_runner):
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
         self._patch.setattr(core, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
-        self._patch.setattr(acks, "LONGEST", 0.0)
-        self._patch.setattr(dispatch, "WINDOW", 4)
+        self._patch.setattr(acknowledgements, "LONGEST", 0.0)
+        self._patch.setattr(job_state, "WINDOW", 4)
         self._patch.setattr(core, "TELL_AFTER", 0.0)
         self._patch.setattr(core, "RETRY_FIRST", 0.0)
         self._patch.setattr(outbox, "BATCH_SECONDS", 0.0)
@@ -504,7 +506,7 @@ class World:
         with self.owner("server"):
             self.spawn("submit", self._submit, self.server.desk, made)
 
-    def _submit(self, desk: Desk, made: list[Accepted]) -> None:
+    def _submit(self, desk: Scheduler, made: list[Accepted]) -> None:
         try:
             desk.accept(made)
         except StoreError:
@@ -517,7 +519,7 @@ class World:
             with self.owner("server"):
                 self.spawn("cancel", self._cancel, self.server.desk, job)
 
-    def _cancel(self, desk: Desk, job: str) -> None:
+    def _cancel(self, desk: Scheduler, job: str) -> None:
         if desk.cancel(job, "the user's wish"):
             self.cancelled.add(job)
 

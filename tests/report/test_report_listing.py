@@ -143,7 +143,7 @@ def test_ids():
 
 
 def test_a_table_imports_nothing_heavy():
-    heavy = ("typing", "dataclasses", "json", "yaml", "csv", "rich", "unicodedata", "director.folding")
+    heavy = ("typing", "dataclasses", "json", "yaml", "csv", "rich", "unicodedata", "director.node_sets")
     code = (
         "import sys\nfrom director.report import render_list, JOB_COLUMNS\n"
         "''.join(render_list([{'id': 'a', 'tasks': {}}], JOB_COLUMNS, 'table'))\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from director.stores import open_store
-from director.stores.base import Store
+from director.stores.contract import Store
 
 
 @pytest.fixture(params=["memory:", "sqlite"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from director.stores.rows import Rest
-from director.stores.shapes import fold, iso, lists, members
+from director.stores.serializers import fold, iso, lists, members
 
 
 def test_times_are_iso_8601_in_utc_with_milliseconds() -> None:

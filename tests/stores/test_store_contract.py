@@ -10,7 +10,7 @@ from ledger_ops import T0, accept, done, rest, results, row
 
 from director.errors import NotFoundError, StoreError, UsageError
 from director.stores import open_store
-from director.stores.base import BadOperationError, DuplicateJobError, GoneJobError, Store
+from director.stores.contract import BadOperationError, DuplicateJobError, GoneJobError, Store
 
 
 def info(store: Store, job: str, live: Any = None) -> Any:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from ledger_ops import accept, done, results, row
 
-from director.blobs import BlobStore
 from director.errors import StoreError
-from director.stores import schema, writing
+from director.stores import schema, sqlite_writer
 from director.stores.sqlite import SqliteStore
+from director.transfer.blobs import BlobStore
 from director.workers.housekeeping import Housekeeper
 
 NODES = tuple(f"n{number}" for number in range(60))
@@ -31,7 +31,7 @@ def test_a_huge_job_is_forgotten_at_once_and_its_room_comes_back(tmp_path: Path)
     store = SqliteStore(str(path))
     fill(store, "huge")
     store.apply([accept("small"), done("small")])
-    assert len(NODES) * 200 > writing.SMALL
+    assert len(NODES) * 200 > sqlite_writer.SMALL
     store.apply([("purge_jobs", {"ids": ["huge", "small"]})])
     assert store.list_jobs({}, {}) == b"[]"
     rows = sqlite3.connect(path).execute("SELECT COUNT(*) FROM results").fetchone()[0]
@@ -51,7 +51,7 @@ def test_a_huge_job_is_forgotten_at_once_and_its_room_comes_back(tmp_path: Path)
 
 
 def test_of_many_jobs_only_some_rows_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "SMALL", 3)
+    monkeypatch.setattr(sqlite_writer, "SMALL", 3)
     path = tmp_path / "ledger.sqlite"
     store = SqliteStore(str(path))
     for job in ("j1", "j2", "j3"):

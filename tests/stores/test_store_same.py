@@ -11,7 +11,7 @@ from ledger_ops import T0, accept, done, rest, results, row
 
 from director.errors import StoreError
 from director.stores import open_store
-from director.stores.base import Store
+from director.stores.contract import Store
 
 JOBS, NODES, LETTERS = ("a1", "a2", "b1"), ("x", "y", "z"), "SCFTXELK"
 job, node, step = st.sampled_from(JOBS), st.sampled_from(NODES), st.integers(0, 3)

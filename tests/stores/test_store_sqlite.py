@@ -18,7 +18,7 @@ from ledger_ops import accept, done, rest, results, row
 
 from director.errors import StoreError
 from director.stores import schema, wal
-from director.stores.base import BadOperationError
+from director.stores.contract import BadOperationError
 from director.stores.sqlite import SqliteStore
 
 WRITER = Path(__file__).with_name("ledger_writer.py")

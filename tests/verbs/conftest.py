@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from verb_node import FakeNode, apply
 
-from director.blobs import BlobStore
+from director.transfer.blobs import BlobStore
 from director.verbs.base import Outcome
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from verb_node import drive, step_of
 
-from director.blobs import BlobStore
 from director.errors import LanguageError
 from director.language.words import literal
+from director.transfer.blobs import BlobStore
 from director.verbs import VERBS
 
 _QUOTED = """- jobs:

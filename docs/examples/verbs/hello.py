@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from director.errors import VerbError
+from director.verbs.arguments import whole
 from director.verbs.base import Flag, Verb, success
-from director.verbs.reading import whole
 
 
 class Hello(Verb):

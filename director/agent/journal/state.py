@@ -1,0 +1,268 @@
+"""What the journal's records come to: one pure fold, while they are written and when they are replayed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from director.agent.journal.log import Body, Record
+from director.errors import StoreError
+
+Facts = dict[str, Any]
+Pairs = list[tuple[int, Any]]
+
+
+@dataclass(slots=True)
+class Slice:
+    """Steps `first` to `last` of a job as the server sent them, in its delivery `seq`."""
+
+    seq: int
+    first: int
+    last: int
+    body: Body
+
+    def chunk(self) -> bytes:
+        """The encoded steps; raises StoreError."""
+        return self.body.read()
+
+
+@dataclass(slots=True)
+class Kept:
+    """A result the server has not stored yet.
+
+    Attributes:
+        row: what is reported.
+        number: rises with each result.
+        size: bytes of the outputs, 0 also when their file did not survive.
+        check: CRC-32 of outputs in a file of their own, else 0.
+        path: that file, "" when the outputs are in the journal.
+    """
+
+    row: list[Any]
+    number: int
+    size: int
+    check: int = 0
+    path: str = ""
+    body: Body | None = None
+
+    def outputs(self) -> bytes:
+        """The outputs as they were given, b"" when their file did not survive; raises StoreError."""
+        if not self.path and self.body is None:
+            return b""
+        if self.body is not None:
+            return self.body.read()
+        try:
+            with open(self.path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path}: {error.strerror}") from error
+
+    def is_whole(self) -> bool:
+        """Whether outputs in a file of their own are there as they were written."""
+        try:
+            data = self.outputs()
+        except StoreError:
+            return False
+        return len(data) == self.size and zlib.crc32(data) == self.check
+
+    def lose_outputs(self) -> None:
+        """Their file is gone or damaged; the row stays."""
+        self.path, self.size, self.check = "", 0, 0
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """What is known of one job, to be read only.
+
+    Attributes:
+        head: facts of the job that came with its slices, later ones over earlier ones.
+        slices: in the order they came.
+        started: step to the attempt that began last.
+        results: step to the result the server has not stored yet.
+        done: step to the row of its last result, stored or not, until the job is closed.
+        notes: merged in order.
+        size: bytes of its living records, about.
+    """
+
+    head: dict[str, Any] = field(default_factory=dict)
+    slices: list[Slice] = field(default_factory=list)
+    started: dict[int, int] = field(default_factory=dict)
+    results: dict[int, Kept] = field(default_factory=dict)
+    done: dict[int, list[Any]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+
+    @property
+    def handed(self) -> set[int]:
+        """Every step that was handed over."""
+        return {step for piece in self.slices for step in range(piece.first, piece.last + 1)}
+
+    @property
+    def in_flight(self) -> dict[int, int]:
+        """Step to attempt of what began and has no result."""
+        return {step: attempt for step, attempt in self.started.items() if step not in self.done}
+
+
+class State:
+    """The fold over all records; `apply_X` takes the fields behind the kind."""
+
+    def __init__(self, spool: str) -> None:
+        self.jobs: dict[str, JobRecord] = {}
+        self.mark = 0
+        self.number = 0
+        self.seq = 0
+        self.boot = ""
+        self.live = 0
+        self.waiting: dict[int, tuple[str, int]] = {}  # results by number, rising
+        self.dropped: list[Kept] = []  # whose file may go
+        self._spool = spool
+
+    def apply(self, fields: list[Any], body: Body, size: int) -> None:
+        """Take one record of `size` bytes."""
+        APPLY[fields[0]](self, body, size, *fields[1:])
+
+    def _job(self, name: str, size: int) -> JobRecord:
+        self.mark += 1
+        self.live += size
+        job = self.jobs.get(name)
+        if job is None:
+            job = self.jobs[name] = JobRecord()
+        job.size += size
+        return job
+
+    def apply_header(self, body: Body, size: int, facts: Facts) -> None:
+        """What a rewritten file begins with; the records that carry the state over are not counted again."""
+        self.mark = facts["mark"] - facts["records"]
+        self.number, self.seq, self.boot = facts["number"], facts["seq"], facts["boot"]
+
+    def apply_boot(self, body: Body, size: int, boot: str) -> None:
+        """The client began on this boot of the machine."""
+        self.mark += 1
+        self.boot = boot
+
+    def apply_job(
+        self, body: Body, size: int, name: str, head: Facts, notes: Facts, started: Pairs, done: Pairs
+    ) -> None:
+        """A job carried over into a rewritten file."""
+        job = self._job(name, size)
+        job.head, job.notes, job.started, job.done = head, notes, dict(started), dict(done)
+
+    def apply_slice(self, body: Body, size: int, seq: int, name: str, head: Facts, first: int, last: int) -> None:
+        """Steps arrived; the same steps again take the place of the earlier ones."""
+        job = self._job(name, size)
+        job.head.update(head)
+        job.slices = [one for one in job.slices if (one.first, one.last) != (first, last)]
+        job.slices.append(Slice(seq, first, last, body))
+        self.seq = max(self.seq, seq)
+
+    def apply_started(self, body: Body, size: int, name: str, step: int, attempt: int) -> None:
+        """A step begins; an earlier attempt's result is no longer the step's."""
+        job = self._job(name, size)
+        job.started[step] = attempt
+        job.done.pop(step, None)
+
+    def apply_result(
+        self, body: Body, size: int, name: str, step: int, row: list[Any], number: int, spooled: list[int]
+    ) -> None:
+        """A step ended."""
+        self.apply_kept(body, size, name, step, row, number, spooled)
+        self.jobs[name].done[step] = row
+
+    def apply_kept(
+        self, body: Body, size: int, name: str, step: int, row: list[Any], number: int, spooled: list[int]
+    ) -> None:
+        """A result that waits for the server."""
+        job = self._job(name, size)
+        self._drop(job, step)
+        kept = Kept(row, number, body.size, body=body)
+        if spooled:
+            length, check = spooled
+            kept = Kept(row, number, length, check, f"{self._spool}/{number}")
+        job.results[step] = kept
+        self.waiting[number] = (name, step)
+        self.number = max(self.number, number)
+
+    def apply_acked(self, body: Body, size: int, name: str, steps: list[int]) -> None:
+        """The server has these results."""
+        self.mark += 1
+        job = self.jobs.get(name)
+        for step in steps:
+            if job is not None:
+                self._drop(job, step)
+
+    def apply_stored(self, body: Body, size: int, number: int) -> None:
+        """The server has every result up to `number`."""
+        self.mark += 1
+        for one in list(self._until(number)):
+            name, step = self.waiting[one]
+            self._drop(self.jobs[name], step)
+
+    def _until(self, number: int) -> Iterator[int]:
+        for one in self.waiting:
+            if one > number:
+                return
+            yield one
+
+    def _drop(self, job: JobRecord, step: int) -> None:
+        kept = job.results.pop(step, None)
+        if kept is None:
+            return
+        self.waiting.pop(kept.number, None)
+        if kept.path:
+            self.dropped.append(kept)
+        else:
+            job.size -= kept.size
+            self.live -= kept.size
+
+    def apply_note(self, body: Body, size: int, name: str, facts: Facts) -> None:
+        """Facts of a job, over earlier ones."""
+        self._job(name, size).notes.update(facts)
+
+    def apply_closed(self, body: Body, size: int, name: str) -> None:
+        """The job is forgotten."""
+        self.mark += 1
+        job = self.jobs.pop(name, None)
+        if job is None:
+            return
+        for step in list(job.results):
+            self._drop(job, step)
+        self.live -= job.size
+
+    def resize(self, records: list[Record], sizes: list[int]) -> None:
+        """Count anew what is alive, after a rewrite."""
+        for job in self.jobs.values():
+            job.size = 0
+        for (fields, _), size in zip(records[1:], sizes[1:], strict=True):
+            self.jobs[fields[2 if fields[0] == "s" else 1]].size += size
+        self.live = sum(sizes[1:])
+
+    def records(self) -> list[Record]:
+        """Records that rebuild this state, the header first."""
+        found: list[Record] = []
+        for name, job in self.jobs.items():
+            carried = ["j", name, job.head, job.notes, list(job.started.items()), list(job.done.items())]
+            found.append((carried, None))
+            found += [(["s", one.seq, name, {}, one.first, one.last], one.body) for one in job.slices]
+        for name, step in self.waiting.values():
+            kept = self.jobs[name].results[step]
+            spooled = [kept.size, kept.check] if kept.body is None else []
+            found.append((["k", name, step, kept.row, kept.number, spooled], kept.body))
+        header = {"mark": self.mark, "number": self.number, "seq": self.seq, "boot": self.boot}
+        return [(["h", {**header, "records": len(found)}], None), *found]
+
+
+APPLY: dict[str, Callable[..., None]] = {
+    "h": State.apply_header,
+    "b": State.apply_boot,
+    "j": State.apply_job,
+    "s": State.apply_slice,
+    "o": State.apply_started,
+    "r": State.apply_result,
+    "k": State.apply_kept,
+    "a": State.apply_acked,
+    "n": State.apply_stored,
+    "f": State.apply_note,
+    "c": State.apply_closed,
+}

@@ -1,0 +1,238 @@
+"""A fleet in a few processes: N clients that speak the true protocol and only pretend to run their steps.
+
+Every simulated client is the real `Agent` over the real `Link`: its own key, enrolment, CURVE connection,
+heartbeats, batches and acknowledgements. Only the journal (memory) and the steps (scripted) are not real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from director.agent.core import Agent
+    from director.verbs.base import Outcome
+
+OPENING = 64  # connections that one process opens at a time
+PER_PROCESS = 2500
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How simulated clients act.
+
+    Attributes:
+        latency: seconds a step takes (uniform between none and twice that, 0: at once).
+        failure_rate: share of steps that fail.
+        output_size: bytes of standard output of each step.
+        churn: share of clients that drop their connection and come back, each second.
+    """
+
+    latency: float = 0.0
+    failure_rate: float = 0.0
+    output_size: int = 0
+    churn: float = 0.0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `scripts/simulate`."""
+    parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("count", type=int, help="clients in all")
+    parser.add_argument("--server-address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5555)
+    parser.add_argument("--enroll-port", type=int, default=5556)
+    parser.add_argument("--prefix", default="sim-", help="names are PREFIX and a number of five digits")
+    parser.add_argument("--processes", type=int, default=0, help="default: as few as do not wait for each other")
+    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds a step takes")
+    parser.add_argument("--failure-rate", type=float, default=0.0)
+    parser.add_argument("--output-size", type=int, default=0, help="bytes a step prints")
+    parser.add_argument("--churn", type=float, default=0.0, help="share of clients that reconnect each second")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="end by itself after this long")
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def processes_for(clients: int) -> int:
+    """How many processes share that many clients: one for each 2,500, from 1,000 on no fewer than there are cores."""
+    few = -(-clients // PER_PROCESS)
+    return max(few, len(os.sched_getaffinity(0))) if clients >= 1000 else few
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start the processes, say `online N` when all clients were welcomed, end with a signal or after `--seconds`."""
+    options = build_parser().parse_args(argv)
+    if options.child:
+        return _serve(options)
+    count = options.processes or processes_for(options.count)
+    share = -(-options.count // count)
+    children = []
+    for number in range(count):
+        first = number * share
+        here = min(share, options.count - first)
+        if here > 0:
+            children.append(_start(options, first, here))
+    return _watch(children, options.count)
+
+
+def _start(options: argparse.Namespace, first: int, count: int) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "director.agent.simulator", str(count), "--child", f"--first={first}"]
+    for name in (
+        "server_address",
+        "port",
+        "enroll_port",
+        "prefix",
+        "latency",
+        "failure_rate",
+        "output_size",
+        "churn",
+        "seconds",
+    ):
+        words.append(f"--{name.replace('_', '-')}={getattr(options, name)}")
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+
+def _watch(children: list[subprocess.Popen[str]], count: int) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the children end with us
+    try:
+        for child in children:
+            assert child.stdout is not None
+            if child.stdout.readline().strip() != "online":
+                return 1
+        print(f"online {count}", flush=True)
+        return max(child.wait() for child in children)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from gevent import monkey
+
+    monkey.patch_all(os=False, signal=False, subprocess=False)
+    from gevent.event import Event
+
+    from director.protocol.transport import raise_descriptor_limit
+    from director.runtime import logs, signals
+
+    logs.set_up("error")
+    raise_descriptor_limit()
+    behaviour = Behaviour(options.latency, options.failure_rate, options.output_size, options.churn)
+    fleet = Fleet(options, behaviour)
+    ended = Event()
+    signals.on_end(lambda why: ended.set())
+    fleet.open()
+    _quieten_collector()
+    print("online", flush=True)
+    ended.wait(options.seconds)
+    return 0
+
+
+def _quieten_collector() -> None:
+    """Thousands of clients are a million objects that stay: a collection that walks them all stops every client."""
+    import gc
+
+    from director.runtime.greenlets import calm
+
+    gc.collect()
+    gc.freeze()
+    calm()
+
+
+class Fleet:
+    """The clients of one process."""
+
+    def __init__(self, options: argparse.Namespace, behaviour: Behaviour) -> None:
+        from director.protocol.transport import new_context
+
+        self._options = options
+        self._behaviour = behaviour
+        self._context = new_context(options.count * 2 + 100)
+        self._output = os.urandom(behaviour.output_size // 2).hex().encode()
+        self._apply = self._acting()
+        self.agents: list[Agent] = []
+
+    def open(self) -> None:
+        """Connect all clients, some at a time; returns when each was welcomed."""
+        from gevent.pool import Pool
+
+        from director.runtime.greenlets import spawn
+
+        pool = Pool(OPENING)
+        for number in range(self._options.first, self._options.first + self._options.count):
+            pool.spawn(self._join, f"{self._options.prefix}{number:05d}")
+        pool.join()
+        if self._behaviour.churn:
+            spawn("churn", self._churn, vital=False)
+
+    def _join(self, name: str) -> None:
+        import zmq
+
+        from director.agent.core import Agent
+        from director.agent.journal.base import MemoryJournal
+        from director.agent.simulated_connection import SimulatedConnection
+        from director.protocol.keys import KeyPair
+        from director.runtime.greenlets import spawn
+
+        public, secret = zmq.curve_keypair()
+        agent = Agent(
+            name, MemoryJournal(os.urandom(8).hex()), self._apply, _profile, about={"agent_uptime": time.time()}
+        )
+        link = SimulatedConnection(
+            agent,
+            self._context,
+            KeyPair(public.decode(), secret.decode()),
+            self._options.server_address,
+            self._options.port,
+            self._options.enroll_port,
+        )
+        spawn(f"link {name}", link.run, vital=False)
+        agent.settled.wait()
+        self.agents.append(agent)
+
+    def _acting(self) -> Callable[..., Outcome]:
+        """What runs a step in place of the executor; imported once, as it is called for every step."""
+        from gevent import sleep
+
+        from director.states import FAILED, SUCCESS
+        from director.verbs.base import Outcome
+
+        latency, failure_rate, output = self._behaviour.latency, self._behaviour.failure_rate, self._output
+
+        def apply(agent: Agent, held: Any, scope: Any, step: Any, running: Any) -> Outcome:
+            if latency:
+                sleep(random.uniform(0, 2 * latency))
+            if failure_rate and random.random() < failure_rate:
+                return Outcome(FAILED, 1, output, b"", "a simulated failure")
+            return Outcome(SUCCESS, 0, output)
+
+        return apply
+
+    def _churn(self) -> None:
+        import gevent
+
+        while True:
+            gevent.sleep(1.0)
+            for agent in random.sample(self.agents, max(1, int(len(self.agents) * self._behaviour.churn))):
+                agent.unsettle()
+                agent.refused = "churn"  # what makes a link begin again
+
+
+def _profile() -> dict[str, Any]:
+    return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "labels": {}, "args": {}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

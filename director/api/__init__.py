@@ -1,0 +1,1 @@
+"""The commands of the server, and the UNIX socket through which operators reach them."""

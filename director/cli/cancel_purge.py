@@ -1,0 +1,57 @@
+"""--cancel-job, --purge-jobs and --purge-nodes: orders that are answered when they are on disk."""
+
+from __future__ import annotations
+
+from director.cli.connection import Connection
+from director.cli.listing import JOB_STATES, filters
+from director.cli.output import answer
+from director.errors import EXIT_OK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from director.config.settings import Settings
+
+
+def cancel(settings: Settings) -> int:
+    """Stop jobs everywhere; one that is final already is well, too."""
+    from director.report import render_list
+    from director.report.columns import Column
+
+    with Connection(settings) as link:
+        header, _ = link.ask({"do": "cancel", "ids": list(settings.words)})
+    columns = (Column("ID", "id"), Column("CANCEL", "was_final", _what))
+    answer(render_list(header.get("jobs") or [], columns, settings.output, not settings.no_header))
+    return EXIT_OK
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    return "was final already" if row.get("was_final") else "ordered"
+
+
+def purge_jobs(settings: Settings) -> int:
+    """Forget final jobs; with ids those, with --node, --state or --since only such."""
+    request = {"do": "purge-jobs", "ids": list(settings.words), **filters(settings, JOB_STATES)}
+    return _purge(settings, request, "jobs")
+
+
+def purge_nodes(settings: Settings) -> int:
+    """Forget offline nodes."""
+    return _purge(settings, {"do": "purge-nodes", "node": settings.node}, "nodes")
+
+
+def _purge(settings: Settings, request: Mapping[str, Any], what: str) -> int:
+    with Connection(settings) as link:
+        header, _ = link.ask(request)
+    count = int(header.get("count", 0))
+    if settings.output == "table":
+        answer((f"forgot {count} {what[:-1] if count == 1 else what}\n",))
+    else:
+        from director.report import render_list
+        from director.report.columns import Column
+
+        rows = [{"count": count}]
+        answer(render_list(rows, (Column("COUNT", "count"),), settings.output, not settings.no_header))
+    return EXIT_OK

@@ -1,0 +1,148 @@
+"""A call's connection to the server: one request, its answer, errors as ours."""
+
+from __future__ import annotations
+
+import time
+
+from director.cli.patience import Patience, PatientSocket, ServerSilentError
+from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError
+from director.protocol.framing import Channel, close_all
+from director.protocol.unix_socket import connect
+from director.runtime.paths import sockets_to_try
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from director.config.settings import Settings
+
+RETRY_PAUSE = 0.2
+ORDERS = ("submit", "resume", "cancel", "purge-jobs", "purge-nodes")
+ORDERED = "; the order was sent; it may be carried out"
+
+
+class ServerGoneError(NoServerError):
+    """The connection ended before the answer; `what` says it without what the user can do."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what + advice)
+        self.what = what
+
+
+class Connection:
+    """A connection; close it, or use it in a `with`.
+
+    Each call raises ServerSilentError or WaitTimeoutError when `patience` is at its end; without one that is when
+    the server has given no sign of life for `--server-timeout`.
+    """
+
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience(settings.server_timeout)
+        self.patience.begin()
+        self.paths = sockets_to_try(settings.socket_path, settings.state_dir)
+        self._sock = PatientSocket(connect(self.paths, self.patience.pause), self.patience)
+        self.channel = Channel(self._sock, take_fds=False)
+
+    def send(self, header: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send a request or a part of one; raises ServerGoneError, UsageError when it is too large."""
+        self.patience.begin()
+        try:
+            self.channel.send(header, b"", fds)
+            if header.get("do") != "source":
+                self.patience.outlook = ORDERED if header.get("do") in ORDERS and not header.get("plan") else ""
+        except ProtocolError as error:
+            raise UsageError(f"this is too large to submit: {error}") from error
+        except OSError as error:
+            self.receive()  # a server that has refused the call before it read it has said why
+            raise self._gone(error) from error
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next frame that is not only a sign of life.
+
+        Raises:
+            ServerGoneError: the connection ended. DirectorError: the server's own error, with its exit code.
+        """
+        while True:
+            try:
+                frame = self.channel.receive()
+            except (OSError, ProtocolError) as error:
+                raise self._gone(error) from error
+            if frame is None:
+                raise self._gone(None)
+            header, body, fds = frame
+            close_all(fds)
+            if "alive" not in header:
+                break
+        self.patience.answered("progress" in header)
+        if "error" in header:
+            raise _error(header)
+        return header, body
+
+    def ready(self, seconds: float) -> bool:
+        """Whether a frame begins within so many seconds."""
+        return self.channel.pending or self._sock.readable(seconds)
+
+    def parts(self, request: Mapping[str, Any]) -> Iterator[bytes]:
+        """Ask, and give the bodies of the answer one by one; what was cut is put together again."""
+        self.send(request)
+        more = True
+        held: list[bytes] = []
+        while more:
+            header, body = self.receive()
+            more = bool(header.get("more"))
+            held.append(body)
+            if body and not header.get("cut"):
+                yield b"".join(held)
+                held.clear()
+
+    def ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Ask; the answer's header and its whole body."""
+        self.send(request)
+        return self.whole(*self.receive())
+
+    def whole(self, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """An answer of which the first frame has come."""
+        bodies = [body]
+        while header.get("more"):
+            header, body = self.receive()
+            bodies.append(body)
+        return header, b"".join(bodies)
+
+    def _gone(self, error: Exception | None) -> ServerGoneError:
+        return ServerGoneError(f"the server ended the connection{f' ({error})' if error else ''}", "; ask again")
+
+    def close(self) -> None:
+        """End the connection."""
+        self.channel.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _error(header: Mapping[str, object]) -> DirectorError:
+    code, lines = header.get("exit"), header.get("errors")
+    error = BY_EXIT_CODE.get(code if isinstance(code, int) else 1, DirectorError)(str(header["error"]))
+    error.lines = tuple(map(str, lines)) if isinstance(lines, list) else ()
+    return error
+
+
+def again(settings: Settings, until: float, patience: Patience) -> Connection:
+    """A new connection to a server that was there a moment ago; tried until the monotonic time `until`.
+
+    Raises:
+        NoServerError: it did not come back. WaitTimeoutError: as `Connection`.
+    """
+    until = min(until, patience.deadline)
+    while True:
+        time.sleep(RETRY_PAUSE)
+        try:
+            return Connection(settings, patience)
+        except ServerSilentError:
+            raise
+        except NoServerError:
+            if time.monotonic() >= until:
+                raise

@@ -1,0 +1,31 @@
+"""--job-info and --node-info."""
+
+from __future__ import annotations
+
+from director.cli.connection import Connection
+from director.cli.output import answer, decode
+from director.errors import EXIT_OK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from director.config.settings import Settings
+
+
+def job(settings: Settings) -> int:
+    """Everything known of one job."""
+    from director.report import render_job
+
+    with Connection(settings) as link:
+        _, body = link.ask({"do": "job-info", "id": settings.words[0]})
+    answer(render_job(decode(body), settings.output, not settings.no_header))
+    return EXIT_OK
+
+
+def node(settings: Settings) -> int:
+    """Everything known of one node."""
+    from director.report import render_node
+
+    with Connection(settings) as link:
+        _, body = link.ask({"do": "node-info", "node": settings.words[0]})
+    answer(render_node(decode(body), settings.output, not settings.no_header))
+    return EXIT_OK

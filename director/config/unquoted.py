@@ -1,0 +1,104 @@
+"""`--exec RUN uptime` without quotes, as ssh takes it: which words are the instruction's and which are director's."""
+
+from __future__ import annotations
+
+import re
+
+from director.config.table import ACTIONS, BY_NAME, SETTINGS
+from director.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from director.verbs.base import Verb
+
+_BARE_VERB = r"[A-Za-z][A-Za-z0-9_-]*"
+# flags of a submission that people write behind an instruction, where a command would get them
+MISPLACED = frozenset(("target", "wait", "wait-timeout", "valid-for", "stream", "output", "name"))
+_WITHOUT_VALUE = frozenset(("wait", "stream"))
+
+
+def join_instruction(argv: Sequence[str]) -> list[str]:
+    """The words with everything behind a bare verb made one text, `--exec=RUN uptime -p`.
+
+    Raises:
+        UsageError: a flag of director's is among the words of the instruction, and the verb has none of that name.
+    """
+    words = list(argv)
+    for index, word in enumerate(words):
+        if word == "--":
+            break
+        if word == "--exec":
+            verb, behind = "".join(words[index + 1 : index + 2]), words[index + 2 :]
+        elif word.startswith("--exec="):
+            verb, behind = word.removeprefix("--exec="), words[index + 1 :]
+        else:
+            continue
+        if re.fullmatch(_BARE_VERB, verb):
+            return [*words[:index], *_joined(words[:index], verb, behind)]
+    return words
+
+
+def _joined(before: Sequence[str], verb: str, behind: list[str]) -> list[str]:
+    """`--exec=TEXT`, and the words behind the text."""
+    end = behind.index("--") if "--" in behind else len(behind)
+    names = [_flag(word) for word in behind[:end]]
+    if names and names[0] and _is_directors(names[0]):
+        known = _verb(verb)
+        if known is not None and known.complete and names[0] not in _flags(known):
+            return [f"--exec={verb}", *behind]
+    if not MISPLACED.isdisjoint(names):
+        _check(before, verb, behind, names)
+    return ["--exec=" + " ".join((verb, *behind))]
+
+
+def _flag(word: str) -> str:
+    """`target` of `--target` and `--target=x`, "" of any other word."""
+    return word[2:].partition("=")[0] if word.startswith("--") else ""
+
+
+def _is_directors(name: str) -> bool:
+    return name in BY_NAME or any(name == action.name for action in ACTIONS) or any(name in s.aliases for s in SETTINGS)
+
+
+def _verb(word: str) -> Verb | None:
+    """The verb, None when at most the server knows it."""
+    from director.verbs import ALIASES, VERBS, load
+
+    name = word.upper()
+    return load(name) if name in VERBS or name in ALIASES else None
+
+
+def _flags(verb: Verb | None) -> Collection[str]:
+    """The names of the verb's flags; None: of those that every verb has."""
+    from director.verbs import flags_of
+    from director.verbs.base import COMMON_FLAGS
+
+    return {flag.name for flag in COMMON_FLAGS} if verb is None else flags_of(verb)
+
+
+def _check(before: Sequence[str], verb: str, behind: Sequence[str], names: Sequence[str]) -> None:
+    known = _verb(verb)
+    own = _flags(known)
+    # the server knows an own verb's flags, and refuses those in front of the argument that it does not have
+    first = 0 if known is not None else next((i for i, name in enumerate(names) if not name), len(names))
+    found = [i for i in range(first, len(names)) if names[i] in MISPLACED and names[i] not in own]
+    if not found:
+        return
+    moved, rest = _apart(behind, names, found)
+    from shlex import join, quote
+
+    raise UsageError(
+        f"--{names[found[0]]} stands in the instruction, and {verb} has no such flag; if it is for the call: "
+        f"director {join([*before, *moved, '--exec', verb, *rest])}; "
+        f"if not: director {join([*before, '--exec'])} {quote(' '.join((verb, *behind)))}"
+    )
+
+
+def _apart(behind: Sequence[str], names: Sequence[str], found: Collection[int]) -> tuple[list[str], list[str]]:
+    """The flags at `found` with their values, and the other words."""
+    taken = set(found)
+    taken.update(at + 1 for at in found if "=" not in behind[at] and names[at] not in _WITHOUT_VALUE)
+    moved = [word for at, word in enumerate(behind) if at in taken]
+    return moved, [word for at, word in enumerate(behind) if at not in taken]

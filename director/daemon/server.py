@@ -1,0 +1,247 @@
+"""Starts the rooms of the server in the right order and ends them in the reverse one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import gevent
+import ujson
+from gevent.event import AsyncResult
+
+from director import __version__
+from director.api.socket import OperatorSocket
+from director.config.settings import Settings
+from director.errors import DirectorError, StartError
+from director.protocol import keys
+from director.protocol.transport import Authenticator, Router, new_context, raise_descriptor_limit
+from director.runtime import descriptors, heap, locks, logs, paths, service_manager, signals
+from director.runtime.greenlets import calm, on_vital_death, periodic, spawn
+from director.runtime.loop_lag import LoopLag
+from director.server import ledger_identity
+from director.server.enrolment import Enrolment
+from director.server.file_server import FileServer
+from director.server.ledger_client import LedgerClient
+from director.server.node_transfer import NodeTransfer
+from director.server.planner_pool import PlannerPool
+from director.server.ports import require
+from director.server.roster import NodeRecord, Roster
+from director.server.scheduler import Scheduler
+from director.server.sessions import Sessions
+from director.transfer.blobs import BlobStore
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 60.0
+LEDGER_SECONDS = 600.0  # one that was damaged is copied and checked first
+GRACE = 5  # beats in which nodes that were online before a restart come back
+HISTORY_EVERY = 60.0
+HISTORY_STEP = 200
+HISTORY_PAUSE = 0.5
+
+
+class Server:
+    """One running server."""
+
+    def __init__(self, settings: Settings, folder: str) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._end: AsyncResult[str] = AsyncResult()
+        self.roster = Roster()
+        self._began = time.time(), time.monotonic()
+        self._parts: list[Any] = []  # what has a stop(), in the order it was started
+
+    def fatal(self, reason: str) -> None:
+        """Something without which there is no server has failed."""
+        if not self._end.ready():
+            self._end.set_exception(StartError(reason))
+
+    def start(self) -> None:
+        """Open everything; raises StartError."""
+        s = self._settings
+        profile = s.profile and os.path.abspath(s.profile)
+        hello = {"log_level": s.log_level, "log_format": s.log_format, "profile": profile}
+        blobs = BlobStore(os.path.join(self._folder, "blobs"))
+        ledger_identity.require(self._folder, s.store, s.new_ledger)
+        pair = keys.load_or_make(self._folder)
+        self.ledger = self._keep(LedgerClient({**hello, "store": s.store, "folder": self._folder}, self.fatal))
+        self.planners = self._keep(
+            PlannerPool(
+                _workers(s.workers),
+                {**hello, "blobs": os.path.join(self._folder, "blobs"), "verbs": os.path.abspath(s.verbs_path)},
+                self.roster,
+                self.fatal,
+            )
+        )
+        self._await(lambda: self.ledger.ready.wait(LEDGER_SECONDS), "the ledger did not get ready", LEDGER_SECONDS)
+        ledger_identity.write(self._folder, s.store, pair.public)
+        self._load_nodes()
+        self.desk = Scheduler(self.ledger, self.roster, s.lost_after)
+        enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt))
+        context = new_context()
+        self.gatekeeper = Authenticator(context, enrolment.admits)
+        self._load_jobs()
+        self._face_loss()
+        self.desk.release_held()
+        files = {**hello, "blobs": os.path.join(self._folder, "blobs")}
+        grace = GRACE * s.heartbeat_interval
+        exchange = self._keep(NodeTransfer(self.desk, self.roster, files, grace, self.fatal))
+        router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
+        self.sessions = self._keep(Sessions(
+            router, self.roster, self.desk, enrolment, FileServer(blobs, self.desk, exchange.admits), exchange,
+            self.ledger, s.heartbeat_interval, self._note,
+        ))  # fmt: skip
+        enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
+        self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
+        self.lag = LoopLag("server")
+        self.admin = self._keep(self._make_admin(enrolment, grace))
+        self.admin.foresight.blobs = blobs
+        self.sessions.on_foreseen = self.admin.foresight.take
+        offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
+        path = self.admin.listen(offered, s.socket_group)
+        periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
+        self.lag.start_anew()
+        log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
+                 __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
+
+    def _make_admin(self, enrolment: Enrolment, grace: float) -> OperatorSocket:
+        return OperatorSocket(
+            self.desk, self.roster, enrolment, self.ledger, self.planners, self._settings.lost_after, self._note,
+            grace, self.lag,
+        )  # fmt: skip
+
+    def status(self) -> str:
+        """One line for the service manager."""
+        nodes = self.roster.nodes
+        online = sum(record.online for record in nodes.values())
+        trouble = f"; the ledger cannot be written: {self.ledger.stuck}" if self.ledger.stuck else ""
+        return f"{online} of {len(nodes)} nodes online, {len(self.desk.runs)} open jobs{trouble}"
+
+    def wait(self) -> str:
+        """Until a signal, or an error that ends the server, which is raised."""
+        return self._end.get()
+
+    def ask_to_end(self, why: str) -> None:
+        """From a signal handler's greenlet."""
+        if not self._end.ready():
+            self._end.set(why)
+
+    def stop(self) -> None:
+        """End the rooms, the last first; what was written to the ledger is on disk afterwards."""
+        for part in reversed(self._parts):
+            try:
+                part.stop()
+            except Exception:
+                log.exception("a part of the server did not end well")
+
+    def oldest_now(self) -> float:
+        """The time, or what it was before somebody set the clock forward: no job is old because of that."""
+        began, at = self._began
+        return min(time.time(), began + time.monotonic() - at)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _keep(self, part: Any) -> Any:
+        self._parts.append(part)
+        return part
+
+    def _await(self, ready: Any, text: str, seconds: float = READY_SECONDS) -> None:
+        waiter = spawn("start", ready, vital=False)
+        done = gevent.wait([waiter, self._end], count=1)
+        if self._end in done:
+            self._end.get()
+        if not waiter.value:
+            raise StartError(f"{text} within {seconds:g} s")
+
+    def _load_nodes(self) -> None:
+        now = time.monotonic()
+        for part in self.ledger.stream("nodes"):
+            row = ujson.loads(part)
+            record = NodeRecord(row["name"], row["key"] or "")
+            record.last_seen = row["last_seen"]
+            record.address, record.version = row["address"] or "", row["version"] or ""
+            record.labels, record.args = row["labels"] or {}, row["args"] or {}
+            record.facts, record.reason = row["facts"] or "{}", row["reason"] or ""
+            record.mark, record.instance = row["mark"] or 0, row["instance"] or ""
+            record.offline_since = now
+            self.roster.add(record)
+            self._note(record.name, record)  # a planner may have been ready before
+
+    def _load_jobs(self) -> None:
+        count = 0
+        for part in self.ledger.stream("open_jobs"):
+            self.desk.restore(ujson.loads(part))
+            count += 1
+        if count:
+            log.info("took up %d open jobs", count)
+
+    def _face_loss(self) -> None:
+        """The ledger is of an earlier moment: whatever it calls open may have run since, and is not run again."""
+        self.ledger.lost = self.ledger.ask("lost").decode()
+        if self.ledger.lost:
+            jobs = len(self.desk.runs)
+            tasks = self.desk.lose_open(f"{self.ledger.lost}; whether this task ran is not known")
+            self.ledger.commit()
+            log.error("%s: %d open tasks of %d jobs are lost, and what was accepted since is gone",
+                      self.ledger.lost, tasks, jobs)  # fmt: skip
+            self.ledger.ask("settle")
+
+    def _adopt(self, record: NodeRecord, why: str) -> None:
+        """A key has become a node; with `why` it took the name from another key."""
+        former = self.roster.nodes.get(record.name)
+        if former is not None:
+            self.desk.lose_all(former, f"{record.name} {why}")
+            record.jobs = dict(former.jobs)
+        renamed = self.roster.by_key.get(record.key)
+        if renamed is not None:
+            self.desk.abandon(renamed, f"{renamed.name} calls itself {record.name} now")
+            self.roster.remove(renamed.name)
+            self._note(renamed.name, None)
+            self.ledger.write(("forget_node", {"name": renamed.name}))
+        self.roster.add(record)
+
+    def _note(self, name: str, record: NodeRecord | None) -> None:
+        self.planners.note(name, record)
+
+    def _prune(self) -> None:
+        """Forget what has outlived the history, a few jobs at a time until nothing is left to forget."""
+        before = self.oldest_now() - self._settings.history
+        fields = {"before": before, "keep": self._settings.history_jobs, "limit": HISTORY_STEP}
+        while not self.ledger.stuck and ujson.loads(self.ledger.ask("prunable", **fields)):
+            self.ledger.commit(("prune", fields))
+            gevent.sleep(HISTORY_PAUSE)
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until it is told to end; the exit code."""
+    logs.set_up(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
+    descriptors.hold_back()
+    heap.give_back()
+    calm()
+    server = None
+    try:
+        if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir, "server"), "server")):
+            require(settings.bind_address, settings.port, settings.enroll_port)  # before a folder is made
+        folder = paths.state_folder(settings.state_dir, "server")
+        with locks.held(folder, "server"):
+            server = Server(settings, folder)
+            on_vital_death(server.fatal)
+            signals.on_end(server.ask_to_end)
+            server.start()
+            service_manager.report(server.status)
+            log.info("ends: %s", server.wait())
+            service_manager.tell("STOPPING=1")
+            server.stop()
+            return 0
+    except DirectorError as error:
+        if server is not None:
+            server.stop()
+        logs.last_word(str(error), settings.log_format)
+        return error.exit_code
+
+
+def _workers(asked: int | None) -> int:
+    return asked or min(4, os.cpu_count() or 1)

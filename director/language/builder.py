@@ -1,0 +1,84 @@
+"""Makes one instruction of a verb and its text; what both forms of the language have in common."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from director.language.flags import Table, take
+from director.language.foreign import NEED_TEXT
+from director.language.instructions import Heredoc, Instruction
+from director.language.words import BLANKS, NARROW_BLANKS
+
+_FIRST = re.compile(f"[^{NARROW_BLANKS}]*")
+_HALF = re.compile("[\ud800-\udfff]")  # `"\\ud800"` alone is half a character
+#: verbs whose argument may be a JSON list of strings
+JSON_VERBS = frozenset(("RUN", "COPY", "ADD", "SHELL", "FETCH"))
+
+
+def build(
+    verb: str,
+    text: str,
+    table: Table,
+    *,
+    file: str,
+    line: int,
+    form: str = "containerfile",
+    escape: str = "\\",
+    heredocs: Sequence[Heredoc] = (),
+    source: str = "",
+) -> Instruction:
+    """An instruction of `verb`, whose flags and argument are `text`.
+
+    Raises:
+        ValueError: what is wrong and what was expected.
+    """
+    flags: dict[str, Any] = {}
+    if text.startswith("--"):
+        flags, text = take(text, table, verb)
+    text = text.strip(BLANKS)
+    args = json_form(verb, text)
+    if (not text or args == ()) and verb in NEED_TEXT and not flags.get("help"):
+        raise ValueError(f"{verb} has no argument; expected {NEED_TEXT[verb]}")
+    return Instruction(verb, flags, text, args, tuple(heredocs), file, line, form, escape, source=source)
+
+
+def json_form(verb: str, text: str) -> tuple[str, ...] | None:
+    """The strings of the JSON form, or None for the shell form. Raises ValueError for anything but strings in it."""
+    if verb == "HEALTHCHECK":
+        return _health(text)
+    if not text.startswith("[") or verb not in JSON_VERBS:
+        return None
+    return strings(text)
+
+
+def text_parts(text: str) -> tuple[str, str]:
+    """The first word and the rest without the blanks between."""
+    word = _FIRST.match(text)
+    end = word.end() if word else 0
+    return text[:end], text[end:].lstrip(NARROW_BLANKS)
+
+
+def _health(text: str) -> tuple[str, ...] | None:
+    """`CMD ["a", "b"]`: the word CMD and the strings."""
+    word, rest = text_parts(text)
+    found = strings(rest) if word.upper() == "CMD" else None
+    return None if found is None else (word, *found)
+
+
+def strings(text: str) -> tuple[str, ...] | None:
+    """The strings of a JSON list, None when `text` is none. Raises ValueError when something else is in it."""
+    text = text.lstrip(BLANKS)
+    if not text.startswith("["):
+        return None
+    try:
+        value = json.loads(text, strict=True)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, list):
+        return None
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError("a JSON list here may have only strings in it; put the other values in double quotes")
+    return tuple(_HALF.sub("\ufffd", item) for item in value)

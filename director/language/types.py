@@ -1,0 +1,223 @@
+"""The types that texts have in templates (DSL.md section 3), and the names a template may use."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from director.errors import LanguageError
+from director.language.words import Written
+
+if TYPE_CHECKING:
+    from director.language.yaml_nodes import Node, Pairs
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})")
+_NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?")
+_WHOLE = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_OWN = frozenset(("facts", "node", "query"))  # what templates know whatever the job sets
+MAX_DEPTH = 50
+MAX_TYPED = 1 << 20  # a longer text stays text
+
+
+def typed(text: str) -> Any:
+    """The value of a text in templates: a list, a mapping, true, false, a number, or the text itself."""
+    if text == "true":
+        return True
+    if text == "false":
+        return False
+    first = text[:1]
+    if first.isdigit() or first == "-":
+        return _number(text)
+    if first in ("'", '"') and _WHOLE.fullmatch(text):
+        return _unquoted(text)
+    bare = text.strip()
+    if bare[:1] + bare[-1:] in ("[]", "{}") and len(bare) <= MAX_TYPED:
+        return _collection(bare, text)
+    return text
+
+
+def _number(text: str) -> Any:
+    """A number, where writing it back gives the same text."""
+    if _INTEGER.fullmatch(text):
+        number = int(text)
+        return number if str(number) == text else text
+    if _NUMBER.fullmatch(text):
+        value = float(text)
+        return value if repr(value) == text else text
+    return text
+
+
+def _unquoted(text: str) -> Written:
+    if text[0] == "'":
+        return Written(text[1:-1])
+    try:
+        return Written(json.loads(text))
+    except ValueError:
+        return Written(re.sub(r"\\(.)", r"\1", text[1:-1]))
+
+
+def _collection(bare: str, text: str) -> Any:
+    """A list or mapping in JSON, Python or YAML's flow form, else the text."""
+    if _depth(bare) > MAX_DEPTH:
+        return text
+    for read in (_json, ast.literal_eval, _yaml):
+        try:
+            value = read(bare)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, LanguageError):
+            continue
+        if isinstance(value, list | dict):
+            return value
+    return text
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once, at most."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}()]", text):
+        depth += 1 if bracket in "[{(" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _yaml(text: str) -> Any:
+    """YAML's flow form, its plain scalars typed by the rules of this page and not by YAML's."""
+    from director.language.yaml_nodes import compose
+
+    node = compose(text, "value")
+    return None if node is None else plain(node)
+
+
+class KeyFaultError(ValueError):
+    """A key of a YAML mapping that cannot be one here; `line` is its own."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def plain(node: Node, text_keys: bool = False) -> Any:
+    """Lists, mappings and typed scalars of a YAML node.
+
+    Args:
+        text_keys: whether keys must be text; else what is written is the key.
+
+    Raises:
+        KeyFaultError: a key that is a list or a mapping, or no text where it must be.
+    """
+    from director.language.yaml_nodes import Items, Scalar
+
+    if isinstance(node, Scalar):
+        return node.text if node.style else _scalar(node.text)
+    if isinstance(node, Items):
+        return [plain(item, text_keys) for item in node.items]
+    return {key_of(key, text_keys): plain(value, text_keys) for key, value in with_merged(node)}
+
+
+def key_of(node: Node, text_keys: bool) -> Any:
+    """The key that a node of a YAML mapping is; raises KeyFaultError as `plain` does."""
+    from director.language.yaml_nodes import Scalar
+
+    if not isinstance(node, Scalar):
+        raise KeyFaultError(
+            "a key is a list or a mapping; expected a text; a value that begins with {{ must be quoted", node.line
+        )
+    key = plain(node)
+    if text_keys and not isinstance(key, str):
+        raise KeyFaultError(f"the key {node.text!r} is not text; quote it", node.line)
+    return key
+
+
+def with_merged(node: Pairs) -> list[tuple[Node, Node]]:
+    """A mapping's pairs; those of YAML's merge keys (`<<: *base`) come first, so that its own beat them."""
+    from director.language.yaml_nodes import Items, Pairs, Scalar
+
+    own: list[tuple[Node, Node]] = []
+    base: list[tuple[Node, Node]] = []
+    for key, value in node.pairs:
+        if not (isinstance(key, Scalar) and key.text == "<<" and not key.style):
+            own.append((key, value))
+            continue
+        for one in value.items if isinstance(value, Items) else [value]:
+            if not isinstance(one, Pairs):
+                raise KeyFaultError("<< takes a mapping, or a list of mappings", key.line)
+            base = [*with_merged(one), *base]
+    return base + own
+
+
+def _scalar(text: str) -> Any:
+    return None if text in ("", "null", "~") else typed(text)
+
+
+class Names(Mapping[str, Any]):
+    """The names of a template, each built when it is asked for.
+
+    Args:
+        texts: ARGs and ENVs as written.
+        facts: nested plain dict.
+        node: `{"id": …, "labels": {…}}`.
+        query: `{node: {name: text}}`.
+        quoted: names whose value was written in quotes and so is text.
+    """
+
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        facts: Mapping[str, Any],
+        node: Mapping[str, Any],
+        query: Mapping[str, Mapping[str, Any]],
+        quoted: Collection[str] = (),
+    ) -> None:
+        self.texts = texts if _OWN.isdisjoint(texts) else {k: v for k, v in texts.items() if k not in _OWN}
+        self._built: dict[str, Any] = {"facts": facts, "node": node}
+        self._query = query
+        self._quoted = quoted
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._built[name]
+        except KeyError:
+            pass
+        value = self._queried() if name == "query" else self._typed(name)
+        self._built[name] = value
+        return value
+
+    def _typed(self, name: str) -> Any:
+        text = self.texts[name]
+        return text if name in self._quoted else typed(text)
+
+    def _queried(self) -> dict[str, dict[str, Any]]:
+        return {
+            node: {name: typed(value) if isinstance(value, str) else value for name, value in values.items()}
+            for node, values in self._query.items()
+        }
+
+    def __contains__(self, name: object) -> bool:
+        return name in _OWN or name in self.texts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_OWN, *self.texts))
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(self.texts)
+
+
+def namespace(
+    texts: Mapping[str, str],
+    facts: Mapping[str, Any],
+    node: Mapping[str, Any],
+    query: Mapping[str, Mapping[str, Any]],
+    quoted: Collection[str] = (),
+) -> Names:
+    """What the templates of a step may use; see `Names`. Nothing is typed before it is used."""
+    return Names(texts, facts, node, query, quoted)

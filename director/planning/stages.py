@@ -1,0 +1,172 @@
+"""Settles the stages of a text: which nodes each has, after FROM, `targets`, `--platform` and `--target`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from director.errors import LanguageError, NoTargetError, UsageError
+from director.language import braces
+from director.language.instructions import Document, Stage
+from director.node_sets import fold, natural
+from director.planning.context import Context, NodeNeededError
+from director.planning.plan import PlannedStage
+from director.targets import RosterView, Settled, TargetSyntaxError, explain, looks_like_image, settle
+from director.verbs.arg import platform_of
+
+REASONS = 20  # groups of nodes that are told of one stage
+_PLAIN = ("is not ", "not one of ", "does not match ")  # a node by another name was hardly expected
+_DOLLAR = re.compile(r"\$(?:[A-Za-z_]|\{)")
+
+
+class Stages:
+    """Settles one stage after another; later ones may name earlier ones.
+
+    Args:
+        targets: `--target` as given; they narrow, and are the target where the text has none.
+    """
+
+    def __init__(self, document: Document, roster: RosterView, targets: Sequence[str], known: Context) -> None:
+        self.notes: list[str] = []
+        self.planned: list[PlannedStage] = []
+        self._file = document.file
+        self._roster = roster
+        self._known = known
+        self._by_name: dict[str, list[str]] = {}
+        self._indexes: dict[str, int] = {}
+        self._allowed = self._settle_option(targets) if targets else None
+        self._online: list[str] | None = None
+        self._written: list[tuple[PlannedStage, list[str]]] = []
+
+    def add(self, stage: Stage) -> PlannedStage | None:
+        """The stage with its nodes; None where `--target` leaves it none."""
+        try:
+            settled, parent = self._settle_stage(stage)
+        except (LanguageError, NoTargetError):
+            if stage.name:
+                self._by_name[stage.name] = []  # so that a later stage of its nodes is no second error
+            raise
+        nodes = settled.nodes
+        if self._allowed is not None and stage.targets:
+            allowed = set(self._allowed.nodes)
+            nodes = [name for name in nodes if name in allowed]
+        if stage.name:
+            self._by_name[stage.name] = nodes
+        if not nodes:
+            called = stage.name or " ".join(stage.targets)
+            self.notes.append(f"{self._file}:{stage.line}: the stage {called!r} has no nodes left and is dropped")
+            self._indexes.pop(stage.name, None)
+            return None
+        planned = PlannedStage(len(self.planned), stage.name, nodes, settled.unmatched, parent)
+        self._written.append((planned, [self._rendered(text, stage) for text in stage.targets]))
+        self.planned.append(planned)
+        if stage.name:
+            self._indexes[stage.name] = planned.index
+        return planned
+
+    def nodes_of(self, expression: str) -> list[str]:
+        """The nodes an expression (or the name of a stage so far) means. Raises NoTargetError, TargetSyntaxError."""
+        return settle([expression], self._roster, self._by_name).nodes
+
+    def explain(self) -> None:
+        """Add to each stage's `unmatched` the nodes it might have meant, and why it does not: `NODES: reason`."""
+        for planned, expressions in self._written:
+            reasons: dict[str, list[str]] = {}
+            for name, reason in self._missed(planned, expressions):
+                reasons.setdefault(reason, []).append(name)
+            told = [f"{fold(names)}: {reason}" for reason, names in reasons.items()]
+            planned.unmatched = [*planned.unmatched, *told[:REASONS]]
+
+    def _missed(self, planned: PlannedStage, expressions: list[str]) -> Iterator[tuple[str, str]]:
+        """Nodes that are not in the stage, each with the first reason that is more than another name."""
+        inside = set(planned.nodes)
+        found = [explain(text, self._roster, self._by_name) for text in expressions or ["all"]]
+        for name in natural([name for name in self._roster.names() if name not in inside]):
+            reasons = [why.get(name, "") for why in found]
+            telling = [reason for reason in reasons if reason and not reason.startswith(_PLAIN)]
+            if telling:
+                yield name, telling[0]
+            elif not all(reasons):
+                yield name, "left out by --target or --platform"
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _settle_option(self, targets: Sequence[str]) -> Settled:
+        try:
+            return settle(targets, self._roster)
+        except TargetSyntaxError as error:
+            raise UsageError(f"--target: {error}") from None
+
+    def _settle_stage(self, stage: Stage) -> tuple[Settled, int]:
+        if not stage.targets:
+            return self._allowed or self._everyone(), -1
+        try:
+            expressions = [self._rendered(text, stage) for text in stage.targets]
+            for text in expressions:
+                self._check_image(text, stage)
+            settled = settle(expressions, self._roster, self._by_name)
+        except TargetSyntaxError as error:
+            raise LanguageError(str(error), self._file, stage.line) from None
+        except NoTargetError as error:
+            raise NoTargetError(f"{self._file}:{stage.line}: {error}", stage.line) from None
+        parent = self._indexes.get(expressions[0].strip(), -1) if len(expressions) == 1 else -1
+        return (self._on_platform(settled, stage) if stage.platform else settled), parent
+
+    def _rendered(self, text: str, stage: Stage) -> str:
+        if not braces.present(text) and not _DOLLAR.search(text):
+            return text
+        try:
+            return self._known.render(text, quotes=False)
+        except NodeNeededError:
+            message = "FROM cannot use node or facts, which are what it chooses by; expected fact:NAME=VALUE"
+        except ValueError as error:
+            message = str(error)
+        raise LanguageError(message, self._file, stage.line)
+
+    def _check_image(self, text: str, stage: Stage) -> None:
+        bare = text.strip()
+        if bare not in self._by_name and not self._roster.has(bare) and looks_like_image(bare):
+            message = f"FROM takes target nodes; {bare} looks like an image"
+            raise LanguageError(message, self._file, stage.line)
+
+    def _everyone(self) -> Settled:
+        if self._online is None:
+            self._online = sorted_online(self._roster)
+        if not self._online:
+            raise NoTargetError("no node is online; name nodes with --target or FROM to have them wait for delivery")
+        return Settled(list(self._online))
+
+    def _on_platform(self, settled: Settled, stage: Stage) -> Settled:
+        wanted = self._rendered(stage.platform, stage).lower()
+        nodes = [name for name in settled.nodes if _fits(wanted, self._roster.facts(name))]
+        if not nodes:
+            message = f"--platform={wanted} matches none of the stage's {len(settled.nodes)} nodes"
+            raise NoTargetError(f"{self._file}:{stage.line}: {message}", stage.line)
+        return Settled(nodes, settled.unmatched)
+
+
+def sorted_online(roster: RosterView) -> list[str]:
+    """Every node online now, in natural order."""
+    return list(natural([name for name in roster.names() if roster.online(name)]))
+
+
+def _fits(wanted: str, facts: Mapping[str, Any]) -> bool:
+    if not facts.get("arch"):
+        return False
+    platform = platform_of(facts)
+    whole = platform["TARGETPLATFORM"]
+    return wanted in (whole, f"{platform['TARGETOS']}/{platform['TARGETARCH']}", platform["TARGETOS"])
+
+
+def lanes(stages: Sequence[tuple[Stage, PlannedStage]]) -> None:
+    """Number the async entries: neighbours share a group, each is a lane of it."""
+    group, lane = 0, 0
+    for stage, planned in stages:
+        if not stage.asynchronous:
+            lane = 0
+            continue
+        if not lane:
+            group += 1
+        lane += 1
+        planned.group, planned.lane = group, lane

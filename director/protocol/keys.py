@@ -1,0 +1,66 @@
+"""CURVE key pairs on disk: made at first start, 0600, never in an image."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import zmq
+
+from director.errors import StartError
+from director.runtime.durable import write_private
+
+KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A CURVE pair, both halves as 40 characters of Z85."""
+
+    public: str
+    secret: str
+
+
+def is_key(text: object) -> bool:
+    """Whether `text` can be a public key in Z85."""
+    return isinstance(text, str) and KEY.fullmatch(text) is not None
+
+
+def load_or_make(folder: str, name: str = "curve") -> KeyPair:
+    """The pair kept in `folder`, made when there is none.
+
+    Raises:
+        StartError: the file cannot be read or written, or holds no pair.
+    """
+    path = os.path.join(folder, f"{name}.key")
+    try:
+        if not os.path.exists(path):
+            write_private(path, b"\n".join((*zmq.curve_keypair(), b"")))
+        public, secret = _read(path).split()
+    except OSError as error:
+        raise StartError(f"the key file {path} cannot be used: {error.strerror}") from error
+    except ValueError as error:
+        raise StartError(f"the key file {path} holds no key pair; remove it to make a new one") from error
+    if not (is_key(public) and is_key(secret)) or zmq.curve_public(secret.encode()).decode() != public:
+        raise StartError(f"the key file {path} holds no key pair; remove it to make a new one")
+    return KeyPair(public, secret)
+
+
+def pinned(folder: str) -> str | None:
+    """The server's public key that this client trusts, None when it has met no server."""
+    try:
+        text = _read(os.path.join(folder, "server.pub")).strip()
+    except FileNotFoundError:
+        return None
+    return text if is_key(text) else None
+
+
+def pin(folder: str, public: str) -> None:
+    """Trust this server from now on."""
+    write_private(os.path.join(folder, "server.pub"), f"{public}\n".encode("ascii"))
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()

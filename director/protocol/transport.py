@@ -1,0 +1,317 @@
+"""The one door to ZeroMQ: a ROUTER and DEALERs that gevent can wait on, with CURVE and ZAP.
+
+Plain pyzmq sockets with our own watcher on the socket's descriptor; `zmq.green` costs three times as much
+a message. The descriptor is edge-triggered, hence the rules kept here: one reader greenlet a socket drains
+before it waits, and after sends the socket's events are asked again, as a send may eat the edge.
+Nothing here blocks in a send: a peer that is gone or full is told to the caller by a return value.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import struct
+import time
+from _thread import LockType
+from collections.abc import Callable, Sequence
+
+import gevent
+import zmq
+import zmq.utils.z85
+from gevent import get_hub
+from gevent.event import Event
+from gevent.monkey import get_original
+from zmq.backend import Socket as Raw
+
+from director.errors import StartError
+from director.protocol.keys import KeyPair
+from director.runtime.greenlets import breathe, spawn
+
+NOBLOCK = int(zmq.NOBLOCK)
+MORE = int(zmq.SNDMORE)
+RCVMORE = int(zmq.RCVMORE)
+EVENTS = int(zmq.EVENTS)
+POLLIN = int(zmq.POLLIN)
+BURST = 0.005  # seconds a reader may go on before others get a turn
+QUIET = 60.0  # seconds after which a reader looks again, should an edge ever be missed
+FRAME_LIMIT = 70 * 1024 * 1024
+PARTS_LIMIT = 2048  # of one message
+
+THREADS = "/proc/self/task"
+CONTEXT_THREADS = 2  # one for all transfers, one that closes
+allocate_lock = get_original("_thread", "allocate_lock")
+start_new_thread = get_original("_thread", "start_new_thread")
+
+SENT, GONE, FULL = "sent", "gone", "full"
+
+
+def new_context(sockets: int = 1023) -> zmq.Context[zmq.Socket[bytes]]:
+    """A fresh context for this process, with room for `sockets` sockets."""
+    require_threads(CONTEXT_THREADS)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, sockets)
+    context.set(zmq.BLOCKY, 0)
+    context.socket(zmq.PAIR).close()  # the library starts its threads with the first socket
+    return context
+
+
+def require_threads(count: int) -> None:
+    """Raise StartError when so many threads cannot be started now: the library aborts the process then."""
+    before, gate = len(os.listdir(THREADS)), allocate_lock()
+    try:
+        with gate:  # they wait for it, so that all are there at the same time
+            for _ in range(count):
+                start_new_thread(_pass, (gate,))
+    except RuntimeError as error:
+        raise StartError(f"{error}: there are as many processes as there may be (ulimit -u, pids.max)") from None
+    while len(os.listdir(THREADS)) > before:  # until they count no more
+        gevent.sleep(0.001)
+
+
+def _pass(gate: LockType) -> None:
+    with gate:
+        pass
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard one and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Link:
+    """A socket that one greenlet reads and any greenlet may send on."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self._ready = Event()
+        self._loop = get_hub().loop
+        self._stirred = False
+        self._watcher = self._loop.io(socket.FD, 1)
+        self._watcher.start(self._ready.set)
+        self._timer = self._loop.timer(QUIET, QUIET)
+        self._timer.start(self._look)
+        self._turn = 0.0
+
+    def close(self) -> None:
+        """Let go of the socket; what was not sent yet is dropped."""
+        self._watcher.stop()
+        self._watcher.close()
+        self._timer.close()
+        self.socket.close(linger=0)
+        self._ready.set()
+
+    def stir(self) -> None:
+        """Look, once for all sends of this turn, whether one of them has eaten the edge the reader waits for."""
+        if not self._stirred:
+            self._stirred = True
+            self._loop.run_callback(self._look)
+
+    def _look(self) -> None:
+        self._stirred = False
+        if not self.socket.closed and int(Raw.get(self.socket, EVENTS)) & POLLIN:
+            self._ready.set()
+
+    def _wait(self) -> None:
+        self._ready.clear()
+        if not int(Raw.get(self.socket, EVENTS)) & POLLIN:
+            self._ready.wait()
+        self._turn = time.monotonic()
+
+    def _breathe(self) -> None:
+        now = time.monotonic()
+        if now - self._turn > BURST:
+            breathe()
+            self._turn = time.monotonic()
+
+
+def pack(parts: Sequence[bytes]) -> bytes:
+    """One frame of all parts of a message; a single part that does not begin with a zero byte is its own frame.
+
+    The library may give up a connection between two frames of a message and ends the process when the second
+    one is asked for (libzmq 4.3, `fq.cpp`, with ZMQ_IMMEDIATE); and each frame would be encrypted by itself.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join((struct.pack(f">xI{len(parts)}I", len(parts), *map(len, parts)), *parts))
+
+
+def unpack(frame: bytes | memoryview) -> list[bytes]:
+    """The parts of a message; what is not well packed is one part, which no reader will understand."""
+    if not frame or frame[0] or len(frame) < 5:
+        return [bytes(frame)]
+    (count,) = struct.unpack_from(">I", frame, 1)
+    at = 5 + 4 * count
+    if not 2 <= count <= PARTS_LIMIT or len(frame) < at:
+        return [bytes(frame)]
+    sizes = struct.unpack_from(f">{count}I", frame, 5)
+    if at + sum(sizes) != len(frame):
+        return [bytes(frame)]
+    parts = []
+    for size in sizes:
+        parts.append(bytes(frame[at : at + size]))
+        at += size
+    return parts
+
+
+def why_not_bound(number: int | None) -> str:
+    """Why an address cannot be bound, and what to do."""
+    if number == errno.EADDRINUSE:
+        return "Address already in use; is another server running there?"
+    if number in (errno.ENODEV, errno.EADDRNOTAVAIL):
+        return "no interface of this machine has that address (--bind-address)"
+    return os.strerror(number or 0)
+
+
+class Router(Link):
+    """The server's ROUTER: CURVE server, identity from ZAP, mandatory routing."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], pair: KeyPair, address: str) -> None:
+        socket = context.socket(zmq.ROUTER)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        socket.set(zmq.CURVE_SERVER, 1)
+        socket.set(zmq.CURVE_SECRETKEY, pair.secret.encode())
+        socket.set_string(zmq.ZAP_DOMAIN, "director")
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, 2000)
+        socket.set(zmq.RCVHWM, 1000)
+        socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
+        socket.set(zmq.BACKLOG, 4096)
+        socket.set(zmq.IPV6, 1 if ":" in address.split("//")[1].rsplit(":", 1)[0] else 0)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            socket.close(linger=0)
+            raise StartError(f"cannot listen at {address}: {why_not_bound(error.errno)}") from error
+        super().__init__(socket)
+
+    def receive(self) -> tuple[bytes, zmq.Frame, list[bytes]]:
+        """The next message: routing id, its frame with the peer's metadata, its parts."""
+        while True:
+            try:
+                peer = Raw.recv(self.socket, NOBLOCK)
+            except zmq.Again:
+                self._wait()
+                continue
+            frame = Raw.recv(self.socket, NOBLOCK, False) if Raw.get(self.socket, RCVMORE) else None
+            strange = frame is not None and self._drop_rest(frame)
+            self._breathe()
+            # ids that the library gave begin with a zero byte; a peer can choose only others
+            if frame is not None and not strange and peer[:1] == b"\0":
+                return peer, frame, unpack(frame.buffer)
+
+    def _drop_rest(self, frame: zmq.Frame) -> bool:
+        """Whether frames followed, which none of ours sends."""
+        followed = bool(frame.more)
+        while frame.more:
+            frame = Raw.recv(self.socket, NOBLOCK, False)
+        return followed
+
+    def send(self, peer: bytes, *parts: bytes) -> str:
+        """Queue a message for `peer`: SENT, GONE (surely not delivered) or FULL (it does not read)."""
+        try:
+            Raw.send(self.socket, peer, NOBLOCK | MORE)
+            Raw.send(self.socket, pack(parts), NOBLOCK)
+        except zmq.Again:
+            return FULL
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return GONE
+            raise
+        self.stir()
+        return SENT
+
+
+class Dealer(Link):
+    """A client's DEALER to one server."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        pair: KeyPair,
+        server_key: str,
+        address: str,
+        pace: float = 0.2,
+    ) -> None:
+        socket = context.socket(zmq.DEALER)
+        socket.set(zmq.CURVE_SERVERKEY, server_key.encode())
+        socket.set(zmq.CURVE_PUBLICKEY, pair.public.encode())
+        socket.set(zmq.CURVE_SECRETKEY, pair.secret.encode())
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, 1000)
+        socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
+        # A connection that broke takes along what waits in it, and nothing is queued until the next one stands: a
+        # server that comes back is not flooded with what it would only drop, and is greeted by the probe each time.
+        socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.PROBE_ROUTER, 1)  # an empty message, which the server answers with "who"
+        socket.set(zmq.RECONNECT_IVL, int(pace * 1000))
+        socket.set(zmq.RECONNECT_IVL_MAX, 4000)
+        socket.set(zmq.IPV6, 1)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+        socket.connect(address)
+        super().__init__(socket)
+
+    def receive(self) -> list[bytes] | None:
+        """The next message's parts; None once the socket is closed."""
+        while not self.socket.closed:
+            try:
+                frame = Raw.recv(self.socket, NOBLOCK)
+            except zmq.Again:
+                self._wait()
+                continue
+            self._breathe()
+            return unpack(frame)
+        return None
+
+    def send(self, *parts: bytes) -> bool:
+        """Queue a message; False when there is no connection, or its queue is full."""
+        if self.socket.closed:
+            return False
+        try:
+            Raw.send(self.socket, pack(parts), NOBLOCK)
+        except zmq.Again:
+            return False
+        self.stir()
+        return True
+
+
+class Authenticator:
+    """The ZAP handler: every CURVE handshake asks it whether the key may come in; it answers from memory."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], admits: Callable[[str], bool]) -> None:
+        self._admits = admits
+        socket = context.socket(zmq.ROUTER)
+        socket.set(zmq.LINGER, 0)
+        socket.bind("inproc://zeromq.zap.01")
+        self._link = Link(socket)
+        self._greenlet = spawn("gatekeeper", self._serve, vital=True)
+
+    def stop(self) -> None:
+        """Answer no more: no handshake goes on after this."""
+        self._greenlet.kill()
+        self._link.close()
+
+    def _serve(self) -> None:
+        socket = self._link.socket
+        while True:
+            try:
+                frames = socket.recv_multipart(NOBLOCK)
+            except zmq.Again:
+                self._link._wait()
+                continue
+            socket.send_multipart(self._answer(frames), NOBLOCK)
+            self._link._breathe()
+
+    def _answer(self, frames: list[bytes]) -> list[bytes]:
+        peer, _empty, version, sequence, _domain, _address, _identity, mechanism, *credentials = frames
+        status, text, user = b"400", b"not enrolled", b""
+        if mechanism == b"CURVE" and credentials:
+            key = zmq.utils.z85.encode(credentials[0]).decode()
+            if self._admits(key):
+                status, text, user = b"200", b"OK", key.encode()
+        return [peer, b"", version, sequence, status, text, user, b""]

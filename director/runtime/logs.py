@@ -1,0 +1,84 @@
+"""Logs go to stderr, as text or as one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from functools import lru_cache
+
+import ujson
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z info  director.server.sessions: text`, always one line plus a traceback if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for `record`."""
+        text = f"{stamp(record.created)} {record.levelname.lower():7} {record.name}: {_line(record.getMessage())}"
+        return text + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time", "level", "logger", "message", "error"?}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for `record`."""
+        row = {
+            "time": stamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            row["error"] = self.formatException(record.exc_info)
+        return str(ujson.dumps(row, escape_forward_slashes=False))
+
+
+class Seldom:
+    """Warnings that may come in a flood: a line at most every `seconds`, which says how many were left out."""
+
+    def __init__(self, log: logging.Logger, seconds: float = 10.0) -> None:
+        self._log, self._seconds = log, seconds
+        self._last = float("-inf")
+        self._left_out = 0
+
+    def warning(self, text: str, *args: object) -> None:
+        """Log it, unless a line came a moment ago."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            self._left_out += 1
+            return
+        more = f" ({self._left_out} more like this since the last line)" if self._left_out else ""
+        self._last, self._left_out = now, 0
+        self._log.warning(text + more, *args)
+
+
+def set_up(level: str = "info", form: str = "text") -> None:
+    """Send everything from `level` on to stderr; later calls replace earlier ones."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def last_word(text: str, form: str) -> None:
+    """Why the process ends, once: like any error of a call, or as a log line where programs read the log."""
+    if form == "json":
+        logging.getLogger("director").error("%s", text)
+    else:
+        sys.stderr.write(f"director: {_line(text)}\n")
+
+
+def stamp(epoch: float) -> str:
+    """ISO 8601 UTC with milliseconds."""
+    return f"{_second(int(epoch // 1))}.{int(epoch % 1 * 1000):03d}Z"
+
+
+@lru_cache(64)  # a listing of a fleet has thousands of the same few seconds
+def _second(epoch: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch))
+
+
+def _line(text: str) -> str:
+    """Control characters from peers must not forge or colour a line."""
+    return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text)

@@ -1,0 +1,1 @@
+"""Pure scheduling state: no sockets, no disk, no clock of its own."""

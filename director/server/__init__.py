@@ -1,0 +1,1 @@
+"""The server's main process: sessions, scheduling, dispatch, enrolment."""

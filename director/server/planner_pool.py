@@ -1,0 +1,206 @@
+"""The pool of planner processes: shares plans out, feeds them the roster, plans again what a dead one held."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gevent
+import ujson
+from gevent.event import Event
+from gevent.queue import Empty, Queue
+
+from director import errors
+from director.runtime.greenlets import spawn
+from director.server.roster import NodeRecord, Roster
+from director.workers.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+PATIENCE = 10.0  # seconds that a plan waits for a process to be started again
+WAITING_LIMIT = 2000  # plans at a time, running or waiting
+FRAME_BYTES = 8 * 1024 * 1024  # of the roster that go in one frame
+Relay = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], list[int]]]]
+
+
+class _Died(Exception):
+    pass
+
+
+class _Ticket:
+    def __init__(self, number: int, child: Supervisor) -> None:
+        self.number = number
+        self.child = child
+        self.frames: Queue[Any] = Queue()
+
+
+class PlannerPool:
+    """`count` planner processes."""
+
+    def __init__(self, count: int, hello: dict[str, Any], roster: Roster, fatal: Callable[[str], None]) -> None:
+        self._roster = roster
+        self._numbers = itertools.count(1)
+        self._tickets: dict[int, _Ticket] = {}
+        self._some_ready = Event()
+        self._dirty: dict[str, NodeRecord | None] = {}
+        self.children = [
+            Supervisor(
+                f"planner {number}", "director.workers.planner", hello,
+                on_ready=self._on_ready, on_frame=self._on_frame, on_death=self._on_death, fatal=fatal,
+            )
+            for number in range(1, count + 1)
+        ]  # fmt: skip
+
+    def plan(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        """The plan's meta and its chunks of encoded steps.
+
+        `relay(want)` asks the submitter and gives the frames that answer it, each with its descriptors.
+        Raises what the planner raised; BusyError when too much waits or planners die on this text.
+        """
+        if len(self._tickets) >= WAITING_LIMIT:
+            raise errors.BusyError(f"{WAITING_LIMIT} submissions are being planned; try again in a moment")
+        for _ in range(TRIES):
+            try:
+                return self._plan_once(request, relay)
+            except _Died:
+                log.warning("a planner died in mid-plan; it is planned again")
+        raise errors.BusyError(f"{TRIES} planners died while they planned this; nothing was accepted")
+
+    def manual(self, verb: str) -> str:
+        """The manual of a verb, one of the operator's own too. Raises UsageError when there is none."""
+        meta, _ = self.plan({"manual": verb}, lambda want: ())
+        return str(meta["manual"])
+
+    def note(self, name: str, record: NodeRecord | None) -> None:
+        """A node changed (None: it is gone); planners hear of it before any later plan."""
+        self._dirty[name] = record
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _plan_once(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        if not self._some_ready.wait(PATIENCE):
+            raise errors.BusyError(f"no planner process could be started for {PATIENCE:g} s; try again later")
+        self._flush_roster()
+        ready = [child for child in self.children if child.ready]
+        if not ready:
+            raise _Died
+        child = min(ready, key=self._load)
+        ticket = _Ticket(next(self._numbers), child)
+        self._tickets[ticket.number] = ticket
+        try:
+            if "manual" in request:
+                child.send({"manual": ticket.number, "verb": request["manual"]})
+            else:
+                child.send({"plan": ticket.number, "request": request})
+            return self._follow(ticket, relay)
+        finally:
+            self._tickets.pop(ticket.number, None)
+            if child.ready:
+                child.send({"drop": ticket.number})
+
+    def _follow(self, ticket: _Ticket, relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+        chunks: list[bytes] = []
+        while True:
+            header, body = self._next(ticket)
+            if "planned" in header:
+                return header["planned"], chunks
+            if "lengths" in header:
+                chunks += _cut(body, header["lengths"])
+            if "error" in header:
+                raise _error(header)
+            if "want" in header:
+                for answer, fds in relay({**header["want"], "req": ticket.number}):
+                    last = bool(answer.get("last")) or "error" in answer
+                    ticket.child.send({**answer, "source": ticket.number}, b"", fds)
+                    if not last:
+                        self._expect_next(ticket)
+
+    def _expect_next(self, ticket: _Ticket) -> None:
+        header, _ = self._next(ticket)
+        if "error" in header:
+            raise _error(header)
+
+    def _next(self, ticket: _Ticket) -> tuple[dict[str, Any], bytes]:
+        try:
+            frame = ticket.frames.get(timeout=600)
+        except Empty:
+            raise errors.BusyError("the plan took more than ten minutes") from None
+        if frame is None:
+            raise _Died
+        header, body = frame
+        return header, body
+
+    def _load(self, child: Supervisor) -> int:
+        return sum(ticket.child is child for ticket in self._tickets.values())
+
+    def _flush_roster(self) -> None:
+        if not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, {}
+        for header in _deltas(dirty.items()):
+            for child in self.children:
+                if child.ready:
+                    child.send(header)
+
+    def _on_ready(self, child: Supervisor) -> None:
+        for header in _deltas(self._roster.nodes.items()):
+            child.send(header)
+        self._some_ready.set()
+
+    def _on_frame(self, child: Supervisor, header: dict[str, Any], body: bytes) -> None:
+        ticket = self._tickets.get(header.get("req", 0))
+        if ticket is not None:
+            ticket.frames.put((header, body))
+
+    def _on_death(self, child: Supervisor) -> None:
+        if not any(other.ready for other in self.children):
+            self._some_ready.clear()
+        for ticket in list(self._tickets.values()):
+            if ticket.child is child:
+                ticket.frames.put(None)
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Whether a planner is ready within `timeout` seconds."""
+        return bool(self._some_ready.wait(timeout))
+
+    def stop(self) -> None:
+        """End all planners."""
+        gevent.joinall([spawn(f"end of {child.name}", child.stop, 1.0, vital=False) for child in self.children])
+
+
+def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
+    """Frames that tell a planner of these nodes, none of them too large, and at least one."""
+    nodes: list[str] = []
+    size, gone = 0, []
+    for name, record in items:
+        if record is None:
+            gone.append(name)
+            continue
+        nodes.append(ujson.dumps((name, record.online, record.labels, record.facts)))
+        size += len(nodes[-1])
+        if size > FRAME_BYTES:
+            yield _delta(nodes, [])
+            nodes, size = [], 0
+    yield _delta(nodes, gone)
+
+
+def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
+    return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)}}}'
+
+
+def _error(header: dict[str, Any]) -> errors.DirectorError:
+    """What a planner has refused a text with."""
+    error = errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
+    error.lines = tuple(header.get("errors", ()))
+    return error
+
+
+def _cut(body: bytes, lengths: list[int]) -> list[bytes]:
+    chunks, start = [], 0
+    for length in lengths:
+        chunks.append(body[start : start + length])
+        start += length
+    return chunks

@@ -1,0 +1,27 @@
+"""Whether the ports of a server can be had, asked before anything of it is made."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from director.errors import StartError
+from director.protocol.transport import why_not_bound
+from director.runtime import paths
+
+
+def require(address: str, *ports: int) -> None:
+    """Raise StartError when one of the TCP ports of the bind address cannot be listened on now."""
+    host = paths.bind_host(address)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return  # the name of an interface, which ZeroMQ knows to look up
+    for port in ports:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                where = paths.endpoint(address, port)
+                raise StartError(f"cannot listen at {where}: {why_not_bound(error.errno or 0)}") from error

@@ -1,0 +1,100 @@
+"""The grammar of target expressions: words, quotes, `and`, `or`, `not`, commas and parentheses.
+
+    expression  = conjunction { ("or" | ",") conjunction }
+    conjunction = part { "and" part }
+    part        = "not" part | "(" expression ")" | term
+    term        = "all" | name | set | glob | "~" regex | "label:" key ["=" value] | fact
+    fact        = "fact:" path operator value
+
+A value is a text, a glob, `~` and a regex or, of a fact, a subnet.
+Quotes hold a word together and take nothing else from it; a backslash escapes the quote in double quotes.
+Brackets that hold numbers, ranges and commas are a folded set, all others a glob's character class.
+"""
+
+from __future__ import annotations
+
+from director.targets.expressions import And, Expr, Not, Or, TargetSyntaxError, shorten
+from director.targets.lexer import WORDS, Lexer, Token
+
+MAX_TEXT = 1_000_000
+MAX_DEPTH = 50
+_A_TARGET = "a target: a name, web-[01-40], web-*, ~regex, label:KEY=VALUE, fact:NAME=VALUE or all"
+
+
+def parse(text: str) -> Expr:
+    """The expression `text` is; raises TargetSyntaxError with the place and what was expected."""
+    if len(text) > MAX_TEXT:
+        raise TargetSyntaxError(f"longer than {MAX_TEXT} characters; expected a shorter one", text, MAX_TEXT)
+    return _Parser(text, Lexer(text).tokens()).whole()
+
+
+class _Parser:
+    """Recursive descent over the tokens."""
+
+    def __init__(self, text: str, tokens: list[Token]) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.next = 0
+        self.depth = 0
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.next]
+
+    def fail(self, expected: str) -> TargetSyntaxError:
+        found, at = shorten(self.token.text), self.token.at
+        hint = f" (did you mean {found.lower()}?)" if found.lower() in WORDS and found not in WORDS else ""
+        return TargetSyntaxError(f"{found} is not expected here{hint}; expected {expected}", self.text, at)
+
+    def take(self, kind: str) -> bool:
+        if self.token.kind != kind:
+            return False
+        self.next += 1
+        return True
+
+    def written(self, start: int) -> str:
+        """The text of what was read since token number `start`."""
+        last = self.tokens[self.next - 1]
+        return self.text[self.tokens[start].at : last.at + len(last.text)]
+
+    def whole(self) -> Expr:
+        expr = self.either()
+        if self.token.kind != "end":
+            raise self.fail("and, or, a comma or the end")
+        return expr
+
+    def either(self) -> Expr:
+        start, parts = self.next, [self.both()]
+        while self.take("or"):
+            parts.append(self.both())
+        return parts[0] if len(parts) == 1 else Or(self.written(start), tuple(parts))
+
+    def both(self) -> Expr:
+        start, parts = self.next, [self.part()]
+        while self.take("and"):
+            parts.append(self.part())
+        return parts[0] if len(parts) == 1 else And(self.written(start), tuple(parts))
+
+    def part(self) -> Expr:
+        start = self.next
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.fail(f"at most {MAX_DEPTH} levels of parentheses and not")
+        if self.take("not"):
+            operand = self.part()
+            expr: Expr = Not(self.written(start), operand)
+        elif self.take("("):
+            expr = self.either()
+            if not self.take(")"):
+                raise self.fail("and, or, a comma or )")
+        else:
+            expr = self.term()
+        self.depth -= 1
+        return expr
+
+    def term(self) -> Expr:
+        term = self.token.term
+        if term is None:
+            raise self.fail(_A_TARGET)
+        self.next += 1
+        return term

@@ -1,0 +1,89 @@
+"""Remarks of `--plan` on what is legal but likely wrong: they come with file and line, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from director.planning.planner import plan
+from director.transfer.blobs import BlobStore
+
+
+class OneNode:
+    """A roster of one node that is online."""
+
+    def names(self) -> list[str]:
+        """Its name."""
+        return ["a"]
+
+    def has(self, name: str) -> bool:
+        """Whether it is that node."""
+        return name == "a"
+
+    def online(self, name: str) -> bool:
+        """It is."""
+        return True
+
+    def labels(self, name: str) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+
+def remarks(text: str, folder: Path, explain: bool = True, **args: str) -> list[str]:
+    """The warnings of a plan that asks for no sources."""
+    file = {"name": "f", "form": "auto", "text": text, "folder": str(folder)}
+    request = {"file": file, "options": {"args": args}, "explain": explain}
+    steps = plan(request, OneNode(), BlobStore(str(folder / "blobs")))
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    warnings: list[str] = end.value.value.warnings
+    return warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ARG A=1\nRUN true", ["f:1: ARG A is used by no other step here"]),
+        ("ARG A=1\nRUN echo $A", []),
+        ("ARG A=1\nECHO {{ A }}", []),
+        ("ARG A=a\nFROM $A\nRUN true", []),
+        ("- jobs:\n  - ARG: A 1\n  - RUN: 'true'", ["f:2: ARG A is used by no other step here"]),
+        ("RUN cd /tmp\nRUN ls", ["f:1: cd holds for this one RUN only; use WORKDIR for the steps behind it"]),
+        ("RUN cd /tmp && ls", []),
+        ("ECHO {{ B }}",
+         ["f:1: B in a template is set by no step here; unless the nodes remember it, the step will fail"]),
+        ("RUN --raw echo {{ B }}", []),
+        ("RUN --stdout-arg B true\nECHO {{ B }}", []),
+        ("CACHEFILE /x\nECHO {{ B }}", []),
+        ("ECHO {% for i in range(3) %}{{ i }}{{ node.id }}{% endfor %}", []),
+        ("ENV DB_PASSWORD=x\nRUN true",
+         ["f:1: DB_PASSWORD looks like a secret: values are kept in plain text on the nodes and shown by --node-info"]),
+        ("RUN --stdout-arg TOKEN true",
+         ["f:1: TOKEN looks like a secret: values are kept in plain text on the nodes and shown by --node-info"]),
+        ("ENV MONKEY=x\nRUN true", []),
+        ("RUN reboot\nRUN true",
+         ["f:1: this RUN restarts the node under the steps behind it; use REBOOT, which waits until it is back"]),
+        ("RUN apt-get update; sudo shutdown -r now\nRUN true",
+         ["f:1: this RUN restarts the node under the steps behind it; use REBOOT, which waits until it is back"]),
+        ("RUN true\nRUN systemctl reboot", []),
+        ("RUN echo no-reboot\nRUN true", []),
+        ("RUN ls --user x", ["f:1: --user stands behind the first argument and belongs to the command"]),
+    ],
+)  # fmt: skip
+def test_remarks(text: str, expected: list[str], tmp_path: Path) -> None:
+    assert remarks(text, tmp_path) == expected
+
+
+def test_a_name_that_was_given_is_known(tmp_path: Path) -> None:
+    assert remarks("ECHO {{ B }}", tmp_path, B="1") == []
+
+
+def test_only_a_plan_is_told(tmp_path: Path) -> None:
+    assert remarks("ARG A=1\nRUN cd /tmp\nRUN reboot\nRUN true", tmp_path, explain=False) == []

@@ -1,0 +1,71 @@
+"""Messages: what is well passes unchanged, everything else is refused before a handler sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ujson
+from hypothesis import given
+from hypothesis import strategies as some
+
+from director.errors import ProtocolError
+from director.protocol import messages
+
+SAMPLES: dict[type, Any] = {bool: True, int: 7, str: "text", list: [["job", 3]], dict: {"a": 1}, float: 1.5}
+
+
+def sample(kind: str) -> dict[str, Any]:
+    """Proper fields of a message."""
+    types = messages.KINDS[kind].fields.items()
+    return {name: SAMPLES[one[0] if isinstance(one, tuple) else one] for name, one in types}
+
+
+@pytest.mark.parametrize("kind", messages.KINDS)
+def test_a_proper_message_passes(kind: str) -> None:
+    spec = messages.KINDS[kind]
+    frames = [messages.encode(kind, **sample(kind)), *[b"x"] * spec.frames]
+    assert messages.decode(frames, spec.sender) == (kind, sample(kind), frames[1:])
+
+
+@pytest.mark.parametrize("kind", messages.KINDS)
+def test_the_other_side_may_not_send_it(kind: str) -> None:
+    other = {"client": "server", "server": "client"}[messages.KINDS[kind].sender]
+    with pytest.raises(ProtocolError, match="may not send"):
+        messages.decode([messages.encode(kind, **sample(kind))], other)
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, spec in messages.KINDS.items() for name in spec.fields])
+def test_a_field_that_lacks_or_is_of_another_type_is_refused(kind: str, name: str) -> None:
+    fields = sample(kind)
+    for wrong in ({**fields, name: None}, {key: value for key, value in fields.items() if key != name}):
+        with pytest.raises(ProtocolError, match=name):
+            messages.decode([messages.encode(kind, **wrong)], messages.KINDS[kind].sender)
+
+
+@pytest.mark.parametrize("kind", messages.KINDS)
+def test_bounds_hold(kind: str) -> None:
+    spec = messages.KINDS[kind]
+    long = messages.encode(kind, **sample(kind), more="x" * min(spec.header, messages.HEADER_LIMIT))
+    many = [messages.encode(kind, **sample(kind)), *[b""] * (spec.frames + 1)]
+    for frames in ([long], many):
+        with pytest.raises(ProtocolError):
+            messages.decode(frames, spec.sender)
+
+
+def test_a_payload_has_a_bound() -> None:
+    frames = [messages.encode("chunk", **sample("chunk")), bytes(messages.PAYLOAD_LIMIT + 1)]
+    with pytest.raises(ProtocolError, match="carries more"):
+        messages.decode(frames, "server")
+
+
+@given(some.binary(max_size=200))
+def test_bytes_of_any_kind_are_refused_in_order(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        messages.decode([data], "client")
+
+
+@given(some.recursive(some.none() | some.integers() | some.text(max_size=5), some.lists, max_leaves=8))
+def test_json_of_any_shape_is_refused_in_order(value: Any) -> None:
+    with pytest.raises(ProtocolError):
+        messages.decode([ujson.dumps(value).encode()], "client")

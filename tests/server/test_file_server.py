@@ -1,0 +1,98 @@
+"""Pieces of files: given only to nodes of the jobs that need them, piece by piece."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from director.protocol import messages
+from director.server import file_server as module
+from director.server.file_server import FileServer
+from director.server.roster import NodeRecord
+from director.transfer.blobs import BlobStore
+
+
+class Counter:
+    """A transfer with one job `j` on node `a` that needs one content."""
+
+    def __init__(self, folder: Path, content: bytes) -> None:
+        self.blobs = BlobStore(str(folder))
+        self.digest, _ = self.blobs.put_bytes(content)
+        run = SimpleNamespace(nodes={"a": None}, meta={"digests": {self.digest: len(content)}})
+        desk: Any = SimpleNamespace(runs={"j": run})
+        self.lent: set[tuple[str, str]] = set()
+        self.transfer = FileServer(self.blobs, desk, lambda job, digest: (job, digest) in self.lent)
+
+    def get(self, node: str = "a", **fields: Any) -> tuple[str, bytes]:
+        """The error and the piece."""
+        answers: list[tuple[str, bytes]] = []
+
+        def send(record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
+            kind, found, payload = messages.decode([header, *frames], "server")
+            assert (kind, found["digest"]) == ("chunk", asked["digest"])
+            answers.append((found["error"], payload[0]))
+            return True
+
+        asked = {"job": "j", "digest": self.digest, "offset": 0, "length": 100, **fields}
+        self.transfer.get(NodeRecord(node, "k"), asked, send)
+        return answers[0]
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Counter:
+    return Counter(tmp_path, bytes(range(250)))
+
+
+def test_a_node_of_the_job_gets_what_it_asks_for(counter: Counter) -> None:
+    assert counter.get(offset=100) == ("", bytes(range(100, 200)))
+    assert counter.get(offset=200) == ("", bytes(range(200, 250)))
+    assert counter.get(offset=250) == ("", b"")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"node": "b"},
+        {"job": "k"},
+        {"digest": "0" * 64},
+        {"digest": "../x"},
+        {"offset": -1},
+        {"length": 0},
+        {"length": -5},
+    ],
+)
+def test_anything_else_is_refused(counter: Counter, fields: dict[str, Any]) -> None:
+    error, piece = counter.get(**fields)
+    assert "does not offer" in error
+    assert piece == b""
+
+
+def test_what_was_lent_to_the_job_is_given_too(counter: Counter) -> None:
+    digest, _ = counter.blobs.put_bytes(b"lent")
+    assert counter.get(digest=digest)[0]
+    counter.lent.add(("j", digest))
+    assert counter.get(digest=digest) == ("", b"lent")
+
+
+def test_a_piece_has_a_bound(tmp_path: Path) -> None:
+    counter = Counter(tmp_path, bytes(module.PIECE_LIMIT + 10))
+    assert len(counter.get(length=1 << 40)[1]) == module.PIECE_LIMIT
+
+
+def test_a_content_that_cannot_be_read_is_an_answer(counter: Counter) -> None:
+    Path(counter.blobs.path(counter.digest)).unlink()
+    error, piece = counter.get()
+    assert "cannot read it" in error
+    assert piece == b""
+
+
+def test_only_so_many_files_are_open(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_FILES", 2)
+    for number in range(5):
+        digest, _ = counter.blobs.put_bytes(b"%d" % number)
+        counter.lent.add(("j", digest))
+        assert counter.get(digest=digest) == ("", b"%d" % number)
+    assert len(counter.transfer._files) == 2

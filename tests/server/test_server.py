@@ -1,0 +1,21 @@
+"""Of the server's frame: what must not depend on the time of day."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from director.daemon.server import Server
+
+
+def test_a_clock_that_is_set_forward_makes_no_job_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: Any = None
+    server = Server(settings, "")
+    now = time.time()
+    assert abs(server.oldest_now() - now) < 5
+    monkeypatch.setattr(time, "time", lambda: now + 1e8)
+    assert abs(server.oldest_now() - now) < 5
+    monkeypatch.setattr(time, "time", lambda: now - 1e8)
+    assert server.oldest_now() == now - 1e8

@@ -1,0 +1,181 @@
+"""The process that takes files in: it asks within its credit, believes digests only, and goes on after a break."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ujson
+
+from director.transfer.blobs import BlobStore
+from director.workers.files import CREDIT, INLINE, PIECE, Intake
+
+KEY = ["job", 1, 0, "db"]
+
+
+class Hub:
+    """What the intake sends, kept."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[dict[str, Any], bytes]] = []
+
+    def send(self, header: dict[str, Any], body: bytes = b"", fds: Any = ()) -> None:
+        self.frames.append((ujson.loads(ujson.dumps(header)), body))
+
+    def take(self) -> list[tuple[dict[str, Any], bytes]]:
+        """What came since the last call."""
+        frames, self.frames = self.frames, []
+        return frames
+
+
+class Source:
+    """A node with some files."""
+
+    def __init__(self, *contents: bytes) -> None:
+        self.contents = list(contents)
+        self.rows = [
+            ["file", f"f{number}", 0o644, len(data), hashlib.sha256(data).hexdigest(), "", ""]
+            for number, data in enumerate(contents)
+        ]
+
+    def offer(self, intake: Intake, rows: Any = None, **more: Any) -> None:
+        """The whole list in one part."""
+        body = ujson.dumps(self.rows if rows is None else rows).encode()
+        intake.handle({"offer": KEY, "part": 0, "parts": 1, "error": "", "land": None, **more}, body)
+
+    def answer(self, intake: Intake, pulls: Any) -> None:
+        """Give the pieces that were asked for."""
+        for header, _ in pulls:
+            for row, offset, length in header.get("pieces", ()):
+                piece = self.contents[row][offset : offset + length]
+                intake.handle({"piece": KEY, "file": row, "offset": offset, "error": ""}, piece)
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+@pytest.fixture
+def intake(hub: Hub, tmp_path: Path) -> Iterator[Intake]:
+    intake = Intake(hub, BlobStore(str(tmp_path / "blobs")))  # type: ignore[arg-type]
+    yield intake
+    assert not list((tmp_path / "blobs/tmp").iterdir()), "nothing is left behind"
+
+
+def run(source: Source, intake: Intake, hub: Hub) -> dict[str, Any]:
+    """Give until there is an end; its frame."""
+    while True:
+        frames = hub.take()
+        ends = [(header, body) for header, body in frames if "pull" not in header and not header.get("more")]
+        if ends:
+            return {**ends[0][0], "body": ends[0][1]}
+        assert frames, "nothing is asked for and nothing ends"
+        source.answer(intake, frames)
+
+
+def test_a_loan_of_small_and_large_files(intake: Intake, hub: Hub, tmp_path: Path) -> None:
+    source = Source(b"", b"one", os.urandom(CREDIT + PIECE + 3), b"one")
+    source.offer(intake)
+    asked = [piece for header, _ in hub.frames for piece in header["pieces"]]
+    assert CREDIT <= sum(length for _, _, length in asked) < CREDIT + PIECE
+    end = run(source, intake, hub)
+    assert end["error"] == "" and ujson.loads(end["body"]) == {"sources": source.rows}
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    for row, data in zip(source.rows, source.contents, strict=True):
+        assert Path(blobs.path(row[4])).read_bytes() == data
+    source.offer(intake)
+    assert "lent" in hub.take()[0][0], "what is here is not asked for again"
+
+
+def test_many_rows_become_a_content(intake: Intake, hub: Hub, tmp_path: Path) -> None:
+    source = Source(*[b"%d" % number for number in range(INLINE + 1)])
+    half = ujson.dumps(source.rows[:500]).encode(), ujson.dumps(source.rows[500:]).encode()
+    for part in (1, 0):  # in any order
+        intake.handle({"offer": KEY, "part": part, "parts": 2, "error": ""}, half[part])
+    manifest = ujson.loads(run(source, intake, hub)["body"])["manifest"]
+    path = BlobStore(str(tmp_path / "blobs")).path(manifest["digest"])
+    assert ujson.loads(Path(path).read_bytes()) == source.rows
+
+
+@pytest.mark.parametrize("size", [10, PIECE + 10])
+def test_a_file_that_changed_is_noticed(intake: Intake, hub: Hub, size: int) -> None:
+    source = Source(b"a" * size)
+    source.offer(intake)
+    source.contents = [b"b" * size]
+    assert run(source, intake, hub)["error"] == "'f0' was changed while it was read; try again"
+
+
+def test_a_file_that_shrank_or_cannot_be_read(intake: Intake, hub: Hub) -> None:
+    source = Source(b"a" * 10)
+    source.offer(intake)
+    source.contents = [b"a"]
+    assert "shorter" in run(source, intake, hub)["error"]
+    source.offer(intake)
+    hub.take()
+    intake.handle({"piece": KEY, "file": 0, "offset": 0, "error": "no"}, b"")
+    assert hub.take()[0][0]["error"] == "no"
+
+
+def test_an_interrupted_upload_goes_on_where_it_was(intake: Intake, hub: Hub) -> None:
+    source = Source(os.urandom(4 * PIECE))
+    source.offer(intake)
+    pulls = hub.take()
+    kept = pulls[0][0]["pieces"][:3]
+    source.answer(intake, [({"pieces": kept}, b"")])
+    hub.take()
+    source.offer(intake)  # the connection broke
+    asked = [piece for header, _ in hub.frames for piece in header["pieces"]]
+    assert asked == pulls[0][0]["pieces"][3:]
+    assert run(source, intake, hub)["error"] == ""
+
+
+def test_another_list_begins_anew(intake: Intake, hub: Hub) -> None:
+    source = Source(os.urandom(2 * PIECE))
+    source.offer(intake)
+    source.answer(intake, [({"pieces": hub.take()[0][0]["pieces"][:1]}, b"")])
+    source.contents[0] = b"new"
+    source.rows = Source(b"new").rows
+    source.offer(intake)
+    assert ujson.loads(run(source, intake, hub)["body"])["sources"] == source.rows
+
+
+def test_what_nobody_asked_for_is_dropped(intake: Intake, hub: Hub) -> None:
+    intake.handle({"piece": KEY, "file": 0, "offset": 0, "error": ""}, b"x")
+    source = Source(b"x" * 10)
+    source.offer(intake)
+    hub.take()
+    intake.handle({"piece": KEY, "file": 7, "offset": -1, "error": ""}, b"x")
+    assert hub.take() == []
+    intake.handle({"drop": KEY}, b"")
+
+
+@pytest.mark.parametrize("rows", [{"a": 1}, [["file", "../x", 0, 0, "0" * 64, "", ""]], "text"])
+def test_a_bad_list_is_refused(intake: Intake, hub: Hub, rows: Any) -> None:
+    Source().offer(intake, rows)
+    assert hub.take()[0][0]["error"]
+
+
+def test_no_json_at_all_is_refused(intake: Intake, hub: Hub) -> None:
+    for body in (b"\xff", b"[" * 100_000):
+        intake.handle({"offer": KEY, "part": 0, "parts": 1, "error": ""}, body)
+        assert hub.take()[0][0]["error"]
+
+
+def test_an_error_of_the_node_is_passed_on(intake: Intake, hub: Hub) -> None:
+    Source().offer(intake, error="no such file")
+    assert hub.take()[0][0] == {"lent": KEY, "error": "no such file", "changed": False}
+
+
+def test_what_is_fetched_lands(intake: Intake, hub: Hub, tmp_path: Path) -> None:
+    source = Source(b"content")
+    to = {"folder": str(tmp_path / "out"), "uid": os.geteuid(), "gid": os.getegid()}
+    source.offer(intake, land=to)
+    end = run(source, intake, hub)
+    assert (end["error"], end["changed"]) == ("", True)
+    assert ujson.loads(end["body"]) == {"paths": [f"{tmp_path}/out/db/f0"], "left_out": []}
+    assert (tmp_path / "out/db/f0").read_bytes() == b"content"
