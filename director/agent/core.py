@@ -19,7 +19,7 @@ from gevent.event import AsyncResult, Event
 
 from director import __version__
 from director import states as st
-from director.agent.job_runner import JobRunner, Row, Running, Step
+from director.agent.job_runner import JobRunner, Running, Step
 from director.agent.journal.base import ClientJournal
 from director.agent.outbox import Outbox
 from director.agent.replay import forgotten, repeated
@@ -28,6 +28,7 @@ from director.errors import BusyError, ProtocolError, StoreError
 from director.language.scope import Scope
 from director.process import cancel as end_process
 from director.protocol import messages
+from director.protocol.results import TaskResult
 from director.runtime.greenlets import jitter, spawn
 from director.runtime.liveness import Pulse
 from director.verbs.base import Outcome
@@ -197,7 +198,7 @@ class Agent:
         self.offset = float(fields["now"]) - time.monotonic()
         self._deaf, self._asked = False, float("-inf")
         self.outbox.shut()  # until the results go again: that the rest is cancelled must not overtake them
-        unreported = {job for _, job, row in self.journal.waiting() if row[1] != chr(st.LOST)}
+        unreported = {job for _, job, row in self.journal.waiting() if row.state != chr(st.LOST)}
         for job, order in fields["jobs"].items():
             self._obey(job, order, job in unreported)
         for held in self.held.values():
@@ -234,13 +235,13 @@ class Agent:
             if not held.running and not unreported:  # what comes late is kept there too
                 self._close(job)
 
-    def _tell_again(self, job: str, rows: Sequence[Row]) -> None:
+    def _tell_again(self, job: str, rows: Sequence[TaskResult]) -> None:
         """The server has forgotten these results: it goes on from an older state of its ledger."""
         if rows:
             log.warning("job %s: the server does not know %d results that it had stored; they go again", job, len(rows))
         try:
             for row in rows:
-                self.journal.result(job, row[0], row)
+                self.journal.result(job, row.step, row)
                 self.outbox.add(job, row, b"", True)
         except StoreError as error:  # the next welcome finds the rest
             log.error("results that the server has forgotten cannot be kept: %s", error)
@@ -296,13 +297,13 @@ class Agent:
         scope = Scope(remembered=dict(self._profile()["args"]), overrides=dict(head["options"].get("args", {})))
         return JobRunner(job, head, scope, self._run_step)
 
-    def _run_step(self, held: JobRunner, scope: Scope, step: Step) -> Row:
+    def _run_step(self, held: JobRunner, scope: Scope, step: Step) -> TaskResult:
         """Run one step when there is a slot and the server has settled; journal, report, give its row.
 
         One that will never run as another node's run-once step did not go well is skipped: the server says so.
         """
         if held.is_behind(step) and not self._may_begin(held, step["i"]):
-            return [step["i"], chr(st.SKIPPED), *[None] * 11]
+            return TaskResult(step["i"], chr(st.SKIPPED))
         self.slots.take(held.job)
         try:
             self._cut_off()  # stopped for a while, a child's end may wake us before anything of the network does
@@ -339,7 +340,7 @@ class Agent:
                 log.info("step %d of job %s is not run: %s", fields["step"], fields["job"], fields["error"])
             answer.set(not fields["error"])
 
-    def run_now(self, held: JobRunner, scope: Scope, step: Step, attempt: int = 1) -> Row:
+    def run_now(self, held: JobRunner, scope: Scope, step: Step, attempt: int = 1) -> TaskResult:
         """All attempts of one step."""
         number, retry = step["i"], int(step["flags"].get("retry", 1) or 1)
         now = time.monotonic()
@@ -379,9 +380,9 @@ class Agent:
         except Interrupted:
             return Outcome(st.FAILED, reason="client stopped"), attempt
 
-    def _keep_result(self, job: str, row: Row, outputs: bytes) -> None:
-        what = f"the result of step {row[0]} of job {job} cannot be kept"
-        self._patiently(what, self.journal.result, job, row[0], row, outputs)
+    def _keep_result(self, job: str, row: TaskResult, outputs: bytes) -> None:
+        what = f"the result of step {row.step} of job {job} cannot be kept"
+        self._patiently(what, self.journal.result, job, row.step, row, outputs)
 
     def _patiently(self, what: str, write: Callable[..., object], *args: Any) -> None:
         """Write to the journal; a full disk is waited for, as nothing may be done or told that is not in it."""
@@ -411,7 +412,7 @@ class Agent:
 
     def _report(
         self, held: JobRunner, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int
-    ) -> Row:
+    ) -> TaskResult:
         running.greenlet = None  # it has ended: a cancel must not keep its result from the journal
         bound(outcome)
         if outcome.effects:
@@ -423,11 +424,11 @@ class Agent:
         elif outcome.state in st.IGNORABLE and step["flags"].get("ignore-errors"):
             outcome.reason = f"ignored: {outcome.reason}" if outcome.reason else "ignored"
         now = time.monotonic()
-        row: Row = [
+        row = TaskResult(
             step["i"], chr(outcome.state), outcome.exit_code, to_micros(running.at), to_micros(now + self.offset),
             to_micros(now - running.since), 0, attempt, outcome.reason[:2000] or None, outcome.truncated,
             len(outcome.stdout), len(outcome.stderr), outcome.effects or None,
-        ]  # fmt: skip
+        )  # fmt: skip
         outputs = outcome.stdout + outcome.stderr if outcome.stderr else outcome.stdout
         self._keep_result(held.job, row, outputs)
         more = held.pending and outcome.state not in st.BAD
@@ -487,7 +488,7 @@ class Agent:
         for step, attempt in held.attempts.items():
             reason = f"the client died while it ran; no other attempt was made: {held.cancelled}"
             now = to_micros(time.time())
-            row: Row = [step, chr(st.LOST), None, None, now, 0.0, 0, attempt - 1, reason, 0, 0, 0, None]
+            row = TaskResult(step, chr(st.LOST), finished_at=now, attempt=attempt - 1, reason=reason)
             self._keep_result(held.job, row, b"")
             self.outbox.add(held.job, row, b"", False)
         held.attempts.clear()

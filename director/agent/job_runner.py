@@ -21,12 +21,12 @@ from gevent.event import AsyncResult, Event
 from director import states as st
 from director.language.scope import Scope
 from director.process import Handle
+from director.protocol.results import TaskResult
 from director.runtime.greenlets import spawn
 
 log = logging.getLogger(__name__)
 
 Step = dict[str, Any]
-Row = list[Any]
 Place = dict[str, Any]
 
 
@@ -53,7 +53,7 @@ class JobRunner:
     """
 
     def __init__(
-        self, job: str, head: Mapping[str, Any], scope: Scope, run_step: Callable[[JobRunner, Scope, Step], Row]
+        self, job: str, head: Mapping[str, Any], scope: Scope, run_step: Callable[[JobRunner, Scope, Step], TaskResult]
     ) -> None:
         self.job = job
         self.head = head
@@ -63,7 +63,7 @@ class JobRunner:
         self.cancelled = ""
         self.running: dict[int, Running] = {}
         self.attempts: dict[int, int] = {}  # steps that begin with a later attempt, as the client died in one
-        self.known: dict[int, Row] = {}  # how steps ended before this client began; they are not run again
+        self.known: dict[int, TaskResult] = {}  # how steps ended before this client began; they are not run again
         self.waits: dict[int, AsyncResult[bool]] = {}  # steps behind another node's run-once step: may they begin?
         self._ran: dict[int, int] = {}  # the last step that was run here, by lane
         self._seeds: deque[Step] = deque(head.get("seed", ()))  # what had succeeded in the job that this one resumes
@@ -122,21 +122,21 @@ class JobRunner:
             else:
                 self._join_lanes()
                 self._enter_stage(self.scope, step)
-                if stops(ord(self.do(self.scope, step)[1]), step):
+                if stops(self.do(self.scope, step).state_code, step):
                     self.dead = True
                     self._queue.clear()
         self._join_lanes()
 
-    def do(self, scope: Scope, step: Step) -> Row:
+    def do(self, scope: Scope, step: Step) -> TaskResult:
         """Run a step, or only apply what it did when it has ended before; its row."""
         if "effects" in step:  # of the job that this one resumes: it tells nothing of this one's run-once steps
             scope.apply(step["effects"] or {})
-            return [step["i"], chr(st.CACHED), *[None] * 10, step["effects"]]
+            return TaskResult(step["i"], chr(st.CACHED), effects=step["effects"])
         row = self.known.pop(step["i"], None)
         if row is None:
             row = self._run_step(self, scope, step)
         else:
-            scope.apply(row[12] or {})
+            scope.apply(row.effects or {})
         self._ran[step.get("lane", 0)] = step["i"]
         return row
 
@@ -245,9 +245,9 @@ class _Lane:
 
     def _one(self, step: Step) -> None:
         row = self._held.do(self.scope, step)
-        if row[12]:
-            self.effects.append(row[12])
-        if stops(ord(row[1]), step):
+        if row.effects:
+            self.effects.append(row.effects)
+        if stops(row.state_code, step):
             self.stop()
 
 

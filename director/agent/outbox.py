@@ -17,6 +17,7 @@ from gevent import get_hub
 
 from director.agent.journal.base import ClientJournal
 from director.protocol import messages
+from director.protocol.results import TaskResult
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ IN_FLIGHT = 32  # messages that are not acknowledged yet
 FLIGHT_BYTES = 4 * 1024 * 1024  # the same in bytes of outputs: large ones wait on this disk, not in the server
 IN_MEMORY = 16 * 1024 * 1024  # bytes of outputs kept beside the journal
 
-Entry = tuple[int, str, list[Any], "bytes | None"]  # number, job, row, outputs (None: read them from the journal)
+Entry = tuple[int, str, TaskResult, "bytes | None"]  # number, job, row, outputs (None: read them from the journal)
 
 
 class Outbox:
@@ -48,7 +49,7 @@ class Outbox:
         self.last = 0.0  # when something was sent, monotonic
         self._timer: Any = None
 
-    def add(self, job: str, row: list[Any], outputs: bytes, more: bool) -> None:
+    def add(self, job: str, row: TaskResult, outputs: bytes, more: bool) -> None:
         """A result that the journal has taken; `more` says whether another one is about to follow."""
         number = self._journal.number
         kept: bytes | None = outputs
@@ -154,8 +155,9 @@ class Outbox:
         for entry in self._waiting[:BATCH_ROWS]:
             outputs = entry[3]
             if outputs is None:
-                outputs = self._journal.outputs(entry[1], entry[2][0])
-                entry[2][10:12] = _lengths(entry[2], outputs)
+                number, job, row, _ = entry
+                outputs = self._journal.outputs(job, row.step)
+                entry = number, job, _with_sizes(row, outputs), None
             size += len(outputs)
             head += _head_size(entry[2])
             if batch and (size > BATCH_BYTES or head > HEAD_BYTES):
@@ -178,11 +180,13 @@ class Outbox:
             yield [job, [], begun.get(job, []), rests.get(job, [])]
 
 
-def _lengths(row: list[Any], outputs: bytes) -> list[int]:
-    """What a row says of its outputs, made true should the journal have lost them."""
-    return [row[10], row[11]] if row[10] + row[11] == len(outputs) else [len(outputs), 0]
+def _with_sizes(row: TaskResult, outputs: bytes) -> TaskResult:
+    """The result with the sizes of the outputs that are really there: the journal may have lost them."""
+    if row.output_size == len(outputs):
+        return row
+    return row._replace(stdout_size=len(outputs), stderr_size=0)
 
 
-def _head_size(row: list[Any]) -> int:
+def _head_size(row: TaskResult) -> int:
     """About how many bytes a row takes in the header, rather too many."""
-    return 200 + 6 * len(row[8] or "") + (len(ujson.dumps(row[12])) if row[12] else 0)
+    return 200 + 6 * len(row.reason or "") + (len(ujson.dumps(row.effects)) if row.effects else 0)

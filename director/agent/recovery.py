@@ -10,9 +10,10 @@ import ujson
 
 from director import states as st
 from director.agent.core import Agent
-from director.agent.job_runner import JobRunner, Row, Step
+from director.agent.job_runner import JobRunner, Step
 from director.agent.journal.state import JobRecord
 from director.agent.reboot import came_back
+from director.protocol.results import TaskResult
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def take_up(agent: Agent, records: Mapping[str, JobRecord], rebooted: bool, boot
             continue
         held = agent.held[job] = agent.new_job(job, record.head)
         held.cancelled = str(record.notes.get("cancelled", ""))
-        held.known = dict(record.done)
+        held.known = {step: TaskResult._make(row) for step, row in record.done.items()}
         _end_reboot(agent, held, record, boot)
         if not rebooted:
             again = _again(record, _steps(record))
@@ -72,7 +73,7 @@ def _end_reboot(agent: Agent, held: JobRunner, record: JobRecord, boot: str) -> 
     step, now = note["step"], round(time.time(), 6)
     took = round(max(0.0, now - note["at"]), 6)
     attempt = record.started.get(step, 1)
-    row: Row = [step, chr(state), None, note["at"], now, took, 0, attempt, reason or None, 0, 0, 0, None]
+    row = TaskResult(step, chr(state), None, note["at"], now, took, 0.0, attempt, reason or None)
     held.known[step] = row
     agent.journal.result(held.job, step, row, b"")
 
@@ -102,9 +103,9 @@ def may_run(record: JobRecord, copied: bool) -> set[int]:
     return record.handed - record.done.keys() if copied else set(record.in_flight)
 
 
-def _lose(agent: Agent, held: JobRunner, step: int, attempt: int, reason: str) -> Row:
+def _lose(agent: Agent, held: JobRunner, step: int, attempt: int, reason: str) -> TaskResult:
     now = round(time.time(), 6)
-    row: Row = [step, chr(st.LOST), None, None, now, 0.0, 0, attempt, reason, 0, 0, 0, None]
+    row = TaskResult(step, chr(st.LOST), finished_at=now, attempt=attempt, reason=reason)
     agent.journal.result(held.job, step, row, b"")
     return row
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from director.agent.job_runner import Row
 from director.agent.journal.state import JobRecord
+from director.protocol.results import TaskResult
 
 
-def forgotten(record: JobRecord, open_there: int) -> list[Row]:
+def forgotten(record: JobRecord, open_there: int) -> list[TaskResult]:
     """What to tell again when the server counts `open_there` open steps here: nothing when so many can be open."""
     told = _told(record)
     return _without_outputs(record, told) if open_there > len(record.handed - told) else []
 
 
-def repeated(record: JobRecord, steps: Collection[int]) -> list[Row]:
+def repeated(record: JobRecord, steps: Collection[int]) -> list[TaskResult]:
     """What to tell again of `steps`, which the server has just given once more."""
     return _without_outputs(record, _told(record).intersection(steps))
 
@@ -27,9 +27,7 @@ def _told(record: JobRecord) -> set[int]:
     return record.done.keys() - record.results.keys()
 
 
-def _without_outputs(record: JobRecord, steps: Collection[int]) -> list[Row]:
+def _without_outputs(record: JobRecord, steps: Collection[int]) -> list[TaskResult]:
     """Their rows; what the outputs had is counted as left out."""
-    rows = [list(record.done[step]) for step in sorted(steps)]
-    for row in rows:
-        row[9:12] = [row[9] + row[10] + row[11], 0, 0]
-    return rows
+    rows = [TaskResult._make(record.done[step]) for step in sorted(steps)]
+    return [row._replace(truncated=row.truncated + row.output_size, stdout_size=0, stderr_size=0) for row in rows]

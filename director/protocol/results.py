@@ -1,37 +1,91 @@
-"""Result rows as clients send them: everything about their shape is checked before anything is done."""
+"""The result of a task as clients send it: a named tuple, checked before anything is done with it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from director import states as st
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.scheduler.job_state import NodeRun
 
 
-def checked(entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
-    """Job, rows, begun and rests of one entry of a `results` message; ProtocolError when no client would send it."""
+class TaskResult(NamedTuple):
+    """The end of one task; on the wire and in the journal a JSON list in this order.
+
+    Attributes:
+        step: its index in the job, from 0.
+        state: the letter of a final state (`director.states`).
+        exit_code: of the process, None where there was none.
+        started_at, finished_at: epoch seconds by the server's clock, None when it never started.
+        execution_time: seconds on the node.
+        roundtrip_time: seconds from sending the step to receiving the result; the server fills it in.
+        attempt: the number of the last attempt, from 1.
+        reason: why it did not end well, for a person.
+        truncated: bytes left out of the outputs.
+        stdout_size, stderr_size: bytes of outputs that travel beside it.
+        effects: the values it set, as `language.scope.Scope.apply` takes them.
+    """
+
+    step: int
+    state: str
+    exit_code: int | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    execution_time: float = 0.0
+    roundtrip_time: float = 0.0
+    attempt: int = 1
+    reason: str | None = None
+    truncated: int = 0
+    stdout_size: int = 0
+    stderr_size: int = 0
+    effects: dict[str, Any] | None = None
+
+    @property
+    def state_code(self) -> int:
+        """The state as `director.states` has it."""
+        return ord(self.state)
+
+    @property
+    def output_size(self) -> int:
+        """Bytes of stdout and stderr together."""
+        return self.stdout_size + self.stderr_size
+
+
+class JobReport(NamedTuple):
+    """What one `results` message says of one job.
+
+    Attributes:
+        job: its id.
+        results: tasks that ended.
+        begun: (step, epoch seconds) of tasks that started.
+        ranges: (first, last, state letter, reason) of tasks that will never run.
+    """
+
+    job: str
+    results: list[TaskResult]
+    begun: list[tuple[int, float]]
+    ranges: list[tuple[int, int, str, str]]
+
+
+def check_report(entry: Any) -> JobReport:
+    """One entry of a `results` message. Raises ProtocolError for a shape that no client of ours sends."""
     try:
-        job, rows, begun, rests = entry
-        for row in rows:
-            _check_row(row)
-        if not isinstance(job, str):
-            raise ProtocolError("results of a strange shape")
-        if not all(isinstance(step, int) and _is_number(at) for step, at in begun):
-            raise ProtocolError("results of a strange shape")
-        for first, last, letter, reason in rests:
-            if not (isinstance(first, int) and isinstance(last, int) and isinstance(reason, str)):
-                raise ProtocolError("rests of a strange shape")
-            if not isinstance(letter, str) or len(letter) != 1:
-                raise ProtocolError("rests of a strange shape")
+        job, rows, begun, ranges = entry
+        results = [_check_result(TaskResult._make(row)) for row in rows]
+        well = (
+            isinstance(job, str)
+            and all(isinstance(step, int) and _is_number(at) for step, at in begun)
+            and all(_is_range(*values) for values in ranges)
+        )
     except (TypeError, ValueError) as error:
-        raise ProtocolError("results of a strange shape") from error
-    return job, rows, begun, rests
+        raise ProtocolError("a malformed entry of results") from error
+    if not well:
+        raise ProtocolError("a malformed entry of results")
+    return JobReport(job, results, begun, ranges)
 
 
-def _check_row(row: Any) -> None:
-    step, letter, code, started, finished, seconds, _, attempt, reason, truncated, out, err, effects = row
+def _check_result(result: TaskResult) -> TaskResult:
+    step, letter, code, started, finished, seconds, _, attempt, reason, truncated, out, err, effects = result
     well = (
         isinstance(step, int) and isinstance(letter, str) and len(letter) == 1 and ord(letter) in st.FINAL
         and (code is None or _is_whole(code)) and _is_whole(out) and _is_whole(err) and out >= 0 and err >= 0
@@ -41,24 +95,20 @@ def _check_row(row: Any) -> None:
         and (effects is None or isinstance(effects, dict))
     )  # fmt: skip
     if not well:
-        raise ProtocolError("a result row of a strange shape")
+        raise ProtocolError("a malformed result")
+    return result
+
+
+def _is_range(first: Any, last: Any, letter: Any, reason: Any) -> bool:
+    numbers = isinstance(first, int) and isinstance(last, int)
+    return numbers and isinstance(reason, str) and isinstance(letter, str) and len(letter) == 1
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether every store, and every reader of our JSON, can take it."""
+    """Whether the value is an integer that every store and every JSON reader can hold."""
     return isinstance(value, int) and abs(value) < 1 << 53
 
 
 def _is_number(value: Any) -> bool:
-    """The same for seconds and epoch times, up to the year 5138; no infinity, and not NaN."""
+    """Whether the value is a finite number of seconds, up to the year 5138."""
     return isinstance(value, messages.NUMBER) and abs(value) < 1e11
-
-
-def is_late(node: NodeRun, row: Any) -> bool:
-    """Whether the task has ended in another way before."""
-    return 0 <= row[0] < len(node.states) and node.states[row[0]] != ord(row[1])
-
-
-def knows_less(node: NodeRun, row: Any) -> bool:
-    """Whether the row calls a task lost that has ended in another way."""
-    return row[1] == chr(st.LOST) and node.states[row[0]] in st.FINAL - {st.LOST}

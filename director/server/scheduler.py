@@ -18,7 +18,7 @@ from gevent.event import Event
 from director import states as st
 from director.errors import BusyError, ProtocolError, StoreError
 from director.protocol import messages
-from director.protocol import results as rows_of
+from director.protocol.results import JobReport, TaskResult, check_report
 from director.runtime.greenlets import Pace, breathe, spawn
 from director.scheduler import job_state
 from director.scheduler.fair_queue import FairQueue
@@ -352,8 +352,8 @@ class Scheduler:
         ops: list[Any] = []
         after: list[JobRun] = []
         close: list[str] = []
-        for job, rows, begun, rests in [self._entry(entry) for entry in jobs]:  # all are well, or nothing is done
-            size = sum(row[10] + row[11] for row in rows)
+        for job, rows, begun, rests in [self._entry(entry) for entry in jobs]:  # all are valid, or nothing is done
+            size = sum(row.output_size for row in rows)
             blob = payload[start : start + size]
             start += size
             run = self.runs.get(job)
@@ -374,41 +374,42 @@ class Scheduler:
         for run in after:
             self._after(run, record)
 
-    def _entry(self, entry: Any) -> tuple[str, list[Any], list[Any], list[Any]]:
-        job, rows, begun, rests = rows_of.checked(entry)
-        run = self.runs.get(job)
-        if run is not None and any(not 0 <= row[0] < run.steps for row in rows):
+    def _entry(self, entry: Any) -> JobReport:
+        report = check_report(entry)
+        run = self.runs.get(report.job)
+        if run is not None and any(not 0 <= row.step < run.steps for row in report.results):
             raise ProtocolError("a result of a step that there is not")
-        return job, rows, begun, rests
+        return report
 
     def _begin(self, run: JobRun, node: NodeRun, begun: Sequence[Any]) -> None:
         for step, at in begun:
             run.begin(node, step, at)
 
-    def _end_rows(self, run: JobRun, node: NodeRun, rows: list[Any], blob: bytes) -> list[Any]:
+    def _end_rows(self, run: JobRun, node: NodeRun, rows: list[TaskResult], blob: bytes) -> list[Any]:
         """The ops for one job's rows: those that end a task, and those that came after its end."""
         now = time.monotonic()
         name, ops = node.node, []
         late, cut, rests = False, 0, []
+        roundtrip = round(max(0.0, now - node.sent_at), 6)
+        rows = [row._replace(roundtrip_time=roundtrip) for row in rows]
         for row in rows:
-            row[6] = round(max(0.0, now - node.sent_at), 6)
-            followed = run.end(node, row[0], ord(row[1]), row[8] or "")
+            followed = run.end(node, row.step, row.state_code, row.reason or "")
             if followed is not None:
                 rests += followed
                 continue
             late = True
-            if rows_of.knows_less(node, row):
+            if _knows_less(node, row):
                 # its journal knows less than we do: it will run nothing more of this job
-                rests += run.give_up(node, row[8] or "")
+                rests += run.give_up(node, row.reason or "")
         if late:
             for row in rows:
-                size = row[10] + row[11]
-                if rows_of.knows_less(node, row):
+                size = row.output_size
+                if _knows_less(node, row):
                     cut += size
                     continue
                 ops.append(
                     (
-                        "late" if rows_of.is_late(node, row) else "results",
+                        "late" if _is_late(node, row) else "results",
                         {"job": run.id, "node": name, "rows": [row]},
                         blob[cut : cut + size],
                     )
@@ -689,6 +690,16 @@ def _monotonic(at: float) -> float:
 def _open_of(node: NodeRun | None) -> dict[str, int]:
     """How many tasks the node is to end, when there are any; part of each order of a welcome."""
     return {"open": node.handed} if node is not None and node.handed else {}
+
+
+def _is_late(node: NodeRun, row: TaskResult) -> bool:
+    """Whether the task has another final state already."""
+    return 0 <= row.step < len(node.states) and node.states[row.step] != row.state_code
+
+
+def _knows_less(node: NodeRun, row: TaskResult) -> bool:
+    """Whether the row reports a task as lost that has another final state."""
+    return row.state == chr(st.LOST) and node.states[row.step] in st.FINAL - {st.LOST}
 
 
 def _share(record: NodeRecord) -> int:

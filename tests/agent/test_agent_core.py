@@ -14,6 +14,7 @@ from director import states as st
 from director.agent import core
 from director.errors import StoreError, VerbError
 from director.protocol import messages
+from director.protocol.results import TaskResult
 from director.verbs.base import Outcome
 
 
@@ -491,6 +492,6 @@ def test_values_too_large_for_a_message_fail_the_step(side: Side, state: int) ->
     side.outcomes[0] = lambda: Outcome(state, 0, b"out", b"", "", effects={"arg": {"A": text}})
     side.give("j", [step(0)])
     side.until(side.rows)
-    row = side.kinds("results")[0]["jobs"][0][1][0]
-    assert (row[1], row[12]) == ("F", None) and "the values it set" in row[8]
+    row = TaskResult._make(side.kinds("results")[0]["jobs"][0][1][0])
+    assert (row.state, row.effects) == ("F", None) and "the values it set" in row.reason
     assert "A" not in side.agent.held["j"].scope.args

@@ -11,6 +11,7 @@ from director.agent import outbox as module
 from director.agent.journal.base import MemoryJournal
 from director.agent.outbox import Outbox
 from director.protocol import messages
+from director.protocol.results import TaskResult
 
 
 class Post:
@@ -29,7 +30,8 @@ class Post:
         return self.well
 
     def add(self, number: int, more: bool = False, job: str = "j", out: bytes = b"x", **fields: Any) -> None:
-        row = [number, "S", 0, 1.0, 2.0, 1.0, 0, 1, fields.get("reason"), 0, len(out), 0, fields.get("effects")]
+        made = (number, "S", 0, 1.0, 2.0, 1.0, 0, 1, fields.get("reason"), 0, len(out), 0, fields.get("effects"))
+        row = TaskResult._make(made)
         self.keeping.result(job, number, row, out)
         self.outbox.add(job, row, out, more)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from director.agent.journal import Journal
 from director.agent.journal.state import JobRecord
 from director.errors import StoreError
+from director.protocol.results import TaskResult
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +31,13 @@ class ClientJournal(Protocol):
     def started(self, job: str, step: int, attempt: int) -> None:
         """A step is about to begin."""
 
-    def result(self, job: str, step: int, row: list[Any], outputs: bytes = b"") -> int:
+    def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
         """A step ended."""
 
     def stored(self, number: int) -> None:
         """The server has stored every result up to this number."""
 
-    def waiting(self) -> Iterator[tuple[int, str, list[Any]]]:
+    def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
         """Number, job and row of the results that are not stored."""
 
     def outputs(self, job: str, step: int) -> bytes:
@@ -74,7 +75,7 @@ class DiskJournal:
         """Count of facts ever written."""
         return self.journal.mark
 
-    def result(self, job: str, step: int, row: list[Any], outputs: bytes = b"") -> int:
+    def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
         """A step ended."""
         self.number = self.journal.result(job, step, row, outputs)
         return self.number
@@ -86,10 +87,12 @@ class DiskJournal:
             head, chunk = {}, b""
         self.journal.sync()
 
-    def waiting(self) -> Iterator[tuple[int, str, list[Any]]]:
+    def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
         """Number, job and row of the results that are not stored, oldest first."""
         records = self.journal.replay().items()
-        kept = [(one.number, job, one.row) for job, record in records for one in record.results.values()]
+        kept = [
+            (one.number, job, TaskResult._make(one.row)) for job, record in records for one in record.results.values()
+        ]
         yield from sorted(kept, key=lambda row: row[0])
 
     def outputs(self, job: str, step: int) -> bytes:
@@ -110,7 +113,7 @@ class MemoryJournal:
         self.instance = instance
         self.mark = 0
         self.number = 0
-        self._results: dict[int, tuple[str, list[Any], bytes]] = {}
+        self._results: dict[int, tuple[str, TaskResult, bytes]] = {}
 
     def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
         """Counted."""
@@ -120,7 +123,7 @@ class MemoryJournal:
         """Counted."""
         self.mark += 1
 
-    def result(self, job: str, step: int, row: list[Any], outputs: bytes = b"") -> int:
+    def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
         """Kept until it is stored."""
         self.mark += 1
         self.number += 1
@@ -132,14 +135,14 @@ class MemoryJournal:
         while self._results and (first := next(iter(self._results))) <= number:
             del self._results[first]
 
-    def waiting(self) -> Iterator[tuple[int, str, list[Any]]]:
+    def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
         """What the server may not have."""
         for number, (job, row, _) in list(self._results.items()):
             yield number, job, row
 
     def outputs(self, job: str, step: int) -> bytes:
         """Outputs of a result."""
-        return next((out for name, row, out in self._results.values() if name == job and row[0] == step), b"")
+        return next((out for name, row, out in self._results.values() if name == job and row.step == step), b"")
 
     def note(self, job: str, facts: dict[str, Any]) -> None:
         """Nothing survives anyway."""

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from director.agent.journal.log import Body, Log, sync_folder
@@ -153,7 +154,7 @@ class Journal:
         """A step is about to begin."""
         self._append(["o", job, step, attempt])
 
-    def result(self, job: str, step: int, row: list[Any], outputs: bytes = b"") -> int:
+    def result(self, job: str, step: int, row: Sequence[Any], outputs: bytes = b"") -> int:
         """A step ended; the result's number, which rises. Kept also when the spool is full."""
         number = self._state.number + 1
         if len(outputs) <= INLINE_LIMIT:
