@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import gevent
-import zmq
 from gevent.event import Event
 
 from director.agent import enrolment
@@ -15,7 +14,7 @@ from director.agent.core import Agent
 from director.errors import DirectorError, NotPermittedError, StartError, UsageError
 from director.protocol import keys, messages
 from director.protocol.keys import KeyPair
-from director.protocol.transport import Dealer
+from director.protocol.transport import Context, Dealer
 from director.runtime.greenlets import jitter, spawn
 from director.runtime.liveness import Backoff
 
@@ -31,7 +30,7 @@ class Connection:
     """
 
     def __init__(
-        self, agent: Agent, context: zmq.Context[zmq.Socket[bytes]], pair: KeyPair, folder: str,
+        self, agent: Agent, context: Context, pair: KeyPair, folder: str,
         address: str, port: int, enroll_port: int,
     ) -> None:  # fmt: skip
         self._agent, self._context, self._pair, self._folder = agent, context, pair, folder

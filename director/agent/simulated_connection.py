@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zmq
-
 from director.agent.connection import Connection
 from director.agent.core import Agent
 from director.protocol.keys import KeyPair
+from director.protocol.transport import Context
 
 
 class SimulatedConnection(Connection):
@@ -15,7 +14,7 @@ class SimulatedConnection(Connection):
     def __init__(
         self,
         agent: Agent,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         pair: KeyPair,
         address: str,
         port: int,

@@ -178,22 +178,19 @@ class Fleet:
             spawn("churn", self._churn, vital=False)
 
     def _join(self, name: str) -> None:
-        import zmq
-
         from director.agent.core import Agent
         from director.agent.journal.base import MemoryJournal
         from director.agent.simulated_connection import SimulatedConnection
-        from director.protocol.keys import KeyPair
+        from director.protocol.keys import new_pair
         from director.runtime.greenlets import spawn
 
-        public, secret = zmq.curve_keypair()
         agent = Agent(
             name, MemoryJournal(os.urandom(8).hex()), self._apply, _profile, about={"agent_uptime": time.time()}
         )
         link = SimulatedConnection(
             agent,
             self._context,
-            KeyPair(public.decode(), secret.decode()),
+            new_pair(),
             self._options.server_address,
             self._options.port,
             self._options.enroll_port,

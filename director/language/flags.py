@@ -8,9 +8,9 @@ from typing import Any
 
 from director import durations
 from director.language import braces
+from director.language.flag import Flag
 from director.language.nearest import hint
 from director.language.words import BLANKS, NARROW_BLANKS
-from director.verbs.base import Flag
 
 Table = Mapping[str, Flag]
 MAX_FLAGS = 500  # of one instruction

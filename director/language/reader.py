@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from director.errors import LanguageError
 from director.language import containerfile
 from director.language.error_list import Faults
+from director.language.flag import Flag
 from director.language.instructions import Document
-from director.verbs.base import Flag
 
 MAX_SIZE = 4 << 20  # bytes of one text
 _NO_VERBS: Mapping[str, Mapping[str, Flag]] = {}

@@ -27,6 +27,12 @@ def is_key(text: object) -> bool:
     return isinstance(text, str) and KEY.fullmatch(text) is not None
 
 
+def new_pair() -> KeyPair:
+    """A new random pair."""
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public.decode(), secret.decode())
+
+
 def load_or_make(folder: str, name: str = "curve") -> KeyPair:
     """The pair kept in `folder`, made when there is none.
 
@@ -36,7 +42,8 @@ def load_or_make(folder: str, name: str = "curve") -> KeyPair:
     path = os.path.join(folder, f"{name}.key")
     try:
         if not os.path.exists(path):
-            write_private(path, b"\n".join((*zmq.curve_keypair(), b"")))
+            pair = new_pair()
+            write_private(path, f"{pair.public}\n{pair.secret}\n".encode("ascii"))
         public, secret = _read(path).split()
     except OSError as error:
         raise StartError(f"the key file {path} cannot be used: {error.strerror}") from error

@@ -28,6 +28,9 @@ from director.errors import StartError
 from director.protocol.keys import KeyPair
 from director.runtime.greenlets import breathe, spawn
 
+Context = zmq.Context[zmq.Socket[bytes]]
+Frame = zmq.Frame
+
 NOBLOCK = int(zmq.NOBLOCK)
 MORE = int(zmq.SNDMORE)
 RCVMORE = int(zmq.RCVMORE)
@@ -46,10 +49,10 @@ start_new_thread = get_original("_thread", "start_new_thread")
 SENT, GONE, FULL = "sent", "gone", "full"
 
 
-def new_context(sockets: int = 1023) -> zmq.Context[zmq.Socket[bytes]]:
+def new_context(sockets: int = 1023) -> Context:
     """A fresh context for this process, with room for `sockets` sockets."""
     require_threads(CONTEXT_THREADS)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, sockets)
     context.set(zmq.BLOCKY, 0)
     context.socket(zmq.PAIR).close()  # the library starts its threads with the first socket
@@ -168,7 +171,7 @@ def why_not_bound(number: int | None) -> str:
 class Router(Link):
     """The server's ROUTER: CURVE server, identity from ZAP, mandatory routing."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], pair: KeyPair, address: str) -> None:
+    def __init__(self, context: Context, pair: KeyPair, address: str) -> None:
         socket = context.socket(zmq.ROUTER)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.CURVE_SERVER, 1)
@@ -189,7 +192,7 @@ class Router(Link):
             raise StartError(f"cannot listen at {address}: {why_not_bound(error.errno)}") from error
         super().__init__(socket)
 
-    def receive(self) -> tuple[bytes, zmq.Frame, list[bytes]]:
+    def receive(self) -> tuple[bytes, Frame, list[bytes]]:
         """The next message: routing id, its frame with the peer's metadata, its parts."""
         while True:
             try:
@@ -204,7 +207,7 @@ class Router(Link):
             if frame is not None and not strange and peer[:1] == b"\0":
                 return peer, frame, unpack(frame.buffer)
 
-    def _drop_rest(self, frame: zmq.Frame) -> bool:
+    def _drop_rest(self, frame: Frame) -> bool:
         """Whether frames followed, which none of ours sends."""
         followed = bool(frame.more)
         while frame.more:
@@ -231,7 +234,7 @@ class Dealer(Link):
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         pair: KeyPair,
         server_key: str,
         address: str,
@@ -283,7 +286,7 @@ class Dealer(Link):
 class Authenticator:
     """The ZAP handler: every CURVE handshake asks it whether the key may come in; it answers from memory."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], admits: Callable[[str], bool]) -> None:
+    def __init__(self, context: Context, admits: Callable[[str], bool]) -> None:
         self._admits = admits
         socket = context.socket(zmq.ROUTER)
         socket.set(zmq.LINGER, 0)

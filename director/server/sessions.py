@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import ujson
-import zmq
 
 from director import __version__
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import SENT, Router
+from director.protocol.transport import SENT, Frame, Router
 from director.runtime.greenlets import periodic, spawn
 from director.runtime.liveness import MISSED
 from director.server.acknowledgements import Acknowledgements
@@ -117,7 +116,7 @@ class Sessions:
             log.error("the disk does not take what comes in; results stay with the clients until it does")
         self._crowded = crowded
 
-    def _take(self, peer: bytes, frame: zmq.Frame, parts: list[bytes]) -> None:
+    def _take(self, peer: bytes, frame: Frame, parts: list[bytes]) -> None:
         if not parts[0]:
             self._ask_who(peer)
             return
@@ -166,7 +165,7 @@ class Sessions:
 
     # -- hello --------------------------------------------------------------------------------------------
 
-    def _hello(self, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+    def _hello(self, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
         key = str(frame.get("User-Id"))
         if fields["v"] != messages.VERSION:
             self._refuse(peer, f"the server speaks protocol {messages.VERSION}, this client {fields['v']}; "
@@ -183,7 +182,7 @@ class Sessions:
         else:
             spawn("rival", self._judge, record, holder, peer, frame, fields, vital=False)
 
-    def _judge(self, record: NodeRecord, holder: bytes, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+    def _judge(self, record: NodeRecord, holder: bytes, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
         """Another process with the node's key: the same client started again, or a copy of its state folder."""
         if self._rivals.lives(holder) and record.peer == holder:
             record.reason = f"a second client with this node's key was refused ({frame.get('Peer-Address')})"
@@ -196,7 +195,7 @@ class Sessions:
     def _ask_holder(self, holder: bytes) -> bool:
         return self._router.send(holder, messages.encode("who", v=messages.VERSION, within=0)) == SENT
 
-    def _admit(self, record: NodeRecord, peer: bytes, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+    def _admit(self, record: NodeRecord, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
         """Settle with a node on its new connection."""
         self._asked.pop(peer, None)
         held = _held(fields["held"])
@@ -226,7 +225,7 @@ class Sessions:
     def _refuse(self, peer: bytes, reason: str, retry: float) -> None:
         self._router.send(peer, messages.encode("refuse", reason=reason, retry=retry))
 
-    def _update(self, record: NodeRecord, frame: zmq.Frame, fields: dict[str, Any]) -> None:
+    def _update(self, record: NodeRecord, frame: Frame, fields: dict[str, Any]) -> None:
         now = time.time()
         record.heard, record.last_seen = time.monotonic(), now
         record.address = str(frame.get("Peer-Address"))

@@ -11,38 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from director.language.flag import Flag
 from director.states import CACHED, FAILED, SUCCESS
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
     from director.language.scope import Scope
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One flag of a verb.
-
-    Attributes:
-        name: as written, without dashes (`skip-cache`); in YAML `vars` with underscores.
-        kind: `bool`, `str`, `int`, `count` (not below 0), `duration` (seconds, float), `ints` (comma list) or `words`
-            (comma list).
-        help: one line for the manual.
-        repeatable: given several times it makes a list, in the order written.
-        aliases: other spellings (`retries` for `retry`).
-        default: what `flags[name]` is when it was not written.
-        metavar: how the manual names the value.
-        per_node: the value may differ per node: where it has templates or `$X` in it the verb gets it as written, names
-            it as a `document` in `raws` and renders it on the node (`Node.document`). For the kind `str` only.
-    """
-
-    name: str
-    kind: str = "str"
-    help: str = ""
-    repeatable: bool = False
-    aliases: tuple[str, ...] = ()
-    default: Any = None
-    metavar: str = ""
-    per_node: bool = False
 
 
 COMMON_FLAGS: tuple[Flag, ...] = (
