@@ -80,7 +80,7 @@ class Fetcher:
 
     def _ask(self, download: _Download, offset: int) -> None:
         download.asked[offset] = time.monotonic()
-        self.send(messages.encode("get", job=download.job, digest=download.digest, offset=offset, length=PIECE))
+        self.send(messages.encode("blob_get", job=download.job, digest=download.digest, offset=offset, length=PIECE))
 
     def take(self, fields: dict[str, Any], piece: bytes) -> None:
         """A piece has come; one that nobody waits for any more is dropped."""

@@ -67,7 +67,7 @@ class Connection:
         """Say goodbye and close."""
         self._stop.set()
         if self._dealer is not None:
-            self._dealer.send(messages.encode("bye", reason=reason))
+            self._dealer.send(messages.encode("goodbye", reason=reason))
             gevent.sleep(0.05)  # the library sends in a thread of its own
             self._dealer.close()
 

@@ -106,7 +106,7 @@ class Agent:
     def take(self, frames: list[bytes]) -> None:
         """One message of the server; one that waited while we were stopped does not make up for the silence."""
         if self._cut_off():
-            self.handle_who({"v": messages.VERSION, "within": 0.0}, [])
+            self.handle_identify({"v": messages.VERSION, "within": 0.0}, [])
         self.pulse.hear(time.monotonic())
         try:
             kind, fields, payload = messages.decode(frames, "server")
@@ -130,7 +130,7 @@ class Agent:
             return
         self._unsaid, self._told = 0, self.trouble
         lag = round(self.lag(), 4)
-        self.transmit(messages.encode("beat", mark=self.journal.mark, lag=lag, trouble=self._told, away=away))
+        self.transmit(messages.encode("heartbeat", mark=self.journal.mark, lag=lag, trouble=self._told, away=away))
 
     @property
     def trouble(self) -> str:
@@ -161,7 +161,7 @@ class Agent:
         self.settled.clear()
         self.outbox.shut()
 
-    def handle_who(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_identify(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The server asks who we are, and how long we may spread the answer over."""
         if fields["v"] != messages.VERSION:
             log.error(
@@ -247,14 +247,14 @@ class Agent:
             log.error("results that the server has forgotten cannot be kept: %s", error)
         self.outbox.flush()
 
-    def handle_refuse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_refused(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The server does not take us as we are."""
         if fields["reason"] != self.refused:
             log.error("the server refuses this client: %s", fields["reason"])
         self.refused = fields["reason"]
         self.retry = float(fields["retry"])
 
-    def handle_pulse(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_heartbeat_ack(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """A sign of life."""
 
     # -- work ---------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class Agent:
         """Take nothing, lest steps run out of order, until the server has heard what is here."""
         self._deaf = True
         who = {"v": messages.VERSION, "within": min(pause, 1.0)}
-        spawn("hello again", self.handle_who, who, [], vital=False, after=pause)
+        spawn("hello again", self.handle_identify, who, [], vital=False, after=pause)
 
     def new_job(self, job: str, head: Mapping[str, Any]) -> JobRunner:
         """A job that came to this client, with its first values."""
@@ -329,9 +329,9 @@ class Agent:
             held.waits.pop(step, None)
 
     def _ask_turn(self, job: str, step: int) -> None:
-        self.transmit(messages.encode("behind", job=job, step=step))
+        self.transmit(messages.encode("run_once_wait", job=job, step=step))
 
-    def handle_turn(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_run_once_ended(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The run-once step before one of ours has ended: go on, or never."""
         held = self.held.get(fields["job"])
         answer = held.waits.get(fields["step"]) if held is not None else None
@@ -553,11 +553,11 @@ class Agent:
         """Whether the client ends."""
         return self._draining
 
-    def handle_chunk(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_blob_piece(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """A piece of a file."""
         self.on_chunk(fields, payload[0] if payload else b"")
 
-    def handle_foresee(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_dry_run(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """What would these steps do here?"""
         self.on_foresee(fields, payload)
 

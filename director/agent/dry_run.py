@@ -102,7 +102,7 @@ class DryRun:
             self._open -= 1
 
     def _reply(self, req: int, error: str, rows: bytes, sets: Mapping[str, Any] | None = None) -> None:
-        self._send(messages.encode("foreseen", req=req, error=error, sets=sets or {}), rows)
+        self._send(messages.encode("dry_run_result", req=req, error=error, sets=sets or {}), rows)
 
 
 class DryRunResult:

@@ -106,7 +106,7 @@ class NodeTransfer:
         self._agent = agent
         agent.on_settled = self._again
         agent.exchanged = {
-            "values": self.take_values, "sources": self.take_sources, "stored": self.take_stored,
+            "query_values": self.take_values, "sources": self.take_sources, "stored": self.take_stored,
             "lend": self.take_lend, "pull": self.take_pull,
         }  # fmt: skip
 
@@ -114,7 +114,7 @@ class NodeTransfer:
 
     def query(self, job: str, step: int, name: str, remaining: Remaining) -> dict[str, dict[str, Any]]:
         """QUERY: the values of the step's nodes."""
-        ask = messages.encode("ask", job=job, step=step, name=name)
+        ask = messages.encode("query", job=job, step=step, name=name)
         body = self._call(("values", job, step), lambda: self._send(ask), remaining)[1]
         found: dict[str, dict[str, Any]] = ujson.loads(body)
         return found

@@ -15,7 +15,7 @@ import ujson
 
 from director.errors import ProtocolError
 
-VERSION = 3
+VERSION = 4
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 OFFER_LIMIT = 4 * 1024 * 1024  # a piece of a file, or a part of a list of files
@@ -49,12 +49,12 @@ KINDS: dict[str, Kind] = {
         {"v": int, "name": str, "version": str, "instance": str, "mark": int, "held": list},
         HEADER_LIMIT,
     ),
-    "beat": Kind("client", {"mark": int}),
+    "heartbeat": Kind("client", {"mark": int}),
     "results": Kind("client", {"n": int, "mark": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
     "profile": Kind("client", {"facts": dict, "labels": dict, "args": dict}, 1024 * 1024),
-    "get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
-    "ask": Kind("client", {"job": str, "step": int, "name": str}, 16384),
-    "behind": Kind("client", {"job": str, "step": int}),
+    "blob_get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
+    "query": Kind("client", {"job": str, "step": int, "name": str}, 16384),
+    "run_once_wait": Kind("client", {"job": str, "step": int}),
     "borrow": Kind("client", {"job": str, "step": int, "set": int}),
     "offer": Kind(
         "client",
@@ -70,26 +70,26 @@ KINDS: dict[str, Kind] = {
         OFFER_LIMIT,
         1,
     ),
-    "foreseen": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
-    "bye": Kind("client", {"reason": str}),
+    "dry_run_result": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
+    "goodbye": Kind("client", {"reason": str}),
     # server to client
-    "who": Kind("server", {"v": int, "within": NUMBER}),
+    "identify": Kind("server", {"v": int, "within": NUMBER}),
     "welcome": Kind("server", {"v": int, "beat": NUMBER, "now": NUMBER, "jobs": dict}, HEADER_LIMIT),
-    "refuse": Kind("server", {"reason": str, "retry": NUMBER}),
+    "refused": Kind("server", {"reason": str, "retry": NUMBER}),
     "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
     "ack": Kind("server", {"n": int, "close": list}, 1024 * 1024),
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
-    "turn": Kind("server", {"job": str, "step": int, "error": str}),
-    "pulse": Kind("server", {}),
-    "chunk": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
-    "foresee": Kind(
+    "run_once_ended": Kind("server", {"job": str, "step": int, "error": str}),
+    "heartbeat_ack": Kind("server", {}),
+    "blob_piece": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
+    "dry_run": Kind(
         "server",
         {"req": int, "head": dict, "parts": list, "query": dict, "watch": list, "chunks": int, "contents": list},
         HEADER_LIMIT,
         PAYLOAD_LIMIT,
         2000,
     ),
-    "values": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
+    "query_values": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
     "sources": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
     "lend": Kind("server", {"job": str, "step": int, "set": int, "patterns": list, "exclude": list}, HEADER_LIMIT),
     "pull": Kind("server", {"job": str, "step": int, "set": int, "pieces": list}, 65536),

@@ -216,7 +216,7 @@ class _Question:
     def header(self, number: int, node: str) -> bytes:
         """The first frame for one node."""
         return messages.encode(
-            "foresee", req=number, head=self._head, parts=self._parts[node], query=self.values, watch=self._names,
+            "dry_run", req=number, head=self._head, parts=self._parts[node], query=self.values, watch=self._names,
             chunks=self._chunks, contents=self._contents,
         )  # fmt: skip
 

@@ -55,7 +55,7 @@ class FileServer:
                 piece = os.pread(self._open(digest), length, offset)
         except OSError as failure:
             error = f"the server cannot read it: {failure.strerror}"
-        send(record, messages.encode("chunk", digest=digest, offset=offset, error=error), (piece,))
+        send(record, messages.encode("blob_piece", digest=digest, offset=offset, error=error), (piece,))
 
     def _offered(self, record: NodeRecord, job: str, digest: str) -> bool:
         run = self._desk.runs.get(job)

@@ -88,7 +88,7 @@ class NodeTransfer:
         self._early: list[tuple[dict[str, Any], bytes]] = []
         self._touched = time.monotonic()
         self.kinds: dict[str, Callable[[NodeRecord, dict[str, Any], bytes], None]] = {
-            "ask": lambda record, fields, body: self._queries.ask(record, fields),
+            "query": lambda record, fields, body: self._queries.ask(record, fields),
             "borrow": self.borrow, "offer": self.offer, "piece": self.piece,
         }  # fmt: skip
         periodic("exchange", TICK, self.tick)

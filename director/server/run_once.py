@@ -91,7 +91,7 @@ class RunOnce:
 
     def _tell(self, job: str, step: int, records: list[NodeRecord], error: str) -> None:
         """Tell nodes when all that was decided before is on disk."""
-        header = messages.encode("turn", job=job, step=step, error=error)
+        header = messages.encode("run_once_ended", job=job, step=step, error=error)
 
         def send(failed: str | None) -> None:
             for record in records:

@@ -55,7 +55,7 @@ class Sessions:
         self.on_foreseen: Callable[[NodeRecord, dict[str, Any], list[bytes]], None] = lambda *answer: None
         self._crowded = False  # too much waits for the disk, and has for long
         self._complained = 0.0
-        self._pulse = messages.encode("pulse")
+        self._pulse = messages.encode("heartbeat_ack")
         self._acks = Acknowledgements(self.send)
         self._rivals = Conflicts(self._ask_holder, interval)
         desk.send = self.send
@@ -90,7 +90,7 @@ class Sessions:
 
     def probe(self, record: NodeRecord) -> bool:
         """Ask a node to show that it lives; False when its connection is gone."""
-        return self.send(record, messages.encode("who", v=messages.VERSION, within=0), ())
+        return self.send(record, messages.encode("identify", v=messages.VERSION, within=0), ())
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Sessions:
         self._probed = now
         within = min(10.0, self._probes / HELLOS_PER_SECOND) if self._probes > 50 else 0.0
         self._asked[peer] = now + within + ASK_AGAIN
-        self._router.send(peer, messages.encode("who", v=messages.VERSION, within=round(within, 3)))
+        self._router.send(peer, messages.encode("identify", v=messages.VERSION, within=round(within, 3)))
 
     def _complain(self, peer: bytes, text: str) -> None:
         self._strange += 1
@@ -193,7 +193,7 @@ class Sessions:
             self._admit(record, peer, frame, fields)
 
     def _ask_holder(self, holder: bytes) -> bool:
-        return self._router.send(holder, messages.encode("who", v=messages.VERSION, within=0)) == SENT
+        return self._router.send(holder, messages.encode("identify", v=messages.VERSION, within=0)) == SENT
 
     def _admit(self, record: NodeRecord, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
         """Settle with a node on its new connection."""
@@ -223,7 +223,7 @@ class Sessions:
         self._desk.online(record)
 
     def _refuse(self, peer: bytes, reason: str, retry: float) -> None:
-        self._router.send(peer, messages.encode("refuse", reason=reason, retry=retry))
+        self._router.send(peer, messages.encode("refused", reason=reason, retry=retry))
 
     def _update(self, record: NodeRecord, frame: Frame, fields: dict[str, Any]) -> None:
         now = time.time()
@@ -252,7 +252,7 @@ class Sessions:
 
     # -- the other kinds ----------------------------------------------------------------------------------
 
-    def handle_beat(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_heartbeat(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """A sign of life, answered by one."""
         self._mark(record, fields)
         record.lag = _number(fields.get("lag"))
@@ -280,19 +280,19 @@ class Sessions:
         self._store(record)
         self._note(record.name, record)
 
-    def handle_behind(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_run_once_wait(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The node has come to a step behind a run-once step of another one."""
         self._desk.onces.ask(record, fields["job"], fields["step"])
 
-    def handle_get(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_blob_get(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """A piece of a file that one of the node's jobs needs."""
         self._transfer.get(record, fields, self.send)
 
-    def handle_foreseen(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_dry_run_result(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """What a plan would do on the node."""
         self.on_foreseen(record, fields, payload)
 
-    def handle_bye(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def handle_goodbye(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The client ends on purpose."""
         log.info("%s says goodbye: %s", record.name, fields["reason"][:200])
         self._roster.detach(record)
@@ -326,7 +326,7 @@ class Sessions:
             record.deaf = False
             if record.online:
                 spread = round(min(10.0, len(deaf) / HELLOS_PER_SECOND), 3)
-                self.send(record, messages.encode("who", v=messages.VERSION, within=spread), ())
+                self.send(record, messages.encode("identify", v=messages.VERSION, within=spread), ())
                 self._roster.detach(record)  # until then nothing it sends is taken
 
     def _gone(self, record: NodeRecord) -> None:

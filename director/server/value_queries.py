@@ -115,7 +115,7 @@ class ValueQueries:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _answer(self, record: NodeRecord, job: str, step: int, error: str, why: str, body: bytes) -> None:
-        self.send(record, messages.encode("values", job=job, step=step, error=error, why=why), (body,))
+        self.send(record, messages.encode("query_values", job=job, step=step, error=error, why=why), (body,))
 
     def _watch(self) -> None:
         while True:

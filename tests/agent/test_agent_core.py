@@ -62,7 +62,7 @@ def test_results_wait_for_the_welcome_of_a_server_that_asked(side: Side) -> None
     side.hold(1)
     side.give("j", [step(0), step(1)])
     side.until(lambda: side.rows() == [("j", 0, "S")])
-    side.take("who", v=messages.VERSION, within=0.0)
+    side.take("identify", v=messages.VERSION, within=0.0)
     side.until(lambda: side.kinds("hello"))
     side.go[1].set()
     side.until(lambda: side.ran == [0, 1])
@@ -75,10 +75,10 @@ def test_results_wait_for_the_welcome_of_a_server_that_asked(side: Side) -> None
 def test_a_hello_that_could_not_go_is_said_when_the_next_connection_asks(side: Side) -> None:
     side.welcome()
     send, side.agent.transmit = side.agent.transmit, lambda *frames: False
-    side.take("who", v=messages.VERSION, within=0.0)
+    side.take("identify", v=messages.VERSION, within=0.0)
     side.until(lambda: side.agent._deaf)
     side.agent.transmit = send
-    side.take("who", v=messages.VERSION, within=0.0)
+    side.take("identify", v=messages.VERSION, within=0.0)
     side.until(lambda: side.kinds("hello"))
 
 
@@ -99,7 +99,7 @@ def test_nothing_starts_after_three_silent_beats(side: Side) -> None:
 
 def test_a_beat_that_results_and_acknowledgements_say_is_left_out_but_not_for_ever(side: Side) -> None:
     def beats() -> int:
-        return sum(kind == "beat" for kind, _, _ in side.sent)
+        return sum(kind == "heartbeat" for kind, _, _ in side.sent)
 
     side.welcome()
     side.agent.beat()
@@ -132,13 +132,13 @@ def test_a_result_that_the_journal_does_not_take_is_told_with_the_next_beat(side
     side.give("j", [step(0)])
     side.until(lambda: side.agent.trouble)
     side.agent.beat()
-    assert side.kinds("beat")[-1]["trouble"] == (
+    assert side.kinds("heartbeat")[-1]["trouble"] == (
         "the result of step 0 of job j cannot be kept: cannot write spool/1: No space left on device"
     )
     full.clear()
     side.until(lambda: side.rows() == [("j", 0, "S")])
     side.agent.beat()
-    assert side.kinds("beat")[-1]["trouble"] == ""
+    assert side.kinds("heartbeat")[-1]["trouble"] == ""
 
 
 def test_a_failure_ends_the_job_here(side: Side) -> None:
@@ -384,22 +384,22 @@ def test_behind_a_run_once_step_of_another_node_one_waits_for_word(side: Side) -
     second = [step(3, **two), step(4, **two), step(5, **two, behind=4)]  # 4 is its own
     side.give("j", [*first, *second, step(6, stage=2)])
     side.until(lambda: ("j", 5, "S") in side.rows())
-    assert side.kinds("behind") == [{"job": "j", "step": 1}], "what it ran itself it need not ask for"
+    assert side.kinds("run_once_wait") == [{"job": "j", "step": 1}], "what it ran itself it need not ask for"
     assert side.ran == [3, 4, 5]
     side.agent.unsettle()
     side.welcome(j={"act": "go", "upto": 7})
-    assert side.kinds("behind") == [{"job": "j", "step": 1}] * 2, "asked again"
-    side.take("turn", job="j", step=5, error="")
-    side.take("turn", job="j", step=1, error="")
+    assert side.kinds("run_once_wait") == [{"job": "j", "step": 1}] * 2, "asked again"
+    side.take("run_once_ended", job="j", step=5, error="")
+    side.take("run_once_ended", job="j", step=1, error="")
     side.until(lambda: ("j", 6, "S") in side.rows())
-    assert side.ran == [3, 4, 5, 1, 2, 6] and len(side.kinds("behind")) == 2
+    assert side.ran == [3, 4, 5, 1, 2, 6] and len(side.kinds("run_once_wait")) == 2
 
 
 def test_who_is_told_that_it_will_not_be_runs_no_more_of_it_and_says_nothing(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(2, behind=1), step(3, behind=1)])
-    side.until(lambda: side.kinds("behind"))
-    side.take("turn", job="j", step=2, error="no")
+    side.until(lambda: side.kinds("run_once_wait"))
+    side.take("run_once_ended", job="j", step=2, error="no")
     side.rest()
     side.give("j", [step(4, behind=1)], seq=2)
     side.rest()
@@ -412,7 +412,7 @@ def test_who_waits_for_word_can_be_cancelled_and_closed(side: Side) -> None:
     side.welcome()
     side.give("j", [step(1, behind=0)])
     side.give("k", [step(1, behind=0)], seq=2)
-    side.until(lambda: len(side.kinds("behind")) == 2)
+    side.until(lambda: len(side.kinds("run_once_wait")) == 2)
     side.take("cancel", jobs=[["j", "by root"]])
     side.until(side.rests)
     assert side.rests() == [["j", 0, 1, "X", "by root"]]
@@ -424,7 +424,7 @@ def test_who_waits_for_word_can_be_cancelled_and_closed(side: Side) -> None:
 def test_the_server_is_told_what_is_held(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])
-    side.take("who", v=messages.VERSION, within=0)
+    side.take("identify", v=messages.VERSION, within=0)
     hello = side.until(lambda: side.kinds("hello"))[0]
     assert hello["held"] == [["j", 2]]
     assert hello["instance"] == side.journal.instance
@@ -433,12 +433,12 @@ def test_the_server_is_told_what_is_held(side: Side) -> None:
 
 def test_an_unknown_message_changes_nothing(side: Side) -> None:
     side.agent.take([b"[]"])
-    side.take("beat", mark=1)
+    side.take("heartbeat", mark=1)
     assert side.sent == []
 
 
 def test_an_older_server_is_not_answered(side: Side) -> None:
-    side.take("who", v=99, within=0)
+    side.take("identify", v=99, within=0)
     side.rest()
     assert side.sent == []
 

@@ -718,4 +718,4 @@ def probe(world: World, name: str) -> None:
     if world.server is not None:
         record = world.server.roster.nodes[name]
         if record.peer is not None:
-            world.server.sessions.send(record, messages.encode("who", v=messages.VERSION, within=0), ())
+            world.server.sessions.send(record, messages.encode("identify", v=messages.VERSION, within=0), ())

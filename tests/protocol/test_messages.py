@@ -54,7 +54,7 @@ def test_bounds_hold(kind: str) -> None:
 
 
 def test_a_payload_has_a_bound() -> None:
-    frames = [messages.encode("chunk", **sample("chunk")), bytes(messages.PAYLOAD_LIMIT + 1)]
+    frames = [messages.encode("blob_piece", **sample("blob_piece")), bytes(messages.PAYLOAD_LIMIT + 1)]
     with pytest.raises(ProtocolError, match="carries more"):
         messages.decode(frames, "server")
 

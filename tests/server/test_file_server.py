@@ -32,7 +32,7 @@ class Counter:
 
         def send(record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
             kind, found, payload = messages.decode([header, *frames], "server")
-            assert (kind, found["digest"]) == ("chunk", asked["digest"])
+            assert (kind, found["digest"]) == ("blob_piece", asked["digest"])
             answers.append((found["error"], payload[0]))
             return True
 

@@ -95,8 +95,8 @@ def scene() -> Scene:
     ],
 )
 def test_values_are_for_those_whose_plan_asks(scene: Scene, node: str, fields: dict[str, Any]) -> None:
-    ((to, kind, answer, body),) = scene.say(node, "ask", **fields)
-    assert (to, kind, body) == (node, "values", b"") and answer["error"]
+    ((to, kind, answer, body),) = scene.say(node, "query", **fields)
+    assert (to, kind, body) == (node, "query_values", b"") and answer["error"]
     gevent.sleep(0.05)
     assert len(scene.sent) == 1
 
@@ -105,7 +105,7 @@ def test_a_query_waits_for_those_online_and_reads_others_too(scene: Scene) -> No
     run = scene.desk.run
     run.hand(run.nodes["b"], 3)
     for node in ("a", "b"):
-        scene.say(node, "ask", step=0, name="TOKEN")
+        scene.say(node, "query", step=0, name="TOKEN")
     gevent.sleep(0.1)
     answers = {to: ujson.loads(body) for to, kind, fields, body in scene.sent}
     assert answers["b"] == {name: {"TOKEN": f"t-{name}"} for name in ("a", "b", "out")}
