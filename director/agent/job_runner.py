@@ -21,6 +21,7 @@ from gevent.event import AsyncResult, Event
 from director import states as st
 from director.language.scope import Scope
 from director.process import Handle
+from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
 from director.runtime.greenlets import spawn
 
@@ -151,11 +152,11 @@ class JobRunner:
             self._queue[0] = (first + 1, last)
             if first == last:
                 self._queue.popleft()
-            chunk = self._chunks.get(first // 256)
+            chunk = self._chunks.get(first // STEPS_PER_CHUNK)
             if chunk is None:
                 log.error("job %s: step %d came without its text", self.job, first)
                 return None
-            return chunk[first % 256]
+            return chunk[first % STEPS_PER_CHUNK]
         return None
 
     def _enter_stage(self, scope: Scope, step: Step) -> None:

@@ -13,11 +13,11 @@ from director.agent.core import Agent
 from director.agent.job_runner import JobRunner, Step
 from director.agent.journal.state import JobRecord
 from director.agent.reboot import came_back
+from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
 
 log = logging.getLogger(__name__)
 
-CHUNK = 256
 DIED = "the client or its host died while it ran; its outcome is unknown"
 WENT_DOWN = "the host went down after it was handed over; its outcome is unknown"
 
@@ -116,6 +116,8 @@ def _requeue(held: JobRunner, record: JobRecord) -> None:
     for piece in record.slices:
         body = piece.chunk()
         if body:
-            chunks[piece.first // CHUNK] = body
+            chunks[piece.first // STEPS_PER_CHUNK] = body
     for piece in sorted(record.slices, key=lambda piece: piece.first):
-        held.add(piece.first // CHUNK, chunks.pop(piece.first // CHUNK, b""), [(piece.first, piece.last)])
+        held.add(
+            piece.first // STEPS_PER_CHUNK, chunks.pop(piece.first // STEPS_PER_CHUNK, b""), [(piece.first, piece.last)]
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 import ujson
 
-CHUNK = 256
+from director.protocol.messages import STEPS_PER_CHUNK
 
 
 @dataclass(slots=True)
@@ -92,11 +92,11 @@ class Plan:
         }
 
     def chunks(self) -> list[bytes]:
-        """The steps in file order, `CHUNK` in each JSON list."""
+        """The steps in file order, `STEPS_PER_CHUNK` in each JSON list."""
         rows = list(self._rows())
         return [
-            ujson.dumps(rows[at : at + CHUNK], escape_forward_slashes=False).encode()
-            for at in range(0, len(rows), CHUNK)
+            ujson.dumps(rows[at : at + STEPS_PER_CHUNK], escape_forward_slashes=False).encode()
+            for at in range(0, len(rows), STEPS_PER_CHUNK)
         ]
 
     def _rows(self) -> Iterator[dict[str, Any]]:

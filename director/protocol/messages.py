@@ -16,6 +16,7 @@ import ujson
 from director.errors import ProtocolError
 
 VERSION = 4
+STEPS_PER_CHUNK = 256  # encoded together; the same bytes go to every node
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 OFFER_LIMIT = 4 * 1024 * 1024  # a piece of a file, or a part of a list of files

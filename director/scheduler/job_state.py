@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from director import states as st
+from director.protocol.messages import STEPS_PER_CHUNK
 
-CHUNK = 256  # steps encoded together; the same bytes go to every node
 PIECE = 1000  # nodes between two pauses
 WINDOW = 512  # tasks of one job that a node holds at most
 OPEN = bytes(st.OPEN)
@@ -613,7 +613,7 @@ def _queued(states: bytearray, first: int, last: int) -> Iterator[tuple[int, int
 
 def _by_chunk(first: int, last: int) -> Iterator[StepRange]:
     while first <= last:
-        end = min(last, first - first % CHUNK + CHUNK - 1)
+        end = min(last, first - first % STEPS_PER_CHUNK + STEPS_PER_CHUNK - 1)
         yield StepRange(first, end)
         first = end + 1
 

@@ -12,7 +12,6 @@ import ujson
 from director.errors import DirectorError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
-from director.scheduler import job_state
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun, NodeRun, StepRange
 from director.server.chunk_cache import ChunkCache
@@ -129,5 +128,5 @@ class Dispatcher:
 def _chunked(parts: Sequence[StepRange]) -> list[tuple[int, list[tuple[int, int]]]]:
     chunks: dict[int, list[tuple[int, int]]] = {}
     for part in parts:
-        chunks.setdefault(part.first // job_state.CHUNK, []).append((part.first, part.last))
+        chunks.setdefault(part.first // messages.STEPS_PER_CHUNK, []).append((part.first, part.last))
     return list(chunks.items())

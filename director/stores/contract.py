@@ -46,7 +46,6 @@ from director.errors import StoreError
 Op = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], Any]
 Live = Mapping[str, Mapping[str, Any]]
 
-STEPS_PER_CHUNK = 256
 NODE_FIELDS = (
     "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "state", "mark",
     "instance",

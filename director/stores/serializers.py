@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import ujson
 
 from director.protocol.framing import Cut
+from director.protocol.messages import STEPS_PER_CHUNK
 from director.states import (
     CANCELLED,
     COUNT_NAMES,
@@ -24,7 +25,6 @@ from director.states import (
     SENT,
     SKIPPED,
 )
-from director.stores.contract import STEPS_PER_CHUNK
 from director.stores.rows import Rest, TaskRow, encode
 
 Overlay = Mapping[str, Any]

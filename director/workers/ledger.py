@@ -23,8 +23,9 @@ import ujson
 
 from director.errors import BusyError, DirectorError, StoreError
 from director.protocol.framing import Channel, Cut
+from director.protocol.messages import STEPS_PER_CHUNK
 from director.stores import open_store
-from director.stores.contract import STEPS_PER_CHUNK, BadOperationError, Store
+from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
 from director.workers.housekeeping import Housekeeper
 from director.workers.streams import Streams

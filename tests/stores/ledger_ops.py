@@ -6,7 +6,7 @@ from typing import Any
 
 import ujson
 
-from director.stores.contract import STEPS_PER_CHUNK
+from director.protocol.messages import STEPS_PER_CHUNK
 
 T0 = 1_790_000_000.0
 
