@@ -21,9 +21,9 @@ def cancel(settings: Settings) -> int:
     from director.report.columns import Column
 
     with Connection(settings) as link:
-        header, _ = link.ask({"do": "cancel", "ids": list(settings.words)})
+        jobs = link.ask({"do": "cancel", "ids": list(settings.words)})["jobs"]
     columns = (Column("ID", "id"), Column("CANCEL", "was_final", _what))
-    answer(render_list(header.get("jobs") or [], columns, settings.output, not settings.no_header))
+    answer(render_list(jobs, columns, settings.output, not settings.no_header))
     return EXIT_OK
 
 
@@ -44,8 +44,7 @@ def purge_nodes(settings: Settings) -> int:
 
 def _purge(settings: Settings, request: Mapping[str, Any], what: str) -> int:
     with Connection(settings) as link:
-        header, _ = link.ask(request)
-    count = int(header.get("count", 0))
+        count = link.ask(request)["count"]
     if settings.output == "table":
         answer((f"forgot {count} {what[:-1] if count == 1 else what}\n",))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from director.cli.output import decode
 from director.cli.patience import Patience, PatientSocket, ServerSilentError
 from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError
 from director.protocol.framing import Channel, close_all
@@ -83,31 +84,27 @@ class Connection:
         """Whether a frame begins within so many seconds."""
         return self.channel.pending or self._sock.readable(seconds)
 
-    def parts(self, request: Mapping[str, Any]) -> Iterator[bytes]:
-        """Ask, and give the bodies of the answer one by one; what was cut is put together again."""
-        self.send(request)
-        more = True
-        held: list[bytes] = []
-        while more:
-            header, body = self.receive()
-            more = bool(header.get("more"))
-            held.append(body)
-            if body and not header.get("cut"):
-                yield b"".join(held)
-                held.clear()
+    def ask(self, request: Mapping[str, Any]) -> Any:
+        """Send a request; its answer, which is one JSON text."""
+        (answer,) = self.items(request)
+        return answer
 
-    def ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Ask; the answer's header and its whole body."""
+    def items(self, request: Mapping[str, Any]) -> Iterator[Any]:
+        """Send a request; the JSON texts of its answer one by one."""
         self.send(request)
-        return self.whole(*self.receive())
+        yield from self.answer(*self.receive())
 
-    def whole(self, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """An answer of which the first frame has come."""
-        bodies = [body]
+    def answer(self, header: Mapping[str, Any], body: bytes) -> Iterator[Any]:
+        """The JSON texts of an answer of which the first frame has come; those that were cut are whole again."""
+        held = [body]
         while header.get("more"):
+            if not header.get("cut"):
+                yield decode(b"".join(held))
+                held.clear()
             header, body = self.receive()
-            bodies.append(body)
-        return header, b"".join(bodies)
+            held.append(body)
+        if any(held):
+            yield decode(b"".join(held))
 
     def _gone(self, error: Exception | None) -> ServerGoneError:
         return ServerGoneError(f"the server ended the connection{f' ({error})' if error else ''}", "; ask again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from director.cli.connection import Connection
-from director.cli.output import answer, decode
+from director.cli.output import answer
 from director.errors import EXIT_OK
 
 TYPE_CHECKING = False
@@ -16,8 +16,8 @@ def job(settings: Settings) -> int:
     from director.report import render_job
 
     with Connection(settings) as link:
-        _, body = link.ask({"do": "job-info", "id": settings.words[0]})
-    answer(render_job(decode(body), settings.output, not settings.no_header))
+        info = link.ask({"do": "job-info", "id": settings.words[0]})
+    answer(render_job(info, settings.output, not settings.no_header))
     return EXIT_OK
 
 
@@ -26,6 +26,6 @@ def node(settings: Settings) -> int:
     from director.report import render_node
 
     with Connection(settings) as link:
-        _, body = link.ask({"do": "node-info", "node": settings.words[0]})
-    answer(render_node(decode(body), settings.output, not settings.no_header))
+        info = link.ask({"do": "node-info", "node": settings.words[0]})
+    answer(render_node(info, settings.output, not settings.no_header))
     return EXIT_OK

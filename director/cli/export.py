@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from director.cli.connection import Connection
-from director.cli.output import answer, decode
+from director.cli.output import answer
 from director.errors import EXIT_OK, UsageError
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def _export(settings: Settings, what: str) -> int:
     path = settings.words[0]
     form = _form(path, settings.output)
     with Connection(settings) as link:
-        rows = (row for body in link.parts({"do": what}) for row in decode(body))
+        rows = (row for rows in link.items({"do": what}) for row in rows)
         pieces = yaml_list(rows) if form == "yaml" else json_list(rows)
         if path == "-":
             answer(pieces)

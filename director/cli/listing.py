@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from director.cli.connection import Connection
-from director.cli.output import answer, decode
+from director.cli.output import answer
 from director.errors import EXIT_OK, UsageError
 
 TYPE_CHECKING = False
@@ -52,6 +52,6 @@ def _show(settings: Settings, request: dict[str, Any], columns: Sequence[Any]) -
     from director.report import render_list
 
     with Connection(settings) as link:
-        _, body = link.ask(request)
-    answer(render_list(decode(body), columns, settings.output, not settings.no_header))
+        rows = [row for rows in link.items(request) for row in rows]
+    answer(render_list(rows, columns, settings.output, not settings.no_header))
     return EXIT_OK

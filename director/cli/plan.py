@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from director.cli.output import answer, decode, note
+from director.cli.output import answer, note
 from director.cli.submission import submission
 from director.cli.submit import send
 from director.errors import EXIT_OK
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 def run(settings: Settings) -> int:
     """Ask for the plan of the files or of the text and show it."""
-    link, _, body = send(settings, {**submission(settings), "plan": True}, [])
+    link, plan = send(settings, {"do": "plan", **submission(settings)}, [])
     link.close()
-    plan = decode(body)
     plans = plan.get("plans") or [plan]
     for each in plans:
         for warning in each.get("warnings") or []:

@@ -19,7 +19,7 @@ OPTIONS = ("target", "timeout", "valid-for", "no-cache", "arg", "extend-args", "
 
 
 def submission(settings: Settings) -> dict[str, Any]:
-    """The request of `--exec`, `--orchestrate` or `--plan`.
+    """What the requests of `--exec`, `--orchestrate` and `--plan` hold.
 
     Raises:
         UsageError: a file cannot be read or is no text.
@@ -30,7 +30,7 @@ def submission(settings: Settings) -> dict[str, Any]:
         if settings.words.count("-") > 1:
             raise UsageError("standard input (-) can be read only once")
         files = [_read(name) for name in settings.words]
-    return {"do": "submit", "files": files, "options": options(settings)}
+    return {"files": files, "options": options(settings)}
 
 
 def options(settings: Settings, only_given: bool = False) -> dict[str, Any]:

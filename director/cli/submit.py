@@ -32,7 +32,7 @@ def run(settings: Settings) -> int:
         if pages:
             answer(pages)
             return EXIT_OK
-    request = submission(settings)
+    request = {"do": "submit", **submission(settings)}
     return _submit(settings, request, [file["id"] for file in request["files"]])
 
 
@@ -44,7 +44,7 @@ def _own_manual(settings: Settings) -> list[str]:
     if not verb:
         return []
     with Connection(settings) as link:
-        return [str(link.ask({"do": "verb-help", "verb": verb})[0]["text"])]
+        return [link.ask({"do": "verb-help", "verb": verb})["text"]]
 
 
 def resume(settings: Settings) -> int:
@@ -60,20 +60,20 @@ def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) 
     deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
     accepted = False
     try:
-        link, header, _ = send(settings, request, ids, Patience(settings.server_timeout, deadline))
+        link, answered = send(settings, request, ids, Patience(settings.server_timeout, deadline))
         accepted = True
         with link:
-            return _accepted(settings, header, link if waits else None)
+            return _accepted(settings, answered, link if waits else None)
     except KeyboardInterrupt:
         before = "interrupted before the server's answer; if it was accepted its id is"
         note(f"{'interrupted; accepted as' if accepted else before} {' '.join(ids)}")
         return EXIT_INTERRUPTED
 
 
-def _accepted(settings: Settings, header: Mapping[str, Any], link: Connection | None) -> int:
+def _accepted(settings: Settings, answered: Mapping[str, Any], link: Connection | None) -> int:
     """Print the ids, or with a link wait for the jobs; the exit code."""
-    jobs = [str(job["id"]) for job in header.get("jobs") or []]
-    for line in header.get("notes") or []:
+    jobs = [str(job["id"]) for job in answered["jobs"]]
+    for line in answered["notes"]:
         note(line)
     if link is not None:
         from director.cli.waiting import wait
@@ -90,11 +90,11 @@ def _accepted(settings: Settings, header: Mapping[str, Any], link: Connection | 
 
 def send(
     settings: Settings, request: Mapping[str, Any], ids: Sequence[str], patience: Patience | None = None
-) -> tuple[Connection, dict[str, Any], bytes]:
+) -> tuple[Connection, Any]:
     """Send a submission; when the server dies before its answer, ask again with the same ids.
 
     Returns:
-        The connection, and the answer's header and body.
+        The connection, and the answer.
 
     Raises:
         NoServerError: there was none, it gave no sign of life, or it did not come back within 10 s.
@@ -105,7 +105,7 @@ def send(
     until = 0.0
     while True:
         try:
-            return (link, *_converse(link, request))
+            return link, _converse(link, request)
         except ServerGoneError as error:
             link.close()
             until = until or time.monotonic() + RETRY_SECONDS
@@ -125,8 +125,8 @@ def _unknown(ids: Sequence[str]) -> str:
     return f"; whether {' '.join(ids)} was accepted, `director --list-jobs {' '.join(ids)}` will tell" if ids else ""
 
 
-def _converse(link: Connection, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Ask, give the server the sources it wants, until the answer."""
+def _converse(link: Connection, request: Mapping[str, Any]) -> Any:
+    """Send a submission and the sources that the server wants; the answer."""
     wants = Wants(link)
     link.send(request)
     while True:
@@ -136,6 +136,7 @@ def _converse(link: Connection, request: Mapping[str, Any]) -> tuple[dict[str, A
         elif "next" in header:
             wants.go_on()
         elif "ok" in header:
-            return link.whole(header, body)
+            (answer,) = link.answer(header, body)
+            return answer
         else:
             raise UsageError("the server speaks another version of this protocol; use the same for both")

@@ -48,8 +48,7 @@ def _whole_id(link: Connection, word: str) -> str:
 
     if is_job_id(word):
         return word
-    _, body = link.ask({"do": "list-jobs", "ids": [word], "limit": 0})
-    return str(decode(body)[0]["id"])
+    return str(link.ask({"do": "list-jobs", "ids": [word]})[0]["id"])
 
 
 def wait(settings: Settings, jobs: Sequence[str], link: Connection) -> int:
@@ -81,7 +80,7 @@ def _results(settings: Settings, jobs: Sequence[str], link: Connection, ended: i
             # the other connection has events on their way
             link = Connection(settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout)))
         with link:
-            return [decode(link.ask({"do": "job-info", "id": job})[1]) for job in jobs]
+            return [link.ask({"do": "job-info", "id": job}) for job in jobs]
     except NoServerError:
         if not ended:
             raise
@@ -148,10 +147,10 @@ class _Waiter:
                 self._note_at = now + NEXT_NOTE
             if not link.ready(self._note_at - now):
                 continue
-            header, _ = link.receive()
-            if header.get("final"):
+            header, body = link.receive()
+            if not header.get("more"):
                 return
-            self._progress = header.get("progress") or {}
+            self._progress = decode(body)
             if self._told and _halted(self._progress) - self._halted:
                 self._note_at = min(self._note_at, self._told + FIRST_NOTE)  # news: no minute is waited for it
             self.display.show(self._progress)

@@ -12,7 +12,11 @@ import ujson
 from gevent.event import AsyncResult
 
 from director import __version__
+from director.api.commands import Commands
+from director.api.jobs import Jobs
+from director.api.nodes import Nodes
 from director.api.socket import OperatorSocket
+from director.api.submissions import Submissions
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError
 from director.protocol import keys
@@ -21,6 +25,7 @@ from director.runtime import descriptors, heap, locks, logs, paths, service_mana
 from director.runtime.greenlets import calm, on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.server import ledger_identity
+from director.server.dry_run import DryRun
 from director.server.enrolment import Enrolment
 from director.server.file_server import FileServer
 from director.server.ledger_client import LedgerClient
@@ -89,28 +94,26 @@ class Server:
         grace = GRACE * s.heartbeat_interval
         exchange = self._keep(NodeTransfer(self.desk, self.roster, files, grace, self.fatal))
         router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
+        dry_run = DryRun(self.roster, lambda *message: self.desk.send(*message), blobs)
         self.sessions = self._keep(Sessions(
             router, self.roster, self.desk, enrolment, FileServer(blobs, self.desk, exchange.admits), exchange,
-            self.ledger, s.heartbeat_interval, self._note,
+            dry_run, self.ledger, s.heartbeat_interval, self._note,
         ))  # fmt: skip
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LoopLag("server")
-        self.admin = self._keep(self._make_admin(enrolment, grace))
-        self.admin.foresight.blobs = blobs
-        self.sessions.on_foreseen = self.admin.foresight.take
+        self.commands = Commands(
+            Jobs(self.desk, self.roster, self.ledger, s.lost_after),
+            Nodes(self.roster, self.desk, enrolment, self.ledger, self._note, grace, self.lag),
+            Submissions(self.desk, self.planners, self.ledger, self.roster, dry_run),
+        )
+        operators = self._keep(OperatorSocket(self.commands))
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
-        path = self.admin.listen(offered, s.socket_group)
+        path = operators.listen(offered, s.socket_group)
         periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
         self.lag.start_anew()
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
-
-    def _make_admin(self, enrolment: Enrolment, grace: float) -> OperatorSocket:
-        return OperatorSocket(
-            self.desk, self.roster, enrolment, self.ledger, self.planners, self._settings.lost_after, self._note,
-            grace, self.lag,
-        )  # fmt: skip
 
     def status(self) -> str:
         """One line for the service manager."""

@@ -49,12 +49,11 @@ class DryRun:
 
     Args:
         send: gives a message to a node; False when it has no connection.
-        blobs: the server's contents; None where there are none to show.
+        blobs: the server's contents.
     """
 
-    def __init__(self, roster: Roster, send: Send) -> None:
-        self.blobs: BlobStore | None = None
-        self._roster, self._send = roster, send
+    def __init__(self, roster: Roster, send: Send, blobs: BlobStore) -> None:
+        self._roster, self._send, self._blobs = roster, send, blobs
         self._numbers = itertools.count(1)
         self._open: dict[int, _Asked] = {}
 
@@ -154,12 +153,12 @@ class DryRun:
         one_by_one = [digest for digest in digests if not is_list(digest)]
         for digest in sorted(one_by_one, key=lambda one: (one not in manifests, digests[one])):
             size = digests[digest]
-            if self.blobs is None or size > left or (size > CONTENT_LIMIT and digest not in manifests):
+            if size > left or (size > CONTENT_LIMIT and digest not in manifests):
                 continue
             if len(found) >= 1000:
                 break
             try:
-                with open(self.blobs.path(digest), "rb") as file:
+                with open(self._blobs.path(digest), "rb") as file:
                     found[digest] = file.read()
             except OSError as error:
                 log.warning("a content of a plan cannot be read: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 import ujson
@@ -13,6 +13,7 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from director import errors
+from director.errors import UsageError
 from director.runtime.greenlets import spawn
 from director.server.roster import NodeRecord, Roster
 from director.workers.supervisor import Supervisor
@@ -23,7 +24,37 @@ TRIES = 3
 PATIENCE = 10.0  # seconds that a plan waits for a process to be started again
 WAITING_LIMIT = 2000  # plans at a time, running or waiting
 FRAME_BYTES = 8 * 1024 * 1024  # of the roster that go in one frame
-Relay = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], list[int]]]]
+Part = tuple[list[Any], list[int]]
+
+
+class Sources(Protocol):
+    """The files that a submission names, from where its caller has them."""
+
+    def fetch(self, want: Mapping[str, Any]) -> Iterator[Part]:
+        """What one source comes to, in parts; the next part is asked for when the planner has read this one.
+
+        Args:
+            want: `base`, the folder; `pattern`, a path or glob; `exclude`, `hidden` and `parents` as the flags of COPY.
+
+        Returns:
+            Parts of at most 200 entries `{path, kind, mode, size, target, name}` (see `director.verbs.base.Entry`), and
+            an open descriptor for each entry of kind `file`, in their order; the server closes them.
+
+        Raises:
+            UsageError: the source cannot be read; the planner adds the line that names it.
+        """
+
+
+class NoSources:
+    """Sources of a caller that has none."""
+
+    def fetch(self, want: Mapping[str, Any]) -> Iterator[Part]:
+        """Raises UsageError."""
+        raise UsageError("no files came with this request")
+
+
+NO_SOURCES = NoSources()
+NO_PARTS: Iterator[Part] = iter(())
 
 
 class _Died(Exception):
@@ -54,24 +85,24 @@ class PlannerPool:
             for number in range(1, count + 1)
         ]  # fmt: skip
 
-    def plan(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+    def plan(self, request: Mapping[str, Any], sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
         """The plan's meta and its chunks of encoded steps.
 
-        `relay(want)` asks the submitter and gives the frames that answer it, each with its descriptors.
-        Raises what the planner raised; BusyError when too much waits or planners die on this text.
+        Raises:
+            DirectorError: what the planner raised. BusyError: too much waits, or planners die on this text.
         """
         if len(self._tickets) >= WAITING_LIMIT:
             raise errors.BusyError(f"{WAITING_LIMIT} submissions are being planned; try again in a moment")
         for _ in range(TRIES):
             try:
-                return self._plan_once(request, relay)
+                return self._plan_once(request, sources)
             except _Died:
                 log.warning("a planner died in mid-plan; it is planned again")
         raise errors.BusyError(f"{TRIES} planners died while they planned this; nothing was accepted")
 
     def manual(self, verb: str) -> str:
         """The manual of a verb, one of the operator's own too. Raises UsageError when there is none."""
-        meta, _ = self.plan({"manual": verb}, lambda want: ())
+        meta, _ = self.plan({"manual": verb}, NO_SOURCES)
         return str(meta["manual"])
 
     def note(self, name: str, record: NodeRecord | None) -> None:
@@ -80,7 +111,7 @@ class PlannerPool:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _plan_once(self, request: Mapping[str, Any], relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+    def _plan_once(self, request: Mapping[str, Any], sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
         if not self._some_ready.wait(PATIENCE):
             raise errors.BusyError(f"no planner process could be started for {PATIENCE:g} s; try again later")
         self._flush_roster()
@@ -95,14 +126,15 @@ class PlannerPool:
                 child.send({"manual": ticket.number, "verb": request["manual"]})
             else:
                 child.send({"plan": ticket.number, "request": request})
-            return self._follow(ticket, relay)
+            return self._follow(ticket, sources)
         finally:
             self._tickets.pop(ticket.number, None)
             if child.ready:
                 child.send({"drop": ticket.number})
 
-    def _follow(self, ticket: _Ticket, relay: Relay) -> tuple[dict[str, Any], list[bytes]]:
+    def _follow(self, ticket: _Ticket, sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
         chunks: list[bytes] = []
+        spec, parts = 0, NO_PARTS
         while True:
             header, body = self._next(ticket)
             if "planned" in header:
@@ -112,16 +144,9 @@ class PlannerPool:
             if "error" in header:
                 raise _error(header)
             if "want" in header:
-                for answer, fds in relay({**header["want"], "req": ticket.number}):
-                    last = bool(answer.get("last")) or "error" in answer
-                    ticket.child.send({**answer, "source": ticket.number}, b"", fds)
-                    if not last:
-                        self._expect_next(ticket)
-
-    def _expect_next(self, ticket: _Ticket) -> None:
-        header, _ = self._next(ticket)
-        if "error" in header:
-            raise _error(header)
+                spec, parts = header["want"]["spec"], sources.fetch(header["want"])
+            answer, fds = _next_part(parts)
+            ticket.child.send({"source": ticket.number, "spec": spec, **answer}, b"", fds)
 
     def _next(self, ticket: _Ticket) -> tuple[dict[str, Any], bytes]:
         try:
@@ -169,6 +194,15 @@ class PlannerPool:
     def stop(self) -> None:
         """End all planners."""
         gevent.joinall([spawn(f"end of {child.name}", child.stop, 1.0, vital=False) for child in self.children])
+
+
+def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], list[int]]:
+    """The next part of a source as it goes to a planner, with its descriptors; the last one is empty."""
+    try:
+        entries, fds = next(parts, ([], []))
+    except UsageError as error:
+        return {"error": str(error)}, []
+    return {"entries": entries, "last": not entries}, fds
 
 
 def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:

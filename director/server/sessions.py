@@ -18,6 +18,7 @@ from director.runtime.greenlets import periodic, spawn
 from director.runtime.liveness import MISSED
 from director.server.acknowledgements import Acknowledgements
 from director.server.conflicts import Conflicts
+from director.server.dry_run import DryRun
 from director.server.enrolment import Enrolment
 from director.server.file_server import FileServer
 from director.server.ledger_client import LedgerClient
@@ -42,17 +43,17 @@ class Sessions:
 
     def __init__(
         self, router: Router, roster: Roster, desk: Scheduler, enrolment: Enrolment, transfer: FileServer,
-        exchange: NodeTransfer, ledger: LedgerClient, interval: float, note: Callable[[str, NodeRecord | None], None],
+        exchange: NodeTransfer, dry_run: DryRun, ledger: LedgerClient, interval: float,
+        note: Callable[[str, NodeRecord | None], None],
     ) -> None:  # fmt: skip
         self._router, self._roster, self._desk, self._ledger = router, roster, desk, ledger
-        self._enrolment, self._transfer, self._exchange = enrolment, transfer, exchange
+        self._enrolment, self._transfer, self._exchange, self._dry_run = enrolment, transfer, exchange, dry_run
         self._interval = interval
         self._note = note
         self._probes = 0.0  # recent arrivals, for the pace that newcomers are given
         self._probed = time.monotonic()
         self._asked: dict[bytes, float] = {}  # connections that were asked who they are, and until when that is enough
         self._strange = 0
-        self.on_foreseen: Callable[[NodeRecord, dict[str, Any], list[bytes]], None] = lambda *answer: None
         self._crowded = False  # too much waits for the disk, and has for long
         self._complained = 0.0
         self._pulse = messages.encode("heartbeat_ack")
@@ -290,7 +291,7 @@ class Sessions:
 
     def handle_dry_run_result(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """What a plan would do on the node."""
-        self.on_foreseen(record, fields, payload)
+        self._dry_run.take(record, fields, payload)
 
     def handle_goodbye(self, record: NodeRecord, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The client ends on purpose."""

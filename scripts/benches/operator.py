@@ -37,10 +37,10 @@ class Operator:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def ask(self, do: str, **fields: Any) -> tuple[dict[str, Any], bytes]:
-        """The last frame's header and all bodies; RuntimeError with the server's words when it refuses."""
+    def ask(self, do: str, **fields: Any) -> list[Any]:
+        """The JSON texts of the answer; RuntimeError with the server's words when it refuses."""
         self._channel.send({"do": do, **fields})
-        body = bytearray()
+        answers, text = [], b""
         while True:
             frame = self._channel.receive()
             if frame is None:
@@ -48,9 +48,14 @@ class Operator:
             header, part, _ = frame
             if "error" in header:
                 raise RuntimeError(header["error"])
-            body += part
-            if not header.keys() & {"progress", "alive"} and not header.get("more"):
-                return header, bytes(body)
+            if "alive" in header:
+                continue
+            text += part
+            if text and not header["cut"]:
+                answers.append(ujson.loads(text))
+                text = b""
+            if not header["more"]:
+                return answers
 
     def submit(self, *texts: str, target: Sequence[str] = (), side_by_side: bool = False) -> list[str]:
         """Submit texts, each one job; returns their ids when they are accepted."""
@@ -79,12 +84,12 @@ class Operator:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Everything known of a job."""
-        info: dict[str, Any] = ujson.loads(self.ask("job-info", id=job_id)[1])
+        info: dict[str, Any] = self.ask("job-info", id=job_id)[0]
         return info
 
     def counts(self, job_id: str) -> dict[str, int]:
         """How many tasks of a job are in which state."""
-        tasks: dict[str, int] = ujson.loads(self.ask("list-jobs", ids=[job_id])[1])[0]["tasks"]
+        tasks: dict[str, int] = self.ask("list-jobs", ids=[job_id])[0][0]["tasks"]
         return tasks
 
     def online(self) -> int:

@@ -97,7 +97,7 @@ class Run:
 
     def _ask(self, **request: Any) -> Any:
         with Connection(self.workload.settings) as link:
-            return json.loads(link.ask(request)[1])
+            return link.ask(request)
 
     def _wait_final(self) -> float:
         """Seconds until no job is open; a violation when that is too long."""

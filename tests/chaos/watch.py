@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
@@ -59,7 +58,7 @@ class Watch:
         """One sample; None when the server does not answer now."""
         try:
             with Connection(self._workload.settings) as link:
-                _, body = link.ask({"do": "job-info", "id": job})
+                info: dict[str, Any] = link.ask({"do": "job-info", "id": job})
         except NotFoundError:
             if self._fleet.damage.may_be_gone(job):
                 return None
@@ -68,7 +67,6 @@ class Watch:
         except DirectorError:
             return None
         self.samples += 1
-        info: dict[str, Any] = json.loads(body)
         self.compare(info)
         return info
 

@@ -285,7 +285,7 @@ class Workload:
 
     def _ask(self, jobs: list[Job], request: dict[str, Any]) -> None:
         try:
-            link, _, _ = send(self.settings, request, [job.id for job in jobs])
+            link, _ = send(self.settings, request, [job.id for job in jobs])
             link.close()
             for job in jobs:
                 job.acknowledged = True

@@ -83,14 +83,19 @@ class FakeServer:
         channel.close()
 
 
+def send(channel: Channel, value: Any, more: bool = False) -> None:
+    """Send one item of an answer."""
+    channel.send({"ok": True, "more": more, "cut": False}, json.dumps(value).encode())
+
+
 def body(value: Any) -> Handler:
-    """A handler that answers with a JSON body."""
-    return lambda header, channel: channel.send({"ok": True, "body": "json"}, json.dumps(value).encode())
+    """A handler that answers with one item."""
+    return lambda header, channel: send(channel, value)
 
 
-def reply(**fields: Any) -> Handler:
-    """A handler that answers with a header only."""
-    return lambda header, channel: channel.send(fields)
+def end(header: dict[str, Any], channel: Channel) -> None:
+    """A handler that ends an answer of several items, or gives one without any."""
+    channel.send({"ok": True, "more": False, "cut": False})
 
 
 COUNTS = (

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 from cli.conftest import Run
-from cli.fake_server import FakeServer, info, reply
+from cli.fake_server import FakeServer, body, end, info, send
 
 A, B = "a" * 16, "b" * 16
 
 
 def test_cancel(server: FakeServer, run: Run):
     rows = [{"id": A, "was_final": False}, {"id": B, "was_final": True}]
-    server.handlers["cancel"] = reply(ok=True, jobs=rows)
+    server.handlers["cancel"] = body({"jobs": rows})
     done = run("--cancel-job", A, B)
     assert server.requests == [{"do": "cancel", "ids": [A, B]}]
     assert done.returncode == 0
@@ -27,7 +27,7 @@ def test_cancel(server: FakeServer, run: Run):
 
 
 def test_purge(server: FakeServer, run: Run):
-    server.handlers["purge-jobs"], server.handlers["purge-nodes"] = reply(ok=True, count=3), reply(ok=True, count=1)
+    server.handlers["purge-jobs"], server.handlers["purge-nodes"] = body({"count": 3}), body({"count": 1})
     assert run("--purge-jobs", "--node", "web-*").stdout == "forgot 3 jobs\n"
     assert run("--purge-nodes", "--node", "web-*").stdout == "forgot 1 node\n"
     assert json.loads(run("--purge-jobs", A, "--output", "json").stdout) == [{"count": 3}]
@@ -44,8 +44,8 @@ JOBS = [info(A), info(B, stdout="- x: {y}\n# é\x1b")]
 def exporting(server: FakeServer) -> FakeServer:
     def handler(header, channel):
         for row in JOBS:
-            channel.send({"ok": True, "more": True, "body": "json"}, json.dumps([row]).encode())
-        channel.send({"ok": True, "more": False})
+            send(channel, [row], more=True)
+        end(header, channel)
 
     server.handlers["export-jobs"] = server.handlers["export-nodes"] = handler
     return server
@@ -62,14 +62,14 @@ def test_exports_by_the_files_ending(exporting: FakeServer, run: Run, tmp_path: 
 
 
 def test_nothing_to_export(server: FakeServer, run: Run, tmp_path: Path):
-    server.handlers["export-jobs"] = reply(ok=True, more=False)
+    server.handlers["export-jobs"] = end
     assert run("--export-jobs", "x.yaml").returncode == 0
     assert yaml.safe_load((tmp_path / "x.yaml").read_text()) == []
 
 
 def test_a_broken_export_leaves_the_file_as_it_was(server: FakeServer, run: Run, tmp_path: Path):
     def handler(header, channel):
-        channel.send({"ok": True, "more": True, "body": "json"}, b'[{"id": 1}]')
+        send(channel, [{"id": 1}], more=True)
         channel.close()
 
     server.handlers["export-jobs"] = handler

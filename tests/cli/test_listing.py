@@ -82,9 +82,9 @@ def test_a_body_in_several_frames(server: FakeServer, run: Run):
     data = json.dumps(info()).encode()
 
     def handler(header, channel):
-        channel.send({"ok": True, "body": "json", "more": True}, data[:10])
-        channel.send({"ok": True, "body": "json", "more": True}, data[10:50])
-        channel.send({"ok": True, "body": "json", "more": False}, data[50:])
+        channel.send({"ok": True, "more": True, "cut": True}, data[:10])
+        channel.send({"ok": True, "more": True, "cut": True}, data[10:50])
+        channel.send({"ok": True, "more": False, "cut": False}, data[50:])
 
     server.handlers["job-info"] = handler
     assert json.loads(run("--job-info", "x", "--output", "json").stdout) == info()
@@ -206,9 +206,9 @@ def test_a_users_call_loads_nothing_heavy(server: FakeServer, environ: dict[str,
     (tmp_path / "c.yaml").write_text(f"socket-path: {tmp_path}/s # plain\ntimeout: 5m\n")
     server.handlers["list-jobs"], server.handlers["list-nodes"] = body(ROWS), body([NODE])
     server.handlers["job-info"], server.handlers["node-info"] = body(info()), body({**NODE, "facts": {}, "args": {}})
-    answer = {"ok": True, "final": True, "jobs": [{"id": "a" * 16, "name": "x", "was_final": False}]}
+    answer = {"jobs": [{"id": "a" * 16, "name": "x", "was_final": False}], "notes": []}
     for name in ("cancel", "submit", "wait"):
-        server.handlers[name] = lambda header, channel: channel.send(answer)
+        server.handlers[name] = body(answer)
     command = [sys.executable, "-c", SHOW.format(names=HEAVY), "--config-file", str(tmp_path / "c.yaml"), *argv]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.stderr, done.returncode) == ("", 0)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from cli.conftest import Run
-from cli.fake_server import FakeServer, body, info
+from cli.fake_server import FakeServer, body, end, info, send
 
 from director.protocol.framing import Channel, close_all
 
 
 def accept(header: dict[str, Any], channel: Channel) -> None:
     jobs = [{"id": file["id"], "name": file["name"]} for file in header["files"]]
-    channel.send({"ok": True, "jobs": jobs, "notes": ["exec:1: a note"]})
+    send(channel, {"jobs": jobs, "notes": ["exec:1: a note"]})
 
 
 def test_exec_prints_the_id_alone(server: FakeServer, run: Run, tmp_path: Path):
@@ -102,9 +102,9 @@ def wants(want: dict[str, Any], seen: list[tuple[dict[str, Any], list[bytes]]], 
             part, _, fds = frame
             seen.append((part, [os.read(fd, 100) for fd in fds]))
             close_all(fds)
-            if part.get("last") or "error" in part:
+            if not part.get("entries"):
                 return final(header, channel)
-            channel.send({"next": {"req": part["req"], "spec": part["spec"]}})
+            channel.send({"next": True})
 
     return handler
 
@@ -115,12 +115,11 @@ def test_sources_come_as_descriptors_in_pieces(server: FakeServer, run: Run, tmp
         (tmp_path / f"tree/sub/{n:03}").write_text(str(n))
     (tmp_path / "tree/link").symlink_to("sub")
     seen: list[tuple[dict[str, Any], list[bytes]]] = []
-    server.handlers["submit"] = wants({"req": 4, "spec": 2, "base": str(tmp_path), "pattern": "tree"}, seen)
+    server.handlers["submit"] = wants({"base": str(tmp_path), "pattern": "tree"}, seen)
     assert run("--exec", "COPY tree /x/").returncode == 0
     entries = [entry for part, _ in seen for entry in part["entries"]]
     contents = [data for _, read in seen for data in read]
-    assert [(part["do"], part["req"], part["spec"]) for part, _ in seen] == [("source", 4, 2)] * 3
-    assert [part["last"] for part, _ in seen] == [False, False, True]
+    assert [len(part["entries"]) for part, _ in seen] == [200, 200, 53, 0]
     assert all(part.get("fds", 0) == len(read) <= 200 for part, read in seen)
     assert [entry["path"] for entry in entries[:4]] == ["", "link", "sub", "sub/000"]
     files = [entry for entry in entries if entry["kind"] == "file"]
@@ -131,19 +130,19 @@ def test_sources_come_as_descriptors_in_pieces(server: FakeServer, run: Run, tmp
 def test_a_want_may_be_asked_again(server: FakeServer, run: Run, tmp_path: Path):
     for n in range(300):
         (tmp_path / f"f{n:03}").write_text(str(n))
-    want = {"req": 1, "spec": 0, "base": str(tmp_path), "pattern": "f*"}
+    want = {"base": str(tmp_path), "pattern": "f*"}
     seen: list[tuple[dict[str, Any], list[bytes]]] = []
 
     def dying(header: dict[str, Any], channel: Channel) -> None:
         channel.send({"want": want})
         frame = channel.receive()
-        assert frame is not None and not frame[0]["last"]
+        assert frame is not None and len(frame[2]) == 200
         close_all(frame[2])
-        wants({**want, "req": 2}, seen)(header, channel)
+        wants(want, seen)(header, channel)
 
     server.handlers["submit"] = dying
     assert run("--exec", "COPY f* /x/").returncode == 0
-    assert [(part["req"], len(read)) for part, read in seen] == [(2, 200), (2, 100)]
+    assert [len(read) for _, read in seen] == [200, 100, 0]
 
 
 def test_sources_that_cannot_be_read_are_told_to_the_server(server: FakeServer, run: Run, tmp_path: Path):
@@ -152,7 +151,7 @@ def test_sources_that_cannot_be_read_are_told_to_the_server(server: FakeServer, 
     def refuse(header: dict[str, Any], channel: Channel) -> None:
         channel.send({"error": f"exec:1: {seen[0][0]['error']}", "exit": 2})
 
-    want = {"req": 1, "spec": 0, "base": str(tmp_path), "pattern": "none"}
+    want = {"base": str(tmp_path), "pattern": "none"}
     server.handlers["submit"] = wants(want, seen, refuse)
     done = run("--exec", "COPY none /x/")
     assert done.returncode == 2
@@ -213,13 +212,13 @@ def test_plan(server: FakeServer, run: Run, tmp_path: Path):
                    "nodes": [{"node": name, "action": "run", "reason": ""} for name in ("web-01", "web-02")]}],
         "warnings": ["exec:1: look out"],
     }  # fmt: skip
-    server.handlers["submit"] = body(plan)
+    server.handlers["plan"] = body(plan)
     done = run("--plan", "--exec", "RUN", "a")
-    assert server.requests[0]["plan"] is True
+    assert server.requests[0]["do"] == "plan"
     assert "web-[01-02]" in done.stdout
     assert done.stderr == "director: exec:1: look out\n"
     assert json.loads(run("--exec", "RUN a", "--plan", "--output", "json").stdout) == plan
-    server.handlers["submit"] = body({"plans": [plan, plan]})
+    server.handlers["plan"] = body({"plans": [plan, plan]})
     (tmp_path / "a").write_text("RUN a")
     assert json.loads(run("--plan", "a", "a", "--output", "json").stdout) == [plan, plan]
     assert run("--plan", "a", "a").stdout.count("=== a\n") == 2
@@ -227,7 +226,7 @@ def test_plan(server: FakeServer, run: Run, tmp_path: Path):
 
 def test_resume_sends_only_the_options_that_were_given(server: FakeServer, run: Run):
     def handler(header: dict[str, Any], channel: Channel) -> None:
-        channel.send({"ok": True, "jobs": [{"id": header["new_id"], "name": "x"}]})
+        send(channel, {"jobs": [{"id": header["new_id"], "name": "x"}], "notes": []})
 
     server.handlers["resume"] = handler
     done = run("--resume", "last", "--timeout", "5", "--no-cache")
@@ -238,7 +237,7 @@ def test_resume_sends_only_the_options_that_were_given(server: FakeServer, run: 
 
 def test_wait_prints_results_and_gives_their_code(server: FakeServer, run: Run):
     server.handlers["submit"] = accept
-    server.handlers["wait"] = lambda header, channel: channel.send({"ok": True, "final": True})
+    server.handlers["wait"] = end
     for state, task, code in (
         ("success", "success", 0),
         ("failed", "failed", 1),

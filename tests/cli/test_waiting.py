@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from cli.conftest import Run
-from cli.fake_server import FakeServer, body, info, job
+from cli.fake_server import FakeServer, body, end, info, job, send
 
 from director.cli import waiting as module
 from director.config.settings import Settings
@@ -26,11 +26,11 @@ WAITING = [{"node": f"web-0{n}", "why": "offline", "since": None, "until": "2026
 
 
 def progress(waiting: Any = WAITING, **counts: int) -> dict[str, Any]:
-    return {"progress": {"jobs": [{**job(A, "running", **counts)}], "waiting": waiting}}
+    return {"jobs": [{**job(A, "running", **counts)}], "waiting": waiting}
 
 
 def never(header: dict[str, Any], channel: Channel) -> None:
-    channel.send(progress(queued=2))
+    send(channel, progress(queued=2), more=True)
     channel.receive()
 
 
@@ -40,10 +40,6 @@ def waiting(server: FakeServer) -> FakeServer:
     server.handlers["wait"] = never
     server.handlers["job-info"] = body(info(A, "running", "queued"))
     return server
-
-
-def final(header: dict[str, Any], channel: Channel) -> None:
-    channel.send({"ok": True, "final": True})
 
 
 def test_wait_timeout_says_what_is_known_what_is_open_and_how_to_come_back(waiting: FakeServer, run: Run):
@@ -60,7 +56,7 @@ def test_an_interrupt_says_the_same(waiting: FakeServer, start, number: int):
     asked = threading.Event()
 
     def handler(header: dict[str, Any], channel: Channel) -> None:
-        channel.send(progress(queued=2))
+        send(channel, progress(queued=2), more=True)
         asked.set()
         channel.receive()
 
@@ -84,7 +80,7 @@ def test_a_hang_up_that_the_caller_ignores_interrupts_nothing(server: FakeServer
         credentials = server.connections[-1].getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         caller["pid"] = int.from_bytes(credentials[:4], sys.byteorder)
         os.kill(caller["pid"], signal.SIGHUP)
-        final(header, channel)
+        end(header, channel)
 
     server.handlers["wait"] = handler
     command = ["nohup", sys.executable, "-m", "director", "--wait-job", A]
@@ -112,9 +108,9 @@ def test_an_interrupt_before_the_answer_names_the_id(server: FakeServer, start, 
 @pytest.mark.slow
 def test_after_five_seconds_the_nodes_are_named(server: FakeServer, run: Run):
     def handler(header: dict[str, Any], channel: Channel) -> None:
-        channel.send(progress(queued=2))
+        send(channel, progress(queued=2), more=True)
         time.sleep(5.4)
-        final(header, channel)
+        end(header, channel)
 
     server.handlers["wait"] = handler
     server.handlers["job-info"] = body(info(A))
@@ -136,7 +132,9 @@ def test_a_node_that_falls_silent_later_is_named_soon(monkeypatch: pytest.Monkey
             return True
 
         def receive(self) -> Any:
-            return (self.frames.pop(0) if self.frames else {"final": True}), b""
+            return {"ok": True, "more": bool(self.frames)}, json.dumps(
+                self.frames.pop(0) if self.frames else 0
+            ).encode()
 
     monkeypatch.setattr(module, "FIRST_NOTE", 0.1)
     module._Waiter(Settings(), [A]).until_final(Played())  # type: ignore[arg-type]
@@ -146,8 +144,8 @@ def test_a_node_that_falls_silent_later_is_named_soon(monkeypatch: pytest.Monkey
 
 def test_a_wait_outlives_the_server(server: FakeServer, run: Run):
     def die(header: dict[str, Any], channel: Channel) -> None:
-        channel.send(progress(queued=2))
-        server.handlers["wait"] = final
+        send(channel, progress(queued=2), more=True)
+        server.handlers["wait"] = end
         server.stop()
         threading.Timer(0.5, server.start).start()
 
@@ -166,7 +164,7 @@ def test_a_server_that_does_not_come_back_within_the_time_limit(server: FakeServ
 
 
 def test_results_that_cannot_be_written_name_the_job(server: FakeServer, environ: dict[str, str]):
-    server.handlers["wait"], server.handlers["job-info"] = final, body(info(A))
+    server.handlers["wait"], server.handlers["job-info"] = end, body(info(A))
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "director", "--wait-job", A]
         done = subprocess.run(command, env=environ, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -175,7 +173,7 @@ def test_results_that_cannot_be_written_name_the_job(server: FakeServer, environ
 
 
 def test_several_jobs_are_a_list_and_the_worst_decides(server: FakeServer, run: Run):
-    server.handlers["wait"] = final
+    server.handlers["wait"] = end
     states = {A: ("incomplete", "expired"), B: ("failed", "failed")}
     server.handlers["job-info"] = lambda header, channel: body(info(header["id"], *states[header["id"]]))(
         header, channel
@@ -189,7 +187,7 @@ def test_several_jobs_are_a_list_and_the_worst_decides(server: FakeServer, run: 
 
 def test_last_is_settled_once(server: FakeServer, run: Run):
     server.handlers["list-jobs"] = body([job(B, "running", running=1)])
-    server.handlers["wait"] = final
+    server.handlers["wait"] = end
     server.handlers["job-info"] = body(info(B))
     assert run("--wait-job", "last").returncode == 0
     assert [request.get("ids") or request["id"] for request in server.requests] == [["last"], [B], B]
@@ -204,9 +202,9 @@ def test_no_such_job(server: FakeServer, run: Run):
 def test_progress_on_a_terminal_leaves_stdout_alone(server: FakeServer, environ: dict[str, str]):
     def handler(header: dict[str, Any], channel: Channel) -> None:
         for n in range(15):
-            channel.send(progress([], success=n, running=15 - n))
+            send(channel, progress([], success=n, running=15 - n), more=True)
             time.sleep(0.1)
-        final(header, channel)
+        end(header, channel)
 
     server.handlers["wait"] = handler
     server.handlers["job-info"] = body(info(A))

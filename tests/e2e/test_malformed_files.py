@@ -44,8 +44,7 @@ def refusal(link: Connection, text: str, name: str, form: str) -> DirectorError:
     try:
         header, _ = link.receive()
         if "want" in header:
-            want = header["want"]
-            link.send({"do": "source", "req": want["req"], "spec": want["spec"], "error": "no such file"})
+            link.send({"error": "no such file"})
             link.receive()
     except DirectorError as error:
         return error

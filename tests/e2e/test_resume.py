@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def test_asked_again_it_is_accepted_once(fleet: Fleet, failed: str) -> None:
 
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """One request on the operator's socket."""
+    """One request on the operator's socket: its answer, or the error."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
         channel = Channel(sock, take_fds=False)
@@ -133,7 +134,9 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         while (frame := channel.receive()) is not None and "alive" in frame[0]:
             pass
     assert frame is not None
-    return frame[0]
+    header, body, _ = frame
+    answer: dict[str, Any] = json.loads(body) if body else header
+    return answer
 
 
 def test_a_run_once_step_goes_to_a_node_that_is_left(fleet: Fleet) -> None:

@@ -372,10 +372,12 @@ class Server:
             self.desk.restore(ujson.loads(ujson.dumps(row)))
         self.enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None)
         no_files: Any = None
+        no_dry_run: Any = None
         no_exchange: Any = SimpleNamespace(kinds={}, connect=lambda send: None)
         self.sessions = Sessions(
             router=self.wire, roster=self.roster, desk=self.desk, enrolment=self.enrolment, transfer=no_files,
-            exchange=no_exchange, ledger=self.ledger, interval=INTERVAL, note=lambda name, record: None,
+            exchange=no_exchange, dry_run=no_dry_run, ledger=self.ledger, interval=INTERVAL,
+            note=lambda name, record: None,
         )  # fmt: skip
         world.spawn("release", self.desk.release_held)
 

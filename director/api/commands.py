@@ -1,0 +1,87 @@
+"""The table of commands, and the one way in which every front door runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from director import __version__
+from director.api.decoding import decode
+from director.api.jobs import AllJobs, JobFilter, JobId, JobIds, Jobs
+from director.api.nodes import AllNodes, Hello, NodeFilter, NodeName, Nodes, NodeTarget
+from director.api.peer_credentials import Caller
+from director.api.submissions import Resume, Submission, Submissions, VerbHelp
+from director.errors import UsageError
+
+#: What a command gives: an object, a JSON text (`bytes`), or an iterator of objects, lists and JSON texts.
+#: A JSON text that is a `Cut` goes on in the next item.
+Answer = Mapping[str, Any] | bytes | Iterator[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        request: the type of its request, a dataclass.
+        role: what a caller must at least be: `viewer`, `operator`, `enroller` or `admin`.
+        handler: takes the request and the caller. What a caller must know before anything is sent is raised at once,
+            not by the iterator.
+    """
+
+    request: type[Any]
+    role: str
+    handler: Callable[[Any, Caller], Answer]
+
+
+Permit = Callable[[Caller, Command], None]
+
+
+def permit(caller: Caller, command: Command) -> None:
+    """Raise NotPermittedError when the caller may not give the command.
+
+    Who may open the operator's socket may give every command: its mode and its group decide that.
+    """
+
+
+class Commands:
+    """Runs commands by name.
+
+    Args:
+        permit: as `permit`; called before every command.
+    """
+
+    def __init__(self, jobs: Jobs, nodes: Nodes, submissions: Submissions, permit: Permit = permit) -> None:
+        self._permit = permit
+        self.table = {
+            "hello": Command(Hello, "viewer", nodes.hello),
+            "submit": Command(Submission, "operator", submissions.submit),
+            "plan": Command(Submission, "operator", submissions.plan),
+            "resume": Command(Resume, "operator", submissions.resume),
+            "verb-help": Command(VerbHelp, "viewer", submissions.verb_help),
+            "wait": Command(JobIds, "viewer", jobs.wait),
+            "list-jobs": Command(JobFilter, "viewer", jobs.list_jobs),
+            "job-info": Command(JobId, "viewer", jobs.job_info),
+            "list-nodes": Command(NodeFilter, "viewer", nodes.list_nodes),
+            "node-info": Command(NodeName, "viewer", nodes.node_info),
+            "cancel": Command(JobIds, "operator", jobs.cancel),
+            "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs),
+            "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes),
+            "export-jobs": Command(AllJobs, "viewer", jobs.export_jobs),
+            "export-nodes": Command(AllNodes, "viewer", nodes.export_nodes),
+        }
+
+    def call(self, name: str, fields: Mapping[str, Any], caller: Caller) -> Answer:
+        """Check the fields of a request, then the caller, then run the command.
+
+        Raises:
+            UsageError: there is no such command, or a field is wrong. NotPermittedError: the caller may not.
+            DirectorError: the command's own errors.
+        """
+        command = self.table.get(name)
+        if command is None:
+            raise UsageError(f"the server knows no command {name!r}; it runs version {__version__}")
+        request = decode(command.request, fields)
+        self._permit(caller, command)
+        return command.handler(request, caller)

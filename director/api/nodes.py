@@ -1,0 +1,212 @@
+"""The commands about nodes and the server itself: list, show, forget, export."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import ujson
+
+from director import __version__
+from director.api.peer_credentials import Caller
+from director.errors import NotFoundError
+from director.runtime.greenlets import breathe
+from director.runtime.logs import stamp
+from director.runtime.loop_lag import LoopLag
+from director.server.enrolment import Enrolment
+from director.server.ledger_client import LedgerClient
+from director.server.roster import NodeRecord, Roster
+from director.server.scheduler import Scheduler
+from director.targets import settle
+
+BATCH = 500  # rows in one part of an answer
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFilter:
+    """Which nodes are meant; every field that is given narrows the choice.
+
+    Attributes:
+        node: a target expression.
+        state: node states.
+        since: seen after this time, epoch seconds.
+        limit: the last so many by name; 0 for all.
+    """
+
+    node: str | None = None
+    state: tuple[str, ...] = ()
+    since: float | None = None
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTarget:
+    """Nodes by a target expression; without one all of them."""
+
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeName:
+    """One node, by its name or a unique prefix of it."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllNodes:
+    """Every node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Asks which server this is."""
+
+
+class Nodes:
+    """Answers the commands about nodes.
+
+    Args:
+        note: called with the name of each node that was forgotten, and None.
+        grace: seconds from now in which a node that has not been heard of may still come back.
+    """
+
+    def __init__(
+        self, roster: Roster, scheduler: Scheduler, enrolment: Enrolment, ledger: LedgerClient,
+        note: Callable[[str, NodeRecord | None], None], grace: float, lag: LoopLag,
+    ) -> None:  # fmt: skip
+        self._roster, self._scheduler, self._enrolment, self._ledger = roster, scheduler, enrolment, ledger
+        self._note, self._lag = note, lag
+        self._back_by = time.monotonic() + grace
+
+    def hello(self, request: Hello, caller: Caller) -> Row:
+        """Version, pid, how many nodes are in which state, and how long the server's loop was blocked, in seconds."""
+        lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4),
+               "busy_ever": round(self._lag.busy, 4)}  # fmt: skip
+        nodes = Counter(record.state for record in self._roster.nodes.values())
+        return {"version": __version__, "pid": os.getpid(), "nodes": nodes, **lag}
+
+    def list_nodes(self, request: NodeFilter, caller: Caller) -> Iterator[list[Row]]:
+        """Nodes by name, then keys that were refused or wait for enrolment; lists of at most `BATCH` rows.
+
+        Raises:
+            UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
+        """
+        names = sorted(self._names(request.node), reverse=bool(request.limit))  # the last ones are few: make no others
+        newcomers = [] if request.node else _newcomers(self._enrolment)
+        rows = self._rows(names, request.state)
+        every = chain(reversed(newcomers), rows) if request.limit else chain(rows, newcomers)
+        since = "" if request.since is None else stamp(request.since)
+        found = (
+            row
+            for row in every
+            if (not request.state or row["state"] in request.state) and (row["last_seen"] or "") >= since
+        )
+        return _batches(reversed(list(islice(found, request.limit))) if request.limit else found)
+
+    def node_info(self, request: NodeName, caller: Caller) -> Row:
+        """One node with facts and remembered ARGs, and the lag of the server's loop in seconds.
+
+        Raises:
+            NotFoundError: no node or several nodes have this name.
+        """
+        return {**node_detail(self._record(request.node)), "server_lag": round(self._lag.lately, 4)}
+
+    def export_nodes(self, request: AllNodes, caller: Caller) -> Iterator[list[Row]]:
+        """Every node with facts and remembered ARGs, in lists of at most `BATCH`."""
+        records = [self._roster.nodes[name] for name in sorted(self._roster.nodes)]
+        return _batches(map(node_detail, records))
+
+    def purge_nodes(self, request: NodeTarget, caller: Caller) -> Row:
+        """Forget offline nodes, and end the tasks that wait for them: `{"count": n}`.
+
+        Raises:
+            UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
+        """
+        names = [name for name in self._names(request.node) if self._is_away(self._roster.nodes[name])]
+        for name in names:
+            self._scheduler.abandon(self._roster.nodes[name], f"{name} was purged by {caller.user}")
+            self._roster.remove(name)
+            self._note(name, None)
+        self._ledger.commit(*(("forget_node", {"name": name}) for name in names))
+        return {"count": len(names)}
+
+    def _names(self, expression: str | None) -> list[str]:
+        """The nodes that an expression means, all without one. An unknown name is an error, no match is none."""
+        if not expression:
+            return list(self._roster.nodes)
+        return settle([expression], self._roster, may_be_empty=True).nodes
+
+    def _is_away(self, record: NodeRecord) -> bool:
+        """Whether the node is offline, and not only because this server has just started."""
+        return not record.online and (record.heard is not None or time.monotonic() >= self._back_by)
+
+    def _rows(self, names: Iterable[str], states: tuple[str, ...]) -> Iterator[Row]:
+        for number, name in enumerate(names, 1):
+            if number % BATCH == 0:
+                breathe()  # few of many rows may pass the filters
+            record = self._roster.nodes.get(name)  # it may be purged while the rows before it are sent
+            if record is not None and (not states or record.state in states):
+                yield node_row(record)
+
+    def _record(self, name: str) -> NodeRecord:
+        if name in self._roster.nodes:
+            return self._roster.nodes[name]
+        matches = [known for known in self._roster.nodes if known.startswith(name)]
+        if len(matches) != 1:
+            near = f"; did you mean {', '.join(sorted(matches)[:3])}?" if matches else ""
+            raise NotFoundError(f"there is no node {name}{near}")
+        return self._roster.nodes[matches[0]]
+
+
+def node_row(record: NodeRecord) -> Row:
+    """One node as `--list-nodes` shows it."""
+    now = time.time()
+    seen = record.seen(now, time.monotonic())
+    return {
+        "id": record.name,
+        "state": record.state,
+        "address": record.address or None,
+        "version": record.version or None,
+        "labels": record.labels,
+        "last_seen": stamp(seen) if seen else None,
+        "agent_uptime": _since(record.agent_start, now) if record.online else None,
+        "host_uptime": _since(record.host_start, now) if record.online else None,
+        "key": record.key,
+        "reason": record.trouble or record.reason or None,
+    }
+
+
+def node_detail(record: NodeRecord) -> Row:
+    """One node as `--node-info` shows it: the row, facts and remembered ARGs, the lag of its loop in seconds."""
+    return {**node_row(record), "lag": record.lag, "facts": ujson.loads(record.facts), "args": record.args}
+
+
+def _newcomers(enrolment: Enrolment) -> list[Row]:
+    """Keys that are no nodes yet, as nodes in state `pending`."""
+    return [
+        {
+            "id": p.name, "state": "pending", "address": p.address, "version": None, "labels": {},
+            "last_seen": stamp(time.time() - (time.monotonic() - p.at)), "agent_uptime": None, "host_uptime": None,
+            "key": p.key, "reason": p.reason,
+        }
+        for p in enrolment.pending.values()
+    ]  # fmt: skip
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Lists of at most `BATCH` rows; other greenlets run between them."""
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+        breathe()
+
+
+def _since(start: float | None, now: float) -> float | None:
+    return None if start is None else round(max(0.0, now - start), 3)

@@ -1,0 +1,292 @@
+"""The commands that plan texts: submit, show the plan, resume a job, show a verb's manual."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import gevent
+import ujson
+
+from director import ids
+from director import states as st
+from director.api.peer_credentials import Caller
+from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
+from director.server.dry_run import DryRun, DryRunResult, steps_of
+from director.server.ledger_client import LedgerClient
+from director.server.planner_pool import PlannerPool
+from director.server.resume import Resumed, plan_of, succeeded_of
+from director.server.roster import Roster
+from director.server.scheduler import Accepted, Scheduler
+from director.targets import settle
+
+FILES_LIMIT = 1000
+TEXT_LIMIT = 4 * 1024 * 1024
+KINDS = ("exec", "orchestrate")
+Row = dict[str, Any]
+
+
+class File(TypedDict):
+    """One text of a submission.
+
+    `id` is that of its job; `kind` is one of `KINDS`; `name` is shown in errors; `form` is `auto`, `containerfile` or
+    `yaml`; `folder` is where relative sources are looked for.
+    """
+
+    id: str
+    kind: str
+    name: str
+    form: str
+    text: str
+    folder: str
+
+
+Options = TypedDict(
+    "Options",
+    {
+        "target": list[str], "timeout": float, "valid_for": float, "no_cache": bool, "args": dict[str, str],
+        "extend_args": bool, "async": bool, "name": str | None,
+    },
+    total=False,
+)  # fmt: skip
+DEFAULTS = Options(target=[], timeout=600.0, valid_for=3600.0, no_cache=False, args={}, extend_args=False, name=None)
+DEFAULTS["async"] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Texts that become jobs, all of them or none. Raises UsageError: their number, an id, a kind or a size.
+
+    Attributes:
+        again: the caller has sent it before and got no answer.
+    """
+
+    files: tuple[File, ...]
+    options: Options = field(default_factory=lambda: Options())
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.files) <= FILES_LIMIT:
+            raise UsageError(f"files: a submission has 1 to {FILES_LIMIT} files")
+        for number, file in enumerate(self.files):
+            if file["kind"] not in KINDS:
+                raise UsageError(f"files[{number}].kind: expected one of {', '.join(KINDS)}")
+            _check_id(file["id"], f"files[{number}].id")
+            if len(file["text"]) > TEXT_LIMIT:
+                raise UsageError(f"{file['name']}: larger than {TEXT_LIMIT >> 20} MiB")
+        if len({file["id"] for file in self.files}) != len(self.files):
+            raise UsageError("files: two files of a submission have one id")
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Job `new_id` shall run what did not succeed in job `id`; only the options that differ are given."""
+
+    id: str
+    new_id: str
+    options: Options = field(default_factory=lambda: Options())
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        _check_id(self.new_id, "new_id")
+
+
+@dataclass(frozen=True, slots=True)
+class VerbHelp:
+    """Asks for the manual of a verb."""
+
+    verb: str
+
+
+class Submissions:
+    """Answers the commands that plan texts."""
+
+    def __init__(
+        self, scheduler: Scheduler, planners: PlannerPool, ledger: LedgerClient, roster: Roster, dry_run: DryRun
+    ) -> None:
+        self._scheduler, self._planners, self._ledger, self._roster = scheduler, planners, ledger, roster
+        self._dry_run = dry_run
+        self._under_way: set[str] = set()
+
+    def submit(self, request: Submission, caller: Caller) -> Row:
+        """Plan every text, then accept all of them: `{"jobs": [{id, name}], "notes": [text]}`.
+
+        The same submission again has the same answer and makes no further jobs.
+
+        Raises:
+            DirectorError: a text, a target or a source is wrong, or the server takes nothing now.
+        """
+        options = Options(**{**DEFAULTS, **request.options})
+        with self._once([file["id"] for file in request.files]):
+            notes: list[str] = []
+            if not self._is_known(request.files, options):
+                self._check_again(request.again, [file["id"] for file in request.files])
+                self._accept(request.files, options, caller, notes)
+        jobs = [{"id": file["id"], "name": _name(file, options)} for file in request.files]
+        return {"jobs": jobs, "notes": notes}
+
+    def plan(self, request: Submission, caller: Caller) -> Row:
+        """The plan of a submission as `--plan` shows it, or `{"plans": [one for each text]}`; nothing is accepted.
+
+        Raises:
+            DirectorError: as in `submit`.
+        """
+        options = Options(**{**DEFAULTS, **request.options})
+        answers = []
+        for file in request.files:
+            planned = {"file": file, "options": options, "explain": True}
+            meta, chunks = self._planners.plan(planned, caller.sources)
+            stages = [stage.get("name") or "" for stage in meta["stages"]]
+            head = {"name": _name(file, options), "kind": file["kind"], "options": options, "stages": stages}
+            answers.append(explain(meta, chunks, self._dry_run.look(meta, chunks, head)))
+        return answers[0] if len(answers) == 1 else {"plans": answers}
+
+    def resume(self, request: Resume, caller: Caller) -> Row:
+        """Accept what did not succeed in a final job as a new one; the answer is that of `submit`.
+
+        Raises:
+            NotFoundError: there is no such job. UsageError: it is not final. NoTargetError: `target` leaves no node.
+            DirectorError: the server takes nothing now.
+        """
+        digest = _sha256(["resume", request.id, request.options])
+        with self._once([request.new_id]):
+            known = self._is_known_as(request.new_id, digest)
+            if not known:
+                self._check_again(request.again, [request.new_id])
+            row = ujson.loads(self._ledger.ask("resume_record", id=request.new_id if known else request.id))
+            name = (request.options.get("name") or row["name"])[:200]
+            notes = [] if known else self._accept_rest(row, name, request, digest, caller)
+        return {"jobs": [{"id": request.new_id, "name": name}], "notes": notes}
+
+    def verb_help(self, request: VerbHelp, caller: Caller) -> Row:
+        """The manual of a verb: `{"text": text}`. Raises UsageError: there is no such verb, or it cannot be loaded."""
+        return {"text": self._planners.manual(request.verb.upper()[:100])}
+
+    @contextmanager
+    def _once(self, names: Collection[str]) -> Iterator[None]:
+        """Wait until no request for these jobs is under way, then let no other begin."""
+        while self._under_way.intersection(names):
+            gevent.sleep(0.05)
+        self._under_way.update(names)
+        try:
+            yield
+        finally:
+            self._under_way.difference_update(names)
+
+    def _is_known(self, files: Sequence[File], options: Options) -> bool:
+        """Whether this very submission was accepted before. Raises UsageError: another one had one of its ids."""
+        known = {self._is_known_as(file["id"], _sha256([file, options])) for file in files}
+        if len(known) > 1:
+            raise UsageError("another job has this id; submit again with a new one")
+        return known.pop()
+
+    def _is_known_as(self, job: str, digest: str) -> bool:
+        found = ujson.loads(self._ledger.ask("find", id=job))
+        if found and found["digest"] != digest:
+            raise UsageError("another job has this id; submit again with a new one")
+        return bool(found)
+
+    def _accept(self, files: Sequence[File], options: Options, caller: Caller, notes: list[str]) -> None:
+        self._check_ledger()
+        jobs = []
+        for file in files:
+            meta, chunks = self._planners.plan({"file": file, "options": options}, caller.sources)
+            notes += meta.pop("notes", [])
+            kept = {**options, "file": file["name"], "folder": file["folder"]}
+            record = _record(file["id"], _name(file, options), file["kind"], kept, meta, caller)
+            jobs.append(Accepted(meta, chunks, {**record, "digest": _sha256([file, options])}, options["valid_for"]))
+        if not options["async"]:
+            for before, after in itertools.pairwise(jobs):
+                before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
+        self._scheduler.accept(jobs)
+
+    def _accept_rest(self, row: Row, name: str, request: Resume, digest: str, caller: Caller) -> list[str]:
+        if row["state"] not in st.JOB_FINAL:
+            raise UsageError(f"job {row['id']} is still {row['state']}; wait for its end, or cancel it, then resume it")
+        self._check_ledger()
+        options = {**DEFAULTS, **row["options"], **request.options}
+        target = request.options.get("target")
+        notes: list[str] = []
+        meta = plan_of(row, frozenset(settle(target, self._roster).nodes) if target else None, notes)
+        if not any(stage["nodes"] for stage in meta["stages"]):
+            raise NoTargetError(f"--target leaves job {row['id']} no node")
+        record = {**_record(request.new_id, name, row["kind"], options, meta, caller), "digest": digest}
+        resumed = Resumed(row["id"], succeeded_of(row["succeeded"]))
+        self._scheduler.accept([Accepted(meta, [], record, options["valid_for"], resumed)])
+        return notes
+
+    def _check_again(self, again: bool, names: Collection[str]) -> None:
+        """Refuse a repeated request that may have been accepted and lost with a damaged ledger. Raises StoreError."""
+        if again and self._ledger.lost:
+            raise StoreError(f"{self._ledger.lost}; whether {' '.join(names)} was accepted and ran is not known")
+
+    def _check_ledger(self) -> None:
+        self._scheduler.check_room()
+        if self._ledger.stuck:
+            raise StoreError(f"nothing can be accepted now: {self._ledger.stuck}")
+
+
+def explain(meta: Row, chunks: list[bytes], dry_run: DryRunResult) -> Row:
+    """A plan as `--plan` shows it."""
+    stages = [
+        {"name": s.get("name") or "", "nodes": s["nodes"], "unmatched": s.get("unmatched", [])} for s in meta["stages"]
+    ]
+    members: dict[int, list[str]] = {}
+    for block in meta["blocks"]:
+        nodes = meta["stages"][block["stage"]]["nodes"] if block.get("nodes") is None else block["nodes"]
+        members.update((step, nodes) for step in range(block["first"], block["last"] + 1))
+    steps = []
+    for step in steps_of(chunks):
+        number = step["i"]
+        nodes = [dry_run.of(name, number) for name in members.get(number, ())]
+        steps.append(
+            {"index": number, "verb": step["verb"], "text": step["text"], "stage": step["stage"], "nodes": nodes}
+        )
+    return {"stages": stages, "steps": steps, "warnings": [*meta.get("notes", []), *meta.get("warnings", [])]}
+
+
+def _check_id(job: str, name: str) -> None:
+    if not ids.is_job_id(job):
+        raise UsageError(f"{name}: expected the id of a job")
+
+
+def _record(job: str, name: str, kind: str, options: Mapping[str, Any], meta: Row, caller: Caller) -> Row:
+    """The fields of a new job's row in the ledger, but for the digest of its request.
+
+    Raises:
+        NotPermittedError: the job fetches files, and this server cannot write as the caller.
+    """
+    fetches = any(spec["kind"] == "fetch" for spec in meta.get("exchange", {}).values())
+    if fetches and os.geteuid() not in (0, caller.uid):
+        raise NotPermittedError(
+            f"FETCH writes files as {caller.user}, which a server that runs as uid {os.geteuid()} cannot; "
+            "run the server as root, or submit as its user"
+        )
+    return {
+        "id": job,
+        "name": name,
+        "kind": kind,
+        "created_at": time.time(),
+        "submitted_by": caller.user,
+        "options": {**options, "uid": caller.uid, "gid": caller.gid},
+        "digests": meta.get("digests", {}),
+    }
+
+
+def _name(file: File, options: Options) -> str:
+    if options["name"]:
+        return options["name"][:200]
+    if file["kind"] == "exec":
+        lines = file["text"].strip().splitlines() or [""]
+        return (lines[0] + (" …" if len(lines) > 1 else ""))[:80]
+    return file["name"].rsplit("/", 1)[-1]
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(ujson.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""The table of commands: every name, its request, its role; fields are checked by name, and so is the caller."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from typing import Any
+
+import pytest
+from harness import ROOT
+
+from director.api import jobs, nodes, submissions
+from director.api.commands import Command, Commands
+from director.api.decoding import decode
+from director.api.peer_credentials import Caller
+from director.errors import NotPermittedError, UsageError
+
+A = "a" * 16
+CALLER = Caller("ann", 1000, 1000, 1)
+FILE = {"id": A, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN true", "folder": "/"}
+TABLE = {
+    "hello": (nodes.Hello, "viewer", {}),
+    "submit": (submissions.Submission, "operator", {"files": [FILE]}),
+    "plan": (submissions.Submission, "operator", {"files": [FILE], "options": {"async": True, "timeout": 5}}),
+    "resume": (submissions.Resume, "operator", {"id": "last", "new_id": A}),
+    "verb-help": (submissions.VerbHelp, "viewer", {"verb": "run"}),
+    "wait": (jobs.JobIds, "viewer", {"ids": ["last"]}),
+    "list-jobs": (jobs.JobFilter, "viewer", {"state": ["failed"], "since": 5, "node": None, "limit": 10}),
+    "job-info": (jobs.JobId, "viewer", {"id": "last"}),
+    "list-nodes": (nodes.NodeFilter, "viewer", {"node": "web-*"}),
+    "node-info": (nodes.NodeName, "viewer", {"node": "web"}),
+    "cancel": (jobs.JobIds, "operator", {"ids": []}),
+    "purge-jobs": (jobs.JobFilter, "admin", {}),
+    "purge-nodes": (nodes.NodeTarget, "enroller", {}),
+    "export-jobs": (jobs.AllJobs, "viewer", {}),
+    "export-nodes": (nodes.AllNodes, "viewer", {}),
+}
+
+
+def commands(permit: Any) -> Commands:
+    """The table over parts of a server that are not there."""
+    none: Any = None
+    parts = (
+        jobs.Jobs(none, none, none, 0),
+        nodes.Nodes(none, none, none, none, none, 0, none),
+        submissions.Submissions(none, none, none, none, none),
+    )
+    return Commands(*parts, permit)
+
+
+def test_every_command_has_a_request_type_and_a_role() -> None:
+    table = commands(None).table
+    assert {name: (row.request, row.role) for name, row in table.items()} == {
+        name: (request, role) for name, (request, role, _) in TABLE.items()
+    }
+    assert {row.role for row in table.values()} == {"viewer", "operator", "enroller", "admin"}
+
+
+def test_every_command_is_in_the_protocols_page() -> None:
+    page = (ROOT / "docs/protocol.md").read_text().partition("## Operator's socket")[2]
+    rows = [re.findall(r"`([a-z-]+)`", line.split("|")[1]) for line in page.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in row} == TABLE.keys()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_caller_is_checked_before_every_command(name: str) -> None:
+    asked: list[tuple[Caller, Command]] = []
+
+    def refuse(caller: Caller, command: Command) -> None:
+        asked.append((caller, command))
+        raise NotPermittedError(f"not for {caller.user}")
+
+    table = commands(refuse)
+    with pytest.raises(NotPermittedError, match="not for ann"):
+        table.call(name, TABLE[name][2], CALLER)
+    assert asked == [(CALLER, table.table[name])]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_request_is_frozen_and_has_no_other_fields(name: str) -> None:
+    request, _, values = TABLE[name]
+    made = decode(request, values)
+    assert is_dataclass(made) and made == decode(request, values)
+    with pytest.raises((FrozenInstanceError, TypeError)):
+        setattr(made, next((field.name for field in fields(made)), "none"), None)
+    with pytest.raises(UsageError, match=r"^colour is not a known field"):
+        decode(request, {**values, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("job-info", {}, "id is missing"),
+        ("job-info", {"id": 5}, "id: expected a text, not 5"),
+        ("wait", {"ids": "last"}, "ids: expected a list, not 'last'"),
+        ("wait", {"ids": ["a", None]}, r"ids\[1\]: expected a text, not None"),
+        ("list-jobs", {"limit": True}, "limit: expected a whole number, not True"),
+        ("list-jobs", {"limit": 1.5}, "limit: expected a whole number, not 1.5"),
+        ("list-jobs", {"since": "yesterday"}, "since: expected a number, not 'yesterday'"),
+        ("list-jobs", {"node": ["a"]}, r"node: expected a text, not \['a'\]"),
+        ("submit", {"files": []}, "files: a submission has 1 to 1000 files"),
+        ("submit", {"files": [FILE] * 2}, "files: two files of a submission have one id"),
+        ("submit", {"files": [{**FILE, "kind": "x"}]}, r"files\[0\].kind: expected one of exec, orchestrate"),
+        ("submit", {"files": [{**FILE, "id": "x"}]}, r"files\[0\].id: expected the id of a job"),
+        ("submit", {"files": [{**FILE, "text": "x" * (4 << 20 | 1)}]}, "exec: larger than 4 MiB"),
+        ("submit", {"files": [{"id": A}]}, r"files\[0\].folder is missing"),
+        ("submit", {"files": [FILE], "options": {"args": {"A": 1}}}, "options.args.A: expected a text, not 1"),
+        ("submit", {"files": [FILE], "options": {"async": 1}}, "options.async: expected true or false, not 1"),
+        ("submit", {"files": [FILE], "options": []}, r"options: expected an object, not \[\]"),
+        ("resume", {"id": "last", "new_id": "x"}, "new_id: expected the id of a job"),
+        ("none", {}, "the server knows no command 'none'"),
+    ],
+)
+def test_an_error_names_the_field(name: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        commands(None).call(name, values, CALLER)
+
+
+def test_fields_get_the_types_of_the_request() -> None:
+    assert decode(jobs.JobFilter, {"ids": ["a"], "since": 5}) == jobs.JobFilter(ids=("a",), since=5.0)
+    made = decode(submissions.Submission, {"files": [FILE], "options": {"timeout": 5, "name": None}})
+    assert made == submissions.Submission((submissions.File(**FILE),), {"timeout": 5.0, "name": None})
+    assert isinstance(made.options["timeout"], float)
