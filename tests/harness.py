@@ -155,6 +155,7 @@ class Fleet:
         self.beat = beat
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.commands: dict[str, list[str]] = {}
+        self.programs: dict[str, list[str]] = {}  # what is run in place of `-m director`
         self.environments: dict[str, dict[str, str]] = {}
         self.bounds: dict[str, list[str]] = {}  # words before the command of the server or a client: prlimit …
         (self.folder / "home").mkdir()
@@ -212,7 +213,7 @@ class Fleet:
         self.environments[name] = env or {}
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*self.bounds.get(name, ()), sys.executable, "-m", "director", *options],
+                [*self.bounds.get(name, ()), sys.executable, *self.programs.get(name, ["-m", "director"]), *options],
                 cwd=ROOT,
                 env={**self.environment, **(env or {})},
                 stdin=subprocess.DEVNULL,
