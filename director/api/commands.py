@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from director import __version__
-from director.api.decoding import decode
-from director.api.jobs import AllJobs, JobFilter, JobId, JobIds, Jobs
-from director.api.nodes import AllNodes, Hello, NodeFilter, NodeName, Nodes, NodeTarget
+from director.api.decoding import Nothing, decode
+from director.api.jobs import JobFilter, JobId, JobIds, Jobs
+from director.api.nodes import NodeFilter, NodeName, Nodes, NodeTarget
 from director.api.peer_credentials import Caller
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
 from director.errors import UsageError
@@ -55,7 +55,7 @@ class Commands:
     def __init__(self, jobs: Jobs, nodes: Nodes, submissions: Submissions, permit: Permit = permit) -> None:
         self._permit = permit
         self.table = {
-            "hello": Command(Hello, "viewer", nodes.hello),
+            "hello": Command(Nothing, "viewer", nodes.hello),
             "submit": Command(Submission, "operator", submissions.submit),
             "plan": Command(Submission, "operator", submissions.plan),
             "resume": Command(Resume, "operator", submissions.resume),
@@ -68,8 +68,8 @@ class Commands:
             "cancel": Command(JobIds, "operator", jobs.cancel),
             "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs),
             "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes),
-            "export-jobs": Command(AllJobs, "viewer", jobs.export_jobs),
-            "export-nodes": Command(AllNodes, "viewer", nodes.export_nodes),
+            "export-jobs": Command(Nothing, "viewer", jobs.export_jobs),
+            "export-nodes": Command(Nothing, "viewer", nodes.export_nodes),
         }
 
     def call(self, name: str, fields: Mapping[str, Any], caller: Caller) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -12,6 +12,11 @@ from director.errors import UsageError
 
 T = TypeVar("T")
 NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The request of a command that has no fields."""
 
 
 def decode(kind: type[T], values: Mapping[str, Any], name: str = "") -> T:

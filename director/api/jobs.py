@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ujson
 
 from director import states as st
+from director.api.decoding import Nothing
 from director.api.peer_credentials import Caller
 from director.protocol.framing import Cut
 from director.runtime.logs import stamp
@@ -60,11 +61,6 @@ class JobIds:
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AllJobs:
-    """Every job."""
-
-
 class Jobs:
     """Answers the commands about jobs.
 
@@ -88,7 +84,7 @@ class Jobs:
         view = live({job: run}, job) if run is not None else {}
         return (Cut(part) for part in self._ledger.stream("job_info", id=job, live=view))
 
-    def export_jobs(self, request: AllJobs, caller: Caller) -> Iterator[bytes]:
+    def export_jobs(self, request: Nothing, caller: Caller) -> Iterator[bytes]:
         """Every job as in `job_info`, in JSON lists."""
         return self._ledger.stream("export_jobs", live=live(self._scheduler.runs))
 
@@ -116,17 +112,9 @@ class Jobs:
         return job if job in self._scheduler.runs else self._ledger.ask("resolve", id=job).decode()
 
     def _filters(self, request: JobFilter) -> Row:
-        """The fields that were given, as the ledger takes them."""
-        filters: Row = {"limit": request.limit}
-        if request.ids:
-            filters["ids"] = [self._whole_id(job) for job in request.ids]
-        if request.state:
-            filters["state"] = request.state
-        if request.since is not None:
-            filters["since"] = request.since
-        if request.node:
-            filters["nodes"] = settle([request.node], self._roster, may_be_empty=True).nodes
-        return filters
+        """A filter as the ledger takes it: with the names of the nodes that are meant."""
+        nodes = settle([request.node], self._roster, may_be_empty=True).nodes if request.node else None
+        return {**asdict(request), "nodes": nodes}
 
     def _progress(self, jobs: Iterable[str]) -> Iterator[Row]:
         events = {job: event for job in jobs if (event := self._scheduler.final_event(job)) is not None}

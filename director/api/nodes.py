@@ -13,6 +13,7 @@ from typing import Any
 import ujson
 
 from director import __version__
+from director.api.decoding import Nothing
 from director.api.peer_credentials import Caller
 from director.errors import NotFoundError
 from director.runtime.greenlets import breathe
@@ -59,16 +60,6 @@ class NodeName:
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class AllNodes:
-    """Every node."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """Asks which server this is."""
-
-
 class Nodes:
     """Answers the commands about nodes.
 
@@ -85,7 +76,7 @@ class Nodes:
         self._note, self._lag = note, lag
         self._back_by = time.monotonic() + grace
 
-    def hello(self, request: Hello, caller: Caller) -> Row:
+    def hello(self, request: Nothing, caller: Caller) -> Row:
         """Version, pid, how many nodes are in which state, and how long the server's loop was blocked, in seconds."""
         lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4),
                "busy_ever": round(self._lag.busy, 4)}  # fmt: skip
@@ -118,7 +109,7 @@ class Nodes:
         """
         return {**node_detail(self._record(request.node)), "server_lag": round(self._lag.lately, 4)}
 
-    def export_nodes(self, request: AllNodes, caller: Caller) -> Iterator[list[Row]]:
+    def export_nodes(self, request: Nothing, caller: Caller) -> Iterator[list[Row]]:
         """Every node with facts and remembered ARGs, in lists of at most `BATCH`."""
         records = [self._roster.nodes[name] for name in sorted(self._roster.nodes)]
         return _batches(map(node_detail, records))
@@ -167,8 +158,7 @@ class Nodes:
 
 def node_row(record: NodeRecord) -> Row:
     """One node as `--list-nodes` shows it."""
-    now = time.time()
-    seen = record.seen(now, time.monotonic())
+    seen = record.seen(time.time(), time.monotonic())
     return {
         "id": record.name,
         "state": record.state,
@@ -176,8 +166,8 @@ def node_row(record: NodeRecord) -> Row:
         "version": record.version or None,
         "labels": record.labels,
         "last_seen": stamp(seen) if seen else None,
-        "agent_uptime": _since(record.agent_start, now) if record.online else None,
-        "host_uptime": _since(record.host_start, now) if record.online else None,
+        "agent_uptime": _uptime(record, record.agent_start),
+        "host_uptime": _uptime(record, record.host_start),
         "key": record.key,
         "reason": record.trouble or record.reason or None,
     }
@@ -193,7 +183,7 @@ def _newcomers(enrolment: Enrolment) -> list[Row]:
     return [
         {
             "id": p.name, "state": "pending", "address": p.address, "version": None, "labels": {},
-            "last_seen": stamp(time.time() - (time.monotonic() - p.at)), "agent_uptime": None, "host_uptime": None,
+            "last_seen": stamp(_wall_clock(p.at)), "agent_uptime": None, "host_uptime": None,
             "key": p.key, "reason": p.reason,
         }
         for p in enrolment.pending.values()
@@ -208,5 +198,10 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         breathe()
 
 
-def _since(start: float | None, now: float) -> float | None:
-    return None if start is None else round(max(0.0, now - start), 3)
+def _wall_clock(at: float) -> float:
+    """The epoch seconds of a monotonic time."""
+    return time.time() - (time.monotonic() - at)
+
+
+def _uptime(record: NodeRecord, start: float | None) -> float | None:
+    return round(max(0.0, time.time() - start), 3) if record.online and start is not None else None

@@ -241,13 +241,13 @@ def explain(meta: Row, chunks: list[bytes], dry_run: DryRunResult) -> Row:
     for block in meta["blocks"]:
         nodes = meta["stages"][block["stage"]]["nodes"] if block.get("nodes") is None else block["nodes"]
         members.update((step, nodes) for step in range(block["first"], block["last"] + 1))
-    steps = []
-    for step in steps_of(chunks):
-        number = step["i"]
-        nodes = [dry_run.of(name, number) for name in members.get(number, ())]
-        steps.append(
-            {"index": number, "verb": step["verb"], "text": step["text"], "stage": step["stage"], "nodes": nodes}
-        )
+    steps = [
+        {
+            "index": step["i"], "verb": step["verb"], "text": step["text"], "stage": step["stage"],
+            "nodes": [dry_run.of(name, step["i"]) for name in members.get(step["i"], ())],
+        }
+        for step in steps_of(chunks)
+    ]  # fmt: skip
     return {"stages": stages, "steps": steps, "warnings": [*meta.get("notes", []), *meta.get("warnings", [])]}
 
 
