@@ -1,4 +1,4 @@
-"""What a resumed job is made of: another job's plan, narrowed, and what had gone well there."""
+"""Makes the plan of a resumed job: that of another job, for fewer nodes, with the steps that succeeded there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NOT_KEPT = frozenset(("offline", "after", "before", "notes", "warnings", "resume
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A job that shall be run again in part.
+    """The job that another one resumes.
 
     Attributes:
-        id: of the job that is resumed.
-        succeeded: node to a text with `1` for each step that went well there.
+        id: its id.
+        succeeded: by node, a text with `1` for each step that succeeded there and `0` for each other.
     """
 
     id: str
@@ -23,14 +23,14 @@ class Resumed:
 
 
 def succeeded_of(patterns: Sequence[tuple[str, Sequence[str]]]) -> dict[str, str]:
-    """Node to its text of 0 and 1, from the ledger's `[[text, [nodes]]]`; nodes share their texts."""
+    """`Resumed.succeeded` from the ledger's `[[text, [nodes]]]`, without nodes where nothing succeeded."""
     return {node: flags for flags, nodes in patterns for node in nodes if "1" in flags}
 
 
 def plan_of(record: Mapping[str, Any], allowed: Collection[str] | None, notes: list[str]) -> dict[str, Any]:
-    """The meta of the new job: that of the old one, with only the nodes of `allowed` (None: all of them).
+    """The meta of the new job: that of the old one with the nodes that are in `allowed`; None allows all.
 
-    A stage that is left without nodes keeps its place and has no tasks; `notes` is told.
+    A stage that loses all its nodes keeps its index and has no tasks; a line about it is added to `notes`.
     """
     old = record["meta"]
     meta = {name: value for name, value in old.items() if name not in NOT_KEPT}
@@ -58,12 +58,12 @@ def _block(
     once: Collection[int],
     done: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Its nodes that are left; what ran on one node for all, and did not go well there, goes to another one."""
+    """The block with the nodes that are left. A run-once step that did not succeed may choose among those."""
     named = block.get("nodes")
-    if named is None or block.get("choose") is not None:  # its node is chosen when the stage starts
+    if named is None or block.get("choose") is not None:  # the scheduler chooses its node when the stage starts
         return dict(block)
     nodes = [name for name in named if name in allowed]
-    went_well = all(done.get(name, "")[block["last"] : block["last"] + 1] == "1" for name in named)
-    if not nodes and block["first"] in once and not went_well:
+    succeeded = all(done.get(name, "")[block["last"] : block["last"] + 1] == "1" for name in named)
+    if not nodes and block["first"] in once and not succeeded:
         return {**block, "nodes": [], "choose": list(stages[block["stage"]]["nodes"])}
     return {**block, "nodes": nodes}
