@@ -106,10 +106,10 @@ class CallerSources:
             if frame is None:
                 raise DirectorError("the submitter left")
             header, _, fds = frame
-            if "error" in header:
+            if not header.get("entries"):
                 close_all(fds)
-                raise UsageError(str(header["error"]))
-            if not header["entries"]:
+                if "error" in header:
+                    raise UsageError(str(header["error"]))
                 return
             yield header["entries"], fds
             self._channel.send({"next": True})
