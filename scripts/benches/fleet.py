@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ujson
+
 from benches import machine
 from benches.operator import Operator
 
@@ -161,7 +163,7 @@ class Fleet:
     def _note_lag(self) -> None:
         """Keep how long the hub's loop was blocked at the worst, for the bench's last row."""
         with contextlib.suppress(OSError, RuntimeError), self.operator() as operator:
-            hello = operator.ask("hello")[0]
+            hello = ujson.loads(operator.ask("hello")[0])
             LAGS.append((hello["lag_ever"], hello["busy_ever"]))
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class Operator:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def ask(self, do: str, **fields: Any) -> list[Any]:
+    def ask(self, do: str, **fields: Any) -> list[bytes]:
         """The JSON texts of the answer; RuntimeError with the server's words when it refuses."""
         self._channel.send({"do": do, **fields})
         answers, text = [], b""
@@ -52,7 +52,7 @@ class Operator:
                 continue
             text += part
             if text and not header["cut"]:
-                answers.append(ujson.loads(text))
+                answers.append(text)
                 text = b""
             if not header["more"]:
                 return answers
@@ -84,15 +84,15 @@ class Operator:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Everything known of a job."""
-        info: dict[str, Any] = self.ask("job-info", id=job_id)[0]
+        info: dict[str, Any] = ujson.loads(self.ask("job-info", id=job_id)[0])
         return info
 
     def counts(self, job_id: str) -> dict[str, int]:
         """How many tasks of a job are in which state."""
-        tasks: dict[str, int] = self.ask("list-jobs", ids=[job_id])[0][0]["tasks"]
+        tasks: dict[str, int] = ujson.loads(self.ask("list-jobs", ids=[job_id])[0])[0]["tasks"]
         return tasks
 
     def online(self) -> int:
         """How many nodes are online."""
-        nodes: dict[str, int] = self.ask("hello")[0]["nodes"]
+        nodes: dict[str, int] = ujson.loads(self.ask("hello")[0])["nodes"]
         return nodes.get("online", 0)
