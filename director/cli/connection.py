@@ -50,8 +50,8 @@ class Connection:
         self.patience.begin()
         try:
             self.channel.send(header, b"", fds)
-            if header.get("do") != "source":
-                self.patience.outlook = ORDERED if header.get("do") in ORDERS and not header.get("plan") else ""
+            if "do" in header:
+                self.patience.outlook = ORDERED if header["do"] in ORDERS else ""
         except ProtocolError as error:
             raise UsageError(f"this is too large to submit: {error}") from error
         except OSError as error:
@@ -75,7 +75,7 @@ class Connection:
             close_all(fds)
             if "alive" not in header:
                 break
-        self.patience.answered("progress" in header)
+        self.patience.answered(event=bool(header.get("more")))
         if "error" in header:
             raise _error(header)
         return header, body

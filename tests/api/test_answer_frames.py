@@ -11,6 +11,7 @@ import pytest
 from director.api import socket as operator_socket
 from director.api.peer_credentials import Caller, caller_of
 from director.cli.connection import Connection
+from director.cli.patience import Patience
 from director.errors import NotFoundError, UsageError
 from director.protocol.framing import Channel, Cut
 from director.server.planner_pool import NO_SOURCES
@@ -33,6 +34,7 @@ class Played:
 def ends() -> Iterator[tuple[Channel, Connection]]:
     ours, theirs = socket.socketpair()
     link = Connection.__new__(Connection)
+    link.patience = Patience(60.0)
     link.channel = Channel(theirs, take_fds=False)
     with Channel(ours) as channel, link:
         yield channel, link

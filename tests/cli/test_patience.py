@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cli.conftest import Run
-from cli.fake_server import FakeServer, body, info
+from cli.fake_server import FakeServer, body, info, send
 
 from director.protocol.framing import Channel
 
@@ -22,7 +22,8 @@ def silent(header: dict[str, Any], channel: Channel) -> None:
 
 
 def accept(header: dict[str, Any], channel: Channel) -> None:
-    channel.send({"ok": True, "jobs": [{"id": file["id"], "name": file["name"]} for file in header["files"]]})
+    jobs = [{"id": file["id"], "name": file["name"]} for file in header["files"]]
+    send(channel, {"jobs": jobs, "notes": []})
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def deaf(server: FakeServer) -> FakeServer:
         "cancel",
         "purge-jobs",
         "submit",
+        "plan",
         "resume",
         "wait",
         "export-jobs",
