@@ -56,7 +56,9 @@ def backup(fleet: Fleet) -> str:
 
 def submit_again(fleet: Fleet, job: str) -> None:
     """As a command does whose server died before it answered."""
-    settings: Any = SimpleNamespace(socket_path=str(fleet.socket_path), state_dir=str(fleet.folder))
+    settings: Any = SimpleNamespace(
+        socket_path=str(fleet.socket_path), state_dir=str(fleet.folder), server_timeout=60.0
+    )
     file = {"id": job, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN true", "folder": str(fleet.folder)}
     with Connection(settings) as link:
         link.ask({"do": "submit", "files": [file], "options": {}, "again": True})

@@ -159,13 +159,25 @@ def test_a_ledger_without_its_threads_ends_and_is_started_again(bounded: Fleet) 
     assert "Traceback" not in bounded.log("server")
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_a_client_that_has_no_thread_ends_with_a_reason(fleet: Fleet, threads: int) -> None:
-    """It needs one for itself, two for its connection, and one to look its server up."""
+    """It needs one for itself and two for its connection."""
     fleet.folder.chmod(0o711)
     give(fleet, "node-1", 1)
     fleet.bounds["node-1"] = as_user(1, "prlimit", f"--nproc={threads}:{threads}")
     fleet.start_client("node-1")
     assert fleet.processes["node-1"].wait(30) == 1
     assert "can't start new thread" in fleet.log("node-1").splitlines()[-1]
+    assert "Traceback" not in fleet.log("node-1")
+
+
+def test_a_client_without_a_thread_to_look_its_server_up_tries_again(fleet: Fleet) -> None:
+    fleet.folder.chmod(0o711)
+    give(fleet, "node-1", 1)
+    fleet.bounds["node-1"] = as_user(1, "prlimit", "--nproc=3:")
+    fleet.start_client("node-1")
+    wait_until(lambda: "can't start new thread; trying again" in fleet.log("node-1"), "it has no thread")
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    subprocess.run([*as_user(1), "prlimit", f"--pid={fleet.processes['node-1'].pid}", f"--nproc={most}:"], check=True)
+    fleet.wait_online(["node-1"])
     assert "Traceback" not in fleet.log("node-1")

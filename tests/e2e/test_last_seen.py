@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from harness import Fleet
+from harness import Fleet, wait_until
 
 
 @pytest.mark.parametrize(("end", "beat"), [("stop", "1s"), ("kill", "0.2s")])
@@ -17,8 +17,9 @@ def test_last_seen_survives_the_end_of_the_server(new_fleet: Callable[..., Fleet
     fleet = new_fleet(beat=beat)
     fleet.start_server()
     fleet.wait_online(fleet.start_clients(1))
-    first = seen = stored(fleet) if end == "kill" else shown(fleet)
     look = stored if end == "kill" else shown
+    wait_until(lambda: look(fleet), "the first time is stored")
+    first = seen = look(fleet)
     while seen < first + 0.5:
         seen = look(fleet)
     fleet.kill("node-1")
@@ -35,4 +36,5 @@ def shown(fleet: Fleet) -> float:
 def stored(fleet: Fleet) -> float:
     """The same in the ledger."""
     with contextlib.closing(sqlite3.connect(fleet.folder / "server" / "server" / "ledger.sqlite")) as db:
-        return float(db.execute("SELECT at FROM seen WHERE name = 'node-1'").fetchone()[0])
+        found = db.execute("SELECT at FROM seen WHERE name = 'node-1'").fetchone()
+    return float(found[0]) if found else 0.0
