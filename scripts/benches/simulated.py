@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
+from benches import machine
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.operator import Operator
@@ -20,15 +21,15 @@ def run(bench: Bench) -> Iterator[Row]:
     """Both fleets against the wire, then what a node costs in the large one against the small one."""
     costs = {}
     for nodes in bench.pick((1000, 2000, 10_000), (200, 500, 2000), (20, 40)):
-        row, seconds = measure(bench, nodes)
+        rows, seconds = measure(bench, nodes)
         costs[nodes] = seconds / nodes
         if nodes != min(costs):
-            yield row
+            yield from rows
     yield _flatness(costs)
 
 
-def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
-    """The row of one fleet, and the median of its seconds."""
+def measure(bench: Bench, nodes: int) -> tuple[list[Row], float]:
+    """The rows of one fleet, and the median of its seconds."""
     rounds = bench.runs * bench.pick(2, 2, 1)
     wire = json.loads(limit("curve", nodes, rounds, processes_for(nodes)))
     with Fleet(bench.place()) as fleet:
@@ -36,7 +37,9 @@ def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
         fleet.simulate(nodes)
         with fleet.operator() as operator:
             operator.run("RUN true")
+            before = machine.cpu(fleet.pids("server"))
             took = [at_rest(operator) for _ in range(rounds)]
+            used = (machine.cpu(fleet.pids("server")) - before) / rounds
         fleet.check(nodes)
         cold = [fleet.timed("--exec", "RUN true", "--wait") for _ in range(bench.runs)]
     say(f"simulated: {nodes} nodes in {median(took):.3f} s, the wire {median(wire['rounds']):.3f} s")
@@ -45,7 +48,12 @@ def measure(bench: Bench, nodes: int) -> tuple[Row, float]:
         "bare CURVE out and back", took, wire["rounds"], bar=8.0,
         more={"cold_cli_with_its_listing": cold, "bare_connect": wire["connect"]},
     )  # fmt: skip
-    return row, median(took)
+    bare = wire["cpu"]
+    cpu = Row(
+        "simulated", f"CPU of the server a node, no-op on {nodes}", used / nodes * 1e6, "us",
+        "bare CURVE ROUTER", bare / nodes * 1e6, used / bare,
+    )  # fmt: skip
+    return [row, cpu], median(took)
 
 
 def at_rest(operator: Operator) -> float:

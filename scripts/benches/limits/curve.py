@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def router(count: int, rounds: int, processes: int) -> dict[str, object]:
-    """Seconds to connect and hear all, seconds of each round, and memory of this process in MB before and with all."""
+    """Seconds to connect all and of each round, CPU seconds a round, memory in MB before and with all peers."""
     public, secret = zmq.curve_keypair()
     socket = zmq.Context().socket(zmq.ROUTER)
     socket.set(zmq.CURVE_SERVER, 1)
@@ -55,13 +55,15 @@ def router(count: int, rounds: int, processes: int) -> dict[str, object]:
     try:
         peers = [socket.recv_multipart()[0] for _ in range(count)]
         connected = time.perf_counter() - began
+        used = time.process_time()
         seconds = [_round(socket, peers) for _ in range(rounds)]
+        used = (time.process_time() - used) / rounds
         full = machine.pss([os.getpid()])
     finally:
         for child in children:
             child.terminate()
             child.wait()
-    return {"connect": connected, "rounds": seconds, "empty": empty, "full": full}
+    return {"connect": connected, "rounds": seconds, "cpu": used, "empty": empty, "full": full}
 
 
 def _round(socket: zmq.Socket[bytes], peers: list[bytes]) -> float:
