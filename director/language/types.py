@@ -12,7 +12,7 @@ from director.errors import LanguageError
 from director.language.words import Written
 
 if TYPE_CHECKING:
-    from director.language.yaml_nodes import Node, Pairs
+    from director.runtime.yaml_text import Node, Pairs
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?")
@@ -92,7 +92,7 @@ def _json(text: str) -> Any:
 
 def _yaml(text: str) -> Any:
     """YAML's flow form, its plain scalars typed by the rules of this page and not by YAML's."""
-    from director.language.yaml_nodes import compose
+    from director.runtime.yaml_text import compose
 
     node = compose(text, "value")
     return None if node is None else plain(node)
@@ -115,7 +115,7 @@ def plain(node: Node, text_keys: bool = False) -> Any:
     Raises:
         KeyFaultError: a key that is a list or a mapping, or no text where it must be.
     """
-    from director.language.yaml_nodes import Items, Scalar
+    from director.runtime.yaml_text import Items, Scalar
 
     if isinstance(node, Scalar):
         return node.text if node.style else _scalar(node.text)
@@ -126,7 +126,7 @@ def plain(node: Node, text_keys: bool = False) -> Any:
 
 def key_of(node: Node, text_keys: bool) -> Any:
     """The key that a node of a YAML mapping is; raises KeyFaultError as `plain` does."""
-    from director.language.yaml_nodes import Scalar
+    from director.runtime.yaml_text import Scalar
 
     if not isinstance(node, Scalar):
         raise KeyFaultError(
@@ -140,7 +140,7 @@ def key_of(node: Node, text_keys: bool) -> Any:
 
 def with_merged(node: Pairs) -> list[tuple[Node, Node]]:
     """A mapping's pairs; those of YAML's merge keys (`<<: *base`) come first, so that its own beat them."""
-    from director.language.yaml_nodes import Items, Pairs, Scalar
+    from director.runtime.yaml_text import Items, Pairs, Scalar
 
     own: list[tuple[Node, Node]] = []
     base: list[tuple[Node, Node]] = []

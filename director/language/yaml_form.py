@@ -14,7 +14,7 @@ from director.language.error_list import Faults
 from director.language.flags import Table, from_vars
 from director.language.instructions import Document, Instruction, Stage
 from director.language.nearest import hint
-from director.language.yaml_nodes import Items, Node, Pairs, Scalar, compose
+from director.runtime.yaml_text import Items, Node, Pairs, Scalar, compose
 
 _ENTRY_KEYS = ("name", "targets", "async", "assign", "jobs")
 _STEP_KEYS = ("name", "vars", "assign")

@@ -1,4 +1,4 @@
-"""The formats for programs, written row by row; each imports its library when it begins."""
+"""Answers for programs: JSON, YAML and CSV, written row by row; a format's library is imported when it is used."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from director.report.columns import Column
 
-# they can stand in strings only, where JSON takes an escape for them too
+# these occur in JSON only inside strings, where they may be escaped
 _RISKY = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -22,7 +22,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """`value` as JSON in readable UTF-8; what could steer a terminal is escaped, surrogates are U+FFFD."""
+    """`value` as JSON in readable UTF-8; control characters are escaped, lone surrogates become U+FFFD."""
     import json
 
     return _RISKY.sub(_escaped, json.dumps(value, ensure_ascii=False, indent=indent, default=str))
@@ -48,40 +48,32 @@ def json_object(value: Any) -> Iterator[str]:
     yield to_json(value, 2) + "\n"
 
 
-def _yaml_writer() -> Callable[[Any], str]:
-    import yaml
-
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-    def write(value: Any) -> str:
-        return str(yaml.dump(_whole(value), Dumper=dumper, sort_keys=False, allow_unicode=True, width=110))
-
-    return write
-
-
-def _whole(value: Any) -> Any:
-    """`value` without lone surrogates, which no file can hold."""
+def _without_surrogates(value: Any) -> Any:
+    """`value` without lone surrogates, which UTF-8 cannot encode."""
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
-        return {_whole(key): _whole(part) for key, part in value.items()}
-    return [_whole(part) for part in value] if isinstance(value, (list, tuple)) else value
+        return {_without_surrogates(key): _without_surrogates(part) for key, part in value.items()}
+    return [_without_surrogates(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def yaml_list(rows: Iterable[Any]) -> Iterator[str]:
     """One YAML list."""
-    write = _yaml_writer()
+    from director.runtime.yaml_text import dump
+
     empty = True
     for row in rows:
         empty = False
-        yield write([row])
+        yield dump([_without_surrogates(row)])
     if empty:
         yield "[]\n"
 
 
 def yaml_object(value: Any) -> Iterator[str]:
     """One YAML document."""
-    yield _yaml_writer()(value)
+    from director.runtime.yaml_text import dump
+
+    yield dump(_without_surrogates(value))
 
 
 class _Line:

@@ -16,7 +16,7 @@ from director.verbs.folders import absolute, broken
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
-    from director.language.yaml_nodes import Pairs
+    from director.runtime.yaml_text import Pairs
 
 LIMIT = 1 << 20  # bytes of the file
 
@@ -52,7 +52,7 @@ def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
 
     A single value is its text as written; lists and mappings are themselves. Raises VerbError with the line.
     """
-    from director.language.yaml_nodes import Pairs, compose
+    from director.runtime.yaml_text import Pairs, compose
 
     try:
         root = compose(text, path)
@@ -69,7 +69,7 @@ def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _values(root: Pairs, path: str) -> tuple[dict[str, Any], list[str]]:
-    from director.language.yaml_nodes import Scalar
+    from director.runtime.yaml_text import Scalar
 
     found: dict[str, Any] = {}
     quoted: dict[str, bool] = {}

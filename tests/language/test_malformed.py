@@ -104,13 +104,13 @@ YAML = [
     ("- jobs:\n  - QUERY_WAIT: a", "f.yaml:2: QUERY_WAIT is not needed: steps run in order"),
     ("- jobs:\n  - QUEUESENTINEL: a", "f.yaml:2: QUEUESENTINEL is no verb of Director; use director --cancel-job"),
     ("- jobs:\n  - RUN: !!python/object:os.system a", "f.yaml:2: the tag !!python/object:os.system has no meaning"),
-    ("- jobs:\n  - RUN: *x", "f.yaml:2: *x stands for nothing; expected an anchor &x before it"),
-    ("- &x [*x]", "f.yaml:1: *x stands inside of what it stands for"),
+    ("- jobs:\n  - RUN: *x", "f.yaml:2: *x has no anchor; expected &x before it"),
+    ("- &x [*x]", "f.yaml:1: *x is used inside of &x; expected it behind"),
     ("- jobs:\n  - RUN: a\n---\n- b", "f.yaml:3: there is a second document"),
-    ("- jobs:\n\t- RUN: a", "f.yaml:2: this is no YAML"),
+    ("- jobs:\n\t- RUN: a", "f.yaml:2: this is not YAML"),
     ("- jobs:\n  - RUN: 'a", "f.yaml:"),
-    ("- jobs:\n  - RUN: \x07", "f.yaml:2: this is no YAML"),
-    ("- " * 80 + "a", "f.yaml:1: lists and mappings stand inside one another more than 64 times"),
+    ("- jobs:\n  - RUN: \x07", "f.yaml:2: this is not YAML"),
+    ("- " * 80 + "a", "f.yaml:1: lists and mappings are nested more than 64 deep"),
 ]
 
 

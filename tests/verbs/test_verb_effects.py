@@ -332,7 +332,7 @@ def test_cachefile(content: str, texts: dict[str, str], do: Do, there: Path, nod
         ("m: {<<: x}\n", r"v:1: << takes a mapping"),
         ("- a\n", r"v:1: not a mapping"),
         ("b: 1\na: {b: {{ c }}}\n", r"v:2: a key is a list or a mapping; .*a value that begins"),
-        ("a: [\n", r"v:\d: this is no YAML"),
+        ("a: [\n", r"v:\d: this is not YAML"),
         ("node: x\n", r"v:1: 'node' is no name"),
         ("a: &a [1]\nb: [" + "*a, " * 101 + "]\n", r"more than 100 aliases"),
         ("a: " + "[" * 500, r"v:1: lists and mappings stand inside"),
