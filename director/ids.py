@@ -1,4 +1,4 @@
-"""Names of things: job ids that no format mistakes for a number, and what a node or a stage may be called."""
+"""Job ids, which no format takes for a number, and the names that nodes and stages may have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ MAX_NAME = 253
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _JOB_ID = re.compile(r"[0-9a-f]{16}")
-_JOB_PREFIX = re.compile(r"[0-9a-f]{1,16}")
 _FIRST = "abcdef"
 
 
@@ -24,13 +23,8 @@ def new_job_id() -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether `text` is a whole job id (one made elsewhere may begin with a digit)."""
+    """Whether `text` is a whole job id; the first character may be a digit."""
     return _JOB_ID.fullmatch(text) is not None
-
-
-def is_job_prefix(text: str) -> bool:
-    """Whether `text` can be the beginning of a job id."""
-    return _JOB_PREFIX.fullmatch(text) is not None
 
 
 def name_fault(name: str) -> str:
@@ -47,8 +41,3 @@ def name_fault(name: str) -> str:
     if odd is not None:
         return f"has {odd.group()!a} in it; letters, digits, '.', '_' and '-' are allowed"
     return "must begin with a letter or a digit"
-
-
-def is_name(name: str) -> bool:
-    """Whether `name` can name a node or a stage."""
-    return not name_fault(name)

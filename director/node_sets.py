@@ -1,4 +1,4 @@
-"""Many node names as one short text and back: `web-[01-38,40],db1`; names in natural order.
+"""Node names folded into one short text and back: `web-[01-38,40],db1`; names in natural order.
 
 Brackets hold numbers and ranges. A range keeps the width of its first number when that begins with a zero:
 `[08-10]` is 08, 09, 10 and `[8-10]` is 8, 9, 10; `[1-044]` has two widths and is refused. Several brackets in a word
@@ -18,11 +18,10 @@ _NUMBER = re.compile("[0-9]+")
 _digits = re.compile("([0-9]+)").split
 _brackets = re.compile(r"\[([^\[\]]*)\]").split
 _ITEMS = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
-_words = re.compile(r",(?![^\[\]]*\])").split
 
 
 class FoldError(ValueError):
-    """A folded text that cannot be unfolded; the message says why, without the text."""
+    """A folded word that cannot be expanded; the message says why, without the word."""
 
 
 def number_first(text: str) -> str:
@@ -37,7 +36,7 @@ def _with_length(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def natural_key(name: str) -> str:
-    """The sort key that puts web-2 before web-10; one text, as texts are compared fastest."""
+    """The sort key that puts web-2 before web-10; a text, as Python compares texts fastest."""
     return f"{number_first(name)}\0{name}"
 
 
@@ -49,8 +48,7 @@ def natural(names: Iterable[str]) -> list[str]:
 def fold(names: Iterable[str]) -> str:
     """The names, each once, in natural order and as short as numbers in brackets make it; "" for none.
 
-    `unfold` gives the same names again, in any number; names with brackets or commas (no node has them)
-    are the exception.
+    `expand` of each word gives the same names again, as no node's name has brackets or commas.
     """
     shapes: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for name in set(names):
@@ -66,7 +64,7 @@ def _weave(texts: Sequence[str], row: Sequence[str]) -> str:
 
 
 def _fold_rows(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Fold one column of numbers after the other, the one with the most different values first."""
+    """Fold one column of numbers after the other, first the one with the most different values."""
     if len(rows) < 2 or not rows[0]:
         return rows
     kinds = [len(set(column)) for column in zip(*rows, strict=True)]
@@ -90,7 +88,7 @@ def _bracket(values: list[str]) -> str:
 
 
 def _ranges(values: list[str]) -> Iterator[str]:
-    """`01 02 03 7` as `01-03`, `7`: numbers of one width belong together where one begins with a zero."""
+    """`01 02 03 7` as `01-03`, `7`; a range has one width when any number of that width begins with a zero."""
     padded = {len(value) for value in values if value[0] == "0" and len(value) > 1}
     rank = sorted((len(v) if len(v) in padded else 0, len(v.lstrip("0")), v) for v in values)
     start = before = rank[0]
@@ -109,20 +107,6 @@ def _follows(before: tuple[int, int, str], item: tuple[int, int, str]) -> bool:
 
 def _range(first: str, last: str) -> str:
     return first if first == last else f"{first}-{last}"
-
-
-def unfold(text: str, limit: int = LIMIT) -> list[str]:
-    """The names of a folded text in the order written; raises FoldError, also for more than `limit` names."""
-    names: list[str] = []
-    for word in _words(text) if text else ():
-        names += expand(word, limit)
-        if len(names) > limit:
-            raise FoldError(_too_many(limit))
-    return names
-
-
-def _too_many(limit: int) -> str:
-    return f"more than {limit} names; expected a smaller set or a glob"
 
 
 def is_folded(word: str) -> bool:
@@ -150,7 +134,7 @@ def expand(word: str, limit: int = LIMIT) -> list[str]:
     for spans in parsed:
         total *= sum(last - first + 1 if step else 1 for first, last, _, step in spans)
         if total > limit:
-            raise FoldError(_too_many(limit))
+            raise FoldError(f"more than {limit} names; expected a smaller set or a glob")
     choices: list[Iterable[str]] = []
     for literal, spans in zip(pieces[::2], parsed, strict=False):
         choices += [(literal,), [number for span in spans for number in _numbers(span)]]

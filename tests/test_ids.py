@@ -2,7 +2,7 @@
 
 import pytest
 
-from director.ids import is_job_id, is_job_prefix, is_name, name_fault, new_job_id
+from director.ids import is_job_id, name_fault, new_job_id
 
 
 def test_a_job_id_is_16_hex_characters_and_no_number_to_anyone():
@@ -17,14 +17,9 @@ def test_what_is_no_job_id(text):
     assert not is_job_id(text)
 
 
-def test_prefixes():
-    assert is_job_prefix("0") and is_job_prefix("a" * 16)
-    assert not any(map(is_job_prefix, ["", "x", "a" * 17, "last", "a\n"]))
-
-
 @pytest.mark.parametrize("name", ["a", "0", "web-01.example.org", "A_b-c.", "x" * 253, "All", "lasting"])
 def test_good_names(name):
-    assert is_name(name) and name_fault(name) == ""
+    assert name_fault(name) == ""
 
 
 @pytest.mark.parametrize(
@@ -42,5 +37,4 @@ def test_good_names(name):
     ],
 )
 def test_bad_names_say_why(name, why):
-    assert not is_name(name)
     assert why.replace("\\\\", "\\") in name_fault(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,9 @@ def test_what_is_wrong_in_a_file_is_said_with_its_name(tmp_path: Path):
         'name: "a\\tb"\n',
         "name: 'it''s'\n",
         "name: null\nidentity: ~\n",
+        "name: 'a # b'\nidentity: a  # c\n",
+        "name: \"\"\nidentity: -a\ntarget: a,b\n",
+        "name: &a x\nidentity: *a\n",
     ],
 )
 def test_the_plain_reader_reads_what_yaml_reads(text: str):
@@ -105,6 +110,13 @@ def test_the_plain_reader_reads_what_yaml_reads(text: str):
     loaded = yaml.load(text, Loader=yaml.BaseLoader)
     expected = {key: value for key, value in loaded.items() if value not in ("", "null", "~")}
     assert file.read(text, "f") == expected
+
+
+def test_plain_lines_are_read_without_the_yaml_library():
+    code = "import sys; from director.config import file; print(file.read(sys.argv[1], 'f'), 'yaml' in sys.modules)"
+    text = "# port: 2\n\nport: 1 # c\nname: 'a b'\n"
+    out = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=True).stdout
+    assert out == "{'port': '1', 'name': 'a b'} False\n"
 
 
 def test_a_key_twice_is_an_error():

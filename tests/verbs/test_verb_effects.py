@@ -335,7 +335,7 @@ def test_cachefile(content: str, texts: dict[str, str], do: Do, there: Path, nod
         ("a: [\n", r"v:\d: this is not YAML"),
         ("node: x\n", r"v:1: 'node' is no name"),
         ("a: &a [1]\nb: [" + "*a, " * 101 + "]\n", r"more than 100 aliases"),
-        ("a: " + "[" * 500, r"v:1: lists and mappings stand inside"),
+        ("a: " + "[" * 500, r"v:1: lists and mappings are nested"),
     ],
 )
 def test_cachefile_errors(content: str, says: str, do: Do, there: Path) -> None:
