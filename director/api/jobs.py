@@ -18,7 +18,7 @@ from director.scheduler.job_state import JobRun, NodeRun
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
-from director.targets import settle
+from director.targets import resolve
 
 PACE = 0.5  # seconds between two looks at jobs that a caller waits for
 CALM = 2.0  # seconds after which progress is reported although nothing changed
@@ -113,7 +113,7 @@ class Jobs:
 
     def _filters(self, request: JobFilter) -> Row:
         """A filter as the ledger takes it: with the names of the nodes that are meant."""
-        nodes = settle([request.node], self._roster, may_be_empty=True).nodes if request.node else None
+        nodes = resolve([request.node], self._roster, may_be_empty=True).nodes if request.node else None
         return {**asdict(request), "nodes": nodes}
 
     def _progress(self, jobs: Iterable[str]) -> Iterator[Row]:

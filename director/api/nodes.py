@@ -23,7 +23,7 @@ from director.server.enrolment import Enrolment
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
-from director.targets import settle
+from director.targets import resolve
 
 BATCH = 500  # rows in one part of an answer
 Row = dict[str, Any]
@@ -132,7 +132,7 @@ class Nodes:
         """The nodes that an expression means, all without one. An unknown name is an error, no match is none."""
         if not expression:
             return list(self._roster.nodes)
-        return settle([expression], self._roster, may_be_empty=True).nodes
+        return resolve([expression], self._roster, may_be_empty=True).nodes
 
     def _is_away(self, record: NodeRecord) -> bool:
         """Whether the node is offline, and not only because this server has just started."""

@@ -24,7 +24,7 @@ from director.server.planner_pool import PlannerPool
 from director.server.resume import Resumed, plan_of, succeeded_of
 from director.server.roster import Roster
 from director.server.scheduler import Accepted, Scheduler
-from director.targets import settle
+from director.targets import resolve
 
 FILES_LIMIT = 1000
 TEXT_LIMIT = 4 * 1024 * 1024
@@ -213,7 +213,7 @@ class Submissions:
         options = {**DEFAULTS, **row["options"], **request.options}
         target = request.options.get("target")
         notes: list[str] = []
-        meta = plan_of(row, frozenset(settle(target, self._roster).nodes) if target else None, notes)
+        meta = plan_of(row, frozenset(resolve(target, self._roster).nodes) if target else None, notes)
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
         record = {**_record(request.new_id, name, row["kind"], options, meta, caller), "digest": digest}

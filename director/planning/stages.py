@@ -12,7 +12,7 @@ from director.language.instructions import Document, Stage
 from director.node_sets import fold, natural
 from director.planning.context import Context, NodeNeededError
 from director.planning.plan import PlannedStage
-from director.targets import RosterView, Settled, TargetSyntaxError, explain, looks_like_image, settle
+from director.targets import Resolved, RosterView, TargetSyntaxError, explain, looks_like_image, resolve
 from director.verbs.arg import platform_of
 
 REASONS = 20  # groups of nodes that are told of one stage
@@ -35,19 +35,19 @@ class Stages:
         self._known = known
         self._by_name: dict[str, list[str]] = {}
         self._indexes: dict[str, int] = {}
-        self._allowed = self._settle_option(targets) if targets else None
+        self._allowed = self._resolve_option(targets) if targets else None
         self._online: list[str] | None = None
         self._written: list[tuple[PlannedStage, list[str]]] = []
 
     def add(self, stage: Stage) -> PlannedStage | None:
         """The stage with its nodes; None where `--target` leaves it none."""
         try:
-            settled, parent = self._settle_stage(stage)
+            resolved, parent = self._resolve_stage(stage)
         except (LanguageError, NoTargetError):
             if stage.name:
                 self._by_name[stage.name] = []  # so that a later stage of its nodes is no second error
             raise
-        nodes = settled.nodes
+        nodes = resolved.nodes
         if self._allowed is not None and stage.targets:
             allowed = set(self._allowed.nodes)
             nodes = [name for name in nodes if name in allowed]
@@ -58,7 +58,7 @@ class Stages:
             self.notes.append(f"{self._file}:{stage.line}: the stage {called!r} has no nodes left and is dropped")
             self._indexes.pop(stage.name, None)
             return None
-        planned = PlannedStage(len(self.planned), stage.name, nodes, settled.unmatched, parent)
+        planned = PlannedStage(len(self.planned), stage.name, nodes, resolved.unmatched, parent)
         self._written.append((planned, [self._rendered(text, stage) for text in stage.targets]))
         self.planned.append(planned)
         if stage.name:
@@ -67,7 +67,7 @@ class Stages:
 
     def nodes_of(self, expression: str) -> list[str]:
         """The nodes an expression (or the name of a stage so far) means. Raises NoTargetError, TargetSyntaxError."""
-        return settle([expression], self._roster, self._by_name).nodes
+        return resolve([expression], self._roster, self._by_name).nodes
 
     def explain(self) -> None:
         """Add to each stage's `unmatched` the nodes it might have meant, and why it does not: `NODES: reason`."""
@@ -92,26 +92,26 @@ class Stages:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _settle_option(self, targets: Sequence[str]) -> Settled:
+    def _resolve_option(self, targets: Sequence[str]) -> Resolved:
         try:
-            return settle(targets, self._roster)
+            return resolve(targets, self._roster)
         except TargetSyntaxError as error:
             raise UsageError(f"--target: {error}") from None
 
-    def _settle_stage(self, stage: Stage) -> tuple[Settled, int]:
+    def _resolve_stage(self, stage: Stage) -> tuple[Resolved, int]:
         if not stage.targets:
             return self._allowed or self._everyone(), -1
         try:
             expressions = [self._rendered(text, stage) for text in stage.targets]
             for text in expressions:
                 self._check_image(text, stage)
-            settled = settle(expressions, self._roster, self._by_name)
+            resolved = resolve(expressions, self._roster, self._by_name)
         except TargetSyntaxError as error:
             raise LanguageError(str(error), self._file, stage.line) from None
         except NoTargetError as error:
             raise NoTargetError(f"{self._file}:{stage.line}: {error}", stage.line) from None
         parent = self._indexes.get(expressions[0].strip(), -1) if len(expressions) == 1 else -1
-        return (self._on_platform(settled, stage) if stage.platform else settled), parent
+        return (self._on_platform(resolved, stage) if stage.platform else resolved), parent
 
     def _rendered(self, text: str, stage: Stage) -> str:
         if not braces.present(text) and not _DOLLAR.search(text):
@@ -130,20 +130,20 @@ class Stages:
             message = f"FROM takes target nodes; {bare} looks like an image"
             raise LanguageError(message, self._file, stage.line)
 
-    def _everyone(self) -> Settled:
+    def _everyone(self) -> Resolved:
         if self._online is None:
             self._online = sorted_online(self._roster)
         if not self._online:
             raise NoTargetError("no node is online; name nodes with --target or FROM to have them wait for delivery")
-        return Settled(list(self._online))
+        return Resolved(list(self._online))
 
-    def _on_platform(self, settled: Settled, stage: Stage) -> Settled:
+    def _on_platform(self, resolved: Resolved, stage: Stage) -> Resolved:
         wanted = self._rendered(stage.platform, stage).lower()
-        nodes = [name for name in settled.nodes if _fits(wanted, self._roster.facts(name))]
+        nodes = [name for name in resolved.nodes if _fits(wanted, self._roster.facts(name))]
         if not nodes:
-            message = f"--platform={wanted} matches none of the stage's {len(settled.nodes)} nodes"
+            message = f"--platform={wanted} matches none of the stage's {len(resolved.nodes)} nodes"
             raise NoTargetError(f"{self._file}:{stage.line}: {message}", stage.line)
-        return Settled(nodes, settled.unmatched)
+        return Resolved(nodes, resolved.unmatched)
 
 
 def sorted_online(roster: RosterView) -> list[str]:

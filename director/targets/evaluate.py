@@ -1,8 +1,8 @@
-"""What the parts of an expression mean against one view of the fleet."""
+"""Which nodes of a roster the parts of an expression select."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from director.node_sets import natural
@@ -20,14 +20,20 @@ from director.targets.expressions import (
     bounded,
     leaves,
 )
-from director.targets.fact_matching import fact_fits
+from director.targets.fact_matching import fact_fits, fact_values
 from director.targets.roster_view import RosterView
 
 _Set = set[str]
+#: an operand that needs more of the roster is evaluated later, for fewer nodes
+_COSTS: dict[type[Expr], int] = {Everyone: 1, Pattern: 2, Label: 3, Fact: 4}
 
 
 class Evaluator:
-    """Answers what parts of expressions mean, against one view of the fleet; facts are read once per node."""
+    """Evaluates parts of expressions against one roster; reads each node's facts at most once.
+
+    Args:
+        stages: the nodes of earlier stages, by name; a stage hides a node of the same name.
+    """
 
     def __init__(self, roster: RosterView, stages: Mapping[str, Sequence[str]]) -> None:
         self.roster = roster
@@ -48,19 +54,19 @@ class Evaluator:
         return isinstance(leaf, Name) and leaf.name in self.stages
 
     def written(self, leaf: Expr) -> Sequence[str]:
-        """The names a leaf writes out, in order; none for patterns and the like."""
+        """The names that a leaf spells out, in order; none for patterns, labels and facts."""
         if isinstance(leaf, Name):
             return self.stages.get(leaf.name, (leaf.name,))
         return leaf.names if isinstance(leaf, Members) else ()
 
     def missing(self, leaf: Expr) -> list[str]:
-        """The names a leaf writes out that no node has."""
+        """The names that a leaf spells out and no node has."""
         if self.is_stage(leaf):
             return []
         return [name for name in self.written(leaf) if not self.roster.has(name)]
 
     def selected(self, expr: Expr, within: _Set) -> _Set:
-        """Those of `within` that a whole expression means: `not Y` alone is `all and not Y`."""
+        """Those of `within` that a whole expression selects: `not Y` alone is `all and not Y`."""
         if bounded(expr):
             return self.members(expr, within)
         if isinstance(expr, Or):
@@ -68,68 +74,61 @@ class Evaluator:
         return self.members(expr, self.online(within))
 
     def members(self, expr: Expr, within: _Set) -> _Set:
-        """Those of `within` that a part of an expression means."""
-        return _MEMBERS[type(expr)](self, expr, within)
-
-    def _written(self, expr: Expr, within: _Set) -> _Set:
+        """Those of `within` that a part of an expression selects."""
+        match expr:
+            case Everyone():
+                return self.online(within)
+            case Pattern():
+                return set(filter(expr.matches, within))
+            case Label() | Fact():
+                # A `not` also excludes nodes that are offline now: otherwise `web-* and not label:keep=yes` would
+                # select the nodes to keep, and they would get the job once they are back.
+                counted = within if self._negated else self.online(within)
+                return {name for name in counted if self.fits(expr, name)}
+            case Not():
+                self._negated = not self._negated
+                excluded = self.members(expr.operand, within)
+                self._negated = not self._negated
+                return within - excluded
+            case And():
+                for part in sorted(expr.operands, key=_cost):
+                    within = self.members(part, within)
+                return within
+            case Or():
+                return set().union(*(self.members(part, within) for part in expr.operands))
         return within.intersection(self.written(expr))
 
-    def _everyone(self, expr: Everyone, within: _Set) -> _Set:
-        return self.online(within)
-
-    def _pattern(self, expr: Pattern, within: _Set) -> _Set:
-        return set(filter(expr.matches, within))
-
-    def _asked(self, within: _Set) -> _Set:
-        """Whose labels and facts count: nodes online now; what is excluded stays so while it is offline.
-
-        Otherwise `web-* and not label:keep=yes` would reach the nodes to be kept, once they are back.
-        """
-        return within if self._negated else self.online(within)
-
-    def _label(self, expr: Label, within: _Set) -> _Set:
-        return {name for name in self._asked(within) if self.label_fits(expr, name)}
-
-    def _fact(self, expr: Fact, within: _Set) -> _Set:
-        return {name for name in self._asked(within) if fact_fits(expr, self.facts(name))}
-
-    def _not(self, expr: Not, within: _Set) -> _Set:
-        self._negated = not self._negated
-        excluded = self.members(expr.operand, within)
-        self._negated = not self._negated
-        return within - excluded
-
-    def _and(self, expr: And, within: _Set) -> _Set:
-        for part in sorted(expr.operands, key=_cost):
-            within = self.members(part, within)
-        return within
-
-    def _or(self, expr: Or, within: _Set) -> _Set:
-        return set().union(*(self.members(part, within) for part in expr.operands))
-
-    def label_fits(self, expr: Label, name: str) -> bool:
-        """Whether a node has the label, online or not."""
+    def fits(self, expr: Label | Fact, name: str) -> bool:
+        """Whether a node's label or fact fits, online or not."""
+        if isinstance(expr, Fact):
+            return fact_fits(expr, self.facts(name))
         value = self.roster.labels(name).get(expr.key)
         if value is None or expr.value is None:
             return value is not None
         return value == expr.value if expr.matches is None else bool(expr.matches(value))
 
+    def values(self, expr: Label | Fact, name: str) -> list[Any]:
+        """The values of a node's label or fact; [] when it has none."""
+        if isinstance(expr, Fact):
+            return fact_values(self.facts(name), expr.key)
+        labels = self.roster.labels(name)
+        return [labels[expr.key]] if expr.key in labels else []
+
     def facts(self, name: str) -> Mapping[str, Any]:
         """A node's facts."""
-        facts = self._facts.get(name)
-        if facts is None:
-            facts = self._facts[name] = self.roster.facts(name)
-        return facts
+        if name not in self._facts:
+            self._facts[name] = self.roster.facts(name)
+        return self._facts[name]
 
     def ordered(self, expr: Expr, found: _Set) -> list[str]:
-        """`found`, which `expr` means, in the order written, else in natural order."""
-        if isinstance(expr, (Name, Members)):
-            return [name for name in dict.fromkeys(self.written(expr)) if name in found]
-        if isinstance(expr, Or):
-            return self._ordered_or(expr, set(found))
-        if isinstance(expr, And):
-            leading = _leading(expr)
-            return self.ordered(leading, found) if leading is not None else natural(found)
+        """`found`, which `expr` selects, in the order written, else in natural order."""
+        match expr:
+            case Name() | Members():
+                return [name for name in dict.fromkeys(self.written(expr)) if name in found]
+            case Or():
+                return self._ordered_or(expr, set(found))
+            case And() if (leading := _leading(expr)) is not None:
+                return self.ordered(leading, found)
         return natural(found)
 
     def _ordered_or(self, expr: Or, left: _Set) -> list[str]:
@@ -141,14 +140,14 @@ class Evaluator:
         return order + natural(left)
 
     def unmatched(self, expr: Expr, found: _Set) -> list[str]:
-        """The text of the alternatives of `expr` that mean none of `found`."""
+        """The text of the alternatives of `expr` that select none of `found`."""
         if not isinstance(expr, Or):
             return []
         return [part.text for part in expr.operands if not self.selected(part, found)]
 
 
 def _leading(expr: And) -> Expr | None:
-    """The operand whose order counts: the first that writes names out, else the first alternatives."""
+    """The operand that gives the order: the first that spells out names, else the first with operands of its own."""
     parts = [part for part in expr.operands if bounded(part)]
     spelled = (part for part in parts if any(isinstance(leaf, (Name, Members)) for leaf in _positive(part)))
     return next(spelled, None) or next((part for part in parts if isinstance(part, (Or, And))), None)
@@ -164,19 +163,4 @@ def _positive(expr: Expr) -> Iterable[Expr]:
 
 
 def _cost(expr: Expr) -> int:
-    """What asks more of the roster comes later, so that it is asked of fewer nodes."""
     return max(_COSTS.get(type(leaf), 0) for leaf in leaves(expr))
-
-
-_COSTS: dict[type[Expr], int] = {Everyone: 1, Pattern: 2, Label: 3, Fact: 4}
-_MEMBERS: dict[type[Expr], Callable[[Evaluator, Any, _Set], _Set]] = {
-    Name: Evaluator._written,
-    Members: Evaluator._written,
-    Everyone: Evaluator._everyone,
-    Pattern: Evaluator._pattern,
-    Label: Evaluator._label,
-    Fact: Evaluator._fact,
-    Not: Evaluator._not,
-    And: Evaluator._and,
-    Or: Evaluator._or,
-}

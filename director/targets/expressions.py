@@ -1,10 +1,11 @@
-"""The parts of a target expression, as small frozen values; each keeps the text it was written as."""
+"""The parts of a target expression, as frozen values; each keeps the text it was read from."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from director.errors import UsageError
 
@@ -17,7 +18,7 @@ class TargetSyntaxError(UsageError, ValueError):
     Args:
         problem: what is wrong and what was expected.
         text: the whole expression.
-        position: 0-based offset of the trouble in `text`.
+        position: 0-based offset of the mistake in `text`.
     """
 
     def __init__(self, problem: str, text: str, position: int) -> None:
@@ -39,7 +40,7 @@ def shorten(text: str, most: int = 120) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Expr:
-    """Base of all parts; `text` is what was written."""
+    """Base of all parts; `text` is the part as written."""
 
     text: str
 
@@ -58,7 +59,7 @@ class Name(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Members(Expr):
-    """A folded set, unfolded, in the order written."""
+    """The names of a folded set, in the order written."""
 
     names: tuple[str, ...]
 
@@ -74,6 +75,7 @@ class Pattern(Expr):
 class Label(Expr):
     """`label:key=value`, or `label:key` (value None) for any value; `matches` where the value is a glob or regex."""
 
+    kind: ClassVar[str] = "label"
     key: str
     value: str | None
     matches: Matches | None = field(default=None, compare=False, repr=False)
@@ -81,14 +83,16 @@ class Label(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Fact(Expr):
-    """`fact:path` compared with a value.
+    """A fact compared with a value.
 
     Attributes:
+        key: the fact's path, with dots.
         number: the value as a number, units applied; None when it is none.
         matches: for `=` and `!=` with a glob, a regex or a subnet.
     """
 
-    path: str
+    kind: ClassVar[str] = "fact"
+    key: str
     operator: str
     value: str
     number: int | float | None
@@ -97,21 +101,21 @@ class Fact(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Not(Expr):
-    """Nodes that the operand does not mean."""
+    """Nodes that the operand does not select."""
 
     operand: Expr
 
 
 @dataclass(frozen=True, slots=True)
 class And(Expr):
-    """Nodes that all operands mean."""
+    """Nodes that all operands select."""
 
     operands: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Expr):
-    """Nodes that any operand means."""
+    """Nodes that any operand selects."""
 
     operands: tuple[Expr, ...]
 
@@ -133,7 +137,7 @@ def leaves(expr: Expr) -> Iterator[Expr]:
 
 
 def bounded(expr: Expr) -> bool:
-    """Whether something positive bounds the expression; `not Y` alone is not: it means `all and not Y`."""
+    """Whether the expression has a part without `not`; `not Y` alone has none: it means `all and not Y`."""
     if isinstance(expr, Not):
         return False
     if isinstance(expr, And):

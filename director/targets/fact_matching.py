@@ -1,4 +1,4 @@
-"""Compares a fact with what an expression asks: numbers as numbers, addresses by subnets, lists by any element."""
+"""Compares facts with an expression: numbers as numbers, addresses by subnet, lists by any element."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def fact_fits(expr: Fact, facts: Mapping[str, Any]) -> bool:
-    """Whether a node with these facts is meant; an absent fact fits nothing, `!=` too."""
-    return any(_fits(expr, value) for value in fact_values(facts, expr.path))
+    """Whether a node with these facts is selected; an absent fact fits nothing, not even `!=`."""
+    return any(_fits(expr, value) for value in fact_values(facts, expr.key))
 
 
 def fact_values(facts: Mapping[str, Any], path: str) -> list[Any]:
-    """The values at a dotted path: none when absent, each element of a list, else the one."""
+    """The values at a dotted path: each element of a list, else the one value; [] when absent."""
     value: Any = facts
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:

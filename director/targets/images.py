@@ -1,4 +1,4 @@
-"""Tells what a Containerfile's FROM would take from what Director's takes."""
+"""Recognizes container images, which FROM takes in a Containerfile but not here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits a target expression into words; a term is read at once, as its first letters say how."""
+"""Splits a target expression into tokens; each term becomes an expression at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from director.targets.fact_matching import subnet
 from director.targets.regexes import PatternError, Regex
 
 MAX_GLOBS = 1_000
-MAX_REGEXES = 250  # of one expression; each may take 1 MiB
+MAX_REGEXES = 250  # of one expression; each may take 1 MiB of memory
 _BLANK = re.compile(r"\s*")
 _PLAIN = re.compile(r"[^\s,()\[\]\"']+")
 _BRACKET = re.compile(r"\[[^\]\s]*\]")
@@ -52,7 +52,7 @@ class Lexer:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.left = LIMIT  # members that sets may still have
+        self.left = LIMIT  # how many more names sets may have
         self.regexes = 0
 
     def fail(self, problem: str, at: int | None = None) -> TargetSyntaxError:
@@ -89,7 +89,7 @@ class Lexer:
         return Token("term", written, start, self.named(word, start))
 
     def word(self, expected: str) -> str:
-        """A word up to a blank, comma or parenthesis that no quote or bracket holds."""
+        """A word up to a blank, comma or parenthesis outside of quotes and brackets."""
         start, parts = self.at, []
         while self.at < len(self.text):
             sign = self.text[self.at]
@@ -113,7 +113,7 @@ class Lexer:
         return single if double is None else _ESCAPE.sub(r"\1", double)
 
     def value(self, expected: str) -> tuple[str, Matches | None]:
-        """The value of a label or fact, and what fits it where it is a regex or a glob."""
+        """The value of a label or fact, and a function that matches it when it is a regex or a glob."""
         start = self.at
         if self.text.startswith("~", start):
             self.at += 1
@@ -122,7 +122,7 @@ class Lexer:
         return value, self.glob(value, start) if has_magic(value) else None
 
     def plain_value(self, expected: str) -> str:
-        """The value of a label or fact as a text; brackets hold nothing together in it."""
+        """The value of a label or fact as a text; brackets have no meaning in it."""
         start, parts = self.at, []
         while self.at < len(self.text) and (sign := self.text[self.at]) not in "),(" and not sign.isspace():
             if sign in "\"'":
@@ -155,20 +155,19 @@ class Lexer:
         if operator is None:
             raise self.fail("expected one of = != < <= > >= and a value behind the fact")
         sign = "=" if operator.group(1) == "==" else operator.group(1)
-        if sign not in ("=", "!="):
-            value = self.plain_value("the value to compare the fact with")
-            return Fact(self.text[start : self.at], path.group(), sign, value, number_of(value))
-        value, matches = self.value("the value to compare the fact with")
-        matches = matches or subnet(value)
+        expected = "the value to compare the fact with"
+        value, matches = self.value(expected) if sign in ("=", "!=") else (self.plain_value(expected), None)
+        if matches is None and sign in ("=", "!="):
+            matches = subnet(value)
         return Fact(self.text[start : self.at], path.group(), sign, value, number_of(value), matches)
 
     def regex(self, start: int) -> Expr:
-        """A regex as the whole of a term."""
+        """A term that is a regex."""
         _, matches = self.pattern()
         return Pattern(self.text[start : self.at], matches)
 
     def pattern(self) -> tuple[str, Matches]:
-        """A regex up to a blank, or to a comma or parenthesis that no bracket of it holds."""
+        """A regex up to a blank, or up to a comma or parenthesis outside of its brackets."""
         begin = self.at
         pattern = self.quoted() if self.text[begin : begin + 1] in ("'", '"') else self.bare_regex()
         if not pattern:
@@ -213,7 +212,7 @@ class Lexer:
     def several(self, word: str, written: str, start: int) -> Expr:
         odd = _NAMES_ONLY.match(word)
         if odd is None or odd.end() < len(word):
-            raise self.fail(f"{word[:100]!r} has signs that no name has; expected a name, set or glob", start)
+            raise self.fail(f"{word[:100]!r} has characters that no name has; expected a name, set or glob", start)
         try:
             if is_folded(word) and not ("*" in word or "?" in word):
                 names = expand(word, self.left)

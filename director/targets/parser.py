@@ -6,9 +6,9 @@
     term        = "all" | name | set | glob | "~" regex | "label:" key ["=" value] | fact
     fact        = "fact:" path operator value
 
-A value is a text, a glob, `~` and a regex or, of a fact, a subnet.
-Quotes hold a word together and take nothing else from it; a backslash escapes the quote in double quotes.
-Brackets that hold numbers, ranges and commas are a folded set, all others a glob's character class.
+A value is a text, a glob, or `~` and a regex; the value of a fact may also be a subnet.
+Quotes keep a word together; globs work inside of them, and a backslash escapes the quote in double quotes.
+Brackets with numbers, ranges and commas are a folded set, all others a glob's character class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _A_TARGET = "a target: a name, web-[01-40], web-*, ~regex, label:KEY=VALUE, fact
 
 
 def parse(text: str) -> Expr:
-    """The expression `text` is; raises TargetSyntaxError with the place and what was expected."""
+    """The expression of `text`. Raises TargetSyntaxError with the position and what was expected."""
     if len(text) > MAX_TEXT:
         raise TargetSyntaxError(f"longer than {MAX_TEXT} characters; expected a shorter one", text, MAX_TEXT)
     return _Parser(text, Lexer(text).tokens()).whole()
@@ -53,7 +53,7 @@ class _Parser:
         return True
 
     def written(self, start: int) -> str:
-        """The text of what was read since token number `start`."""
+        """The text of the tokens read since number `start`."""
         last = self.tokens[self.next - 1]
         return self.text[self.tokens[start].at : last.at + len(last.text)]
 

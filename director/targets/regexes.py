@@ -6,7 +6,7 @@ RE2 has no look-around and no back-references: its syntax is https://github.com/
 from __future__ import annotations
 
 MAX_PATTERN = 500  # characters
-_MEMORY = 1 << 20  # bytes of one regex and of what RE2 remembers while it matches
+_MEMORY = 1 << 20  # bytes of one regex, with RE2's cache for matching
 
 
 class PatternError(ValueError):
@@ -24,7 +24,7 @@ class Regex:
     """
 
     def __init__(self, pattern: str) -> None:
-        import re2  # here, as most expressions have no regex and the import takes 25 ms
+        import re2  # only here: the import takes 25 ms, and most expressions have no regex
 
         if len(pattern) > MAX_PATTERN:
             raise PatternError(f"is longer than {MAX_PATTERN} characters")

@@ -1,4 +1,4 @@
-"""Settles expressions: which enrolled nodes they mean now, in the order written, or an error that helps."""
+"""Resolves target expressions to nodes, in the order written, or raises an error that names similar nodes."""
 
 from __future__ import annotations
 
@@ -12,59 +12,54 @@ from director.targets.parser import parse
 from director.targets.roster_view import RosterView
 from director.targets.suggest import nothing_matches, unknown_names
 
-EVERYONE = Everyone("all")
-
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What expressions came to.
+class Resolved:
+    """The nodes that expressions select.
 
     Attributes:
-        nodes: each once; in the order written, where nothing was written in natural order.
-        unmatched: the text of alternatives (joined by `or` or a comma) that matched no node.
-        offline: those of `nodes` that are offline now.
+        nodes: each once, in the order written; in natural order where no order was written.
+        unmatched: the text of each alternative (joined by `or` or a comma) that selects no node.
     """
 
     nodes: list[str]
     unmatched: list[str] = field(default_factory=list)
-    offline: list[str] = field(default_factory=list)
 
 
-def settle(
+def resolve(
     exprs: Sequence[str],
     roster: RosterView,
     stages: Mapping[str, Sequence[str]] | None = None,
     may_be_empty: bool = False,
-) -> Settled:
-    """The union of the expressions; none of them means every node online now.
+) -> Resolved:
+    """The union of the expressions; without any, every node online now.
 
     Args:
         exprs: as written.
-        roster: the fleet now.
-        stages: nodes by name of an earlier stage; such a name beats a node's. A stage without nodes is no
-            error here.
-        may_be_empty: whether an expression may match nothing.
+        roster: the enrolled nodes.
+        stages: the nodes of earlier stages, by name; a stage hides a node of the same name and may have no nodes.
+        may_be_empty: whether an expression may select nothing.
 
     Raises:
         TargetSyntaxError: an expression cannot be read.
-        NoTargetError: a name is unknown, or an expression matches nothing.
+        NoTargetError: a name is unknown, or an expression selects nothing.
     """
-    sight = Evaluator(roster, stages or {})
+    evaluator = Evaluator(roster, stages or {})
     nodes: dict[str, None] = {}
     unmatched: list[str] = []
-    for expr in [parse(text) for text in exprs] or [EVERYONE]:
-        found = _settle_one(expr, sight, may_be_empty)
-        unmatched += sight.unmatched(expr, found)
-        nodes.update(dict.fromkeys(sight.ordered(expr, found)))
-    return Settled(list(nodes), unmatched, [name for name in nodes if not roster.online(name)])
+    for expr in [parse(text) for text in exprs] or [Everyone("all")]:
+        found = _selected(expr, evaluator, may_be_empty)
+        unmatched += evaluator.unmatched(expr, found)
+        nodes.update(dict.fromkeys(evaluator.ordered(expr, found)))
+    return Resolved(list(nodes), unmatched)
 
 
-def _settle_one(expr: Expr, sight: Evaluator, may_be_empty: bool) -> set[str]:
+def _selected(expr: Expr, evaluator: Evaluator, may_be_empty: bool) -> set[str]:
     for leaf in leaves(expr):
-        missing = sight.missing(leaf)
+        missing = evaluator.missing(leaf)
         if missing:
-            raise NoTargetError(unknown_names(leaf, missing, sight.roster))
-    found = sight.selected(expr, sight.everybody())
-    if not found and not may_be_empty and not any(sight.is_stage(leaf) for leaf in leaves(expr)):
-        raise NoTargetError(nothing_matches(expr, sight))
+            raise NoTargetError(unknown_names(leaf, missing, evaluator.roster))
+    found = evaluator.selected(expr, evaluator.everybody())
+    if not found and not may_be_empty and not any(evaluator.is_stage(leaf) for leaf in leaves(expr)):
+        raise NoTargetError(nothing_matches(expr, evaluator))
     return found

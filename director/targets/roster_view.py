@@ -1,4 +1,4 @@
-"""What settling a target may ask about the fleet."""
+"""What target expressions need to know of the enrolled nodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class RosterView(Protocol):
-    """The enrolled nodes; pending and revoked ones are not among them."""
+    """The enrolled nodes, without pending and revoked ones."""
 
     def names(self) -> Iterable[str]:
         """Every enrolled node, in any order."""
@@ -16,10 +16,10 @@ class RosterView(Protocol):
         """Whether a node of this name is enrolled."""
 
     def online(self, name: str) -> bool:
-        """Whether it is online now."""
+        """Whether the node is online now."""
 
     def labels(self, name: str) -> Mapping[str, str]:
-        """Its labels."""
+        """The node's labels."""
 
     def facts(self, name: str) -> Mapping[str, Any]:
-        """Its facts; asked only when a fact is, as they may have to be parsed."""
+        """The node's facts; called only for expressions with facts, as they may have to be parsed."""

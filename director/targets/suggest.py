@@ -1,24 +1,22 @@
-"""What came close when a target matched nothing, said in one line."""
+"""Messages for targets that select nothing, with names that come close."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
 
 from director.node_sets import fold, natural
 from director.targets.evaluate import Evaluator
 from director.targets.expressions import And, Expr, Fact, Label, Name, Not, Pattern, children, shorten
-from director.targets.fact_matching import fact_fits, fact_values
 from director.targets.roster_view import RosterView
 
 SHOWN = 3
-_COMPARED = 3_000
+_COMPARED = 3_000  # names; of more, only those that begin alike
 
 
 def unknown_names(leaf: Expr, missing: list[str], roster: RosterView) -> str:
-    """The message for names that no node has, with the ones that come close."""
+    """The message for names that no node has, with those that come close."""
     what = shorten(fold(missing))
     within = "" if isinstance(leaf, Name) else f" (of {shorten(leaf.text)})"
     return f"no node is named {what}{within}{_close(missing, roster)}"
@@ -33,9 +31,9 @@ def _close(missing: list[str], roster: RosterView) -> str:
 
 
 def close_names(wrong: str, names: Iterable[str], cutoff: float = 0.7) -> list[str]:
-    """At most SHOWN of `names` that `wrong` may have meant, the likeliest first."""
+    """At most SHOWN of `names` that come close to `wrong`, the most similar first."""
     names = list(names)
-    same = natural(name for name in names if _bones(name) == _bones(wrong))
+    same = natural(name for name in names if _core(name) == _core(wrong))
     near = natural(name for name in names if name.startswith(wrong + ".") or wrong.startswith(name + "."))
     if len(names) > _COMPARED:
         names = [name for name in names if name[:2].lower() == wrong[:2].lower()][:_COMPARED]
@@ -43,73 +41,57 @@ def close_names(wrong: str, names: Iterable[str], cutoff: float = 0.7) -> list[s
     return list(dict.fromkeys((*same, *near, *alike)))[:SHOWN]
 
 
-def _bones(name: str) -> str:
-    """What stays of a name without case, separators and leading zeros."""
+def _core(name: str) -> str:
+    """A name without case, separators and leading zeros."""
     parts = name.lower().replace("_", "-").replace(".", "-").split("-")
     return "".join(part.lstrip("0") for part in parts)
 
 
-def nothing_matches(expr: Expr, sight: Evaluator) -> str:
-    """The message for an expression that matches no node: what each part has, or what came close."""
-    if not any(True for _ in sight.roster.names()):
+def nothing_matches(expr: Expr, evaluator: Evaluator) -> str:
+    """The message for an expression that selects no node: how many each part selects, or what comes close."""
+    if not any(True for _ in evaluator.roster.names()):
         return f"{shorten(expr.text)} matches no node; no node is enrolled"
     if isinstance(expr, And):
-        return f"{shorten(expr.text)} matches no node: {_parts(expr, sight)}"
-    return f"{shorten(expr.text)} matches no node{_hint(expr, sight)}"
+        return f"{shorten(expr.text)} matches no node: {_parts(expr, evaluator)}"
+    return f"{shorten(expr.text)} matches no node{_hint(expr, evaluator)}"
 
 
-def _parts(expr: And, sight: Evaluator) -> str:
+def _parts(expr: And, evaluator: Evaluator) -> str:
     counts = []
     for part in expr.operands[:5]:
-        found = sight.members(part, sight.everybody())
-        hint = "" if found or isinstance(part, Not) else _hint(part, sight)
+        found = evaluator.members(part, evaluator.everybody())
+        hint = "" if found or isinstance(part, Not) else _hint(part, evaluator)
         counts.append(f"{shorten(part.text, 60)} matches {len(found)}{hint}")
     return "; ".join(counts)
 
 
-def _hint(expr: Expr, sight: Evaluator) -> str:
+def _hint(expr: Expr, evaluator: Evaluator) -> str:
+    everybody = evaluator.everybody()
+    offline = everybody - evaluator.online(everybody)
     if isinstance(expr, Pattern):
         word = "".join(sign for sign in expr.text.lstrip("~") if sign.isalnum() or sign in "._-")
-        near = close_names(word, sight.roster.names(), 0.5)
-        return f"; close: {', '.join(near)}" if near else f"; enrolled: {shorten(fold(sight.roster.names()))}"
+        near = close_names(word, evaluator.roster.names(), 0.5)
+        return f"; close: {', '.join(near)}" if near else f"; enrolled: {shorten(fold(everybody))}"
     if isinstance(expr, (Label, Fact)):
-        return _hint_values(expr, sight)
-    return "" if children(expr) else _hint_online(sight)
-
-
-def _hint_online(sight: Evaluator) -> str:
-    offline = sight.everybody() - sight.online(sight.everybody())
+        return f" online now{_hint_values(expr, offline, evaluator)}"
+    if children(expr):
+        return ""
     return f" online now ({len(offline)} offline: {shorten(fold(offline))})" if offline else " online now"
 
 
-def _hint_values(expr: Label | Fact, sight: Evaluator) -> str:
-    """For a label or a fact: who has it but is offline, else the values or names there are."""
-    everybody = sight.everybody()
-    away = [name for name in everybody - sight.online(everybody) if _fits_away(expr, name, sight)]
-    if away:
-        return f" online now; offline: {shorten(fold(away))}"
+def _hint_values(expr: Label | Fact, offline: set[str], evaluator: Evaluator) -> str:
+    """The offline nodes that would fit, else the values that the label or fact has, else the names there are."""
+    fitting = [name for name in offline if evaluator.fits(expr, name)]
+    if fitting:
+        return f"; offline: {shorten(fold(fitting))}"
     values: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
-    is_label = isinstance(expr, Label)
-    for name in everybody:
-        held = sight.roster.labels(name) if is_label else sight.facts(name)
-        kinds.update(held.keys())
-        values.update(str(value) for value in _held(expr, held))
-    word, subject = ("label", expr.key) if isinstance(expr, Label) else ("fact", expr.path)
+    keys: Counter[str] = Counter()
+    for name in evaluator.everybody():
+        keys.update((evaluator.roster.labels(name) if isinstance(expr, Label) else evaluator.facts(name)).keys())
+        values.update(map(str, evaluator.values(expr, name)))
     if values:
-        return f" online now; {word} {subject} is {_most(values)}"
-    return f" online now; no node has the {word} {subject}" + (f", only {_most(kinds)}" if kinds else "")
-
-
-def _held(expr: Label | Fact, held: Mapping[str, Any]) -> list[Any]:
-    """The values a node has of what the expression asks for."""
-    if isinstance(expr, Fact):
-        return fact_values(held, expr.path)
-    return [held[expr.key]] if expr.key in held else []
-
-
-def _fits_away(expr: Label | Fact, name: str, sight: Evaluator) -> bool:
-    return sight.label_fits(expr, name) if isinstance(expr, Label) else fact_fits(expr, sight.facts(name))
+        return f"; {expr.kind} {expr.key} is {_most(values)}"
+    return f"; no node has the {expr.kind} {expr.key}" + (f", only {_most(keys)}" if keys else "")
 
 
 def _most(values: Counter[str]) -> str:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from targets.fleet import small_fleet
 
 from director.errors import NoTargetError
-from director.targets import TargetSyntaxError, looks_like_image, parse, settle
+from director.targets import TargetSyntaxError, looks_like_image, parse, resolve
 from director.targets.expressions import And, Fact, Label, Members, Name, Not, Or, number_of
 
 
@@ -69,7 +69,7 @@ def test_terms():
         ("a[1-99999],b[1-99999]", 11, "more than"),
         ("last", 0, "reserved"),
         ("x/y", 0, "'/'"),
-        ("x/*", 0, "signs that no name has"),
+        ("x/*", 0, "characters that no name has"),
         ("-a", 0, "begin with a letter"),
         ("'a", 0, "quote is not closed"),
         ("'and'", 0, "reserved"),
@@ -144,22 +144,22 @@ def expressions():
 
 
 @given(expressions())
-def test_every_sentence_of_the_grammar_is_read_and_settled(text):
+def test_every_sentence_of_the_grammar_is_read_and_resolved(text):
     fleet = small_fleet()
     parse(text)
     try:
-        settled = settle([text], fleet)
+        resolved = resolve([text], fleet)
     except NoTargetError:
         return
-    assert len(set(settled.nodes)) == len(settled.nodes) > 0
-    assert set(settled.offline) <= set(settled.nodes) <= set(fleet.names())
+    assert len(set(resolved.nodes)) == len(resolved.nodes) > 0
+    assert set(resolved.nodes) <= set(fleet.names())
 
 
 @given(expressions(), expressions())
 def test_the_laws_of_sets_hold(one, other):
     def nodes(text):
         try:
-            return set(settle([text], small_fleet()).nodes)
+            return set(resolve([text], small_fleet()).nodes)
         except NoTargetError:
             return set()
 
@@ -175,7 +175,7 @@ SIGNS = st.sampled_from(
 @given(st.lists(SIGNS, max_size=20).map("".join) | st.text(max_size=30))
 def test_any_text_is_read_or_refused(text):
     try:
-        settle([text], small_fleet())
+        resolve([text], small_fleet())
     except TargetSyntaxError as error:
         assert 0 <= error.position <= len(text)
         assert str(error).isprintable()
