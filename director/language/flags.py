@@ -20,7 +20,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
 
 
 class Unrendered(str):
-    """A flag's value that has braces or `$X` in it; `settle` types it once they are replaced."""
+    """A flag's value that has braces or `$X` in it; `resolve` types it once they are replaced."""
 
     __slots__ = ()
 
@@ -182,7 +182,7 @@ def _expected(flag: Flag) -> str:
     return _EXPECTATIONS.get(flag.kind, flag.metavar or "TEXT")
 
 
-def settle(found: Mapping[str, Any], table: Table, render: Callable[[str], str]) -> dict[str, Any]:
+def resolve(found: Mapping[str, Any], table: Table, render: Callable[[str], str]) -> dict[str, Any]:
     """`found` with every `Unrendered` value rendered and typed, but for those of flags that may differ per node.
 
     Raises ValueError and what `render` does.

@@ -84,10 +84,8 @@ class Document:
         stages: in order; a text without FROM has one with no targets.
         globals: the ARGs before the first FROM.
         file: its name as the user gave it.
-        notes: remarks for the submitter (`FILE:LINE: …`).
     """
 
     stages: list[Stage]
     globals: list[Instruction] = field(default_factory=list)
     file: str = "exec"
-    notes: list[str] = field(default_factory=list)

@@ -1,1 +1,1 @@
-"""How a text becomes a plan: what is known beforehand, stages and their nodes, steps, blocks."""
+"""Turns a text into a plan: stages with their nodes, steps, blocks."""

@@ -1,4 +1,4 @@
-"""What is known before a job runs: the file's ARGs and `--arg`, and for sources the node and its facts."""
+"""The values that are known before a job runs: the file's ARGs, `--arg`, and for sources a node and its facts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NODE_NAMES = frozenset(("node", "facts"))
 
 
 class NodeNeededError(Exception):
-    """The text is another one for each node."""
+    """The text uses `node` or `facts`, so that it differs from node to node."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """One node, as a source may name it."""
+    """What a source may use of one node."""
 
     name: str
     labels: Mapping[str, str]
@@ -31,9 +31,12 @@ class NodeFacts:
 
 @dataclass(slots=True)
 class Context:
-    """Names with their texts (None: declared, but without a value), and those whose value was written in quotes.
+    """The values known when planning.
 
-    `--arg` beats the file.
+    Attributes:
+        overrides: `--arg`, which beats the file.
+        texts: the text of each ARG, None for one that is declared without a value.
+        quoted: the ARGs whose value is written in quotes.
     """
 
     overrides: Mapping[str, str]
@@ -44,36 +47,31 @@ class Context:
         """An independent copy."""
         return Context(self.overrides, dict(self.texts), set(self.quoted))
 
-    def declare(self, pairs: Iterable[Iterable[str | None]], escape: str = "\\", extend: bool = False) -> None:
-        """Take over an ARG; a value that depends on the node makes its name unknown. No value sees another.
+    def declare(self, pairs: Iterable[tuple[str, str | None]], escape: str = "\\", extend: bool = False) -> None:
+        """Set the names of one ARG; a value that is not known, or depends on the node, makes its name unknown.
 
         Args:
-            extend: lists and mappings join what the node remembers, which is not known.
+            pairs: names and raw values; no value uses another one of the same ARG.
+            extend: lists and mappings are joined with those that the node remembers, and so are not known.
         """
         before = self.copy()
-        for pair in pairs:
-            raw_name, raw = pair
+        for raw_name, raw in pairs:
             try:
-                name = before.render(raw_name or "", escape)
+                name = before.render(raw_name, escape)
                 text = None if raw is None else before.render(raw, escape)
             except (ValueError, VerbError, NodeNeededError):
-                self.forget(raw_name or "")
+                self.forget(raw_name)
             else:
                 if extend and text and text.strip()[:1] in ("[", "{"):
                     self.forget(name)
                     continue
                 self.texts[name] = text if text is not None else self.texts.get(name)
                 if raw is not None:
-                    self.quoted.discard(name)
-                    self.quoted.update([name] if whole_quoted(raw) else ())
+                    (self.quoted.add if whole_quoted(raw) else self.quoted.discard)(name)
 
     def forget(self, name: str) -> None:
-        """The name's value is not known any more, or not yet."""
+        """Make the name's value unknown."""
         self.texts.pop(name, None)
-
-    def value(self, name: str) -> str | None:
-        """The text of a name."""
-        return self.overrides[name] if name in self.overrides else self.texts.get(name)
 
     def render(
         self,
@@ -84,23 +82,23 @@ class Context:
         shield: bool = False,
         templates: bool = True,
     ) -> str:
-        """One raw word with everything replaced.
+        """One raw word with braces and `$X` replaced.
 
         Args:
-            quotes: take quotes and escapes away.
-            node: whose `node` and `facts` may be used.
-            shield: put `\\` before stars that come from values, so that they match themselves only.
-            templates: False leaves braces alone, for a step with `--raw`.
+            quotes: whether to remove quotes and escapes.
+            node: the node for `node` and `facts`.
+            shield: whether to put `\\` before stars that come from values, so that they match only themselves.
+            templates: False leaves braces as they are, for a step with `--raw`.
 
         Raises:
-            ValueError: a name that is not known, with what is; or what does not parse.
+            ValueError: a name is not known, or the text cannot be read.
             NodeNeededError: `node` or `facts` is used, and `node` is None.
-            VerbError: `${NAME:?text}`, or an expression that fails.
+            VerbError: `${NAME:?text}` of an unset name, or an expression that fails.
         """
         if "$" not in raw and not (templates and braces.present(raw)):
             return raw if not quotes else render_word(raw, {}, lambda name: None, escape, braces=templates)
         self._check(used_names(raw, escape, templates=templates), node)
-        texts = {name: text for name in {**self.texts, **self.overrides} if (text := self.value(name)) is not None}
+        texts = {name: text for name, text in {**self.texts, **self.overrides}.items() if text is not None}
         if shield:
             texts = {name: shielded(text) for name, text in texts.items()}
         of_node = {} if node is None else {"id": node.name, "labels": dict(node.labels)}

@@ -1,4 +1,4 @@
-"""Fetches what ADD names by address, once, into the blob store."""
+"""Downloads the URLs of ADD into the blob store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from director.transfer.blobs import PIECE, BlobStore
 
 TIMEOUT = 30.0  # seconds without a byte
 LIMIT = 4 << 30  # bytes of one download
-# no file, ftp or data: a redirect must not read from the server itself
+# without file, ftp and data: a redirect must not read files of the server
 _HANDLERS = (
     urllib.request.ProxyHandler,
     urllib.request.HTTPHandler,
@@ -26,13 +26,13 @@ _HANDLERS = (
 
 
 def download(url: str, checksum: str, blobs: BlobStore) -> tuple[str, int]:
-    """Fetch `url` and keep it; gives its sha256 and size in bytes.
+    """Download `url` into the blob store; returns its sha256 and its size in bytes.
 
     Args:
-        checksum: the sha256 it must have, "" for any; when the content is here already, nothing is fetched.
+        checksum: the sha256 it must have, "" for any; a blob that the store has already is not downloaded.
 
     Raises:
-        UsageError: no answer, another one than 2xx, another checksum, or more than `LIMIT` bytes.
+        UsageError: no answer, another status than 2xx, another checksum, or more than `LIMIT` bytes.
     """
     if checksum and blobs.has(checksum):
         with open(blobs.path(checksum), "rb") as file:

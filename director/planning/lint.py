@@ -1,4 +1,4 @@
-"""Remarks on what is legal but likely wrong, for `--plan`; each is `FILE:LINE: text`."""
+"""Warnings about instructions that are legal but likely wrong, for `--plan`; each is `FILE:LINE: text`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _REBOOT = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRETS = frozenset(("PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "KEY", "APIKEY", "CREDENTIALS"))
-#: names that Jinja itself brings
+#: names that Jinja itself defines
 _JINJA = frozenset(("range", "dict", "lipsum", "cycler", "joiner", "namespace", "loop", "self", "caller", "varargs"))
 _PLATFORM = frozenset(("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"))
 
 
 def lint(document: Document, steps: Sequence[PlannedStep], given: Iterable[str]) -> Iterator[str]:
-    """The remarks on a text that was planned.
+    """The warnings about a planned text.
 
     Args:
-        given: names of `--arg`.
+        given: the names of `--arg`.
     """
     every = [*document.globals, *(step for stage in document.stages for step in stage.instructions)]
     yield from _unused_args(document, every)
@@ -45,7 +45,7 @@ def _at(step: Instruction, text: str) -> str:
 
 
 def _names(step: Instruction) -> list[str]:
-    """The names that an ARG or ENV sets, those that are plain words."""
+    """The names that an ARG or ENV sets, if they are plain words."""
     try:
         found = [name for name, _ in pairs(step)]
     except ValueError:
@@ -85,9 +85,9 @@ def _whole(step: Instruction) -> str:
 def _undefined(
     document: Document, every: Sequence[Instruction], steps: Sequence[PlannedStep], given: frozenset[str]
 ) -> Iterator[str]:
-    """Names in braces that no step of the text sets."""
+    """Warnings about names in braces that no step sets."""
     if any(step.verb == "CACHEFILE" for step in every):
-        return  # what it sets is known on the node only
+        return  # the names it sets are known only on the node
     known = {*given, *RESERVED, *_JINJA, *_PLATFORM}
     for step in every:
         known.update(_names(step) if step.verb in ("ARG", "ENV") else ())
@@ -122,7 +122,7 @@ def _commands(step: Instruction, followed: bool) -> Iterator[str]:
     if step.verb != "RUN" or step.args is not None:
         return
     if _CD.fullmatch(step.text.strip()):
-        yield "cd holds for this one RUN only; use WORKDIR for the steps behind it"
+        yield "cd applies to this RUN only; use WORKDIR for the steps after it"
     text = "\n".join((step.text, *(heredoc.content for heredoc in step.heredocs)))
     if followed and _REBOOT.search(text):
-        yield "this RUN restarts the node under the steps behind it; use REBOOT, which waits until it is back"
+        yield "this RUN restarts the node before the steps after it; use REBOOT, which waits until the node is back"

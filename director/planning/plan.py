@@ -1,4 +1,4 @@
-"""A finished plan, and how it travels: its meta once, its steps in chunks that are the same for every node."""
+"""A finished plan, encoded as one meta and as chunks of steps that are the same for every node."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from director.protocol.messages import STEPS_PER_CHUNK
 
 @dataclass(slots=True)
 class PlannedStage:
-    """One stage with its nodes in the order settled.
+    """One stage with its nodes in the order resolved.
 
     Attributes:
-        index: its place in the plan, which is not that in the text where stages were dropped.
-        parent: index of the stage that FROM named, whose WORKDIR, USER and SHELL hold here; -1 for none.
+        index: its position in the plan; dropped stages are not counted.
+        unmatched: alternatives of its targets that select no node.
+        parent: index of the stage that FROM names, whose WORKDIR, USER and SHELL apply here; -1 for none.
         lane, group: of an async entry, else 0.
     """
 
@@ -35,33 +36,35 @@ class PlannedStep:
     """One step.
 
     Attributes:
-        nodes: None means its stage's.
-        once: it runs on one node, as far as one can see now `nodes`, and the others wait for it.
-        choose: the nodes of which one is chosen when the stage starts.
-        exchange: what the server must know of it; see `Verb.exchange`.
+        nodes: None for those of its stage.
+        once: whether one node runs it for all; `nodes` is the one that would be chosen now.
+        barrier: whether every node ends the steps before it first.
+        exchange: see `Verb.exchange`.
+        choose: the nodes of which one is chosen when the stage starts; None for a step that is not run-once.
     """
 
     row: dict[str, Any]
     stage: PlannedStage
     nodes: list[str] | None = None
     once: bool = False
-    gate: bool = False
+    barrier: bool = False
     exchange: dict[str, Any] | None = None
     choose: list[str] | None = None
 
     def belongs_with(self, other: PlannedStep) -> bool:
-        """Whether no barrier stands between this step and the next one, `other`."""
+        """Whether the next step, `other`, is of the same block."""
         together = self.stage is other.stage and self.nodes == other.nodes and self.once == other.once
-        return together and not other.gate and self.choose == other.choose
+        return together and not other.barrier and self.choose == other.choose
 
 
 @dataclass(slots=True)
 class Plan:
-    """What a planner makes of one text.
+    """The plan of one text.
 
     Attributes:
-        digests: sha256 to size of every content the steps need; many of them by a list, see `content_lists`.
-        notes: lines for the submitter's stderr; `warnings` are for `--plan` only.
+        digests: sha256 to size in bytes of every blob the steps need; of many the blob of a list, see `blob_lists`.
+        notes: lines for the submitter's stderr.
+        warnings: as `notes`, for `--plan` only.
     """
 
     stages: list[PlannedStage]
@@ -71,7 +74,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
 
     def meta(self) -> dict[str, Any]:
-        """Everything but the steps, JSON-able."""
+        """Everything but the steps, for JSON."""
         blocks = list(blocks_of(self.steps))
         nodes = {name for step in self.steps for name in _nodes(step)}
         return {
@@ -92,7 +95,7 @@ class Plan:
         }
 
     def chunks(self) -> list[bytes]:
-        """The steps in file order, `STEPS_PER_CHUNK` in each JSON list."""
+        """The steps in the order of the text, as JSON lists of `STEPS_PER_CHUNK` each."""
         rows = list(self._rows())
         return [
             ujson.dumps(rows[at : at + STEPS_PER_CHUNK], escape_forward_slashes=False).encode()
@@ -100,7 +103,7 @@ class Plan:
         ]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        """The steps as nodes get them: what stands behind a run-once step of its stage names the last of those."""
+        """The steps as nodes get them: `behind` is the last run-once step before the step in its stage."""
         last: dict[int, int] = {}
         for index, step in enumerate(self.steps):
             behind = last.get(step.stage.index)
@@ -110,9 +113,9 @@ class Plan:
 
 
 def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
-    """Maximal runs of steps that need no barrier between them.
+    """The longest runs of consecutive steps without a barrier between them.
 
-    A gate stands before a new stage (but not before a lane that begins beside another), and where a step asks for one.
+    A barrier is before a new stage, except between two lanes of one group, and before a step that has one.
     """
     first = 0
     for index, step in enumerate(steps):
@@ -136,15 +139,15 @@ def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
 
 
 def _gated(before: PlannedStep, start: PlannedStep) -> bool:
-    if start.gate:
+    if start.barrier:
         return True
-    if start.stage.index == before.stage.index:  # the same stage, or the ARGs before the first one
+    if start.stage.index == before.stage.index:  # the same stage, or ARGs before the first FROM
         return False
     return not start.stage.group or start.stage.group != before.stage.group
 
 
 def _limit(step: PlannedStep) -> float | None:
-    """The step's own time limit in seconds, None when it has the job's; 0 for several attempts, each with its own."""
+    """The step's own time limit in seconds, None for the job's; 0 when each of several attempts has its own."""
     flags = step.row["flags"]
     return 0.0 if flags.get("retry", 1) > 1 else flags.get("timeout")
 

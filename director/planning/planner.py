@@ -1,7 +1,7 @@
-"""Makes the plan of one text without doing I/O of its own: it yields what it wants read, and is sent the entries.
+"""Plans one text; a generator requests the sources to read, so that the planner itself reads no file of the user.
 
-`plan()` is a generator of `(number, Want, file, line)`; the driver sends a list of `Entry` for each, or throws
-what went wrong, and finds the `Plan` in StopIteration. Contents go to the blob store, which is flushed at the end.
+`plan()` yields `(number, Want, file, line)`; the caller sends the list of `Entry` for each, or throws an error, and
+gets the `Plan` from StopIteration. Blobs that the planner makes are in the blob store and flushed by then.
 """
 
 from __future__ import annotations
@@ -21,107 +21,96 @@ from director.planning.context import Context
 from director.planning.lint import lint
 from director.planning.plan import Plan, PlannedStage, PlannedStep
 from director.planning.stages import Stages, lanes
-from director.planning.step_builder import Asked, StageContext, StepBuilder
+from director.planning.step_builder import PlanState, Request, StepBuilder
 from director.targets import RosterView
 from director.transfer.blob_lists import shortened
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry
 
-Planner = Generator[Asked, list[Entry], Plan]
+Planner = Generator[Request, list[Entry], Plan]
 STEPS_LIMIT = 100_000
 
 __all__ = ["Plan", "plan"]
 
 
 def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faults: Faults | None = None) -> Planner:
-    """Plan one text; one that is wrong is read to its end, so that all errors are told at once.
+    """Plan one text; after an error the rest is still read, so that all errors are reported at once.
 
     Args:
         request: `{"file": {"name", "form", "text", "folder"}, "options": {"target", "args", "extend_args"}}`, as of a
-            submission; `"explain": true` adds warnings, and why nodes are not meant.
-        roster: the fleet now.
-        blobs: where contents are kept.
-        faults: takes the errors that were found so far; once it is true no contents are needed any more.
+            submission; `"explain": true` adds warnings, and reasons why nodes are not selected.
+        roster: the enrolled nodes.
+        blobs: the blob store.
+        faults: collects the errors; once it has one, no contents are needed any more.
 
     Raises:
-        LanguageError, UsageError: exit code 2; NoTargetError: exit code 5; and whatever is thrown in.
+        LanguageError: the text is wrong; LanguageErrors for several errors.
+        UsageError: an option is wrong.
+        NoTargetError: a target selects nothing.
+        DirectorError: as thrown in by the caller.
     """
     faults = Faults() if faults is None else faults
     try:
         return (yield from _plan(request, roster, blobs, faults))
     except DirectorError:
-        faults.check()  # what comes behind them may be wrong only because of them
+        faults.check()  # an earlier error may have caused this one
         raise
 
 
 def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faults: Faults) -> Planner:
     file, options = request["file"], request.get("options") or {}
     document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table(), faults)
-    known = Context(_given(options.get("args") or {}))
+    context = Context(_given(options.get("args") or {}))
+    extend, targets = bool(options.get("extend_args")), options.get("target") or ()
     for instruction in document.globals:
         with faults.caught():
-            _declare(instruction, known, bool(options.get("extend_args")))
-    stages = Stages(document, roster, options.get("target") or (), known)
-    surroundings = StageContext(
-        roster, blobs, file["folder"], stages.nodes_of, faults, extend_args=bool(options.get("extend_args"))
-    )
-    drafter = _Drafter(document, stages, known, surroundings)
-    steps = yield from drafter.steps()
+            _declare(instruction, context, extend)
+    stages = Stages(document, roster, targets, context)
+    state = PlanState(roster, blobs, file["folder"], stages.nodes_of, faults, extend_args=extend)
+    steps = yield from _StepPlanner(document, stages, context, state).steps()
     faults.check()
     if not stages.planned:
-        raise NoTargetError(
-            f"{document.file}: --target leaves no stage a node: {' '.join(options.get('target') or ())}"
-        )
+        raise NoTargetError(f"{document.file}: --target leaves no stage a node: {' '.join(targets)}")
     if not steps:
         raise LanguageError("there is nothing to do; expected a step", document.file, 1)
-    shared = drafter.shared
-    digests = shortened(shared.needed, shared.made, blobs)
+    digests = shortened(state.needed, state.made, blobs)
     blobs.flush()
-    notes = [*document.notes, *stages.notes, *shared.notes]
     if request.get("explain"):
         stages.explain()
-        shared.warnings += lint(document, steps, known.overrides)
-    return Plan(stages.planned, steps, digests, list(dict.fromkeys(notes)), list(dict.fromkeys(shared.warnings)))
+        state.warnings += lint(document, steps, context.overrides)
+    notes = dict.fromkeys((*stages.notes, *state.notes))
+    return Plan(stages.planned, steps, digests, list(notes), list(dict.fromkeys(state.warnings)))
 
 
 def _given(args: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of `--arg`. Raises UsageError for a name that no ARG may have."""
+    """The texts of `--arg`. Raises UsageError for a reserved name."""
     if taken := RESERVED & args.keys():
         raise UsageError(f"--arg {min(taken)}=…: {min(taken)} is no name for an ARG: templates know it already")
     return {str(name): str(text) for name, text in args.items()}
 
 
-class _Drafter:
-    """Walks over the stages and drafts their steps."""
+class _StepPlanner:
+    """Plans the steps of all stages."""
 
-    def __init__(
-        self,
-        document: Document,
-        stages: Stages,
-        known: Context,
-        shared: StageContext,
-    ) -> None:
-        self.shared = shared
+    def __init__(self, document: Document, stages: Stages, context: Context, state: PlanState) -> None:
+        self._state = state
         self._document = document
         self._stages = stages
-        self._roster = shared.roster
-        self._globals = known
+        self._globals = context
         self._declared: list[tuple[frozenset[str], Instruction]] = []
         self._steps: list[PlannedStep] = []
 
-    def steps(self) -> Generator[Asked, list[Entry], list[PlannedStep]]:
+    def steps(self) -> Generator[Request, list[Entry], list[PlannedStep]]:
         """All steps of the text, numbered."""
         pairs = []
         for stage in self._document.stages:
-            planned: PlannedStage | None = PlannedStage(
-                0, stage.name, []
-            )  # for the errors of its steps, if it is wrong
-            with self.shared.faults.caught():
+            planned: PlannedStage | None = PlannedStage(0, stage.name, [])  # of a wrong stage, to check its steps
+            with self._state.faults.caught():
                 planned = self._stages.add(stage)
             if planned is not None:
                 pairs.append((stage, planned))
         lanes(pairs)
-        self.shared.members = list(dict.fromkeys(name for _, planned in pairs for name in planned.nodes))
+        self._state.members = list(dict.fromkeys(name for _, planned in pairs for name in planned.nodes))
         if pairs:
             yield from self._global_steps(pairs[0][1])
         for stage, planned in pairs:
@@ -130,26 +119,26 @@ class _Drafter:
             step.row = {"i": index, **step.row}
         return self._steps
 
-    def _global_steps(self, first: PlannedStage) -> Generator[Asked, list[Entry], None]:
-        """The ARGs before the first FROM: steps of every node of the job, before anything else."""
-        everyone = PlannedStage(first.index, "", self.shared.members)
+    def _global_steps(self, first: PlannedStage) -> Generator[Request, list[Entry], None]:
+        """The ARGs before the first FROM are the first steps of every node of the job."""
+        everyone = PlannedStage(first.index, "", self._state.members)
         for instruction in self._document.globals:
-            with self.shared.faults.caught():
-                row = yield from StepBuilder(instruction, self.shared, self._globals).step(everyone, everyone.nodes)
+            with self._state.faults.caught():
+                row = yield from StepBuilder(instruction, self._state, self._globals).step(everyone, everyone.nodes)
                 self._add(PlannedStep(row, everyone, everyone.nodes), instruction)
 
     def _stage_steps(
         self, instructions: Sequence[Instruction], stage: PlannedStage
-    ) -> Generator[Asked, list[Entry], None]:
-        known = self._known_in(stage)
+    ) -> Generator[Request, list[Entry], None]:
+        context = self._context_of(stage)
         for instruction in instructions:
             with self._caught(instruction):
-                yield from self._step(instruction, stage, known)
+                yield from self._step(instruction, stage, context)
 
     @contextmanager
     def _caught(self, instruction: Instruction) -> Iterator[None]:
-        """Keep the error of an instruction, unless it may come of a value that an earlier wrong one did not set."""
-        faults = self.shared.faults
+        """Collect the error of an instruction, except one that an earlier wrong instruction may have caused."""
+        faults = self._state.faults
         if faults and ("$" in instruction.source or braces.present(instruction.source)):
             with suppress(LanguageError, NoTargetError):
                 yield
@@ -158,22 +147,21 @@ class _Drafter:
                 yield
 
     def _step(
-        self, instruction: Instruction, stage: PlannedStage, known: Context
-    ) -> Generator[Asked, list[Entry], None]:
-        drafting = StepBuilder(instruction, self.shared, known)
-        nodes = self._assigned(instruction, drafting, stage)
-        row = yield from drafting.step(stage, stage.nodes if nodes is None else nodes)
-        if self.shared.faults:
-            return  # there will be no plan
+        self, instruction: Instruction, stage: PlannedStage, context: Context
+    ) -> Generator[Request, list[Entry], None]:
+        builder = StepBuilder(instruction, self._state, context)
+        nodes = self._assigned(instruction, builder, stage)
+        row = yield from builder.step(stage, stage.nodes if nodes is None else nodes)
+        if self._state.faults:
+            return  # no plan will be made
         if stage.parent >= 0:
             row["inherit"] = stage.parent
-        once = bool(drafting.flags.get("run-once"))
-        among = list(stage.nodes if nodes is None else nodes) if once else None
-        if among is not None:
-            nodes = [self._first_online(among)]
+        choose = list(stage.nodes if nodes is None else nodes) if builder.flags.get("run-once") else None
+        if choose is not None:
+            nodes = [next(filter(self._state.roster.online, choose), choose[0])]
         gate = _gate(instruction, row, stage)
-        self._add(PlannedStep(row, stage, nodes, once, gate, choose=among), instruction)
-        self._learn(instruction, row, known, nodes or stage.nodes)
+        self._add(PlannedStep(row, stage, nodes, choose is not None, gate, choose=choose), instruction)
+        self._learn(instruction, row, context, nodes or stage.nodes)
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:
         if len(self._steps) >= STEPS_LIMIT:
@@ -181,46 +169,41 @@ class _Drafter:
         step.exchange = verbs.load(instruction.verb).exchange(step.row["body"])
         self._steps.append(step)
 
-    def _assigned(self, instruction: Instruction, drafting: StepBuilder, stage: PlannedStage) -> list[str] | None:
+    def _assigned(self, instruction: Instruction, builder: StepBuilder, stage: PlannedStage) -> list[str] | None:
         """The nodes of a step's own `assign`, among those of its stage."""
         if not instruction.assign or not stage.nodes:
             return None
-        wanted = {name for expression in instruction.assign for name in drafting.target(expression)}
+        wanted = {name for expression in instruction.assign for name in builder.target(expression)}
         nodes = [name for name in stage.nodes if name in wanted]
         if not nodes:
-            raise drafting.fail("assign names no node of its entry; expected some of the entry's targets")
+            raise builder.fail("assign names no node of its entry; expected some of the entry's targets")
         return nodes
 
-    def _first_online(self, nodes: Sequence[str]) -> str:
-        return next((name for name in nodes if self._roster.online(name)), nodes[0])
-
-    # -- what is known where ------------------------------------------------------------------------------
-
-    def _known_in(self, stage: PlannedStage) -> Context:
-        """The globals, and the ARGs that every node of the stage has had before."""
-        known = self._globals.copy()
+    def _context_of(self, stage: PlannedStage) -> Context:
+        """The globals, and the ARGs of earlier steps that every node of the stage runs."""
+        context = self._globals.copy()
         nodes = set(stage.nodes)
         for members, instruction in self._declared:
             if nodes <= members:
-                _declare(instruction, known, self.shared.extend_args)
-        return known
+                _declare(instruction, context, self._state.extend_args)
+        return context
 
-    def _learn(self, instruction: Instruction, row: Mapping[str, Any], known: Context, nodes: Sequence[str]) -> None:
+    def _learn(self, instruction: Instruction, row: Mapping[str, Any], context: Context, nodes: Sequence[str]) -> None:
         if instruction.verb == "ARG":
-            _declare(instruction, known, self.shared.extend_args)
+            _declare(instruction, context, self._state.extend_args)
             self._declared.append((frozenset(nodes), instruction))
         for flag in ("stdout-arg", "stderr-arg"):
             if flag in row["flags"]:
-                known.forget(row["flags"][flag])
+                context.forget(row["flags"][flag])
 
 
-def _declare(instruction: Instruction, known: Context, extend: bool = False) -> None:
+def _declare(instruction: Instruction, context: Context, extend: bool) -> None:
     from director.verbs.arguments import raw_pairs
 
-    extend = extend or bool(instruction.flags.get("extend-args"))
-
     try:
-        known.declare(raw_pairs(instruction), instruction.escape, extend)
+        context.declare(
+            raw_pairs(instruction), instruction.escape, extend or bool(instruction.flags.get("extend-args"))
+        )
     except ValueError as error:
         raise LanguageError(str(error), instruction.file, instruction.line) from None
 

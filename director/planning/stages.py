@@ -1,4 +1,4 @@
-"""Settles the stages of a text: which nodes each has, after FROM, `targets`, `--platform` and `--target`."""
+"""Resolves the nodes of each stage of a text, from FROM, `targets`, `--platform` and `--target`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ from director.planning.plan import PlannedStage
 from director.targets import Resolved, RosterView, TargetSyntaxError, explain, looks_like_image, resolve
 from director.verbs.arg import platform_of
 
-REASONS = 20  # groups of nodes that are told of one stage
-_PLAIN = ("is not ", "not one of ", "does not match ")  # a node by another name was hardly expected
+REASONS = 20  # groups of nodes with a reason, for each stage
+_PLAIN = ("is not ", "not one of ", "does not match ")  # reasons of nodes by other names, which need no explanation
 _DOLLAR = re.compile(r"\$(?:[A-Za-z_]|\{)")
 
 
 class Stages:
-    """Settles one stage after another; later ones may name earlier ones.
+    """Resolves one stage after another; later ones may name earlier ones.
 
     Args:
-        targets: `--target` as given; they narrow, and are the target where the text has none.
+        targets: `--target` as given; narrows the stages, and is the target of those without one.
+        context: the values for `$X` and braces in FROM.
+
+    Raises:
+        UsageError: `--target` cannot be read.
+        NoTargetError: `--target` selects nothing.
     """
 
-    def __init__(self, document: Document, roster: RosterView, targets: Sequence[str], known: Context) -> None:
+    def __init__(self, document: Document, roster: RosterView, targets: Sequence[str], context: Context) -> None:
         self.notes: list[str] = []
         self.planned: list[PlannedStage] = []
         self._file = document.file
         self._roster = roster
-        self._known = known
+        self._context = context
         self._by_name: dict[str, list[str]] = {}
         self._indexes: dict[str, int] = {}
         self._allowed = self._resolve_option(targets) if targets else None
@@ -40,12 +45,16 @@ class Stages:
         self._written: list[tuple[PlannedStage, list[str]]] = []
 
     def add(self, stage: Stage) -> PlannedStage | None:
-        """The stage with its nodes; None where `--target` leaves it none."""
+        """The stage with its nodes; None when `--target` leaves it none.
+
+        Raises:
+            LanguageError, NoTargetError: with the line of the stage.
+        """
         try:
             resolved, parent = self._resolve_stage(stage)
         except (LanguageError, NoTargetError):
             if stage.name:
-                self._by_name[stage.name] = []  # so that a later stage of its nodes is no second error
+                self._by_name[stage.name] = []  # a later stage that names this one is not a second error
             raise
         nodes = resolved.nodes
         if self._allowed is not None and stage.targets:
@@ -66,31 +75,29 @@ class Stages:
         return planned
 
     def nodes_of(self, expression: str) -> list[str]:
-        """The nodes an expression (or the name of a stage so far) means. Raises NoTargetError, TargetSyntaxError."""
+        """The nodes of an expression or an earlier stage. Raises NoTargetError, TargetSyntaxError."""
         return resolve([expression], self._roster, self._by_name).nodes
 
     def explain(self) -> None:
-        """Add to each stage's `unmatched` the nodes it might have meant, and why it does not: `NODES: reason`."""
+        """Add to each stage's `unmatched` the nodes that its targets come close to: `NODES: reason`."""
         for planned, expressions in self._written:
             reasons: dict[str, list[str]] = {}
             for name, reason in self._missed(planned, expressions):
                 reasons.setdefault(reason, []).append(name)
-            told = [f"{fold(names)}: {reason}" for reason, names in reasons.items()]
-            planned.unmatched = [*planned.unmatched, *told[:REASONS]]
+            lines = [f"{fold(names)}: {reason}" for reason, names in reasons.items()]
+            planned.unmatched = [*planned.unmatched, *lines[:REASONS]]
 
     def _missed(self, planned: PlannedStage, expressions: list[str]) -> Iterator[tuple[str, str]]:
-        """Nodes that are not in the stage, each with the first reason that is more than another name."""
+        """Nodes that are not in the stage, each with the first reason that is not in `_PLAIN`."""
         inside = set(planned.nodes)
         found = [explain(text, self._roster, self._by_name) for text in expressions or ["all"]]
         for name in natural([name for name in self._roster.names() if name not in inside]):
             reasons = [why.get(name, "") for why in found]
-            telling = [reason for reason in reasons if reason and not reason.startswith(_PLAIN)]
-            if telling:
-                yield name, telling[0]
+            shown = [reason for reason in reasons if reason and not reason.startswith(_PLAIN)]
+            if shown:
+                yield name, shown[0]
             elif not all(reasons):
                 yield name, "left out by --target or --platform"
-
-    # -- inside -------------------------------------------------------------------------------------------
 
     def _resolve_option(self, targets: Sequence[str]) -> Resolved:
         try:
@@ -117,9 +124,9 @@ class Stages:
         if not braces.present(text) and not _DOLLAR.search(text):
             return text
         try:
-            return self._known.render(text, quotes=False)
+            return self._context.render(text, quotes=False)
         except NodeNeededError:
-            message = "FROM cannot use node or facts, which are what it chooses by; expected fact:NAME=VALUE"
+            message = "FROM cannot use node or facts, as it selects the nodes; expected fact:NAME=VALUE"
         except ValueError as error:
             message = str(error)
         raise LanguageError(message, self._file, stage.line)
@@ -132,7 +139,7 @@ class Stages:
 
     def _everyone(self) -> Resolved:
         if self._online is None:
-            self._online = sorted_online(self._roster)
+            self._online = natural(filter(self._roster.online, self._roster.names()))
         if not self._online:
             raise NoTargetError("no node is online; name nodes with --target or FROM to have them wait for delivery")
         return Resolved(list(self._online))
@@ -146,21 +153,16 @@ class Stages:
         return Resolved(nodes, resolved.unmatched)
 
 
-def sorted_online(roster: RosterView) -> list[str]:
-    """Every node online now, in natural order."""
-    return list(natural([name for name in roster.names() if roster.online(name)]))
-
-
 def _fits(wanted: str, facts: Mapping[str, Any]) -> bool:
     if not facts.get("arch"):
         return False
     platform = platform_of(facts)
-    whole = platform["TARGETPLATFORM"]
-    return wanted in (whole, f"{platform['TARGETOS']}/{platform['TARGETARCH']}", platform["TARGETOS"])
+    system, arch = platform["TARGETOS"], platform["TARGETARCH"]
+    return wanted in (platform["TARGETPLATFORM"], f"{system}/{arch}", system)
 
 
 def lanes(stages: Sequence[tuple[Stage, PlannedStage]]) -> None:
-    """Number the async entries: neighbours share a group, each is a lane of it."""
+    """Number the async entries: consecutive ones share a group, each is a lane of it."""
     group, lane = 0, 0
     for stage, planned in stages:
         if not stage.asynchronous:

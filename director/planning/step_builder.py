@@ -1,4 +1,4 @@
-"""Makes one step of one instruction: flags, body, checks of every raw text, and the sources it asks for."""
+"""Builds the step of one instruction: reads its flags, body and sources, and checks every raw text."""
 
 from __future__ import annotations
 
@@ -22,32 +22,38 @@ from director.verbs.base import Entry, Verb, Want
 from director.verbs.own import place_of
 from director.verbs.source_lists import per_node
 
-#: common flags that the planner itself uses up
+#: common flags that only the planner uses
 _OWN = frozenset(("name", "run-once", "force-lock", "help"))
-#: common flags that name an ARG
-_KEPT = frozenset(("stdout-arg", "stderr-arg"))
+#: common flags whose value is the name of an ARG
+_ARG_FLAGS = frozenset(("stdout-arg", "stderr-arg"))
 
-Asked = tuple[int, Want, str, int]
-Asking = Generator[Asked, list[Entry], Any]
+Request = tuple[int, Want, str, int]  # number, what to read, file and line of the instruction
+Reading = Generator[Request, list[Entry], Any]
 
 
 @dataclass(slots=True)
-class StageContext:
-    """What all steps of a plan share.
+class PlanState:
+    """What all steps of one plan share.
 
     Attributes:
-        settle: the nodes of a target expression or an earlier stage.
-        faults: what is wrong in the text so far; there will be no plan when it is true.
-        answers: entries of wants that were answered before.
-        missing: wants that could not be answered, and why.
-        needed: sha256 to size of the contents that steps need.
-        made: those of them that were made while planning: lists of files, verbs.
+        folder: absolute; relative sources start from it.
+        resolve: gives the nodes of a target expression or an earlier stage.
+        faults: the errors of the text so far; when there is one no plan is made.
+        members: all nodes of the job.
+        extend_args: whether ARGs append to lists and merge mappings.
+        notes: lines for the submitter.
+        warnings: lines for `--plan`.
+        needed: sha256 to size in bytes of the blobs that steps need.
+        made: the sha256 of those that the planner made: lists of files, own verbs.
+        answers: the entries of each want that was read.
+        missing: why a want could not be read.
+        asked: how many wants were requested.
     """
 
     roster: RosterView
     blobs: BlobStore
     folder: str
-    settle: Callable[[str], list[str]]
+    resolve: Callable[[str], list[str]]
     faults: Faults
     members: list[str] = field(default_factory=list)
     extend_args: bool = False
@@ -61,47 +67,45 @@ class StageContext:
 
 
 class StepBuilder:
-    """The planning of one instruction, as its verb sees it (`verbs.base.Planning`)."""
+    """Builds the step of one instruction; the `Planning` of its verb."""
 
-    def __init__(self, instruction: Instruction, shared: StageContext, known: Context) -> None:
+    def __init__(self, instruction: Instruction, state: PlanState, context: Context) -> None:
         self.instruction = instruction
-        self.folder = shared.folder
+        self.folder = state.folder
         self.flags: dict[str, Any] = {}
         self.node: NodeFacts | None = None
-        self._shared = shared
-        self._known = known
+        self._state = state
+        self._context = context
 
     def fail(self, message: str) -> LanguageError:
-        """An error with the instruction's place."""
+        """An error with the file and line of the instruction."""
         return LanguageError(message, self.instruction.file, self.instruction.line)
 
     def note(self, text: str) -> None:
-        """A line for the submitter."""
-        self._shared.notes.append(f"{self.instruction.file}:{self.instruction.line}: {text}")
+        """Add a line for the submitter."""
+        self._state.notes.append(str(self.fail(text)))
 
     def word(self, raw: str, escape: str = "\\") -> str:
-        """A source, or another word that must be known now."""
-        templates = not self.flags.get("raw")
-        return self._render(lambda: self._known.render(raw, escape, node=self.node, shield=True, templates=templates))
+        """A raw word rendered when planning, such as a source. Raises LanguageError, NodeNeededError."""
+        return self._render(raw, escape, node=self.node, shield=True, templates=not self.flags.get("raw"))
 
     def value(self, raw: str) -> str:
-        """A flag's value: its quotes are gone already, and it is the same on all nodes."""
+        """A flag's value rendered; it has no quotes left and is the same for all nodes. Raises LanguageError."""
         try:
-            templates = self.instruction.flags.get("raw") is not True
-            return self._render(lambda: self._known.render(raw, quotes=False, templates=templates))
+            return self._render(raw, quotes=False, templates=self.instruction.flags.get("raw") is not True)
         except NodeNeededError:
             raise self.fail("a flag is the same on every node; expected no node and no facts in it") from None
 
-    def _render(self, render: Callable[[], str]) -> str:
+    def _render(self, raw: str, escape: str = "\\", **options: Any) -> str:
         try:
-            return render()
+            return self._context.render(raw, escape, **options)
         except (ValueError, VerbError) as error:
             raise self.fail(str(error)) from None
 
     def target(self, expression: str) -> list[str]:
-        """Nodes of an expression."""
+        """The nodes of a target expression or an earlier stage. Raises LanguageError, NoTargetError."""
         try:
-            return self._shared.settle(expression)
+            return self._state.resolve(expression)
         except TargetSyntaxError as error:
             raise self.fail(str(error)) from None
         except NoTargetError as error:
@@ -110,47 +114,49 @@ class StepBuilder:
 
     def nodes(self) -> list[str]:
         """All nodes of the job."""
-        return self._shared.members
+        return self._state.members
 
     def content(self, data: bytes) -> Entry:
-        """Keep bytes that the step needs."""
-        digest, size = self._shared.blobs.put_bytes(data)
+        """Store bytes that the step needs."""
+        digest, size = self._state.blobs.put_bytes(data)
         entry = Entry("", "file", size=size, digest=digest)
         self.need(entry)
-        self._shared.made.add(digest)
+        self._state.made.add(digest)
         return entry
 
     def content_path(self, digest: str) -> str:
-        """Where a content is."""
-        return self._shared.blobs.path(digest)
+        """The path of a blob."""
+        return self._state.blobs.path(digest)
 
     def need(self, entry: Entry) -> None:
-        """The step needs it."""
+        """Note that the step needs the blob of an entry."""
         if entry.digest:
-            self._shared.needed[entry.digest] = entry.size
+            self._state.needed[entry.digest] = entry.size
 
     def download(self, url: str, checksum: str) -> Entry:
-        """Fetch once in this plan."""
+        """Download a URL, once in a plan. Raises LanguageError."""
         want = Want("", url, (checksum,))
-        if self._shared.faults:
+        if self._state.faults:
             return Entry("", "file")
-        if want not in self._shared.answers:
+        if want not in self._state.answers:
             try:
-                digest, size = download(url, checksum, self._shared.blobs)
+                digest, size = download(url, checksum, self._state.blobs)
             except DirectorError as error:
                 raise self.fail(str(error)) from None
-            self._shared.answers[want] = [Entry("", "file", size=size, digest=digest)]
-        return self._shared.answers[want][0]
+            self._state.answers[want] = [Entry("", "file", size=size, digest=digest)]
+        return self._state.answers[want][0]
 
-    # -- the step -----------------------------------------------------------------------------------------
+    def step(self, stage: PlannedStage, nodes: Sequence[str]) -> Reading:
+        """The row of the step; yields requests for the entries of its sources.
 
-    def step(self, stage: PlannedStage, nodes: Sequence[str]) -> Asking:
-        """The step's row; yields the wants whose entries it needs."""
+        Raises:
+            LanguageError, NoTargetError: with file and line.
+        """
         instruction = self.instruction
         verb = verbs.load(instruction.verb)
-        self._settle_flags(verb)
+        self._resolve_flags(verb)
         body = self._parse(verb)
-        if instruction.verb == "ARG" and self._shared.extend_args:
+        if instruction.verb == "ARG" and self._state.extend_args:
             body["extend"] = True  # as with the flag of that name
         self._check(verb, body)
         body.update((yield from self._sources(verb, body, nodes)))
@@ -190,27 +196,27 @@ class StepBuilder:
             place = place_of(error, source.path)
             raise self.fail(f"{verb.name} cannot be used: {place}: {type(error).__name__}: {error}") from error
 
-    def _settle_flags(self, verb: Verb) -> None:
+    def _resolve_flags(self, verb: Verb) -> None:
         table = verbs.flag_table()[self.instruction.verb]
         plain = {
             name: str(value) if table[name].kind == "rest" else value for name, value in self.instruction.flags.items()
         }
         try:
-            self.flags = flag_reader.settle(plain, table, self.value)
+            self.flags = flag_reader.resolve(plain, table, self.value)
         except ValueError as error:
             raise self.fail(str(error)) from None
-        for name in _KEPT & self.flags.keys():
+        for name in _ARG_FLAGS & self.flags.keys():
             if not is_arg_name(self.flags[name]):
                 raise self.fail(f"--{name}={self.flags[name]} is no name for an ARG; expected one like RESULT")
         if self.flags.get("timeout") == 0 and "timeout" not in verb.owned:
             raise self.fail("--timeout 0 leaves no time; expected more, such as 30s")
         if self.flags.get("help"):
             raise self.fail(
-                f"--help prints a manual and is no step; expected director --exec '{verb.name} --help' alone"
+                f"--help prints a manual and is not a step; expected director --exec '{verb.name} --help' alone"
             )
 
     def _left(self, verb: Verb) -> dict[str, Any]:
-        """The flags that travel: those that neither the planner nor the verb's body took."""
+        """The flags for the nodes: those that neither the planner nor the verb's body uses."""
         return {n: v for n, v in self.flags.items() if v is not False and n not in verb.owned and n not in _OWN}
 
     def _check(self, verb: Verb, body: Mapping[str, Any]) -> None:
@@ -227,26 +233,26 @@ class StepBuilder:
                 raise self.fail(str(error)) from None
         misplaced = flag_reader.misplaced(self.instruction.text, verbs.flag_table()[self.instruction.verb])
         for word in misplaced:
-            text = f"{word} stands behind the first argument and belongs to the command"
-            self._shared.warnings.append(f"{self.instruction.file}:{self.instruction.line}: {text}")
+            text = f"{word} is behind the first argument and so belongs to the command"
+            self._state.warnings.append(str(self.fail(text)))
 
-    def _sources(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Asking:
+    def _sources(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
         try:
             wants = list(verb.wants(body, self))
         except NodeNeededError:
-            if self._shared.faults:
+            if self._state.faults:
                 return {}
             return (yield from self._sources_per_node(verb, body, nodes))
         answers = yield from self._ask(wants)
         return verb.sources(body, answers, self)
 
-    def _sources_per_node(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Asking:
-        """Nodes with the same sources share them."""
+    def _sources_per_node(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
+        """The sources of a body that differ from node to node; nodes with the same sources share them."""
         sets: list[dict[str, Any]] = []
         members: dict[str, int] = {}
         known: dict[str, int] = {}
         for name in nodes:
-            self.node = NodeFacts(name, self._shared.roster.labels(name), self._shared.roster.facts(name))
+            self.node = NodeFacts(name, self._state.roster.labels(name), self._state.roster.facts(name))
             wants = list(verb.wants(body, self))
             answers = yield from self._ask(wants)
             found = verb.sources(body, answers, self)
@@ -258,18 +264,18 @@ class StepBuilder:
         self.node = None
         return per_node(sets, members, self)
 
-    def _ask(self, wants: Sequence[Want]) -> Asking:
+    def _ask(self, wants: Sequence[Want]) -> Reading:
         answers = []
         for want in wants:
-            if want not in self._shared.answers:
-                if want in self._shared.missing:
-                    raise self.fail(self._shared.missing[want])
-                self._shared.asked += 1
+            if want not in self._state.answers:
+                if want in self._state.missing:
+                    raise self.fail(self._state.missing[want])
+                self._state.asked += 1
                 try:
-                    entries = yield self._shared.asked, want, self.instruction.file, self.instruction.line
+                    entries = yield self._state.asked, want, self.instruction.file, self.instruction.line
                 except LanguageError as error:
-                    self._shared.missing[want] = error.message
+                    self._state.missing[want] = error.message
                     raise
-                self._shared.answers[want] = list(entries)
-            answers.append(self._shared.answers[want])
+                self._state.answers[want] = list(entries)
+            answers.append(self._state.answers[want])
         return answers

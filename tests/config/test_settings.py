@@ -100,7 +100,7 @@ def test_what_is_wrong_in_a_file_is_said_with_its_name(tmp_path: Path):
         "name: 'it''s'\n",
         "name: null\nidentity: ~\n",
         "name: 'a # b'\nidentity: a  # c\n",
-        "name: \"\"\nidentity: -a\ntarget: a,b\n",
+        'name: ""\nidentity: -a\ntarget: a,b\n',
         "name: &a x\nidentity: *a\n",
     ],
 )

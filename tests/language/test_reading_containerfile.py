@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from language.tables import VERBS, document, steps
 
-from director.language.flags import Unrendered, misplaced, settle
+from director.language.flags import Unrendered, misplaced, resolve
 from director.language.instructions import Heredoc
 from director.language.reader import read
 from director.verbs.base import Flag
@@ -67,7 +67,7 @@ def test_a_flag_with_names_in_it_is_typed_when_they_are_known() -> None:
     assert isinstance(step.flags["timeout"], Unrendered)
     table = {"timeout": Flag("timeout", "duration"), "name": Flag("name"), "mount": Flag("mount", repeatable=True)}
     known = {"$T": "2m", "{{ N }}": "n", "$M": "b"}
-    assert settle(step.flags, table, known.__getitem__) == {"timeout": 120.0, "name": "n", "mount": ["a", "b"]}
+    assert resolve(step.flags, table, known.__getitem__) == {"timeout": 120.0, "name": "n", "mount": ["a", "b"]}
 
 
 def test_the_rest_of_the_line_is_no_value_of_a_plan() -> None:

@@ -223,4 +223,4 @@ def test_notes(here: Path, node: Any, tmp_path: Path) -> None:
 
 def test_misplaced_flag_warns(here: Path, node: Any) -> None:
     plan = drive("RUN ls --timeout 5", here, node.blobs)
-    assert plan.warnings == ["exec:1: --timeout stands behind the first argument and belongs to the command"]
+    assert plan.warnings == ["exec:1: --timeout is behind the first argument and so belongs to the command"]

@@ -495,7 +495,7 @@ def test_copy_from_a_node(do: Do, here: Path, node: Any) -> None:
     assert step.row["body"] == {"dest": "d/", "count": 2, "from": "db", "per_node": members}
     sets = [["/a", "db"], ["/a", "web-01"]]
     asked = {"kind": "copy", "from": "db", "sets": sets, "exclude": ["x"], "hidden": True, "parents": False}
-    assert step.exchange == asked and step.gate
+    assert step.exchange == asked and step.barrier
     entry = node.blobs.put_bytes(b"lent")
     node.lent = [{}, {"sources": [["file", "", 0o640, entry[1], entry[0], "", "a"]]}]
     verb = verbs.load("COPY")
