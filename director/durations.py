@@ -1,4 +1,4 @@
-"""Durations as people write them: seconds, or numbers with ms, s, m, h, d (`1m30s`)."""
+"""Durations as users write them: seconds, or numbers with ms, s, m, h, d (`1m30s`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 EXPECTED = "seconds, or numbers with ms, s, m, h, d such as 1m30s"
-LIMIT = 1e10  # about 300 years; beyond it a clock cannot be reckoned with
+LIMIT = 1e10  # seconds, about 300 years; sums with clock times still work
 
 _PART = r"(\d+(?:\.\d+)?)(ms|[smhd])"
 
@@ -15,7 +15,7 @@ def parse(text: str) -> float:
     """Seconds of a duration.
 
     Raises:
-        ValueError: the text is no duration; the message says what was expected.
+        ValueError: the text is not a duration, or longer than LIMIT; the message says what was expected.
     """
     text = text.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
@@ -30,7 +30,7 @@ def parse(text: str) -> float:
 
 
 def show(seconds: float) -> str:
-    """A duration in its shortest form: `1m30s`, `1h`, `250ms`; the inverse of `parse` down to milliseconds."""
+    """A duration in its shortest form: `1m30s`, `1h`, `250ms`; `parse` reads it back, in milliseconds."""
     left = round(seconds * 1000)
     if not left:
         return "0s"

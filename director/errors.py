@@ -1,4 +1,4 @@
-"""One tree of errors; each class is named after what the user can do about it and carries its exit code."""
+"""The errors of Director; each class is named after what the user can do, and has an exit code."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EXIT_INTERRUPTED = 130
 
 
 class DirectorError(Exception):
-    """Base of every error that Director raises on purpose; `str(error)` is one line for a person.
+    """Base of every error that Director raises itself; `str(error)` is one line.
 
     Attributes:
-        lines: of several errors in one a line each; () when it is one.
+        lines: one line for each of several errors; () for a single error.
     """
 
     exit_code = EXIT_FAILED
@@ -49,18 +49,18 @@ class LanguageError(UsageError):
     """
 
     def __init__(self, message: str, file: str = "exec", line: int = 1) -> None:
-        self.message = message.replace("\r", "\\r").replace("\n", "\\n")  # one line, whatever was quoted
+        self.message = message.replace("\r", "\\r").replace("\n", "\\n")  # one line, also when it quotes the text
         self.file = file
         self.line = line
         super().__init__(f"{file}:{line}: {self.message}")
 
 
 class LanguageErrors(LanguageError):
-    """Several things are wrong in one orchestration text; `str(error)` is the first, `lines` has all of them.
+    """Several errors in one orchestration text; `str(error)` is the first, `lines` has all of them.
 
     Args:
-        found: in the order of lines; the exit code is that of a text that cannot be read if any is.
-        more: a last line, "" for none.
+        found: in the order of lines; with a LanguageError among them the exit code is EXIT_USAGE.
+        more: an additional last line, "" for none.
     """
 
     def __init__(self, found: Sequence[LanguageError | NoTargetError], more: str = "") -> None:
@@ -73,7 +73,7 @@ class LanguageErrors(LanguageError):
 
 
 class NoServerError(DirectorError):
-    """Nobody answers at the operator's socket."""
+    """No server answers at the operator's socket."""
 
     exit_code = EXIT_NO_SERVER
 
@@ -85,11 +85,11 @@ class WaitTimeoutError(DirectorError):
 
 
 class NoTargetError(DirectorError):
-    """A target matches nothing or names an unknown node.
+    """A target selects nothing, or names an unknown node.
 
     Args:
-        text: the whole message, its place included.
-        line: 1-based line of the orchestration text, 0 when the target stands in none.
+        text: the whole message, with file and line.
+        line: 1-based line of the orchestration text, 0 when the target is not from one.
     """
 
     exit_code = EXIT_NO_TARGET
@@ -106,13 +106,13 @@ class NotFoundError(DirectorError):
 
 
 class NotPermittedError(DirectorError):
-    """The caller may not do this, or the server's key is not the pinned one."""
+    """The caller has no permission, or the server's key is not the pinned one."""
 
     exit_code = EXIT_NOT_PERMITTED
 
 
 class BusyError(DirectorError):
-    """A bound was reached (queue, connections, open tasks); trying again later helps."""
+    """A limit is reached (queue, connections, open tasks); a later try may succeed."""
 
 
 class StoreError(DirectorError):
@@ -120,15 +120,15 @@ class StoreError(DirectorError):
 
 
 class ProtocolError(DirectorError):
-    """A peer sent what the protocol does not allow; never shown to an operator, counted and logged."""
+    """A peer sent what the protocol does not allow; logged and counted, but not shown to an operator."""
 
 
 class VerbError(DirectorError):
-    """A verb failed on the node for a reason that is not an exit code; the text becomes the task's reason."""
+    """A verb failed on the node without an exit code; the message is the reason of the task."""
 
 
 class LateError(VerbError):
-    """A verb waited for something within its step's time, and it did not come; the task's state is `timeout`."""
+    """A verb waited for its step's whole time; the state of the task is `timeout`."""
 
 
 BY_EXIT_CODE: dict[int, type[DirectorError]] = {

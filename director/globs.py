@@ -1,8 +1,8 @@
-"""The one dialect of globs, for targets, file names and `${X#p}`.
+"""Globs, in one dialect for targets, file names and `${X#p}`.
 
-`*` is any text, `?` any character, `[a-z]` one of these, `[!a-z]` and `[^a-z]` any other; a backslash takes the
-meaning of what follows. Two places differ, as other programs have fixed them: in paths `*` and `?` stop at `/` and
-`**` is any number of folders; `${X#p}` has no brackets, and refuses a backslash before any other character.
+`*` is any text, `?` any character, `[a-z]` one of these, `[!a-z]` and `[^a-z]` any other; a backslash makes the next
+character an ordinary one. Two uses differ, as in other programs: in paths `*` and `?` do not match `/`, and `**` is any
+number of folders; `${X#p}` has no brackets, and a backslash is allowed only before special characters.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def escape(text: str) -> str:
 
 
 def shielded(text: str) -> str:
-    """A value in which `*`, `?` and `[` are marked, to be put into a glob; lists and mappings stay readable."""
+    """A value for a glob, with `*`, `?` and `[` replaced by private characters; lists and mappings stay as they are."""
     return text if text[:1] in ("[", "{") else text.translate(_MARKS)
 
 
 def unshielded(pattern: str) -> str:
-    """The glob in which marked characters have a backslash before them."""
+    """The glob with the characters that `shielded` replaced, each behind a backslash."""
     return pattern.translate(_MARKED)
 
 
 def compiled(pattern: str) -> Callable[[str], object]:
-    """A function that is true for a text which the glob fits as a whole; it never goes back over a `*`.
+    """A function that is true for a text which the glob matches as a whole; it does not backtrack over `*`.
 
     Raises:
         GlobError: the glob is too long, or a range in brackets ends before it begins.
@@ -61,13 +61,13 @@ def compiled(pattern: str) -> Callable[[str], object]:
     first, *others = _pieces(_tokens(pattern))
     if not others:
         return re.compile(first, re.DOTALL).fullmatch
-    # the first place where a piece fits is as good as any later one: the groups hold on to it
+    # a later match of a piece cannot succeed if the first one fails, so each group keeps its first match
     middle = "".join(f"(?=(?P<p{n}>.*?{piece}))(?P=p{n})" for n, piece in enumerate(others[:-1]))
     return re.compile(f"{first}{middle}.*{others[-1]}", re.DOTALL).fullmatch
 
 
 def translate(pattern: str) -> str:
-    """The regular expression (of `re`, with DOTALL) of a glob for paths. Raises GlobError for a wrong range."""
+    """The regular expression (for `re` with DOTALL) of a glob for paths. Raises GlobError for a wrong range."""
     out: list[str] = []
     kind = ""
     for kind, text in _tokens(pattern):
@@ -78,11 +78,11 @@ def translate(pattern: str) -> str:
 
 
 class Glob:
-    """The glob of `${X#p}` or `${X/p/r}`, cut at its stars; each piece between them has a fixed length.
+    """The glob of `${X#p}` or `${X/p/r}`, split at its stars; each piece matches texts of one length.
 
     Args:
         pattern: `*`, `?`, and a backslash before `*`, `?`, `\\`, `/` or `}`.
-        backwards: for values that are given reversed, to match at the end.
+        backwards: whether the values are reversed, to match at their end.
 
     Raises:
         GlobError: a backslash before anything else.
@@ -106,12 +106,12 @@ class Glob:
         return _last(others[-1], text, found.end()) if longest else _next(others[-1], text, found.end())
 
     def search(self, text: str, start: int) -> tuple[int, int] | None:
-        """The leftmost match at or behind `start`, the longest there."""
+        """The leftmost match from `start` on, the longest one there; None for no match."""
         found = self._pieces[0].search(text, start)
         if not found:
             return None
         end = self.prefix(text, True, found.start())
-        # where the first piece fits and the others do not follow, they follow no later place either
+        # if the other pieces do not match behind the first match of the first piece, they match behind no later one
         return (found.start(), end) if end >= 0 else None
 
     def replace(self, text: str, replacement: str, every: bool) -> str:
@@ -137,7 +137,7 @@ def _next(piece: re.Pattern[str], text: str, start: int) -> int:
 
 
 def _last(piece: re.Pattern[str], text: str, start: int) -> int:
-    """The end of the last match of a piece of fixed length at or behind `start`, or -1."""
+    """The end of the last match of a piece from `start` on, or -1."""
     if not piece.pattern:
         return len(text)
     end = -1
@@ -147,7 +147,7 @@ def _last(piece: re.Pattern[str], text: str, start: int) -> int:
 
 
 def _pieces(tokens: Iterable[Token]) -> list[str]:
-    """The regular expressions between the stars; each fits texts of one length only."""
+    """The regular expressions between the stars; each matches texts of one length."""
     pieces, starred = [""], False
     for kind, text in tokens:
         if kind in ("*", "**"):
@@ -161,7 +161,7 @@ def _tokens(pattern: str, brackets: bool = True) -> Iterator[Token]:
     """`("*", "")`, `("**", "")`, `("?", ".")`, or `("", regular expression of one character)`.
 
     Args:
-        brackets: whether `[…]` is a class; without them escapes are those of a Containerfile only.
+        brackets: whether `[…]` is a class; without brackets, a backslash is allowed only as in a Containerfile.
     """
     at = 0
     while at < len(pattern):

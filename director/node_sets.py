@@ -8,9 +8,9 @@ are every combination.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product, zip_longest
 
 LIMIT = 100_000
 _MAX_DIGITS = 18
@@ -54,13 +54,9 @@ def fold(names: Iterable[str]) -> str:
     for name in set(names):
         parts = _digits(name)
         shapes.setdefault(tuple(parts[::2]), []).append(tuple(parts[1::2]))
-    words = [_weave(texts, row) for texts, rows in shapes.items() for row in _fold_rows(rows)]
+    folded = [(texts, row) for texts, rows in shapes.items() for row in _fold_rows(rows)]
+    words = ["".join(chain(*zip_longest(texts, row, fillvalue=""))) for texts, row in folded]
     return ",".join(sorted(words, key=lambda word: natural_key(word.replace("[", ""))))
-
-
-def _weave(texts: Sequence[str], row: Sequence[str]) -> str:
-    woven = [part for pair in zip(texts, row, strict=False) for part in pair]
-    return "".join((*woven, texts[-1]))
 
 
 def _fold_rows(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -82,9 +78,7 @@ def _fold_column(rows: list[tuple[str, ...]], at: int) -> list[tuple[str, ...]]:
 
 
 def _bracket(values: list[str]) -> str:
-    if len(values) == 1:
-        return values[0]
-    return "[" + ",".join(_ranges(values)) + "]"
+    return values[0] if len(values) == 1 else f"[{','.join(_ranges(values))}]"
 
 
 def _ranges(values: list[str]) -> Iterator[str]:
@@ -128,7 +122,7 @@ def expand(word: str, limit: int = LIMIT) -> list[str]:
     pieces = _brackets(word)
     for piece in pieces[::2]:
         if "[" in piece or "]" in piece:
-            raise FoldError("a bracket has no partner; expected [01-40]")
+            raise FoldError("a bracket is not closed or not opened; expected [01-40]")
     parsed = [_spans(piece) for piece in pieces[1::2]]
     total = 1
     for spans in parsed:
@@ -146,7 +140,7 @@ _Span = tuple[int, int, str, bool]  # first, last, text of the first, whether it
 
 def _spans(items: str) -> list[_Span]:
     if not _ITEMS.fullmatch(items):
-        raise FoldError(f"[{items}] is no list of numbers; expected numbers and ranges, as in [01-40,45]")
+        raise FoldError(f"[{items}] is not a list of numbers; expected numbers and ranges, as in [01-40,45]")
     return [_span(item) for item in items.split(",")]
 
 

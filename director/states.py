@@ -1,7 +1,7 @@
-"""The states of tasks and jobs, and the only transitions there are.
+"""The states of tasks and jobs, and the transitions between them.
 
-A task's state is one ASCII letter inside the server, the ledger and the wire, so that the states of a
-thousand steps on one node are a `bytearray` of a thousand bytes. `NAMES` gives the word people see.
+In the server, in the ledger and on the wire a task's state is one ASCII letter, so that the states of 1,000 steps on
+a node are a `bytearray` of 1,000 bytes. `NAMES` has the words that users see.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ CODES: dict[str, int] = {name: code for code, name in NAMES.items()}
 OPEN = frozenset((QUEUED, SENT, RUNNING))
 FINAL = frozenset(CODES.values()) - OPEN
 GOOD = frozenset((SUCCESS, CACHED))
-BAD = frozenset((FAILED, TIMEOUT, LOST))  # these stop what follows on the node and fail the job
-IGNORABLE = frozenset((FAILED, TIMEOUT))  # but these do not with --ignore-errors
+BAD = frozenset((FAILED, TIMEOUT, LOST))  # the later steps on the node are skipped, and the job fails
+IGNORABLE = frozenset((FAILED, TIMEOUT))  # except these with --ignore-errors
 
 TRANSITIONS: dict[int, frozenset[int]] = {
     QUEUED: frozenset((SENT, RUNNING)) | FINAL,
-    # back to queued: the node has said that it never had the task
+    # to queued: the node reports that it never had the task
     SENT: frozenset((QUEUED, RUNNING)) | FINAL - {EXPIRED},
-    # back to queued: a new attempt begins
+    # to queued: a new attempt begins
     RUNNING: frozenset((QUEUED,)) | FINAL - {EXPIRED},
 }
 
 
 def may_become(now: int, new: int) -> bool:
-    """Whether a task in state `now` may enter `new`; final states admit nothing, not even themselves."""
+    """Whether a task may go from state `now` to `new`; from a final state to none, not even to the same."""
     return new in TRANSITIONS.get(now, ())
 
 
@@ -66,7 +66,12 @@ JOB_FINAL = frozenset((JOB_FAILED, JOB_CANCELLED, JOB_INCOMPLETE, JOB_SUCCESS))
 
 
 def job_verdict(failed: bool, cancelled: bool, expired: bool) -> str:
-    """The final state of a job: the first that applies, failures that are ignored left out by the caller."""
+    """The final state of a job: the first that applies.
+
+    Args:
+        failed: whether a task failed whose failure is not ignored.
+        cancelled, expired: whether a task was.
+    """
     if failed:
         return JOB_FAILED
     if cancelled:
@@ -80,7 +85,7 @@ COUNT_NAMES = tuple(NAMES.values())
 
 
 def count(states: Iterable[int]) -> dict[str, int]:
-    """Counts by name of the tasks in `states`, with `total`, in the order of the contract's `tasks`."""
+    """The number of tasks in each state by name, after `total`; in the order that `tasks` has in answers."""
     counts = dict.fromkeys(("total", *COUNT_NAMES), 0)
     for state in states:
         if state != NONE:

@@ -14,7 +14,7 @@ from director import verbs
 from director.errors import LanguageError, UsageError, VerbError
 from director.language.scope import Scope
 from director.language.substitution import render_text, render_word
-from director.language.types import namespace
+from director.language.types import Names
 from director.planning.planner import Plan, plan
 from director.states import FAILED, SUCCESS, TIMEOUT
 from director.transfer import sources
@@ -55,7 +55,7 @@ class FakeNode:
 
     def _names(self) -> Mapping[str, Any]:
         scope = self.scope
-        return namespace(scope.texts(), self.facts, {"id": self.name, "labels": self.labels}, scope.query, scope.quoted)
+        return Names(scope.texts(), self.facts, {"id": self.name, "labels": self.labels}, scope.query, scope.quoted)
 
     def run(self, argv: list[str], **options: Any) -> Outcome:
         self.ran.append({"argv": argv, **options})

@@ -244,9 +244,9 @@ class TaskNode:
 
     def document(self, raw: str) -> str:
         """Braces and `$X`, quotes stay."""
-        from director.language.substitution import render_document
+        from director.language.substitution import render_word
 
-        return render_document(raw, self._namespace(), self._dollar, "\\", **self._raw())
+        return render_word(raw, self._namespace(), self._dollar, "\\", quotes=False, **self._raw())
 
     def blueprint(self, source: str) -> str:
         """A file's text as one template."""
@@ -259,10 +259,10 @@ class TaskNode:
 
     def _namespace(self) -> Mapping[str, Any]:
         if self._names is None:
-            from director.language.types import namespace
+            from director.language.types import Names
 
             node = {"id": self.name, "labels": dict(self.labels)}
-            self._names = namespace(self.scope.texts(), self.facts, node, self.scope.query, self.scope.quoted)
+            self._names = Names(self.scope.texts(), self.facts, node, self.scope.query, self.scope.quoted)
         return self._names
 
     def _dollar(self, name: str) -> str | None:
@@ -398,11 +398,11 @@ class TaskNode:
         """A path with stars, of which those in values mean themselves."""
         from director.globs import shielded, unshielded
         from director.language.substitution import render_word
-        from director.language.types import namespace
+        from director.language.types import Names
 
         texts = {name: shielded(text) for name, text in self.scope.texts().items()}
         node = {"id": self.name, "labels": dict(self.labels)}
-        names = namespace(texts, self.facts, node, self.scope.query, self.scope.quoted)
+        names = Names(texts, self.facts, node, self.scope.query, self.scope.quoted)
         return unshielded(render_word(raw, names, self._shielded_dollar, escape, **self._raw()))
 
     def _shielded_dollar(self, name: str) -> str | None:

@@ -27,7 +27,7 @@ def read(text: str, file: str) -> Values:
         file: the name for messages.
 
     Raises:
-        UsageError: the text is no mapping of texts and lists of texts, or has a key twice; with the line.
+        UsageError: the text is not a mapping to texts and lists of texts, or has a key twice; with the line.
     """
     found: Values = {}
     lines = _plain_lines(text)

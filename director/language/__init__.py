@@ -1,1 +1,1 @@
-"""Readers of the two forms of the language, and what templates and `$X` do to their words."""
+"""Reads both forms of the language into instructions; replaces templates and `$X` in their words."""

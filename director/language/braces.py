@@ -1,9 +1,9 @@
-"""Where `{{ }}` and `{% %}` begin and end in a text, without a template engine."""
+"""Finds where `{{ }}` and `{% %}` begin and end in a text, without the template engine."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _OPEN = re.compile(r"\{[{%]")
 _INSIDE = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[()\[\]{}]|%\}""", re.DOTALL)
@@ -11,12 +11,12 @@ _CLOSING = {")": "(", "]": "[", "}": "{"}
 
 
 def present(text: str) -> bool:
-    """Whether anything in `text` opens a template expression or statement."""
+    """Whether `text` has an opening `{{` or `{%`."""
     return "{{" in text or "{%" in text
 
 
 def _end(text: str, start: int) -> int:
-    """The place behind what opens at `start`, or -1 when it is never closed."""
+    """The end of the braces that open at `start`; -1 when they are not closed."""
     statement = text[start + 1] == "%"
     depth = 0
     position = start + 2
@@ -35,7 +35,7 @@ def _end(text: str, start: int) -> int:
 
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each closed pair of braces; one that stays open ends the search."""
+    """Start and end of each pair of braces, up to the first that is not closed."""
     position = 0
     while found := _OPEN.search(text, position):
         position = _end(text, found.start())
@@ -45,17 +45,22 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def open_at_end(text: str) -> bool:
-    """Whether braces that opened in `text` are not closed in it."""
-    position = 0
-    while found := _OPEN.search(text, position):
-        position = _end(text, found.start())
-        if position < 0:
-            return True
-    return False
+    """Whether braces open in `text` and are not closed."""
+    closed = max((end for _, end in spans(text)), default=0)
+    return _OPEN.search(text, closed) is not None
+
+
+def replace(text: str, outside: Callable[[str], str], inside: Callable[[str], str] = str) -> str:
+    """`text` with what `outside` makes of each piece between braces, and `inside` of each pair of braces."""
+    pieces, start = [], 0
+    for first, end in spans(text):
+        pieces += [outside(text[start:first]), inside(text[first:end])]
+        start = end
+    return "".join((*pieces, outside(text[start:])))
 
 
 def split_around(pattern: re.Pattern[str], text: str, limit: int = 0) -> list[str]:
-    """`pattern.split(text, limit)` that leaves braces whole; the pattern has no groups."""
+    """`pattern.split(text, limit)` without matches inside of braces; the pattern has no groups."""
     if not present(text):
         return pattern.split(text, limit)
     held = list(spans(text))

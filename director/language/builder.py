@@ -1,4 +1,4 @@
-"""Makes one instruction of a verb and its text; what both forms of the language have in common."""
+"""Builds one instruction of a verb and its text, for both forms of the language."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from director.language.instructions import Heredoc, Instruction
 from director.language.words import BLANKS, NARROW_BLANKS
 
 _FIRST = re.compile(f"[^{NARROW_BLANKS}]*")
-_HALF = re.compile("[\ud800-\udfff]")  # `"\\ud800"` alone is half a character
+_HALF = re.compile("[\ud800-\udfff]")  # JSON allows `"\\ud800"`, a surrogate without its pair
 #: verbs whose argument may be a JSON list of strings
 JSON_VERBS = frozenset(("RUN", "COPY", "ADD", "SHELL", "FETCH"))
 
@@ -46,7 +46,7 @@ def build(
 
 
 def json_form(verb: str, text: str) -> tuple[str, ...] | None:
-    """The strings of the JSON form, or None for the shell form. Raises ValueError for anything but strings in it."""
+    """The strings of the JSON form, None for the shell form. Raises ValueError when the list has other values."""
     if verb == "HEALTHCHECK":
         return _health(text)
     if not text.startswith("[") or verb not in JSON_VERBS:
@@ -55,7 +55,7 @@ def json_form(verb: str, text: str) -> tuple[str, ...] | None:
 
 
 def text_parts(text: str) -> tuple[str, str]:
-    """The first word and the rest without the blanks between."""
+    """The first word, and the rest without the blanks before it."""
     word = _FIRST.match(text)
     end = word.end() if word else 0
     return text[:end], text[end:].lstrip(NARROW_BLANKS)
@@ -69,7 +69,7 @@ def _health(text: str) -> tuple[str, ...] | None:
 
 
 def strings(text: str) -> tuple[str, ...] | None:
-    """The strings of a JSON list, None when `text` is none. Raises ValueError when something else is in it."""
+    """The strings of a JSON list, None when `text` is not a list. Raises ValueError when it has other values."""
     text = text.lstrip(BLANKS)
     if not text.startswith("["):
         return None
@@ -80,5 +80,5 @@ def strings(text: str) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         return None
     if not all(isinstance(item, str) for item in value):
-        raise ValueError("a JSON list here may have only strings in it; put the other values in double quotes")
+        raise ValueError("a JSON list here may have only strings; put the other values in double quotes")
     return tuple(_HALF.sub("\ufffd", item) for item in value)

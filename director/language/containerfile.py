@@ -1,4 +1,4 @@
-"""Reads a Directorfile: the Containerfile's grammar line by line, then instructions into stages."""
+"""Reads a Directorfile: the Containerfile's grammar, line by line, into stages of instructions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _FROM_FLAGS = {"platform": Flag("platform", "str", "only nodes of this os/arch",
 
 
 def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Document:
-    """The document of a text in Containerfile form, without the instructions that `faults` has taken.
+    """The document of a text in Containerfile form, without the wrong instructions, whose errors go to `faults`.
 
     Raises:
-        LanguageError: what is wrong with the text as a whole, on the line it begins.
+        LanguageError: a directive is wrong, or there is no instruction.
+        LanguageErrors: `faults` has collected as many errors as it takes.
     """
     document = Document([], file=file)
     before: list[Instruction] = []
@@ -39,7 +40,7 @@ def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Do
         if verb == "FROM" and not (_HELP.match(rest) and "FROM" in verbs):
             if stage is None:
                 document.globals = _only_args(before, faults)
-            stage = Stage(line=line.number)  # if the FROM is wrong, its steps are read all the same
+            stage = Stage(line=line.number)  # if the FROM is wrong, its steps are still read
             with faults.caught():
                 stage = _stage(rest, line.number, file)
             document.stages.append(stage)
@@ -78,7 +79,7 @@ def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[
 
 
 def _pass_over(line: Line, lines: Lines) -> None:
-    """Leave out the here-documents of an instruction that is wrong, so that they are not taken for instructions."""
+    """Skip the here-documents of a wrong instruction, so that their lines are not read as instructions."""
     with contextlib.suppress(ValueError):
         lines.skip(openings(line.text))
 
@@ -97,7 +98,7 @@ def _with_heredocs(made: Instruction, opened: list[Opening], lines: Lines) -> In
 def _only_args(before: list[Instruction], faults: Faults) -> list[Instruction]:
     for instruction in before:
         if instruction.verb != "ARG":
-            message = f"{instruction.verb} stands before the first FROM; only ARG may, move it behind"
+            message = f"{instruction.verb} is before the first FROM, where only ARG may be; move it behind"
             faults.add(LanguageError(message, instruction.file, instruction.line))
     return [instruction for instruction in before if instruction.verb == "ARG"]
 
@@ -117,7 +118,7 @@ def _as_name(text: str) -> tuple[str, str]:
     if not found:
         raise ValueError(f"FROM has no argument; expected {foreign.NEED_TEXT['FROM']}")
     if found[-1].upper() == "AS" or found[0].upper() == "AS":
-        raise ValueError("AS stands alone in FROM; expected FROM TARGETS AS NAME")
+        raise ValueError("AS has no targets or no name in FROM; expected FROM TARGETS AS NAME")
     if len(found) < 3 or found[-2].upper() != "AS":
         return text, ""
     if fault := ids.name_fault(found[-1]):

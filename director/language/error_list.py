@@ -1,4 +1,4 @@
-"""Collects what is wrong in one text, so that its author hears of all of it at once."""
+"""Collects the errors of one text, so that all are reported at once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from director.errors import LanguageError, LanguageErrors, NoTargetError
 
-LIMIT = 20  # errors of one text; behind them it is not read on
+LIMIT = 20  # errors of one text, after which reading stops
 
 
 class Faults:
-    """The errors of one text so far; true when there is one."""
+    """The errors of one text; true when there is one."""
 
     def __init__(self) -> None:
         self._found: dict[str, LanguageError | NoTargetError] = {}
@@ -21,23 +21,24 @@ class Faults:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Keep the LanguageError or NoTargetError that the block raises. Raises them all when there are LIMIT."""
+        """Collect a LanguageError or NoTargetError of the block. Raises as `check` when there are LIMIT."""
         try:
             yield
         except (LanguageError, NoTargetError) as error:
             self.add(error)
 
     def add(self, error: LanguageError | NoTargetError) -> None:
-        """Keep one; a second one of the same text is none. Raises them all when there are LIMIT."""
+        """Collect an error, once for each message. Raises as `check` when there are LIMIT."""
         self._found.setdefault(str(error), error)
         if len(self._found) >= LIMIT:
             self.check()
 
     def check(self) -> None:
-        """Raise what was found, in the order of lines: a single error as it is, several as one LanguageErrors.
+        """Raise the errors, if there are any.
 
         Raises:
-            LanguageError, LanguageErrors, NoTargetError.
+            LanguageError, NoTargetError: the only error.
+            LanguageErrors: several, in the order of their lines.
         """
         found = sorted(self._found.values(), key=lambda error: error.line)
         if len(found) == 1:

@@ -1,7 +1,7 @@
-"""Replaces `$X` in all its forms and takes quotes and escapes away, as the Containerfile reference has them.
+"""Replaces `$X` in all its forms and removes quotes and escapes, as the Containerfile reference specifies.
 
-Values that are already known (the results of templates) stand in the text as the character NUL, one for each,
-and are put in as they are: no quote, `$`, blank or star in them means anything.
+A NUL character in the text is a placeholder for the result of a template, which is inserted as it is: quotes, `$`,
+blanks and stars in it have no meaning.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Lookup = Callable[[str], "str | None"]
 
 @functools.cache
 def _plain(escape: str, quotes: bool) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Runs of characters that mean nothing: outside, inside of `${ }`, inside of double quotes."""
+    """Runs of ordinary characters: outside of quotes, inside of `${ }`, inside of double quotes."""
     marks = "$\0" + re.escape(escape)
     outside = marks + ("'\"" if quotes else "")
     return re.compile(f"[^{outside}]+"), re.compile(f"[^{outside}}}/]+"), re.compile(f'[^{marks}"]+')
 
 
 class Lexer:
-    """Walks once over one raw word (or over the text of a file).
+    """Renders one raw word, or the text of a file, in one pass.
 
     Args:
         text: the raw text.
         lookup: the value of a name, or None when it is not set.
         escape: the escape character.
-        values: what stands for each NUL of `text`, in order.
-        quotes: quotes mean something (they do not in the text of a file).
-        keep_unset: leave `$X` as it is where X is not set.
+        values: what replaces each NUL of `text`, in order.
+        quotes: whether quotes have a meaning; in the text of a file they have none.
+        keep_unset: whether `$X` stays as it is when X is not set.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Lexer:
         """The text with everything replaced.
 
         Raises:
-            ValueError: a quote or a brace is not closed, or a form that does not exist.
+            ValueError: a quote or a brace is not closed, or a form of `${}` does not exist.
             VerbError: `${X:?message}` of a name that is not set.
         """
         return self._until(_END, False, False)
@@ -79,7 +79,7 @@ class Lexer:
         return character
 
     def _run(self, plain: re.Pattern[str], pieces: list[str]) -> bool:
-        """Take over characters that mean nothing; whether there were any."""
+        """Append a run of ordinary characters; whether there was one."""
         found = plain.match(self._text, self._at)
         if not found:
             return False
@@ -88,7 +88,7 @@ class Lexer:
         return True
 
     def _until(self, stop: str, raw_escapes: bool, pattern: bool) -> str:
-        """All up to `stop`, which is passed over; in a pattern what values contain is escaped."""
+        """Render up to and without `stop`; in a pattern, values are escaped."""
         pieces: list[str] = []
         plain = self._plain_inside if stop else self._plain
         while (character := self._peek()) != _END:
@@ -103,7 +103,7 @@ class Lexer:
         return "".join(pieces)
 
     def _one(self, character: str, pieces: list[str], raw_escapes: bool, pattern: bool) -> None:
-        """Take one character that means something, or one that could have."""
+        """Render what begins with `character`."""
         if character == "'" and self._quotes:
             pieces.append(self._single(pattern))
         elif character == '"' and self._quotes:
@@ -135,7 +135,7 @@ class Lexer:
         return first + "".join(self._known(pattern) + other for other in others)
 
     def _known(self, pattern: bool) -> str:
-        """The next of the values that stand for NUL."""
+        """The value of the next NUL."""
         value = next(self._values, "")
         return globs.escape(value) if pattern else value
 
@@ -180,18 +180,18 @@ class Lexer:
             return self._kept(start) if value is None else value
         self._at += 1
         if self._depth >= MAX_DEPTH:
-            raise ValueError(f"${{ }} stand inside one another more than {MAX_DEPTH} times")
+            raise ValueError(f"${{ }} are nested more than {MAX_DEPTH} deep")
         self._depth += 1
         value = self._braced()
         self._depth -= 1
         return self._kept(start) if value is None else value
 
     def _kept(self, start: int) -> str:
-        """What an unset name leaves: nothing, or itself."""
+        """The replacement of an unset name: nothing, or the text as it is."""
         return self._text[start : self._at] if self._keep_unset else ""
 
     def _braced(self) -> str | None:
-        """The value of `${…}` behind the opening brace; None where nothing is set."""
+        """The value of `${…}`, from behind the opening brace; None when the name is not set."""
         if self._peek() in ("{", "}", ":", _END):
             raise ValueError("${ } has no name in it; expected ${NAME}, or \\$ for a dollar sign")
         name = self._name()

@@ -1,4 +1,4 @@
-"""What a flag of a verb is: its name, the type of its value and its line in the manual."""
+"""The flags of a verb: name, type of the value, line in the manual."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class Flag:
     """One flag of a verb.
 
     Attributes:
-        name: as written, without dashes (`skip-cache`); in YAML `vars` with underscores.
+        name: as written, without the leading dashes (`skip-cache`); in YAML `vars` with underscores.
         kind: `bool`, `str`, `int`, `count` (not below 0), `duration` (seconds, float), `ints` (comma list) or `words`
             (comma list).
         help: one line for the manual.
-        repeatable: given several times it makes a list, in the order written.
+        repeatable: whether it may be given several times; the value is a list in the order written.
         aliases: other spellings (`retries` for `retry`).
-        default: what `flags[name]` is when it was not written.
+        default: the value when it is not written.
         metavar: how the manual names the value.
-        per_node: the value may differ per node: where it has templates or `$X` in it the verb gets it as written, names
-            it as a `document` in `raws` and renders it on the node (`Node.document`). For the kind `str` only.
+        per_node: whether the value may differ per node: one with templates or `$X` reaches the verb as written, is a
+            `document` in its `raws` and is rendered on the node (`Node.document`). For the kind `str` only.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Reads the flags in front of an instruction's argument and gives their values the verb's types."""
+"""Reads the flags before an instruction's argument and converts their values."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
 
 
 class Unrendered(str):
-    """A flag's value that has braces or `$X` in it; `resolve` types it once they are replaced."""
+    """A flag's value with braces or `$X`; `resolve` converts it once they are replaced."""
 
     __slots__ = ()
 
 
 def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
-    """The flags at the front of `text` by name, typed, and what stands behind them.
+    """The flags at the start of `text` by name, converted, and the text behind them.
 
     Raises:
-        ValueError: an unknown flag, a missing or wrong value, or a flag given twice.
+        ValueError: a flag is unknown or given twice, its value is missing or wrong, or there are too many.
     """
     found: dict[str, Any] = {}
     text = text.lstrip(NARROW_BLANKS)
@@ -42,7 +42,7 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
         name, equals, value = word[2:].partition("=")
         flag = find(name, table, verb)
         if flag.kind == "rest":
-            add(found, flag, _behind(text, name, bool(equals)))
+            add(found, flag, text[len(f"--{name}{equals}") :].strip(BLANKS))
             return found, ""
         if not equals and flag.kind == "bool":
             value = "true"
@@ -53,11 +53,6 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
     raise ValueError(f"{verb} has {MAX_FLAGS} flags or more; expected fewer")
 
 
-def _behind(text: str, name: str, equals: bool) -> str:
-    """All that stands behind `--name ` or `--name=`, as written."""
-    return text[len(name) + 2 + equals :].strip(BLANKS)
-
-
 def _next_value(flag: Flag, rest: str, verb: str) -> tuple[str, str]:
     rest = rest.lstrip(NARROW_BLANKS)
     if not rest:
@@ -66,7 +61,7 @@ def _next_value(flag: Flag, rest: str, verb: str) -> tuple[str, str]:
 
 
 def _word(text: str) -> tuple[str, str]:
-    """The first word without its quotes and escapes, and the rest; braces are kept whole."""
+    """The first word without its quotes and escapes, and the rest; braces are part of one word."""
     held = braces.spans(text)
     start, end = next(held, (-1, -1))
     pieces: list[str] = []
@@ -94,7 +89,7 @@ def _word(text: str) -> tuple[str, str]:
 
 
 def find(name: str, table: Table, verb: str) -> Flag:
-    """The flag of this name or alias. Raises ValueError with the nearest name."""
+    """The flag of this name or alias. Raises ValueError with the most similar name."""
     if flag := table.get(name):
         return flag
     for flag in table.values():
@@ -104,7 +99,7 @@ def find(name: str, table: Table, verb: str) -> Flag:
 
 
 def add(found: dict[str, Any], flag: Flag, text: str) -> None:
-    """Put one value among those found. Raises ValueError for a second one and for a wrong value."""
+    """Convert one value and add it to `found`. Raises ValueError for a wrong value and for a second one."""
     value = Unrendered(text) if flag.kind != "rest" and _open(text) else convert(flag, text)
     if flag.repeatable:
         found.setdefault(flag.name, []).append(value)
@@ -119,7 +114,7 @@ def _open(text: str) -> bool:
 
 
 def convert(flag: Flag, text: str) -> Any:
-    """The value of `text` after the flag's kind. Raises ValueError that says what was expected."""
+    """`text` as a value of the flag's kind. Raises ValueError with what was expected."""
     reader = _READERS.get(flag.kind)
     if reader is None:
         return text
@@ -183,24 +178,25 @@ def _expected(flag: Flag) -> str:
 
 
 def resolve(found: Mapping[str, Any], table: Table, render: Callable[[str], str]) -> dict[str, Any]:
-    """`found` with every `Unrendered` value rendered and typed, but for those of flags that may differ per node.
+    """`found` with every `Unrendered` value rendered and converted, except those of flags that may differ per node.
 
-    Raises ValueError and what `render` does.
+    Raises:
+        ValueError: a rendered value is wrong; and the errors of `render`.
     """
 
-    def typed(name: str, value: Any) -> Any:
+    def converted(name: str, value: Any) -> Any:
         if not isinstance(value, Unrendered) or table[name].per_node:
             return value
         return convert(table[name], render(value))
 
     return {
-        name: [typed(name, one) for one in value] if isinstance(value, list) else typed(name, value)
+        name: [converted(name, one) for one in value] if isinstance(value, list) else converted(name, value)
         for name, value in found.items()
     }
 
 
 def from_vars(found: dict[str, Any], values: Iterable[tuple[str, list[str]]], table: Table, verb: str) -> None:
-    """Add YAML `vars`: names with underscores, each with the values written for it.
+    """Add YAML `vars`: names with underscores, each with the values written.
 
     Raises:
         ValueError: as `take`.
@@ -220,6 +216,6 @@ def from_vars(found: dict[str, Any], values: Iterable[tuple[str, list[str]]], ta
 
 
 def misplaced(text: str, table: Table) -> list[str]:
-    """Words of a command that look like flags of its verb but stand behind the first argument (`--plan`)."""
+    """Words of a command that are flags of its verb but are behind the first argument, for `--plan`."""
     words = (word.partition("=")[0] for word in text.split() if word.startswith("--"))
     return [word for word in words if word[2:] in table]

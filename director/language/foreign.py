@@ -1,4 +1,4 @@
-"""What is said about instructions of other languages that mean nothing here."""
+"""Messages for instructions of other languages, which have no meaning here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ELSEWHERE = {
     "VOLUME": "has no meaning here: nodes have no volumes; use WORKDIR or RUN mkdir -p to make a folder",
     "STOPSIGNAL": "has no meaning here: set KillSignal= in the unit's file and use SERVICE",
     "MAINTAINER": "has no meaning here; use LABEL maintainer=NAME",
-    "ONBUILD": "has no meaning here: nothing is built on; write the instruction itself where it is needed",
+    "ONBUILD": "has no meaning here: nodes are not built on; write the instruction itself where it is needed",
     "CONTAINER_IMAGE": "is no verb of Director; use RUN podman …",
     "POD": "is no verb of Director; use RUN podman …",
     "SECONTEXT": "is no verb of Director; use RUN semanage …",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from director.errors import VerbError
 from director.language import braces
+from director.language.expansion import Lexer
 from director.language.words import quoted
 
 MAX_HEREDOCS = 1000  # of one line
-_GLUE = "\0"  # stands for a blank between `<<` and the name; no text has this character
+_GLUE = "\0"  # replaces a blank between `<<` and the name; no text has this character
 _WORD = re.compile(rf"([0-9]{{0,4000}})<<(-?){_GLUE}*([^<]*)")
 _LARGEST = 2**64 - 1
 _BLANKS_BEHIND = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|(<<-?)([ \t\r]+)""", re.DOTALL)
@@ -19,12 +20,12 @@ _ESCAPED = re.compile(r"\\.", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """`<<-"NAME"`: where a here-document begins; blanks may stand in front of the name.
+    """`<<-"NAME"`, which opens a here-document; blanks may be before the name.
 
     Attributes:
         name: the delimiter without quotes.
-        expand: no part of it stands in quotes; a backslash is no quote.
-        chomp: `<<-`, leading tabs are dropped.
+        expand: whether no part of the name is in quotes; a backslash is not a quote.
+        chomp: whether it is `<<-`, which drops leading tabs.
         fd: file descriptor before `<<`, 0 when none was written.
     """
 
@@ -35,15 +36,11 @@ class Opening:
 
 
 def openings(line: str) -> list[Opening]:
-    """The here-documents a line opens, in order; a line with a quote left open has none."""
+    """The here-documents that a line opens, in order; none with an open quote. Raises ValueError for too many."""
     if "<<" not in line:
         return []
-    from director.language.expansion import Lexer
-
-    # the escape is a backslash here whatever `# escape=` says, as it is for BuildKit
-    held = list(braces.spans(line)) if braces.present(line) else []
-    for start, end in reversed(held):
-        line = line[:start] + "_" + line[end:]
+    # as in BuildKit, the escape is a backslash here whatever `# escape=` says
+    line = braces.replace(line, str, lambda pair: "_")
     try:
         Lexer(line, keep_unset=True).render()
     except (ValueError, VerbError):
@@ -55,12 +52,12 @@ def openings(line: str) -> list[Opening]:
 
 
 def closed_up(line: str) -> str:
-    """`line` with the blanks between `<<` and a name taken out, so that each opening is one word."""
+    """`line` without the blanks between `<<` and a name, so that each opening is one word."""
     return _BLANKS_BEHIND.sub(_glued, line).replace(_GLUE, "")
 
 
 def _glued(found: re.Match[str]) -> str:
-    """`<<` with its blanks replaced by as many of _GLUE; what is quoted or escaped stays as it is."""
+    """`<<` with each blank replaced by _GLUE; quoted and escaped text as it is."""
     return found[1] + _GLUE * len(found[2]) if found[1] else found[0]
 
 
@@ -68,11 +65,9 @@ def _opening(word: str) -> Opening | None:
     found = _WORD.fullmatch(word)
     if not found or not found.group(3):
         return None
-    from director.language.expansion import Lexer
-
     try:
         name = Lexer(found.group(3), keep_unset=True).render()
-    except ValueError:  # a blank inside of `${ }` has cut the word in two
+    except ValueError:  # a blank inside of `${ }` has split the word
         return None
     if not name:
         return None

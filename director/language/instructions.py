@@ -1,4 +1,4 @@
-"""What both readers make of a text: instructions in stages, with the places they came from."""
+"""The result of both readers: instructions in stages, with their files and lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Heredoc:
 
     Attributes:
         name: the delimiter, which is the file's name for COPY and ADD.
-        content: the text, tabs already dropped for `<<-`.
-        expand: `$X` and braces are replaced (the delimiter was not quoted).
-        fd: file descriptor before `<<`, 0 when none was written.
+        content: the text, without leading tabs for `<<-`.
+        expand: whether `$X` and braces are replaced, as the delimiter is not quoted.
+        fd: the file descriptor before `<<`, 0 when there is none.
     """
 
     name: str
@@ -29,16 +29,16 @@ class Instruction:
 
     Attributes:
         verb: upper case.
-        flags: name to value, typed after the verb's `Flag` table, aliases resolved; repeatable ones are
-            lists. Only flags that were written.
-        text: the argument behind the flags with continuations joined, as it would be shown.
-        args: the JSON form's strings, or None for shell form.
+        flags: the written flags, name to converted value; aliases are resolved, repeatable flags are lists.
+        text: the argument behind the flags, with continuations joined.
+        args: the strings of the JSON form, None for the shell form.
         heredocs: in the order of the text.
-        file, line: where it begins (1-based).
+        file, line: where it begins, from line 1.
         form: `containerfile` or `yaml`.
         escape: the escape character, backslash or backtick.
-        pairs: YAML only: a mapping given as the verb's value.
-        source: the whole instruction as written, for job-info (`text` of a step).
+        pairs: the mapping that is the verb's value, in YAML.
+        assign: target expressions of the step, in YAML.
+        source: the whole instruction as written, for `--job-info`.
     """
 
     verb: str
@@ -60,12 +60,12 @@ class Stage:
     """The instructions between one FROM and the next, or one entry of a YAML list.
 
     Attributes:
-        targets: expressions joined by union; empty means the submission's default.
-        name: of `AS name` or the entry's `name`, "" when none.
+        targets: expressions, whose union it is; () for the default of the submission.
+        name: of `AS name` or the entry's `name`, else "".
         instructions: without the FROM itself.
         line: of the FROM or the entry.
         asynchronous: YAML `async: true`.
-        platform: of `FROM --platform`, "" when none.
+        platform: of `FROM --platform`, else "".
     """
 
     targets: tuple[str, ...] = ()
@@ -78,10 +78,10 @@ class Stage:
 
 @dataclass(slots=True)
 class Document:
-    """One orchestration text, read.
+    """One orchestration text.
 
     Attributes:
-        stages: in order; a text without FROM has one with no targets.
+        stages: in order; a text without FROM has one stage without targets.
         globals: the ARGs before the first FROM.
         file: its name as the user gave it.
     """

@@ -1,4 +1,4 @@
-"""Cuts a Directorfile into logical lines: directives, comments, continuation and here-documents."""
+"""Splits a Directorfile into logical lines: directives, comments, continuations and here-documents."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from director.language.words import BLANKS
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _KNOWN = frozenset(("escape", "syntax", "check"))
-_OPEN_LINES = 200  # braces that stay open for more lines than this are no template
+_OPEN_LINES = 200  # braces that are open for more lines than this are not a template
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 
 
 @dataclass(slots=True)
 class Line:
-    """One logical line: continuations joined, comments left out.
+    """One logical line, with continuations joined and without comments.
 
     Attributes:
         text: without the line break.
@@ -31,10 +31,13 @@ class Line:
 
 
 class Lines:
-    """Walks over the physical lines of a text.
+    """Iterates over the logical lines of a text.
 
     Attributes:
-        escape: the escape character, as `# escape=` has set it.
+        escape: the escape character, set by `# escape=`.
+
+    Raises:
+        LanguageError: a directive is wrong.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -58,12 +61,12 @@ class Lines:
 
     def _obey(self, name: str, value: str) -> None:
         if name in self._seen:
-            raise LanguageError(f"# {name}= stands twice; expected it once", self.file, self._next)
+            raise LanguageError(f"# {name}= is given twice; expected it once", self.file, self._next)
         self._seen.add(name)
         if name != "escape":
             return
         if value not in ("\\", "`"):
-            raise LanguageError(f"# escape={value} cannot be; expected \\ or `", self.file, self._next)
+            raise LanguageError(f"# escape={value} is not allowed; expected \\ or `", self.file, self._next)
         self.escape = value
         one = re.escape(value)
         self._continues = re.compile(rf"(?<!{one}){one}[ \t]*$")
@@ -91,13 +94,13 @@ class Lines:
 
     @staticmethod
     def _still_open(before: bool, pieces: list[str]) -> bool:
-        """Whether braces are open behind the last piece; earlier ones matter only if some were open there."""
+        """Whether braces are open at the end of the last piece; `before`: whether they were at its start."""
         if len(pieces) > _OPEN_LINES or (not before and not braces.present(pieces[-1])):
             return False
         return braces.open_at_end("".join(pieces))
 
     def _following(self, open_braces: bool) -> str | None:
-        """The next line that counts; `#` inside braces is no comment."""
+        """The next line that is neither empty nor a comment; inside of braces `#` begins no comment."""
         while self._next < len(self._lines):
             text = self._lines[self._next].rstrip("\r")
             self._next += 1
@@ -107,7 +110,7 @@ class Lines:
         return None
 
     def skip(self, opened: Iterable[Opening]) -> None:
-        """Pass over the here-documents of an instruction that is wrong, so far as they are closed."""
+        """Skip the here-documents of a wrong instruction, up to the first that is not closed."""
         for opening in opened:
             before = self._next
             try:
@@ -117,7 +120,7 @@ class Lines:
                 return
 
     def heredoc(self, opening: Opening, number: int) -> str:
-        """The lines up to the delimiter, which is passed over. Raises LanguageError when there is none."""
+        """The lines up to the delimiter, which is skipped. Raises LanguageError when there is no delimiter."""
         content: list[str] = []
         while self._next < len(self._lines):
             line = self._lines[self._next]

@@ -1,4 +1,4 @@
-"""The name that was probably meant, for the end of a message."""
+"""Suggests the name that was probably meant, at the end of a message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def hint(word: str, names: Iterable[str], prefix: str = "") -> str:
-    """`; did you mean X?`, or `; expected one of X, Y, Z` when none is near."""
+    """`; did you mean X?`, or `; expected one of X, Y, Z` when no name is similar."""
     known = sorted(set(names))
     near = difflib.get_close_matches(word[:64], known, 1, 0.5)
     if near:

@@ -1,4 +1,4 @@
-"""Reads one orchestration text in either form; the first thing a planner does with it."""
+"""Reads one orchestration text in either form."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def read(
     Args:
         text: the whole text.
         file: its name for messages: a path, `exec` or `-`.
-        form: `containerfile`, `yaml`, or `auto`: by the name's ending, for `-` and others by how the text begins.
+        form: `containerfile`, `yaml`, or `auto`: by the ending of `file`, else by the start of the text.
         verbs: upper-case verb (aliases included) to its flags by name, those of every verb included.
-        faults: takes what is wrong in single instructions, which the document is then without; None to raise it.
+        faults: collects the errors of instructions, which the document then lacks; None to raise them.
 
     Raises:
-        LanguageError: what is wrong, with file and line; LanguageErrors for several.
+        LanguageError: the text is wrong.
+        LanguageErrors: several errors.
     """
     _check(text, file)
     found = Faults() if faults is None else faults
@@ -61,7 +62,7 @@ def _check(text: str, file: str) -> None:
 
 
 def form_of(text: str, file: str) -> str:
-    """`yaml` or `containerfile`, by the file's name, else by its first line that is neither empty nor a comment."""
+    """`yaml` or `containerfile`, by the file's name, else by the first line that is neither empty nor a comment."""
     if file.lower().endswith(_YAML_NAMES):
         return "yaml"
     for line in text.removeprefix("\ufeff").splitlines():

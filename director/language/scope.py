@@ -1,7 +1,7 @@
-"""The values a job has on a node: ARG, ENV, USER, WORKDIR, SHELL, QUERY, in one small value object.
+"""The values that a job has on a node: ARG, ENV, USER, WORKDIR, SHELL, QUERY.
 
-The planner keeps one while it reads a file (what is known then); the client keeps one per lane of a job,
-changes it only by the effects of steps, and so can rebuild it from its journal.
+The client keeps one scope per lane of a job and changes it only by the effects of steps, so that it can rebuild it
+from its journal.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ _PROXIES = frozenset(("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL
 
 
 def is_proxy(name: str) -> bool:
-    """Whether an ARG of this name needs no declaration and does not count for the cache (DSL.md section 3)."""
+    """Whether an ARG of this name needs no declaration and is no input of the step cache (DSL.md section 3)."""
     return name.upper() in _PROXIES
 
 
 def is_arg_name(name: str) -> bool:
-    """Whether the output of a step can be kept by this name."""
+    """Whether an ARG may have this name."""
     return bool(name) and name not in RESERVED and not _NO_NAME.search(name)
 
 
 @dataclass(slots=True)
 class Scope:
-    """Values of one job on one node (or of one async lane of it).
+    """The values of one job on one node, or of one of its lanes.
 
     Attributes:
-        remembered: ARGs the node kept from earlier jobs; they serve templates, never `$X`.
-        args: the text of each ARG the job set; `declared` has those that reach `$X` and a RUN.
+        remembered: ARGs that the node keeps from earlier jobs; for templates, not for `$X`.
+        args: the text of each ARG that the job set.
+        declared: the ARGs that `$X` and the environment of RUN use.
         env: the text of each ENV.
-        overrides: `--arg KEY=VALUE`, which beat the file.
-        query: `{node: {name: text}}`, grown by QUERY.
-        outputs: ARGs that were set by the output of a step (`--stdout-arg`).
-        quoted: ARGs and ENVs whose value was written in quotes: text in templates, whatever it looks like.
+        overrides: `--arg KEY=VALUE`, which beats the file.
+        query: `{node: {name: text}}`, set by QUERY.
+        quoted: ARGs and ENVs whose value is written in quotes, which makes it text in templates.
+        outputs: ARGs that the output of a step set (`--stdout-arg`).
+        version: grows with every change, for caches of what was made of the values.
+        made: the version that the executor used last, and what it made of the values.
     """
 
     remembered: dict[str, str] = field(default_factory=dict)
@@ -52,11 +55,11 @@ class Scope:
     user: str = ""
     workdir: str = ""
     shell: list[str] = field(default_factory=list)
-    version: int = 0  # grows with every change, for those who keep what they made of the values
-    made: tuple[int, Any] | None = None  # what the executor made of `version`
+    version: int = 0
+    made: tuple[int, Any] | None = None
 
     def apply(self, effects: Mapping[str, Any]) -> None:
-        """Take over what a step did; the same effects give the same scope, so a journal can be replayed."""
+        """Apply the effects of a step; the same effects give the same scope, so that a journal can be replayed."""
         for name in effects.get("settled", ()):
             self.overrides.pop(name, None)
         evicted = effects.get("evict", ())
@@ -84,16 +87,16 @@ class Scope:
         return {"user": self.user, "workdir": self.workdir, "shell": self.shell}
 
     def end_stage(self) -> None:
-        """USER, WORKDIR and SHELL last to the end of the stage."""
+        """Reset USER, WORKDIR and SHELL, which apply to one stage."""
         self.version += 1
         self.user, self.workdir, self.shell = "", "", []
 
     def copy(self) -> Scope:
-        """An independent copy, for a lane that runs beside others."""
+        """An independent copy, for a lane."""
         return copy.deepcopy(self)
 
     def texts(self) -> dict[str, str]:
-        """Name to text for templates: remembered ARGs, the job's, `--arg`, then ENV, the later beats."""
+        """Name to text for templates: remembered ARGs, then the job's, `--arg`, ENV; the later beats the earlier."""
         return {**self.remembered, **self.args, **self.overrides, **self.env}
 
     def dollars(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""The one pass of substitution: braces and `$X` are replaced together, and no result is looked at again.
+"""Replaces braces and `$X` in one pass; results are not replaced again.
 
-A text without braces never loads the template engine.
+The template engine is imported only for a text with braces.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from director.errors import VerbError
-from director.language.braces import present, spans
+from director.language.braces import present, replace
 from director.language.expansion import VALUE, Lexer
 
 WAYS_OUT = (
@@ -22,14 +22,14 @@ _NO_NAMES: Mapping[str, str] = {}
 
 
 def render_text(raw: str, names: Mapping[str, Any]) -> str:
-    """Replace `{{ }}` and `{% %}` and nothing else: RUN, and files with `--blueprint`.
+    """Replace `{{ }}` and `{% %}` only: for RUN, and for files with `--blueprint`.
 
     Args:
         raw: the text as written.
-        names: what the templates may use; `values.Names` also knows what `{{ NAME }}` alone prints.
+        names: what the templates may use; `types.Names` also has the text that `{{ NAME }}` alone prints.
 
     Raises:
-        VerbError: an undefined name (which is named), or an expression that fails.
+        VerbError: a name is undefined, or an expression fails.
     """
     if not present(raw):
         return raw
@@ -44,18 +44,18 @@ def render_word(
     quotes: bool = True,
     braces: bool = True,
 ) -> str:
-    """Replace braces and `$X` in one pass and take quotes and escapes away.
+    """Replace braces and `$X` in one pass and remove quotes and escapes.
 
     Args:
-        raw: one word as written; blanks in it stay.
+        raw: one word as written; it may have blanks.
         names: as for `render_text`.
         dollars: the text of a name, or None when it is not set.
         escape: the escape character.
-        quotes: False for the content of a heredoc or a flag's value: quotes are data there, escapes are not.
-        braces: False for a step with `--raw`: braces are text.
+        quotes: False for the content of a heredoc and a flag's value, where quotes have no meaning.
+        braces: False for a step with `--raw`, where braces have no meaning.
 
     Raises:
-        VerbError: as `render_text`, or a quote or `${` that is not closed, or `${X:?message}`.
+        VerbError: as `render_text`; a quote or `${` is not closed; `${X:?message}` of an unset name.
     """
     values: list[str] = []
     if braces and present(raw):
@@ -66,17 +66,6 @@ def render_word(
         return Lexer(raw if values else raw.replace(VALUE, ""), dollars, escape, values, quotes).render()
     except ValueError as error:
         raise VerbError(str(error)) from None
-
-
-def render_document(
-    raw: str,
-    names: Mapping[str, Any],
-    dollars: Callable[[str], str | None],
-    escape: str = "\\",
-    braces: bool = True,
-) -> str:
-    """`render_word` for the content of a heredoc, where quotes are data."""
-    return render_word(raw, names, dollars, escape, quotes=False, braces=braces)
 
 
 def _pieces(raw: str, names: Mapping[str, Any]) -> list[str]:
@@ -100,7 +89,7 @@ def _with_marks(pieces: list[str]) -> tuple[str, list[str]]:
 
 
 def check(raw: str) -> None:
-    """Raises ValueError, with both ways out in its message, when the braces of `raw` do not parse."""
+    """Raises ValueError when the braces of `raw` cannot be parsed; the message has both ways to avoid it."""
     if not present(raw):
         return
     from director.language import templating
@@ -112,7 +101,7 @@ def check(raw: str) -> None:
 
 
 def check_word(raw: str, escape: str = "\\", quotes: bool = True) -> None:
-    """As `check`, and also for quotes and `$X` that are not closed. Raises ValueError."""
+    """As `check`, also for quotes and `$X` that are not closed. Raises ValueError."""
     check(raw)
     if _SOMETHING.search(raw):
         _used_dollars(raw, escape, quotes)
@@ -123,23 +112,20 @@ def _used_dollars(raw: str, escape: str, quotes: bool, templates: bool = True) -
 
     def note(name: str) -> str:
         used.add(name)
-        return "x"  # set and not empty, so that ${X:?} is content
+        return "x"  # a value, so that ${X:?} does not fail
 
-    start, pieces = 0, []
-    for first, end in spans(raw) if templates else ():
-        pieces += [raw[start:first], VALUE]
-        start = end
-    Lexer("".join((*pieces, raw[start:])), note, escape, ["x"] * (len(pieces) // 2), quotes).render()
+    text = replace(raw, str, lambda pair: VALUE) if templates else raw
+    Lexer(text, note, escape, ["x"] * text.count(VALUE), quotes).render()
     return used
 
 
 def used_names(raw: str, escape: str = "\\", dollars: bool = True, templates: bool = True) -> set[str]:
-    """The names that `raw` uses: the top-level ones in braces and those of `$X`.
+    """The names that `raw` uses in braces and in `$X`.
 
     Args:
         raw: the text as written.
         escape: the escape character.
-        dollars: False for a text whose `$X` belong to a shell.
+        dollars: False for a text whose `$X` a shell replaces.
         templates: False for a step with `--raw`.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The one door to jinja2: a sandboxed, strict environment whose results are told apart from the text around them.
+"""Renders templates in a sandboxed, strict environment; no other module imports jinja2.
 
-A template's own text and the values it prints come back as separate pieces, so that whoever replaces `$X` in
-the text never looks into a value.
+A template's own text and the values that it prints are separate pieces of the output, so that `$X` is replaced only
+in the text.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from director.errors import VerbError
 
-MAX_OUTPUT = 1 << 20  # characters of one rendering, and of any one value made while it goes on
-MAX_RANGE = 100_000  # numbers that all range() calls of one rendering may give together
+MAX_OUTPUT = 1 << 20  # characters of the output, and of each value of an expression
+MAX_RANGE = 100_000  # numbers of all range() calls of one rendering together
 MAX_SOURCE = 4 << 20  # characters of one template
 MAX_BRACES = 20_000
 _LONE = re.compile(r"\r(?!\n)|(?<!\r)\n")
@@ -30,15 +30,15 @@ _PERCENT = re.compile(r"%(?:\([^)]*\))?[-+ #0]*([0-9]*)(?:\.([0-9]*))?")
 _COLON = re.compile(r":[^{}]*?([0-9]{7,})")
 _NESTED = re.compile(r"\{[^{}]*:[^{}]*\{")
 _NO_NAME = re.compile(r"'[^']+' is undefined")
-MAX_KEPT = 16 << 10  # longer templates are not kept compiled
+MAX_KEPT = 16 << 10  # characters; longer templates are not cached
 _WIDE = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
-_WRITTEN = "\ue004written"  # no template can spell these two names
+_WRITTEN = "\ue004written"  # names that no template can use
 _TEXTS = "\ue004texts"
 
 
 @functools.cache
 def _marks() -> tuple[str, str]:
-    """What stands around a template's own text in its output; no value can know it."""
+    """What is put around a template's own text in the output; random, so that no value has it."""
     secret = secrets.token_hex(8)
     return f"\ue000{secret}(", f"){secret}\ue001"
 
@@ -54,18 +54,18 @@ def _too_large(what: str) -> SecurityError:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja with braces only, items before attributes, and bounds on what an expression may make."""
+    """Jinja with braces only, items before attributes, and limits for the values of expressions."""
 
     intercepted_binops = frozenset(("*", "**", "%", "+"))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """`facts.cpu.count` and `query.web.items` are keys first; methods of a dict come second."""
+        """A key of a mapping before its method, as in `facts.cpu.count` and `query.web.items`."""
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse results that would fill the memory or take minutes."""
+        """Refuse results that would need much memory or time."""
         if operator == "*" and _product(left, right) > MAX_OUTPUT:
             raise _too_large("the product")
         if operator == "**" and _is_number(left) and _is_number(right) and not _small_power(left, right):
@@ -77,7 +77,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """`str.format` that refuses widths as `call` does."""
+        """`str.format` that refuses large widths."""
         inner = super().wrap_str_format(value)
         if inner is None:
             return None
@@ -89,7 +89,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return bounded
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Refuse widths that would fill the memory."""
+        """Refuse large widths and long replacements."""
         name = getattr(__obj, "__name__", "")
         if name in _WIDE and any(_is_number(arg) and arg > MAX_OUTPUT for arg in (*args, *kwargs.values())):
             raise _too_large(name)
@@ -107,7 +107,7 @@ def _length(value: Any) -> int:
 
 
 def _product(left: Any, right: Any) -> int:
-    """How long a repeated sequence or how many digits a product would be."""
+    """The length of a repeated sequence; 0 for a product of numbers."""
     for one, other in ((left, right), (right, left)):
         if isinstance(one, str | bytes | list | tuple) and isinstance(other, int):
             return len(one) * max(0, other)
@@ -119,7 +119,7 @@ def _small_power(left: float, right: float) -> bool:
 
 
 def _check_format(text: str, values: Any) -> None:
-    """`'%*d' % …` and `'%1000000000d' % …` can make any length."""
+    """Refuse large widths in `'%*d' % …` and `'%1000000000d' % …`."""
     wide = [int(number[:12]) for pair in _PERCENT.findall(text) for number in pair if number.isdigit()]
     if "*" in text:
         wide += _integers(values if isinstance(values, tuple) else (values,))
@@ -127,7 +127,7 @@ def _check_format(text: str, values: Any) -> None:
 
 
 def _check_str_format(text: str, values: Iterable[Any]) -> None:
-    """`'{:1000000000}'.format(…)` and `'{:{}}'.format(…)` can too."""
+    """Refuse large widths in `'{:1000000000}'.format(…)` and `'{:{}}'.format(…)`."""
     wide = [int(number[:12]) for number in _COLON.findall(text)]
     if _NESTED.search(text):
         wide += _integers(values)
@@ -150,7 +150,7 @@ def _check_replace(text: Any, old: Any = "", new: Any = "", *_: Any) -> None:
 
 
 class _Ranges:
-    """`range` with one budget for a whole rendering, so that loops in loops end."""
+    """`range` with one limit for a whole rendering, so that nested loops end."""
 
     __name__ = "range"
 
@@ -166,7 +166,7 @@ class _Ranges:
 
 
 def _filter_bounded(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter of Jinja's that first looks at the sizes it was given."""
+    """A filter of Jinja that refuses large numbers as arguments."""
 
     @functools.wraps(original)
     def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ def _replace(value: Any, old: Any, new: Any, count: int | None = None) -> str:
 
 
 def _quote(value: Any) -> str:
-    """One word for a shell."""
+    """`value` as one word for a shell."""
     return shlex.quote(str(value))
 
 
@@ -211,19 +211,19 @@ def _environment(newline: str = "\n") -> _Environment:
 
 
 def _environment_for(source: str) -> _Environment:
-    """A text whose lines all end in CR LF keeps them; a mixed one gets LF, as Jinja does."""
+    """Keeps CR LF when all lines end in it; else every line ends in LF, as in Jinja."""
     return _environment("\r\n" if "\r" in source and not _LONE.search(source) else "\n")
 
 
 def _mark(tree: nodes.Template) -> nodes.Template:
-    """Put marks around the template's own text, and have `{{ NAME }}` alone print what was written."""
+    """Put marks around the template's own text, and make `{{ NAME }}` alone print the text as written."""
     for output in list(_outputs(tree)):
         output.nodes = [_marked(child) for child in output.nodes]
     return tree
 
 
 def _outputs(node: nodes.Node) -> Iterator[nodes.Output]:
-    """What is printed straight: not inside of macros, blocks that are set, called or filtered."""
+    """The nodes that print directly, not inside of macros and of blocks that are set, called or filtered."""
     for child in node.iter_child_nodes():
         if isinstance(child, nodes.Output):
             yield child
@@ -242,7 +242,7 @@ def _marked(child: Any) -> Any:
 
 
 def _print_name(value: Any, name: str, context: Context) -> Any:
-    """The text as written, unless the template itself gave the name another value."""
+    """The text as written, unless the template itself set the name."""
     texts = context.parent[_TEXTS]
     return texts[name] if name in texts and context.parent.get(name) is value else value
 
@@ -275,7 +275,7 @@ def _parse(source: str) -> nodes.Template:
 
 
 def check(source: str) -> None:
-    """Raises ValueError with a plain message when the braces of `source` do not parse."""
+    """Raises ValueError when the braces of `source` cannot be parsed."""
     try:
         _compiled(source)
     except jinja2.TemplateError as error:
@@ -285,10 +285,10 @@ def check(source: str) -> None:
 
 
 def names(source: str) -> set[str]:
-    """The names that `source` takes from outside, without Jinja's own (`range` …).
+    """The undefined names of `source`, without Jinja's own (`range` …).
 
     Raises:
-        ValueError: it does not parse.
+        ValueError: it cannot be parsed.
     """
     return set(meta.find_undeclared_variables(_parse(source))) - set(_environment().globals)
 
@@ -298,14 +298,14 @@ def render(source: str, values: Mapping[str, Any], texts: Mapping[str, str]) -> 
 
     Args:
         source: the text with its braces.
-        values: what the names stand for; looked up only when they are used.
-        texts: for a name what `{{ NAME }}` alone prints.
+        values: the values of the names, looked up only when used.
+        texts: what `{{ NAME }}` alone prints.
 
     Returns:
         The output in pieces; those of type `Piece` are the template's own text, the others are values.
 
     Raises:
-        VerbError: an undefined name, an error in an expression, or too much output; one line.
+        VerbError: a name is undefined, an expression fails, or the output is too long.
     """
     try:
         template = _compiled(source)
@@ -342,7 +342,7 @@ def _bounded(template: jinja2.Template, context: Context) -> str:
 
 
 def _pieces(output: str) -> Iterator[str]:
-    """Cut the output at the marks."""
+    """Split the output at the marks."""
     before, behind = _marks()
     value, *parts = output.split(before)
     if value:

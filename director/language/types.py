@@ -1,4 +1,4 @@
-"""The types that texts have in templates (DSL.md section 3), and the names a template may use."""
+"""The types of texts in templates (DSL.md section 3), and the names that a template may use."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError
-from director.language.words import Written
+from director.language.words import Written, whole_quoted
 
 if TYPE_CHECKING:
     from director.runtime.yaml_text import Node, Pairs
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?")
-_WHOLE = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-_OWN = frozenset(("facts", "node", "query"))  # what templates know whatever the job sets
+_OWN = frozenset(("facts", "node", "query"))  # names that a job cannot set
 MAX_DEPTH = 50
-MAX_TYPED = 1 << 20  # a longer text stays text
+MAX_TYPED = 1 << 20  # characters; a longer list or mapping stays text
 
 
 def typed(text: str) -> Any:
@@ -31,7 +30,7 @@ def typed(text: str) -> Any:
     first = text[:1]
     if first.isdigit() or first == "-":
         return _number(text)
-    if first in ("'", '"') and _WHOLE.fullmatch(text):
+    if whole_quoted(text):
         return _unquoted(text)
     bare = text.strip()
     if bare[:1] + bare[-1:] in ("[]", "{}") and len(bare) <= MAX_TYPED:
@@ -40,7 +39,7 @@ def typed(text: str) -> Any:
 
 
 def _number(text: str) -> Any:
-    """A number, where writing it back gives the same text."""
+    """A number if it prints as the same text, else the text."""
     if _INTEGER.fullmatch(text):
         number = int(text)
         return number if str(number) == text else text
@@ -60,7 +59,7 @@ def _unquoted(text: str) -> Written:
 
 
 def _collection(bare: str, text: str) -> Any:
-    """A list or mapping in JSON, Python or YAML's flow form, else the text."""
+    """A list or mapping in JSON, Python or YAML's flow form; else the text."""
     if _depth(bare) > MAX_DEPTH:
         return text
     for read in (_json, ast.literal_eval, _yaml):
@@ -74,7 +73,7 @@ def _collection(bare: str, text: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at once, at most."""
+    """The most brackets that are open at once."""
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}()]", text):
         depth += 1 if bracket in "[{(" else -1
@@ -91,7 +90,7 @@ def _json(text: str) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    """YAML's flow form, its plain scalars typed by the rules of this page and not by YAML's."""
+    """YAML's flow form, with plain scalars typed by `typed` and not by YAML's rules."""
     from director.runtime.yaml_text import compose
 
     node = compose(text, "value")
@@ -99,7 +98,7 @@ def _yaml(text: str) -> Any:
 
 
 class KeyFaultError(ValueError):
-    """A key of a YAML mapping that cannot be one here; `line` is its own."""
+    """A key of a YAML mapping that is not allowed here; `line` is the key's."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -110,10 +109,10 @@ def plain(node: Node, text_keys: bool = False) -> Any:
     """Lists, mappings and typed scalars of a YAML node.
 
     Args:
-        text_keys: whether keys must be text; else what is written is the key.
+        text_keys: whether a key that is typed as something else than text is an error.
 
     Raises:
-        KeyFaultError: a key that is a list or a mapping, or no text where it must be.
+        KeyFaultError: a key is a list or a mapping, or not a text where it must be one.
     """
     from director.runtime.yaml_text import Items, Scalar
 
@@ -125,7 +124,7 @@ def plain(node: Node, text_keys: bool = False) -> Any:
 
 
 def key_of(node: Node, text_keys: bool) -> Any:
-    """The key that a node of a YAML mapping is; raises KeyFaultError as `plain` does."""
+    """The key of a node in a YAML mapping. Raises KeyFaultError as `plain`."""
     from director.runtime.yaml_text import Scalar
 
     if not isinstance(node, Scalar):
@@ -139,7 +138,11 @@ def key_of(node: Node, text_keys: bool) -> Any:
 
 
 def with_merged(node: Pairs) -> list[tuple[Node, Node]]:
-    """A mapping's pairs; those of YAML's merge keys (`<<: *base`) come first, so that its own beat them."""
+    """A mapping's pairs, first those of YAML's merge keys (`<<: *base`), as the later beat the earlier.
+
+    Raises:
+        KeyFaultError: a merge key has another value than a mapping or a list of mappings.
+    """
     from director.runtime.yaml_text import Items, Pairs, Scalar
 
     own: list[tuple[Node, Node]] = []
@@ -160,14 +163,14 @@ def _scalar(text: str) -> Any:
 
 
 class Names(Mapping[str, Any]):
-    """The names of a template, each built when it is asked for.
+    """The names that a template may use; each value is typed when it is first used.
 
     Args:
         texts: ARGs and ENVs as written.
-        facts: nested plain dict.
+        facts: the facts of the node.
         node: `{"id": …, "labels": {…}}`.
         query: `{node: {name: text}}`.
-        quoted: names whose value was written in quotes and so is text.
+        quoted: names whose value is written in quotes, and so is text.
     """
 
     def __init__(
@@ -184,13 +187,9 @@ class Names(Mapping[str, Any]):
         self._quoted = quoted
 
     def __getitem__(self, name: str) -> Any:
-        try:
-            return self._built[name]
-        except KeyError:
-            pass
-        value = self._queried() if name == "query" else self._typed(name)
-        self._built[name] = value
-        return value
+        if name not in self._built:
+            self._built[name] = self._queried() if name == "query" else self._typed(name)
+        return self._built[name]
 
     def _typed(self, name: str) -> Any:
         text = self.texts[name]
@@ -210,14 +209,3 @@ class Names(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(_OWN) + len(self.texts)
-
-
-def namespace(
-    texts: Mapping[str, str],
-    facts: Mapping[str, Any],
-    node: Mapping[str, Any],
-    query: Mapping[str, Mapping[str, Any]],
-    quoted: Collection[str] = (),
-) -> Names:
-    """What the templates of a step may use; see `Names`. Nothing is typed before it is used."""
-    return Names(texts, facts, node, query, quoted)

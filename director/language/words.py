@@ -1,18 +1,19 @@
-"""Splits the text of an instruction into raw words: quotes, escapes, braces and `$X` stay for the rendering.
+"""Splits the text of an instruction into raw words, with their quotes, escapes, braces and `$X`.
 
-A Directorfile's words are split as BuildKit splits them, YAML's as a shell does; in both, braces are one word.
+A Directorfile's words are split as by BuildKit, YAML's as by a shell; in both, blanks inside of braces split nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
 from director.language import braces
 from director.language.instructions import Instruction
 
-#: what counts as a blank around and between words (Unicode white space)
+#: the blanks around and between words (Unicode white space)
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-#: what ends the instruction's name and its flags, where BuildKit looks at bytes
+#: the blanks behind an instruction's name and its flags, where BuildKit compares bytes
 NARROW_BLANKS = "\t\n\v\f\r "
 _BLANKS = frozenset(BLANKS)
 _BETWEEN = re.compile(r"[\t\v\f\r ]+")
@@ -23,7 +24,7 @@ _IN_DOUBLE = re.compile(r'"|\\(?!\$)')
 
 
 class Written(str):
-    """A text that was written in quotes; it is what stands between them, and never a number or a list."""
+    """The text between quotes, which is never a number or a list."""
 
     __slots__ = ()
 
@@ -34,13 +35,13 @@ def strip(text: str) -> str:
 
 
 def plain(text: str) -> list[str]:
-    """Words between blanks, quotes meaning nothing: COPY, ADD, EXPOSE, FROM in a Directorfile."""
+    """Words between blanks, where quotes have no meaning: COPY, ADD, EXPOSE, FROM in a Directorfile."""
     text = strip(text)
     return braces.split_around(_BETWEEN, text) if text else []
 
 
 def quoted(text: str, escape: str = "\\") -> list[str]:
-    """Words held together by quotes and escapes, which are kept: ENV, ARG, LABEL, and all words in YAML."""
+    """Words between blanks outside of quotes, with quotes and escapes: ENV, ARG, LABEL, and all words in YAML."""
     text = strip(text)
     if not _LIVE.search(text):
         return [word for word in braces.split_around(re.compile(f"[{BLANKS}]+"), text) if word]
@@ -50,53 +51,24 @@ def quoted(text: str, escape: str = "\\") -> list[str]:
         if text[position] in _BLANKS:
             position += 1
             continue
-        end = _word_end(text, position, escape, ends)
+        end, quote = _scan(text, position, escape, ends, _BLANKS)
         word = text[position:end]
-        words.append(word[:-1] if end == len(text) and _escape_at_end(word, escape) else word)
+        # an escape at the end has nothing to escape; behind an open `'` it is text
+        dangling = end == len(text) and quote != "'" and (len(word) - len(word.rstrip(escape))) % 2
+        words.append(word[:-1] if dangling else word)
         position = end
     return [word for word in words if word]
 
 
-def _escape_at_end(word: str, escape: str) -> bool:
-    """Whether the last character is an escape with nothing to escape; behind a `'` left open it is text."""
-    return (len(word) - len(word.rstrip(escape))) % 2 == 1 and open_quote(word, escape) != "'"
+def _scan(text: str, position: int, escape: str, ends: Mapping[int, int], stops: Collection[str]) -> tuple[int, str]:
+    """The first place of one of `stops` outside of quotes and braces, and the quote that is open there, or "".
 
-
-def _word_end(text: str, position: int, escape: str, ends: dict[int, int]) -> int:
-    """Where the word that begins at `position` ends; `ends` has the braces."""
+    Args:
+        ends: the end of each pair of braces, by its start.
+    """
     quote = ""
     while position < len(text):
         character = text[position]
-        if position in ends:
-            position = ends[position]
-            continue
-        if character == escape and quote != "'":
-            position += 2
-            continue
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character in _BLANKS:
-            return position
-        position += 1
-    return len(text)
-
-
-def shell(text: str, escape: str = "\\") -> list[str]:
-    """As `quoted`, for YAML. Raises ValueError when a quote is not closed."""
-    words = quoted(text, escape)
-    if words and (quote := open_quote(words[-1], escape)):
-        raise ValueError(f"the quote {quote} is not closed in {words[-1]}; close it or put \\ before it")
-    return words
-
-
-def open_quote(word: str, escape: str = "\\") -> str:
-    """The quote character that is not closed in a raw word, or ""."""
-    ends = dict(braces.spans(word)) if braces.present(word) else {}
-    quote, position = "", 0
-    while position < len(word):
-        character = word[position]
         if position in ends:
             position = ends[position]
             continue
@@ -106,17 +78,32 @@ def open_quote(word: str, escape: str = "\\") -> str:
             quote = "" if character == quote else quote
         elif character in "'\"":
             quote = character
+        elif character in stops:
+            return position, ""
         position += 1
-    return quote
+    return len(text), quote
+
+
+def shell(text: str, escape: str = "\\") -> list[str]:
+    """As `quoted`. Raises ValueError when a quote is not closed."""
+    words = quoted(text, escape)
+    if words and (quote := open_quote(words[-1], escape)):
+        raise ValueError(f"the quote {quote} is not closed in {words[-1]}; close it or put \\ before it")
+    return words
+
+
+def open_quote(word: str, escape: str = "\\") -> str:
+    """The quote that is not closed in a raw word, or ""."""
+    return _scan(word, 0, escape, dict(braces.spans(word)), ())[1]
 
 
 def split(text: str, form: str = "containerfile", escape: str = "\\") -> list[str]:
-    """The raw words of a list such as COPY's. Raises ValueError for a quote left open in YAML."""
+    """The raw words of a text. Raises ValueError for an open quote in YAML."""
     return plain(text) if form == "containerfile" else shell(text, escape)
 
 
 def arguments(instruction: Instruction) -> list[str]:
-    """The raw words of an instruction, of its JSON form if it has one. Raises ValueError as `split`."""
+    """The raw words of an instruction, in the shell form or the JSON form. Raises ValueError as `split`."""
     if instruction.args is not None:
         return list(instruction.args)
     return split(instruction.text, instruction.form, instruction.escape)
@@ -126,7 +113,7 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
     """Key and raw value of each pair of ENV, LABEL or ARG; the value is None for an ARG that is only declared.
 
     Raises:
-        ValueError: what is wrong and what was expected.
+        ValueError: a pair is wrong; with what was expected.
     """
     if instruction.pairs is not None:
         return [(key, _raw(value)) for key, value in instruction.pairs]
@@ -175,27 +162,20 @@ def _first_word(text: str) -> tuple[str, str | None]:
 
 
 def literal(text: str, escape: str = "\\") -> str:
-    """A raw word that renders to `text` with its braces and `$X` replaced; quotes and escapes are data in it."""
+    """A raw word that renders to `text` with braces and `$X` replaced, but quotes and escapes as they are."""
     return _escaped(text, escape, _TO_ESCAPE[escape])
 
 
 def _escaped(text: str, escape: str, data: re.Pattern[str]) -> str:
-    def escaped(piece: str) -> str:
-        return data.sub(lambda found: escape + found[0], piece)
-
-    pieces, start = [], 0
-    for first, end in braces.spans(text):
-        pieces += [escaped(text[start:first]), text[first:end]]
-        start = end
-    return "".join((*pieces, escaped(text[start:])))
+    return braces.replace(text, lambda piece: data.sub(lambda found: escape + found[0], piece))
 
 
 def _raw(value: object) -> str:
-    """What a value of a YAML mapping is as a raw word."""
+    """The raw word of a value in a YAML mapping."""
     text = str(value)
     return '"' + _escaped(text, "\\", _IN_DOUBLE) + '"' if isinstance(value, Written) else literal(text)
 
 
 def whole_quoted(raw: str) -> bool:
-    """Whether quotes stand around the whole of a raw value, which makes it text (DSL.md section 3)."""
+    """Whether a raw value is wholly in quotes, which makes it text in templates (DSL.md section 3)."""
     return _WHOLE.fullmatch(raw) is not None

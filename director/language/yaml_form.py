@@ -1,8 +1,9 @@
-"""Reads the YAML form: a list of entries, each a stage; every value is its text as written."""
+"""Reads the YAML form: a list of entries, one for each stage; every value is the text as written."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,14 +19,16 @@ from director.runtime.yaml_text import Items, Node, Pairs, Scalar, compose
 
 _ENTRY_KEYS = ("name", "targets", "async", "assign", "jobs")
 _STEP_KEYS = ("name", "vars", "assign")
+_WORD = re.compile(r"\S+")
 _PAIR_VERBS = frozenset(("ENV", "ARG", "LABEL"))
 
 
 def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Document:
-    """The document of a text in YAML form, without the entries and steps that `faults` has taken.
+    """The document of a text in YAML form, without the wrong entries and steps, whose errors go to `faults`.
 
     Raises:
-        LanguageError: what is wrong with the text as a whole.
+        LanguageError: the text is not YAML, or not a list with entries.
+        LanguageErrors: `faults` has collected as many errors as it takes.
     """
     root = compose(text, file)
     reader = _Reader(file, verbs, faults)
@@ -54,9 +57,9 @@ class _Reader:
         return LanguageError(message, self._file, line)
 
     def stage(self, entry: Node) -> Stage:
-        """One entry of the list."""
+        """The stage of one entry. Raises LanguageError."""
         if not isinstance(entry, Pairs):
-            raise self._wrong("an entry is no mapping; expected targets and jobs in it", entry.line)
+            raise self._wrong("an entry is not a mapping; expected targets and jobs in it", entry.line)
         keys = self._keys(entry, "an entry")
         unknown = [
             self._wrong(f"an entry has no key {key!r}{self._entry_hint(key)}", name.line)
@@ -83,7 +86,7 @@ class _Reader:
 
     def _entry_hint(self, key: str) -> str:
         if key.upper() in self._verbs:
-            return f"; steps stand under jobs: as '- {key}: …'"
+            return f"; steps belong under jobs: as '- {key}: …'"
         return hint(key, _ENTRY_KEYS)
 
     def _keys(self, node: Pairs, what: str) -> dict[str, tuple[Scalar, Node]]:
@@ -100,7 +103,7 @@ class _Reader:
             keys[key.text] = (key, value)
         for other in merged:
             if not isinstance(other, Pairs):
-                raise self._wrong(f"{what} has a << that is no mapping; expected an alias of one", node.line)
+                raise self._wrong(f"{what} has a << that is not a mapping; expected an alias of one", node.line)
             keys = {**self._keys(other, what), **keys}
         return keys
 
@@ -108,10 +111,10 @@ class _Reader:
     def _no_key(node: Pairs, what: str) -> str:
         if node.flow:
             return "a value that begins with {{ must be quoted: '{{ … }}'"
-        return f"{what} has a key that is no text; expected a name"
+        return f"{what} has a key that is not a text; expected a name"
 
     def _texts(self, keys: Mapping[str, tuple[Scalar, Node]], name: str) -> tuple[str, ...]:
-        """A list of texts, of which a single text is a list of one; an absent or empty one counts as none."""
+        """The texts of a list, or a single text; () when there is no such key or no value."""
         if name not in keys:
             return ()
         key, node = keys[name]
@@ -122,7 +125,7 @@ class _Reader:
         for item in node.items:
             if not isinstance(item, Scalar) or item.absent:
                 wrong = self._list_hint(item) if isinstance(item, Pairs) else "expected a list of texts"
-                raise self._wrong(f"{name} has something in it that is no text; {wrong}", key.line)
+                raise self._wrong(f"{name} has an item that is not a text; {wrong}", key.line)
         return tuple(item.text for item in node.items if isinstance(item, Scalar))
 
     @staticmethod
@@ -132,7 +135,7 @@ class _Reader:
         return "expected a list of texts"
 
     def _stage_name(self, keys: Mapping[str, tuple[Scalar, Node]], line: int) -> str:
-        """An entry's name; it may have blanks, but none of the words that mean something else as a target."""
+        """The name of an entry, which may have blanks, but is not a reserved word."""
         name = self._name(keys, line)
         if name in RESERVED:
             raise self._wrong(
@@ -145,7 +148,7 @@ class _Reader:
             return ""
         node = keys["name"][1]
         if not isinstance(node, Scalar):
-            raise self._wrong("name is no text; expected one line", line)
+            raise self._wrong("name is not a text; expected one line", line)
         return node.text
 
     def _yes(self, keys: Mapping[str, tuple[Scalar, Node]]) -> bool:
@@ -166,7 +169,7 @@ class _Reader:
 
     def _step(self, step: Node) -> Instruction:
         if not isinstance(step, Pairs):
-            raise self._wrong("a step is no mapping; expected VERB: text, such as RUN: uptime", step.line)
+            raise self._wrong("a step is not a mapping; expected VERB: text, such as RUN: uptime", step.line)
         keys = self._keys(step, "a step")
         verbs = [key for key in keys if key not in _STEP_KEYS]
         known = [key for key in verbs if key.upper() in self._verbs or key.upper() in foreign.ELSEWHERE]
@@ -211,7 +214,7 @@ class _Reader:
             return node.text.strip()
         for item in node.items:
             if not isinstance(item, Scalar):
-                raise self._wrong(f"the list of {verb} has something in it that is no text; expected texts", line)
+                raise self._wrong(f"the list of {verb} has an item that is not a text; expected texts", line)
         return json.dumps([item.text for item in node.items if isinstance(item, Scalar)], ensure_ascii=False)
 
     def _pairs(self, verb: str, node: Pairs, line: int) -> tuple[tuple[str, str], ...]:
@@ -234,15 +237,13 @@ class _Reader:
         if isinstance(node, Scalar) and node.absent:
             return []
         if not isinstance(node, Pairs):
-            raise ValueError(f"vars of {verb} is no mapping; expected flags by name, such as timeout: 30")
-        found = []
-        for key, (_, value) in self._keys(node, f"vars of {verb}").items():
-            found.append((key, list(self._texts({key: (Scalar(key, node.line), value)}, key))))
-        return found
+            raise ValueError(f"vars of {verb} is not a mapping; expected flags by name, such as timeout: 30")
+        found = self._keys(node, f"vars of {verb}")
+        return [(key, list(self._texts(found, key))) for key in found]
 
 
 def _as_text(node: Node) -> str:
-    """A value of a mapping: as written, lists and mappings as JSON; one in quotes is text in templates."""
+    """A value of a mapping: as written, lists and mappings as JSON; quotes make it text in templates."""
     if isinstance(node, Scalar):
         return types.Written(node.text) if node.style in ("'", '"') else node.text
     return json.dumps(types.plain(node), ensure_ascii=False)
@@ -250,9 +251,5 @@ def _as_text(node: Node) -> str:
 
 def _shown(pairs: tuple[tuple[str, str], ...]) -> str:
     return " ".join(
-        f"{key}={json.dumps(value, ensure_ascii=False) if _spaced(value) else value}" for key, value in pairs
+        f"{key}={value if _WORD.fullmatch(value) else json.dumps(value, ensure_ascii=False)}" for key, value in pairs
     )
-
-
-def _spaced(value: str) -> bool:
-    return not value or any(character.isspace() for character in value)

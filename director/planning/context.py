@@ -10,7 +10,7 @@ from director.errors import VerbError
 from director.globs import shielded, unshielded
 from director.language import braces
 from director.language.substitution import render_word, used_names
-from director.language.types import namespace
+from director.language.types import Names
 from director.language.words import whole_quoted
 
 NODE_NAMES = frozenset(("node", "facts"))
@@ -102,7 +102,7 @@ class Context:
         if shield:
             texts = {name: shielded(text) for name, text in texts.items()}
         of_node = {} if node is None else {"id": node.name, "labels": dict(node.labels)}
-        names = namespace(texts, {} if node is None else node.facts, of_node, {}, self.quoted - self.overrides.keys())
+        names = Names(texts, {} if node is None else node.facts, of_node, {}, self.quoted - self.overrides.keys())
         rendered = render_word(raw, names, texts.get, escape, quotes, templates)
         return unshielded(rendered) if shield else rendered
 

@@ -77,7 +77,7 @@ def compose(text: str, file: str) -> Node | None:
         file: the name for messages.
 
     Raises:
-        LanguageError: the text is no YAML, has a tag or a second document, or exceeds a bound; with the line.
+        LanguageError: the text is not YAML, has a tag or a second document, or exceeds a bound; with the line.
     """
     try:
         loader = _LOADER(text)

@@ -98,7 +98,7 @@ class Lexer:
             elif match := self.skip(_PLAIN) or self.skip(_BRACKET):
                 parts.append(match.group())
             elif sign in "[]":
-                raise self.fail(f"{sign} has no partner; expected a set as in web-[01-40]")
+                raise self.fail(f"{sign} is not closed or not opened; expected a set as in web-[01-40]")
             else:
                 break
         if self.at == start:
@@ -135,22 +135,24 @@ class Lexer:
             raise self.fail(f"expected {expected}")
         return "".join(parts)
 
+    def key(self, expected: str) -> str:
+        match = self.skip(_PATH)
+        if match is None:
+            raise self.fail(f"expected {expected}")
+        return match.group()
+
     def label(self, start: int) -> Expr:
-        key = self.skip(_PATH)
-        if key is None:
-            raise self.fail("expected the name of a label, as in label:tier=web")
+        key = self.key("the name of a label, as in label:tier=web")
         operator = self.skip(_OPERATOR)
         if operator is None:
-            return Label(self.text[start : self.at], key.group(), None)
+            return Label(self.text[start : self.at], key, None)
         if operator.group(1) not in ("=", "=="):
             raise self.fail("labels compare with = only; expected `not label:KEY=VALUE`", operator.start(1))
         value, matches = self.value("the label's value")
-        return Label(self.text[start : self.at], key.group(), value, matches)
+        return Label(self.text[start : self.at], key, value, matches)
 
     def fact(self, start: int) -> Expr:
-        path = self.skip(_PATH)
-        if path is None:
-            raise self.fail("expected the name of a fact, as in fact:os.id=debian")
+        key = self.key("the name of a fact, as in fact:os.id=debian")
         operator = self.skip(_OPERATOR)
         if operator is None:
             raise self.fail("expected one of = != < <= > >= and a value behind the fact")
@@ -159,7 +161,7 @@ class Lexer:
         value, matches = self.value(expected) if sign in ("=", "!=") else (self.plain_value(expected), None)
         if matches is None and sign in ("=", "!="):
             matches = subnet(value)
-        return Fact(self.text[start : self.at], path.group(), sign, value, number_of(value), matches)
+        return Fact(self.text[start : self.at], key, sign, value, number_of(value), matches)
 
     def regex(self, start: int) -> Expr:
         """A term that is a regex."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
-from director.language.braces import spans
+from director.language.braces import replace
 from director.language.words import arguments, literal, open_quote, whole_quoted
 from director.language.words import pairs as split_pairs
 from director.verbs.base import Node, Planning
@@ -80,11 +80,7 @@ def plain_names(body: Mapping[str, Any], node: Node) -> list[str]:
 
 def document(content: str) -> str:
     """The text of a here-document for `Node.document`, where a backslash escapes `$` and itself and is else itself."""
-    pieces, start = [], 0
-    for first, end in (*spans(content), (len(content), len(content))):
-        pieces += [_ESCAPE.sub(_doubled, content[start:first]), content[first:end]]
-        start = end
-    return "".join(pieces)
+    return replace(content, lambda piece: _ESCAPE.sub(_doubled, piece))
 
 
 def _doubled(escape: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ from language.tables import VERBS, document
 
 from director.errors import LanguageError, VerbError
 from director.language import words
-from director.language.substitution import check_word, render_document, render_text, render_word, used_names
+from director.language.substitution import check_word, render_text, render_word, used_names
 
 PIECES = st.sampled_from(
     [
@@ -48,9 +48,9 @@ def test_reading(text: str, form: str) -> None:
 @given(TEXTS)
 def test_rendering(text: str) -> None:
     known = {"a": "1", "X": "$X {{ a }}"}
-    for render in (render_word, render_document):
+    for quotes in (True, False):
         try:
-            assert isinstance(render(text, known, known.get), str)
+            assert isinstance(render_word(text, known, known.get, quotes=quotes), str)
         except VerbError as error:
             assert str(error)
     try:

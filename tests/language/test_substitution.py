@@ -9,12 +9,12 @@ import pytest
 from harness import ROOT
 
 from director.errors import VerbError
-from director.language.substitution import check, check_word, render_document, render_text, render_word, used_names
-from director.language.types import Names, namespace
+from director.language.substitution import check, check_word, render_text, render_word, used_names
+from director.language.types import Names
 
 EVIL = "$X ${X} {{ A }} {% if %} ' \" \\ * ` \0"
 TEXTS = {"A": "1.2", "B": "true", "L": "[1,2]", "EVIL": EVIL}
-NAMES: Names = namespace(
+NAMES = Names(
     TEXTS,
     {"os": {"id": "debian"}, "cpu": {"count": 4}},
     {"id": "n1", "labels": {"tier": "web", "items": "i"}},
@@ -122,7 +122,7 @@ def test_a_value_is_never_looked_at_again(raw: str) -> None:
         ("${P#\\a}", "invalid escape \\a"),
         ("'a", "the quote ' is not closed"),
         ('"a', 'the quote " is not closed'),
-        ("${U:-" * 40 + "}" * 40, "${ } stand inside one another more than 32 times"),
+        ("${U:-" * 40 + "}" * 40, "${ } are nested more than 32 deep"),
         ("{{ nope }}", "'nope' is undefined; expected an ARG, an ENV, facts, node or query"),
         ("{{ facts.nope }}", "'dict object' has no attribute 'nope'"),
         ("{{ 1 / 0 }}", "the template failed: ZeroDivisionError"),
@@ -141,12 +141,12 @@ def test_a_backtick_escapes_where_it_was_asked_for() -> None:
 
 
 def test_a_document_keeps_its_quotes() -> None:
-    assert render_document("'$X' \"{{ A }}\" \\$X \\\\\n", NAMES, ENV.get) == "'v' \"1.2\" $X \\\n"
+    assert render_word("'$X' \"{{ A }}\" \\$X \\\\\n", NAMES, ENV.get, quotes=False) == "'v' \"1.2\" $X \\\n"
 
 
 def test_raw_leaves_braces_as_they_are() -> None:
     assert render_word("'{{.Names}}'$X", NAMES, ENV.get, braces=False) == "{{.Names}}v"
-    assert render_document("{{ A }}$X", NAMES, ENV.get, braces=False) == "{{ A }}v"
+    assert render_word("{{ A }}$X", NAMES, ENV.get, quotes=False, braces=False) == "{{ A }}v"
 
 
 def test_a_text_for_a_shell_gets_its_braces_replaced_only() -> None:
@@ -189,8 +189,8 @@ def test_a_text_without_braces_loads_no_template_engine() -> None:
     code = (
         "import sys\nfrom director.language.reader import read\n"
         "from director.language.substitution import check, render_text, render_word, used_names\n"
-        "from director.language.types import namespace\n"
-        "names = namespace({'A': '[1]'}, {}, {}, {}); names['A']\n"
+        "from director.language.types import Names\n"
+        "names = Names({'A': '[1]'}, {}, {}, {}); names['A']\n"
         "render_text('$X', names), render_word('\"$X\" ${Y:-z}', names, {}.get), check('$X'), used_names('$X')\n"
         "assert not {'jinja2', 'yaml'} & set(sys.modules), sys.modules.keys()\n"
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director.language.types import namespace, typed
+from director.language.types import Names, typed
 
 TYPES: list[tuple[str, Any]] = [
     ("1", 1),
@@ -70,7 +70,7 @@ def test_any_text_has_a_value(text: str) -> None:
 
 
 def test_names_are_built_when_asked_for_and_then_kept() -> None:
-    names = namespace({"A": "[1]", "Q": "5"}, {"os": 1}, {"id": "n"}, {"n": {"V": "2", "W": 3}}, quoted={"Q"})
+    names = Names({"A": "[1]", "Q": "5"}, {"os": 1}, {"id": "n"}, {"n": {"V": "2", "W": 3}}, quoted={"Q"})
     assert names["A"] is names["A"] == [1]
     assert names["Q"] == "5"
     assert names["query"] == {"n": {"V": 2, "W": 3}}
