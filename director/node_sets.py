@@ -13,7 +13,8 @@ from functools import lru_cache
 from itertools import chain, product, zip_longest
 
 LIMIT = 100_000
-_MAX_DIGITS = 18
+_MAX_DIGITS = 18  # of a number in a range
+_MAX_NUMBER = 253  # digits of any other number; no name is longer
 _NUMBER = re.compile("[0-9]+")
 _digits = re.compile("([0-9]+)").split
 _brackets = re.compile(r"\[([^\[\]]*)\]").split
@@ -104,7 +105,7 @@ def _range(first: str, last: str) -> str:
 
 
 def is_folded(word: str) -> bool:
-    """Whether every bracket of `word` holds numbers and ranges only, and there is one."""
+    """Whether `word` has brackets, all of them with numbers and ranges only."""
     pieces = _brackets(word)
     return len(pieces) > 1 and all(_ITEMS.fullmatch(piece) for piece in pieces[1::2])
 
@@ -117,25 +118,24 @@ def expand(word: str, limit: int = LIMIT) -> list[str]:
         limit: the most names to make.
 
     Raises:
-        FoldError: a bracket is left open, holds anything but numbers and ranges, or there are too many names.
+        FoldError: a bracket is not closed or has something else than numbers and ranges, or there are too many names.
     """
     pieces = _brackets(word)
     for piece in pieces[::2]:
         if "[" in piece or "]" in piece:
             raise FoldError("a bracket is not closed or not opened; expected [01-40]")
-    parsed = [_spans(piece) for piece in pieces[1::2]]
     total = 1
-    for spans in parsed:
-        total *= sum(last - first + 1 if step else 1 for first, last, _, step in spans)
+    choices: list[Iterable[str]] = [pieces[:1]]
+    for items, literal in zip(pieces[1::2], pieces[2::2], strict=True):
+        spans = _spans(items)
+        total *= sum(len(numbers) for numbers, _ in spans)
         if total > limit:
             raise FoldError(f"more than {limit} names; expected a smaller set or a glob")
-    choices: list[Iterable[str]] = []
-    for literal, spans in zip(pieces[::2], parsed, strict=False):
-        choices += [(literal,), [number for span in spans for number in _numbers(span)]]
-    return ["".join(parts) for parts in product(*choices, pieces[-1:])]
+        choices += [[str(number).zfill(width) for numbers, width in spans for number in numbers], (literal,)]
+    return ["".join(parts) for parts in product(*choices)]
 
 
-_Span = tuple[int, int, str, bool]  # first, last, text of the first, whether it is a range
+_Span = tuple[range, int]  # numbers, and the width to which they are filled with zeros
 
 
 def _spans(items: str) -> list[_Span]:
@@ -146,22 +146,11 @@ def _spans(items: str) -> list[_Span]:
 
 def _span(item: str) -> _Span:
     first, dash, last = item.partition("-")
-    if not dash:
-        return 0, 0, first, False
-    if len(first) > _MAX_DIGITS or len(last) > _MAX_DIGITS:
-        raise FoldError(f"a range has a number of more than {_MAX_DIGITS} digits")
+    last = last or first
+    if max(len(first), len(last)) > (_MAX_DIGITS if dash else _MAX_NUMBER):
+        raise FoldError(f"a number in brackets is too long; expected at most {_MAX_DIGITS} digits in a range")
     if (first[0] == "0" and len(last) < len(first)) or (last[0] == "0" and len(last) != len(first)):
         raise FoldError(f"the range {item} has numbers of two widths; expected one, as in 001-044 or 1-44")
     if int(last) < int(first):
         raise FoldError(f"the range {item} ends before it begins")
-    return int(first), int(last), first, True
-
-
-def _numbers(span: _Span) -> Iterator[str]:
-    first, last, text, is_range = span
-    if not is_range:
-        yield text
-        return
-    width = len(text) if text[0] == "0" else 0
-    for number in range(first, last + 1):
-        yield str(number).zfill(width)
+    return range(int(first), int(last) + 1), len(first) if first[0] == "0" or not dash else 0

@@ -120,26 +120,18 @@ def _small_power(left: float, right: float) -> bool:
 
 def _check_format(text: str, values: Any) -> None:
     """Refuse large widths in `'%*d' % …` and `'%1000000000d' % …`."""
-    wide = [int(number[:12]) for pair in _PERCENT.findall(text) for number in pair if number.isdigit()]
-    if "*" in text:
-        wide += _integers(values if isinstance(values, tuple) else (values,))
-    _refuse_wide(wide)
+    given = values if isinstance(values, tuple) else (values,)
+    _refuse_wide((number for pair in _PERCENT.findall(text) for number in pair), given if "*" in text else ())
 
 
 def _check_str_format(text: str, values: Iterable[Any]) -> None:
     """Refuse large widths in `'{:1000000000}'.format(…)` and `'{:{}}'.format(…)`."""
-    wide = [int(number[:12]) for number in _COLON.findall(text)]
-    if _NESTED.search(text):
-        wide += _integers(values)
-    _refuse_wide(wide)
+    _refuse_wide(_COLON.findall(text), values if _NESTED.search(text) else ())
 
 
-def _integers(values: Iterable[Any]) -> list[int]:
-    return [value for value in values if isinstance(value, int)]
-
-
-def _refuse_wide(numbers: Iterable[int]) -> None:
-    if any(number > MAX_OUTPUT for number in numbers):
+def _refuse_wide(digits: Iterable[str], values: Iterable[Any]) -> None:
+    widths = [int(number[:12]) for number in digits if number.isdigit()]
+    if any(width > MAX_OUTPUT for width in (*widths, *(value for value in values if isinstance(value, int)))):
         raise _too_large("the text")
 
 

@@ -84,29 +84,21 @@ def _scan(text: str, position: int, escape: str, ends: Mapping[int, int], stops:
     return len(text), quote
 
 
-def shell(text: str, escape: str = "\\") -> list[str]:
-    """As `quoted`. Raises ValueError when a quote is not closed."""
-    words = quoted(text, escape)
-    if words and (quote := open_quote(words[-1], escape)):
-        raise ValueError(f"the quote {quote} is not closed in {words[-1]}; close it or put \\ before it")
-    return words
-
-
 def open_quote(word: str, escape: str = "\\") -> str:
     """The quote that is not closed in a raw word, or ""."""
     return _scan(word, 0, escape, dict(braces.spans(word)), ())[1]
 
 
-def split(text: str, form: str = "containerfile", escape: str = "\\") -> list[str]:
-    """The raw words of a text. Raises ValueError for an open quote in YAML."""
-    return plain(text) if form == "containerfile" else shell(text, escape)
-
-
 def arguments(instruction: Instruction) -> list[str]:
-    """The raw words of an instruction, in the shell form or the JSON form. Raises ValueError as `split`."""
+    """The raw words of an instruction, in shell or JSON form. Raises ValueError for an open quote in YAML."""
     if instruction.args is not None:
         return list(instruction.args)
-    return split(instruction.text, instruction.form, instruction.escape)
+    if instruction.form == "containerfile":
+        return plain(instruction.text)
+    words = quoted(instruction.text, instruction.escape)
+    if words and (quote := open_quote(words[-1], instruction.escape)):
+        raise ValueError(f"the quote {quote} is not closed in {words[-1]}; close it or put \\ before it")
+    return words
 
 
 def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:

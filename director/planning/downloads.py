@@ -46,10 +46,9 @@ def download(url: str, checksum: str, blobs: BlobStore) -> tuple[str, int]:
         blobs.commit(temp, digest)
     except urllib.error.HTTPError as error:
         raise UsageError(f"{url} answered {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise UsageError(f"{url} cannot be fetched: {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UsageError(f"{url} cannot be fetched: {error or type(error).__name__}") from None
+        reason = getattr(error, "reason", error)  # of a URLError
+        raise UsageError(f"{url} cannot be fetched: {reason or type(error).__name__}") from None
     finally:
         blobs.drop(temp)
     return digest, size
