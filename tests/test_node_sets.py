@@ -1,4 +1,4 @@
-"""Folding names and back."""
+"""Folding names and expanding them again."""
 
 import re
 import subprocess

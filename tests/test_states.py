@@ -1,4 +1,4 @@
-"""States of tasks and jobs: what may follow what, and what a job's end is called."""
+"""States of tasks and jobs: the transitions, and the final state of a job."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from director.errors import LanguageError, NoTargetError, UsageError
@@ -18,6 +19,17 @@ from director.verbs.arg import platform_of
 REASONS = 20  # groups of nodes with a reason, for each stage
 _PLAIN = ("is not ", "not one of ", "does not match ")  # reasons of nodes by other names, which need no explanation
 _DOLLAR = re.compile(r"\$(?:[A-Za-z_]|\{)")
+
+
+@contextmanager
+def located(file: str, line: int) -> Iterator[None]:
+    """Add file and line to the TargetSyntaxError, as a LanguageError, or NoTargetError of the block."""
+    try:
+        yield
+    except TargetSyntaxError as error:
+        raise LanguageError(str(error), file, line) from None
+    except NoTargetError as error:
+        raise NoTargetError(f"{file}:{line}: {error}", line) from None
 
 
 class Stages:
@@ -108,15 +120,11 @@ class Stages:
     def _resolve_stage(self, stage: Stage) -> tuple[Resolved, int]:
         if not stage.targets:
             return self._allowed or self._everyone(), -1
-        try:
-            expressions = [self._rendered(text, stage) for text in stage.targets]
-            for text in expressions:
-                self._check_image(text, stage)
+        expressions = [self._rendered(text, stage) for text in stage.targets]
+        for text in expressions:
+            self._check_image(text, stage)
+        with located(self._file, stage.line):
             resolved = resolve(expressions, self._roster, self._by_name)
-        except TargetSyntaxError as error:
-            raise LanguageError(str(error), self._file, stage.line) from None
-        except NoTargetError as error:
-            raise NoTargetError(f"{self._file}:{stage.line}: {error}", stage.line) from None
         parent = self._indexes.get(expressions[0].strip(), -1) if len(expressions) == 1 else -1
         return (self._on_platform(resolved, stage) if stage.platform else resolved), parent
 

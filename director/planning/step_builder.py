@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from director import verbs
-from director.errors import DirectorError, LanguageError, NoTargetError, VerbError
+from director.errors import DirectorError, LanguageError, VerbError
 from director.language import flags as flag_reader
 from director.language.error_list import Faults
 from director.language.instructions import Instruction
@@ -16,7 +16,8 @@ from director.language.substitution import check, check_word
 from director.planning.context import Context, NodeFacts, NodeNeededError
 from director.planning.downloads import download
 from director.planning.plan import PlannedStage
-from director.targets import RosterView, TargetSyntaxError
+from director.planning.stages import located
+from director.targets import RosterView
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry, Verb, Want
 from director.verbs.own import place_of
@@ -104,13 +105,8 @@ class StepBuilder:
 
     def target(self, expression: str) -> list[str]:
         """The nodes of a target expression or an earlier stage. Raises LanguageError, NoTargetError."""
-        try:
+        with located(self.instruction.file, self.instruction.line):
             return self._state.resolve(expression)
-        except TargetSyntaxError as error:
-            raise self.fail(str(error)) from None
-        except NoTargetError as error:
-            line = self.instruction.line
-            raise NoTargetError(f"{self.instruction.file}:{line}: {error}", line) from None
 
     def nodes(self) -> list[str]:
         """All nodes of the job."""

@@ -1,4 +1,4 @@
-"""The flags the language's tests read with, and short ways to read."""
+"""The flags that the language's tests use, and helpers that read texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official parser, as the PyPI package `dockerfile` has it, and ours read the same from the same text.
+"""Our reader and BuildKit's parser (PyPI package `dockerfile`) read the same instructions from the same text.
 
 The newest package (3.4) has BuildKit 0.12.5 in it. Blanks between `<<` and the name of a here-document came in 2025:
 texts with them are left out here and have cases of their own in test_reading_containerfile.py.
@@ -25,7 +25,7 @@ FLAGS = {name: Flag(name, repeatable=True) for name in ("a", "b", "chown")}
 OFFICIAL = ("RUN", "COPY", "ADD", "ENV", "ARG", "LABEL", "USER", "WORKDIR", "EXPOSE", "SHELL", "HEALTHCHECK")
 VERBS = {verb: FLAGS for verb in OFFICIAL}
 
-# what the two may differ in on purpose is left out: braces, `--flag value`, JSON with something behind it
+# without intended differences: braces, `--flag value`, JSON with a text behind it
 _CHARACTERS = st.sampled_from(
     [
         *"abcA1 \t\\\"'$#=<>-.`,:[]&|;/*~",
@@ -65,7 +65,7 @@ TEXTS = st.tuples(_TOP, st.lists(_LINE.map("".join), min_size=1, max_size=4).map
 
 
 def theirs(text: str) -> list[tuple[Any, ...]] | None:
-    """Verb, flags, values, JSON, line and heredocs of each instruction; None where the text is refused."""
+    """Verb, flags, values, JSON, line and heredocs of each instruction; None when the text is refused."""
     try:
         found = dockerfile.parse_string(text)
     except (dockerfile.GoParseError, UnicodeDecodeError):  # the latter where it cut a character in two
@@ -86,7 +86,7 @@ def theirs(text: str) -> list[tuple[Any, ...]] | None:
 
 
 def ours(text: str) -> list[tuple[Any, ...]] | None:
-    """The same of our reader."""
+    """The same, from our reader."""
     try:
         steps = read(text, "f", "containerfile", VERBS).stages[0].instructions
         return [
@@ -105,7 +105,7 @@ def ours(text: str) -> list[tuple[Any, ...]] | None:
 
 
 def values_of(step: Instruction) -> tuple[str, ...]:
-    """The argument in the shape the package gives it."""
+    """The argument as the package returns it."""
     if step.args is not None:
         return step.args
     if step.verb in ("ENV", "LABEL"):
@@ -123,7 +123,7 @@ _NEWER_HEREDOC = re.compile(r"<<-?[\s\\`]")
 
 
 def comparable(found: list[tuple[Any, ...]]) -> bool:
-    """Whether Director has a meaning for all of it: known verbs, an argument, names before `=`."""
+    """Whether all of it has a meaning for Director: known verbs, an argument, names before `=`."""
     return all(
         verb in OFFICIAL
         and value
@@ -135,7 +135,7 @@ def comparable(found: list[tuple[Any, ...]]) -> bool:
 
 
 def normal(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Flags in one order: ours are kept by name."""
+    """Flags sorted, as ours are kept by name."""
     return [(verb, tuple(sorted(flags)), *rest) for verb, flags, *rest in found]
 
 

@@ -1,4 +1,4 @@
-"""Any text whatever: documented errors only, in a time that grows with the text."""
+"""Arbitrary texts raise documented errors only, in time linear in their length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any text whatever, planned with the real verbs: documented errors only, and remarks that are lines."""
+"""Arbitrary texts planned with the real verbs raise documented errors only; warnings are single lines."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class OneNode:
     """A roster of one node that is online."""
 
     def names(self) -> list[str]:
-        """Its name."""
+        """The one name."""
         return ["web"]
 
     def has(self, name: str) -> bool:
-        """Whether it is that node."""
+        """Whether the node has this name."""
         return name == "web"
 
     def online(self, name: str) -> bool:
-        """It is."""
+        """Always."""
         return True
 
     def labels(self, name: str) -> Mapping[str, str]:
@@ -62,7 +62,7 @@ class OneNode:
 
 
 def planned(text: str, blobs: BlobStore) -> Plan:
-    """The plan, every source being one small file."""
+    """The plan; every source is one small file."""
     file = {"name": "f", "form": "auto", "text": text, "folder": "/nowhere"}
     steps = plan({"file": file, "options": {"args": {"A": "1"}}, "explain": True}, OneNode(), blobs)
     digest, size = blobs.put_bytes(b"text")

@@ -1,4 +1,4 @@
-"""One pass of substitution: every form of `$X`, quotes, escapes and braces, and nothing looked at twice."""
+"""One pass of substitution: every form of `$X`, quotes, escapes and braces; results are not replaced again."""
 
 from __future__ import annotations
 

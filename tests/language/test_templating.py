@@ -1,4 +1,4 @@
-"""The template engine behind its door: bounds, the sandbox, and text told apart from values."""
+"""The template engine: limits, the sandbox, and a template's text apart from its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types of texts in templates, and the names built when they are asked for."""
+"""The types of texts in templates, and names that are typed when first used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words and pairs, raw as they were written."""
+"""Raw words and pairs."""
 
 from __future__ import annotations
 

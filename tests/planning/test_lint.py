@@ -1,4 +1,4 @@
-"""Remarks of `--plan` on what is legal but likely wrong: they come with file and line, and only there."""
+"""Warnings of `--plan` about what is legal but likely wrong, with file and line."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class OneNode:
     """A roster of one node that is online."""
 
     def names(self) -> list[str]:
-        """Its name."""
+        """The one name."""
         return ["a"]
 
     def has(self, name: str) -> bool:
-        """Whether it is that node."""
+        """Whether the node has this name."""
         return name == "a"
 
     def online(self, name: str) -> bool:
-        """It is."""
+        """Always."""
         return True
 
     def labels(self, name: str) -> Mapping[str, str]:
@@ -37,7 +37,7 @@ class OneNode:
 
 
 def remarks(text: str, folder: Path, explain: bool = True, **args: str) -> list[str]:
-    """The warnings of a plan that asks for no sources."""
+    """The warnings of a plan without sources."""
     file = {"name": "f", "form": "auto", "text": text, "folder": str(folder)}
     request = {"file": file, "options": {"args": args}, "explain": explain}
     steps = plan(request, OneNode(), BlobStore(str(folder / "blobs")))

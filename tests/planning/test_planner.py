@@ -1,4 +1,4 @@
-"""Plans: stages, nodes, blocks, and what is known beforehand."""
+"""Plans: stages, nodes, blocks, and the values known when planning."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def fleet() -> Fleet:
 
 @pytest.fixture
 def make(tmp_path: Path, fleet: Fleet) -> Any:
-    """Plan a text over the fleet; sources start from the test's folder."""
+    """Plans a text for the fleet; relative sources start from the test's folder."""
     blobs = BlobStore(str(tmp_path / "blobs"))
     return lambda text, **options: drive(text, tmp_path, blobs, options.pop("fleet", fleet), **options)
 
 
 def blocks(made: Any) -> list[tuple[Any, ...]]:
-    """(first, last, stage, gate, nodes) of each block."""
+    """(first, last, stage, barrier, nodes) of each block."""
     return [(b["first"], b["last"], b["stage"], b["gate"], b["nodes"]) for b in made.meta()["blocks"]]
 
 
@@ -37,7 +37,7 @@ def stages(made: Any) -> list[list[str]]:
     return [stage["nodes"] for stage in made.meta()["stages"]]
 
 
-# -- who ----------------------------------------------------------------------------------------------------
+# -- nodes --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_dropped_stage_is_noted(make: Any) -> None:
     ]
 
 
-# -- blocks and gates ---------------------------------------------------------------------------------------
+# -- blocks and barriers ------------------------------------------------------------------------------------
 
 
 def test_blocks(make: Any) -> None:
@@ -165,7 +165,7 @@ def test_a_stage_of_a_stage_inherits(make: Any) -> None:
     assert [step.row.get("inherit") for step in made.steps] == [None, None, 0, 0]
 
 
-# -- what is known ------------------------------------------------------------------------------------------
+# -- values known when planning -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_not_known(text: str, make: Any) -> None:
         make(text)
 
 
-# -- the whole ----------------------------------------------------------------------------------------------
+# -- whole plans --------------------------------------------------------------------------------------------
 
 
 def test_rows_and_chunks(make: Any) -> None:
@@ -305,7 +305,7 @@ def test_files_for_directord(make: Any, tmp_path: Path) -> None:
     assert verbs == [line.split()[1].rstrip(":") for line in DIRECTORD.splitlines() if line.startswith("  - ")]
 
 
-# -- what is wrong ------------------------------------------------------------------------------------------
+# -- errors -------------------------------------------------------------------------------------------------
 
 
 WRONG = """RUN --tiemout=3 a

@@ -1,4 +1,4 @@
-"""A small fleet in memory that counts how often it is asked for facts."""
+"""A small roster in memory that records each read of facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading expressions: what is refused, where and how; nothing else may happen."""
+"""Reading expressions: their parts, and the errors with position and message."""
 
 import pytest
 from hypothesis import given

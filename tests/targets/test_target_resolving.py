@@ -1,4 +1,4 @@
-"""Which nodes expressions mean, in which order."""
+"""Which nodes expressions select, and in which order."""
 
 import pytest
 from targets.fleet import Fleet, Machine, small_fleet
@@ -151,7 +151,7 @@ def test_stage_names():
         ("fact:osid=debian", ["no node has the fact osid", "os"]),
     ],
 )
-def test_what_matches_nothing_is_told_with_what_came_close(expr, said):
+def test_an_expression_without_nodes_suggests_similar_ones(expr, said):
     with pytest.raises(NoTargetError) as caught:
         resolve([expr], small_fleet())
     assert caught.value.exit_code == 5
@@ -160,7 +160,7 @@ def test_what_matches_nothing_is_told_with_what_came_close(expr, said):
         assert part in str(caught.value)
 
 
-def test_one_bad_expression_spoils_all():
+def test_one_expression_without_nodes_is_an_error():
     with pytest.raises(NoTargetError):
         resolve(["web-01", "nix-*"], small_fleet())
 
