@@ -50,7 +50,6 @@ TEXT_LIMIT = 4000  # characters of a step's text
 REPLY_LIMIT = 2 * 1024 * 1024  # bytes of texts and diffs in one answer
 UNKNOWN = "UNKNOWN"
 RUN, CACHED = "run", "cached"
-DIFFING = frozenset(("COPY", "ADD"))  # what they would change comes as the foreseen standard error
 Decision = tuple[str, str, Outcome | None]
 
 
@@ -143,7 +142,7 @@ class DryRunResult:
         text = _shown(verb, step, node)
         action, reason, outcome = self._decide(verb, step, node)
         self._go_on(verb, step, action, outcome)
-        diff = outcome.stderr.decode("utf-8", "replace") if outcome and step["verb"] in DIFFING else ""
+        diff = outcome.stderr.decode("utf-8", "replace") if outcome and verb.diffs else ""
         return [step["i"], action, reason, text, diff]
 
     # -- one step -----------------------------------------------------------------------------------------
@@ -155,7 +154,7 @@ class DryRunResult:
         try:
             if chain is not None and verb.trusts_chain:
                 return self._by_chain(verb, step, node, chain, why)
-            if step["verb"] == "QUERY":
+            if verb.gathers:
                 return self._query(verb, step, node, chain)
             if _runs_each_time(verb) and (verb.always or chain is not None):
                 return RUN, self._each_time(verb, step, node, chain, why), None
@@ -194,7 +193,7 @@ class DryRunResult:
         """What the verb says, with what its output sets."""
         outcome = verb.foresee(step["body"], step["flags"], node)  # type: ignore[arg-type]
         if outcome is not None:
-            said = b"" if step["verb"] in DIFFING else outcome.stderr  # there it is the diff
+            said = b"" if verb.diffs else outcome.stderr  # there it is the diff
             for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", said)):
                 if flag in step["flags"]:
                     keep_output(outcome, step["flags"][flag], data)

@@ -84,8 +84,8 @@ class Executor:
         return self._apply_once(verb, step, node, timeout)
 
     def _apply_once(self, verb: Verb, step: Step, node: TaskNode, timeout: float) -> Outcome:
-        by_runner = step["verb"] == "RUN"  # the runner itself ends its process in time
-        outcome = _guarded(verb, step, node) if by_runner else self._apply_timed(verb, step, node, timeout)
+        # the runner ends a command in time
+        outcome = _guarded(verb, step, node) if verb.command else self._apply_timed(verb, step, node, timeout)
         for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr)):
             if flag in step["flags"]:
                 keep_output(outcome, step["flags"][flag], data)
@@ -468,7 +468,7 @@ def mark_of(verb: Verb, step: Step, node: TaskNode, *more: Any) -> str:
     """The step as rendered on this node, with its inputs, and with what `more` there is of it."""
     scope = node.scope
     rendered = [node.render(raw, kind) for kind, raw in verb.raws(step["body"])]
-    values = _environment_of(scope, rendered) if step["verb"] == "RUN" else {}
+    values = _environment_of(scope, rendered) if verb.command else {}
     body = {**step["body"], "own": step["own"][0]} if "own" in step else step["body"]
     return mark(step["verb"], step["flags"], body, rendered, scope.user, scope.workdir, scope.shell, values, *more)
 

@@ -21,10 +21,10 @@ def asked_alone(text: str) -> str:
 def manuals(text: str) -> list[str]:
     """The manuals that a text asks for, in its order; none when it asks for none or cannot be read."""
     from director.language.reader import read
-    from director.verbs import flag_table, manual
+    from director.verbs import every, manual
 
     try:
-        document = read(text, "exec", "containerfile", flag_table())
+        document = read(text, "exec", "containerfile", every())
     except LanguageError:
         return []  # the server says what is wrong with it
     asked: Iterable[str] = (

@@ -72,10 +72,9 @@ def _verb(word: str) -> Verb | None:
 
 def _flags(verb: Verb | None) -> Collection[str]:
     """The names of the verb's flags; None: of those that every verb has."""
-    from director.verbs import flags_of
     from director.verbs.base import COMMON_FLAGS
 
-    return {flag.name for flag in COMMON_FLAGS} if verb is None else flags_of(verb)
+    return {flag.name for flag in COMMON_FLAGS} if verb is None else verb.flag_table
 
 
 def _check(before: Sequence[str], verb: str, behind: Sequence[str], names: Sequence[str]) -> None:

@@ -7,21 +7,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from director.language.flags import Table, take
-from director.language.foreign import NEED_TEXT
+from director.language.flags import take
 from director.language.instructions import Heredoc, Instruction
+from director.language.syntax import Syntax
 from director.language.words import BLANKS, NARROW_BLANKS
 
 _FIRST = re.compile(f"[^{NARROW_BLANKS}]*")
 _HALF = re.compile("[\ud800-\udfff]")  # JSON allows `"\\ud800"`, a surrogate without its pair
-#: verbs whose argument may be a JSON list of strings
-JSON_VERBS = frozenset(("RUN", "COPY", "ADD", "SHELL", "FETCH"))
 
 
 def build(
     verb: str,
     text: str,
-    table: Table,
+    syntax: Syntax,
     *,
     file: str,
     line: int,
@@ -37,21 +35,21 @@ def build(
     """
     flags: dict[str, Any] = {}
     if text.startswith("--"):
-        flags, text = take(text, table, verb)
+        flags, text = take(text, syntax.flag_table, verb)
     text = text.strip(BLANKS)
-    args = json_form(verb, text)
-    if (not text or args == ()) and verb in NEED_TEXT and not flags.get("help"):
-        raise ValueError(f"{verb} has no argument; expected {NEED_TEXT[verb]}")
-    return Instruction(verb, flags, text, args, tuple(heredocs), file, line, form, escape, source=source)
+    args = json_form(syntax, text)
+    if (not text or args == ()) and syntax.needs and not flags.get("help"):
+        raise ValueError(f"{verb} has no argument; expected {syntax.needs}")
+    return Instruction(verb, flags, text, args, tuple(heredocs), file, line, form, escape, source=source, syntax=syntax)
 
 
-def json_form(verb: str, text: str) -> tuple[str, ...] | None:
-    """The strings of the JSON form, None for the shell form. Raises ValueError when the list has other values."""
-    if verb == "HEALTHCHECK":
-        return _health(text)
-    if not text.startswith("[") or verb not in JSON_VERBS:
-        return None
-    return strings(text)
+def json_form(syntax: Syntax, text: str) -> tuple[str, ...] | None:
+    """The strings of the JSON form, or None for the shell form. Raises ValueError for anything but strings in it."""
+    if syntax.json_form is True:
+        return strings(text)
+    word, rest = text_parts(text) if syntax.json_form else ("", "")
+    found = strings(rest) if word.upper() == syntax.json_form else None
+    return None if found is None else (word, *found)
 
 
 def text_parts(text: str) -> tuple[str, str]:
@@ -59,13 +57,6 @@ def text_parts(text: str) -> tuple[str, str]:
     word = _FIRST.match(text)
     end = word.end() if word else 0
     return text[:end], text[end:].lstrip(NARROW_BLANKS)
-
-
-def _health(text: str) -> tuple[str, ...] | None:
-    """`CMD ["a", "b"]`: the word CMD and the strings."""
-    word, rest = text_parts(text)
-    found = strings(rest) if word.upper() == "CMD" else None
-    return None if found is None else (word, *found)
 
 
 def strings(text: str) -> tuple[str, ...] | None:

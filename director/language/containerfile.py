@@ -13,18 +13,18 @@ from director.language import foreign, words
 from director.language.builder import build
 from director.language.error_list import Faults
 from director.language.flag import Flag
-from director.language.flags import Table, take
+from director.language.flags import take
 from director.language.heredocs import Opening, openings
 from director.language.instructions import Document, Heredoc, Instruction, Stage
 from director.language.lines import Line, Lines
+from director.language.syntax import Syntax
 
 _FIRST = re.compile(r"[\t\v\f\r ]+")
 _HELP = re.compile(r"--help(?:\s|$)")
-_HEREDOC_VERBS = frozenset(("RUN", "COPY", "ADD"))
 _FROM_FLAGS = {"platform": Flag("platform", "str", "only nodes of this os/arch", metavar="OS/ARCH")}
 
 
-def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Document:
+def read(text: str, file: str, verbs: Mapping[str, Syntax], faults: Faults) -> Document:
     """The document of a text in Containerfile form, without the wrong instructions, whose errors go to `faults`.
 
     Raises:
@@ -60,17 +60,17 @@ def _verb(text: str) -> tuple[str, str]:
     return first.upper(), rest[0] if rest else ""
 
 
-def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[str, Table]) -> Instruction:
+def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[str, Syntax]) -> Instruction:
     file, number = lines.file, line.number
-    table = verbs.get(verb)
-    if table is None:
+    syntax = verbs.get(verb)
+    if syntax is None:
         _pass_over(line, lines)
         word = line.text.strip(words.BLANKS)[: len(verb)]
         raise LanguageError(foreign.unknown(word, verbs), file, number)
-    has_heredocs = verb in _HEREDOC_VERBS and "<<" in line.text
+    has_heredocs = syntax.heredocs and "<<" in line.text
     try:
         source = line.text.strip()
-        made = build(verb, rest, table, file=file, line=number, escape=lines.escape, source=source)
+        made = build(verb, rest, syntax, file=file, line=number, escape=lines.escape, source=source)
         return _with_heredocs(made, openings(line.text), lines) if has_heredocs and made.args is None else made
     except ValueError as error:
         if has_heredocs:
@@ -97,10 +97,10 @@ def _with_heredocs(made: Instruction, opened: list[Opening], lines: Lines) -> In
 
 def _only_args(before: list[Instruction], faults: Faults) -> list[Instruction]:
     for instruction in before:
-        if instruction.verb != "ARG":
+        if instruction.syntax.sets != "arg":
             message = f"{instruction.verb} is before the first FROM, where only ARG may be; move it behind"
             faults.add(LanguageError(message, instruction.file, instruction.line))
-    return [instruction for instruction in before if instruction.verb == "ARG"]
+    return [instruction for instruction in before if instruction.syntax.sets == "arg"]
 
 
 def _stage(text: str, line: int, file: str) -> Stage:
@@ -116,7 +116,7 @@ def _stage(text: str, line: int, file: str) -> Stage:
 def _as_name(text: str) -> tuple[str, str]:
     found = words.plain(text)
     if not found:
-        raise ValueError(f"FROM has no argument; expected {foreign.NEED_TEXT['FROM']}")
+        raise ValueError("FROM has no argument; expected target nodes")
     if found[-1].upper() == "AS" or found[0].upper() == "AS":
         raise ValueError("AS has no targets or no name in FROM; expected FROM TARGETS AS NAME")
     if len(found) < 3 or found[-2].upper() != "AS":

@@ -22,23 +22,6 @@ ELSEWHERE = {
     "QUERY_WAIT": "is not needed: steps run in order; leave it out",
     "QUEUESENTINEL": "is no verb of Director; use director --cancel-job ID",
 }
-#: instructions that say nothing without an argument
-NEED_TEXT = {
-    "RUN": "a command",
-    "COPY": "sources and a destination",
-    "ADD": "sources and a destination",
-    "FETCH": "sources and a folder",
-    "WORKDIR": "a folder",
-    "ENV": "KEY=VALUE",
-    "ARG": "NAME or NAME=VALUE",
-    "LABEL": "KEY=VALUE",
-    "USER": "user[:group]",
-    "FROM": "target nodes",
-    "SHELL": 'a JSON list such as ["/bin/bash", "-c"]',
-    "EXPOSE": "ports such as 80 443/tcp",
-    "QUERY": "a name",
-    "CACHEFILE": "a path",
-}
 
 
 def unknown(word: str, verbs: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Finds `<<NAME` words in a line of RUN, COPY or ADD."""
+"""Finds the `<<NAME` words of a line."""
 
 from __future__ import annotations
 

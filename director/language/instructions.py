@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from director.language.syntax import Syntax
+
+_NONE = Syntax()
+
 
 @dataclass(frozen=True, slots=True)
 class Heredoc:
-    """A here-document of RUN, COPY or ADD.
+    """A here-document.
 
     Attributes:
         name: the delimiter, which is the file's name for COPY and ADD.
@@ -39,6 +43,7 @@ class Instruction:
         pairs: the mapping that is the verb's value, in YAML.
         assign: target expressions of the step, in YAML.
         source: the whole instruction as written, for `--job-info`.
+        syntax: what the reader knows of the verb.
     """
 
     verb: str
@@ -53,6 +58,7 @@ class Instruction:
     pairs: tuple[tuple[str, Any], ...] | None = None
     assign: tuple[str, ...] = ()
     source: str = ""
+    syntax: Syntax = _NONE
 
 
 @dataclass(slots=True)

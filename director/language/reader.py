@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from director.errors import LanguageError
 from director.language import containerfile
 from director.language.error_list import Faults
-from director.language.flag import Flag
 from director.language.instructions import Document
+from director.language.syntax import Syntax
 
 MAX_SIZE = 4 << 20  # bytes of one text
-_NO_VERBS: Mapping[str, Mapping[str, Flag]] = {}
+_NO_VERBS: Mapping[str, Syntax] = {}
 _YAML_NAMES = (".yaml", ".yml")
 _YAML_STARTS = ("- ", "---", "[", "{")
 
@@ -20,7 +20,7 @@ def read(
     text: str,
     file: str,
     form: str = "auto",
-    verbs: Mapping[str, Mapping[str, Flag]] = _NO_VERBS,
+    verbs: Mapping[str, Syntax] = _NO_VERBS,
     faults: Faults | None = None,
 ) -> Document:
     """The instructions of `text`, in stages.
@@ -29,7 +29,7 @@ def read(
         text: the whole text.
         file: its name for messages: a path, `exec` or `-`.
         form: `containerfile`, `yaml`, or `auto`: by the ending of `file`, else by the start of the text.
-        verbs: upper-case verb (aliases included) to its flags by name, those of every verb included.
+        verbs: every verb and alias in upper case, with what the reader must know of it.
         faults: collects the errors of instructions, which the document then lacks; None to raise them.
 
     Raises:

@@ -111,7 +111,7 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
         return [(key, _raw(value)) for key, value in instruction.pairs]
     if instruction.args is not None:
         return [_pair(word, instruction.verb) for word in instruction.args]
-    if instruction.verb == "ARG":
+    if instruction.syntax.sets == "arg":
         return _arg_pairs(instruction)
     return _key_values(instruction)
 
@@ -119,10 +119,10 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
 def _arg_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
     text = strip(instruction.text)
     if instruction.form == "containerfile":
-        return [_pair(word, "ARG") for word in quoted(text, instruction.escape)]
+        return [_pair(word, instruction.verb) for word in quoted(text, instruction.escape)]
     first = quoted(text)[0] if text else ""
     if "=" in first and not braces.present(first.partition("=")[0]):
-        return [_pair(text, "ARG")]
+        return [_pair(text, instruction.verb)]
     return [_first_word(text)]
 
 

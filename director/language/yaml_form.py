@@ -12,18 +12,18 @@ from director.ids import RESERVED
 from director.language import foreign, types
 from director.language.builder import build
 from director.language.error_list import Faults
-from director.language.flags import Table, from_vars
+from director.language.flags import from_vars
 from director.language.instructions import Document, Instruction, Stage
 from director.language.nearest import hint
+from director.language.syntax import Syntax
 from director.runtime.yaml_text import Items, Node, Pairs, Scalar, compose
 
 _ENTRY_KEYS = ("name", "targets", "async", "assign", "jobs")
 _STEP_KEYS = ("name", "vars", "assign")
 _WORD = re.compile(r"\S+")
-_PAIR_VERBS = frozenset(("ENV", "ARG", "LABEL"))
 
 
-def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Document:
+def read(text: str, file: str, verbs: Mapping[str, Syntax], faults: Faults) -> Document:
     """The document of a text in YAML form, without the wrong entries and steps, whose errors go to `faults`.
 
     Raises:
@@ -48,7 +48,7 @@ def read(text: str, file: str, verbs: Mapping[str, Table], faults: Faults) -> Do
 
 
 class _Reader:
-    def __init__(self, file: str, verbs: Mapping[str, Table], faults: Faults) -> None:
+    def __init__(self, file: str, verbs: Mapping[str, Syntax], faults: Faults) -> None:
         self._faults = faults
         self._file = file
         self._verbs = verbs
@@ -192,18 +192,18 @@ class _Reader:
         return foreign.unknown(key, (*self._verbs, *_STEP_KEYS))
 
     def _instruction(self, verb: str, node: Node, keys: Mapping[str, tuple[Scalar, Node]], line: int) -> Instruction:
-        table = self._verbs[verb]
+        syntax = self._verbs[verb]
         pairs = self._pairs(verb, node, line) if isinstance(node, Pairs) else None
         text = self._text(verb, node, line) if not isinstance(node, Pairs) else _shown(pairs or ())
         source = f"{verb} {text}".rstrip()
         try:
-            made = build(verb, "x" if pairs else text, table, file=self._file, line=line, form="yaml", source=source)
+            made = build(verb, "x" if pairs else text, syntax, file=self._file, line=line, form="yaml", source=source)
             if isinstance(node, Items):
                 made = replace(made, args=tuple(item.text for item in node.items if isinstance(item, Scalar)))
             flags = dict(made.flags)
-            from_vars(flags, self._vars(keys, verb), table, verb)
+            from_vars(flags, self._vars(keys, verb), syntax.flag_table, verb)
             if name := self._name(keys, line):
-                from_vars(flags, [("name", [name])], table, verb)
+                from_vars(flags, [("name", [name])], syntax.flag_table, verb)
         except ValueError as error:
             raise self._wrong(str(error), line) from None
         text = text if pairs else made.text
@@ -220,10 +220,8 @@ class _Reader:
     def _pairs(self, verb: str, node: Pairs, line: int) -> tuple[tuple[str, str], ...]:
         if node.flow and any(not isinstance(key, Scalar) for key, _ in node.pairs):
             raise self._wrong(f"a value that begins with {{{{ must be quoted: {verb}: '{{{{ … }}}}'", line)
-        if verb not in _PAIR_VERBS:
+        if not self._verbs[verb].mapping:
             raise self._wrong(f"the value of {verb} is a mapping; expected a text or a list of words", line)
-        if not node.pairs:
-            raise self._wrong(f"{verb} has no argument; expected {foreign.NEED_TEXT[verb]}", line)
         found = self._keys(node, f"the mapping of {verb}")
         try:
             return tuple((key, _as_text(value)) for key, (_, value) in found.items())

@@ -65,7 +65,7 @@ def _unused_args(document: Document, every: Sequence[Instruction]) -> Iterator[s
         word for stage in document.stages for text in (*stage.targets, stage.platform) for word in _WORD.findall(text)
     }
     for number, step in enumerate(every):
-        for name in _names(step) if step.verb == "ARG" else ():
+        for name in _names(step) if step.syntax.sets == "arg" else ():
             used = any(name in found for other, found in enumerate(words) if other != number)
             if not used and name not in elsewhere and not is_proxy(name) and not _refers_to(step, name):
                 yield _at(step, f"ARG {name} is used by no other step here")
@@ -86,11 +86,11 @@ def _undefined(
     document: Document, every: Sequence[Instruction], steps: Sequence[PlannedStep], given: frozenset[str]
 ) -> Iterator[str]:
     """Warnings about names in braces that no step sets."""
-    if any(step.verb == "CACHEFILE" for step in every):
+    if any(step.syntax.sets == "other" for step in every):
         return  # the names it sets are known only on the node
     known = {*given, *RESERVED, *_JINJA, *_PLATFORM}
     for step in every:
-        known.update(_names(step) if step.verb in ("ARG", "ENV") else ())
+        known.update(_names(step) if step.syntax.sets else ())
         known.update(_outputs(step))
     for planned in steps:
         row = planned.row
@@ -112,14 +112,14 @@ def _in_braces(row: Mapping[str, object]) -> set[str]:
 
 
 def _secrets(step: Instruction) -> Iterator[str]:
-    for name in (*(_names(step) if step.verb in ("ARG", "ENV") else ()), *_outputs(step)):
+    for name in (*(_names(step) if step.syntax.sets in ("arg", "env") else ()), *_outputs(step)):
         parts = name.upper().split("_")
         if _SECRETS.intersection(parts):
             yield f"{name} looks like a secret: values are kept in plain text on the nodes and shown by --node-info"
 
 
 def _commands(step: Instruction, followed: bool) -> Iterator[str]:
-    if step.verb != "RUN" or step.args is not None:
+    if not step.syntax.command or step.args is not None:
         return
     if _CD.fullmatch(step.text.strip()):
         yield "cd applies to this RUN only; use WORKDIR for the steps after it"

@@ -59,7 +59,7 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, fault
 
 def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faults: Faults) -> Planner:
     file, options = request["file"], request.get("options") or {}
-    document = read(file["text"], file["name"], file.get("form", "auto"), verbs.flag_table(), faults)
+    document = read(file["text"], file["name"], file.get("form", "auto"), verbs.every(), faults)
     context = Context(_given(options.get("args") or {}))
     extend, targets = bool(options.get("extend_args")), options.get("target") or ()
     for instruction in document.globals:
@@ -159,7 +159,7 @@ class _StepPlanner:
         choose = list(stage.nodes if nodes is None else nodes) if builder.flags.get("run-once") else None
         if choose is not None:
             nodes = [next(filter(self._state.roster.online, choose), choose[0])]
-        gate = _gate(instruction, row, stage)
+        gate = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane  # a lane waits for its source only
         self._add(PlannedStep(row, stage, nodes, choose is not None, gate, choose=choose), instruction)
         self._learn(instruction, row, context, nodes or stage.nodes)
 
@@ -189,7 +189,7 @@ class _StepPlanner:
         return context
 
     def _learn(self, instruction: Instruction, row: Mapping[str, Any], context: Context, nodes: Sequence[str]) -> None:
-        if instruction.verb == "ARG":
+        if instruction.syntax.sets == "arg":
             _declare(instruction, context, self._state.extend_args)
             self._declared.append((frozenset(nodes), instruction))
         for flag in ("stdout-arg", "stderr-arg"):
@@ -206,8 +206,3 @@ def _declare(instruction: Instruction, context: Context, extend: bool) -> None:
         )
     except ValueError as error:
         raise LanguageError(str(error), instruction.file, instruction.line) from None
-
-
-def _gate(instruction: Instruction, row: Mapping[str, Any], stage: PlannedStage) -> bool:
-    """Whether all nodes wait before a step; a COPY --from of an async entry waits for its source only."""
-    return verbs.load(instruction.verb).gate or ("from" in row["body"] and not stage.lane)

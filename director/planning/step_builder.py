@@ -152,15 +152,14 @@ class StepBuilder:
         verb = verbs.load(instruction.verb)
         self._resolve_flags(verb)
         body = self._parse(verb)
-        if instruction.verb == "ARG" and self._state.extend_args:
+        if verb.sets == "arg" and self._state.extend_args:
             body["extend"] = True  # as with the flag of that name
         self._check(verb, body)
         body.update((yield from self._sources(verb, body, nodes)))
         verb.strip(body)
         row: dict[str, Any] = {"verb": instruction.verb, "text": instruction.source or instruction.text}
         row.update(stage=stage.index, line=instruction.line, flags=self._left(verb), body=body)
-        source = verbs.source_of(instruction.verb)
-        if source is not None:
+        if source := verb.source:
             self.content(source.data)
             row["own"] = [source.digest, len(source.data), source.path]
         if self.flags.get("name"):
@@ -178,8 +177,7 @@ class StepBuilder:
             ) from None
 
     def _parsed(self, verb: Verb) -> dict[str, Any]:
-        source = verbs.source_of(self.instruction.verb)
-        if source is None:
+        if verb.source is None:
             return verb.parse(self.instruction, self)
         try:
             body = verb.parse(self.instruction, self)
@@ -189,11 +187,11 @@ class StepBuilder:
         except (DirectorError, NodeNeededError):
             raise
         except Exception as error:
-            place = place_of(error, source.path)
+            place = place_of(error, verb.source.path)
             raise self.fail(f"{verb.name} cannot be used: {place}: {type(error).__name__}: {error}") from error
 
     def _resolve_flags(self, verb: Verb) -> None:
-        table = verbs.flag_table()[self.instruction.verb]
+        table = verb.flag_table
         plain = {
             name: str(value) if table[name].kind == "rest" else value for name, value in self.instruction.flags.items()
         }
@@ -227,8 +225,7 @@ class StepBuilder:
                     check_word(raw, escape, quotes=kind == "word")
             except ValueError as error:
                 raise self.fail(str(error)) from None
-        misplaced = flag_reader.misplaced(self.instruction.text, verbs.flag_table()[self.instruction.verb])
-        for word in misplaced:
+        for word in flag_reader.misplaced(self.instruction.text, verb.flag_table):
             text = f"{word} is behind the first argument and so belongs to the command"
             self._state.warnings.append(str(self.fail(text)))
 

@@ -60,7 +60,7 @@ class DryRun:
     def look(self, meta: Mapping[str, Any], chunks: Sequence[bytes], head: Mapping[str, Any]) -> DryRunResult:
         """What each node says of its steps, within `PATIENCE` seconds."""
         parts = parts_of(meta)
-        names, manifests = _asks(chunks)
+        names, manifests = _asks(meta, chunks)
         contents = self._contents(meta.get("digests", {}), manifests)
         outlook = DryRunResult()
         nodes = self._reachable(parts, outlook)
@@ -237,12 +237,13 @@ def steps_of(chunks: Sequence[bytes]) -> Iterator[dict[str, Any]]:
         breathe()
 
 
-def _asks(chunks: Sequence[bytes]) -> tuple[set[str], set[str]]:
+def _asks(meta: Mapping[str, Any], chunks: Sequence[bytes]) -> tuple[set[str], set[str]]:
     """The names that QUERY asks for, and the digests of lists of files."""
+    queries = {int(step) for step, spec in meta.get("exchange", {}).items() if spec["kind"] == "query"}
     names, manifests = set(), set()
     for step in steps_of(chunks):
         body = step["body"]
-        if step["verb"] == "QUERY":
+        if step["i"] in queries:
             names.add(body["name"])
         for place in (body, body.get("per_node") or {}, *(body.get("per_node") or {}).get("sets", ())):
             if "manifest" in place:

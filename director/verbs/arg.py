@@ -42,6 +42,9 @@ class Arg(Verb):
     """
 
     name = "ARG"
+    mapping = True
+    sets = "arg"
+    needs = "NAME or NAME=VALUE"
     flags = (EXTEND,)
     owned = frozenset(("extend-args",))
     pure = True

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from director.language.flag import Flag
+from director.language.syntax import Syntax
 from director.states import CACHED, FAILED, SUCCESS
 
 if TYPE_CHECKING:
@@ -262,29 +264,55 @@ class Planning(Protocol):
         """All nodes of the job."""
 
 
-class Verb:
-    """Base of every verb."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file of an own verb, which nodes fetch by its sha256 hex digest."""
+
+    path: str
+    data: bytes
+    digest: str
+
+
+class Verb(Syntax):
+    """Base of every verb. All that other modules must know of a verb stands in its class; none of them names a verb.
+
+    How an instruction is written is described by the attributes of `Syntax`; these describe what a step does:
+
+    Attributes:
+        name: upper case.
+        flags: its own flags; one with the name of a common flag replaces it.
+        complete: it needs neither an argument nor a flag.
+        always: it only sets values: it is applied each time, and has changed only if a value has.
+        compares: `apply` compares with the node: it is applied each time, and has changed the node unless cached.
+        trusts_chain: the node does not show whether the step's result still holds: when it and the steps before it
+            are those that ran last, it is cached and not applied. A verb with none of these three is applied each time.
+        actions: flags that ask for an action, such as a restart, of which the node does not show whether it was done:
+            while the step and those before it are those that ran last, `apply` gets them as False.
+        pure: `apply` changes nothing on the node.
+        diffs: the standard error of `foresee` is a diff of what would change.
+        gathers: it asks for values of all nodes with `Node.query`.
+        owned: flags that `parse` takes over into the body; they do not travel.
+        source: the file of an own verb.
+    """
 
     name: ClassVar[str] = ""
     flags: ClassVar[tuple[Flag, ...]] = ()
-    #: it needs neither an argument nor a flag
     complete: ClassVar[bool] = False
-    #: the step only changes values: it is applied even when the chain is cached
     always: ClassVar[bool] = False
-    #: `apply` compares with what the node has: it is applied each time, and unless it is cached the node has changed
     compares: ClassVar[bool] = False
-    #: nobody can see on the node whether what it did is still so: a step that is what ran last, behind steps that are,
-    #: is cached without a look; a verb that says neither this nor `compares` is applied each time
     trusts_chain: ClassVar[bool] = False
-    #: flags that ask for an action (a restart), of which nobody can see whether it was done: while the step and those
-    #: before it are what ran last, `apply` gets them as False
     actions: ClassVar[frozenset[str]] = frozenset()
-    #: `apply` only looks and renders: it changes nothing but what its effects say
     pure: ClassVar[bool] = False
-    #: flags that `parse` takes over into the body: the executor does not see them
+    diffs: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
     owned: ClassVar[frozenset[str]] = frozenset()
-    #: a barrier stands before it: every node has ended the steps before when it starts
-    gate: ClassVar[bool] = False
+    source: Source | None = None
+
+    @cached_property
+    def flag_table(self) -> Mapping[str, Flag]:  # type: ignore[override]
+        """The flags by name and alias, common ones included."""
+        table = {flag.name: flag for flag in (*COMMON_FLAGS, *self.flags)}
+        return table | {alias: flag for flag in self.flags for alias in flag.aliases}
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """The JSON-able body that travels to the nodes; raises `planning.fail(...)`."""
@@ -318,6 +346,10 @@ class Verb:
     def exchange(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """What the server must know, and no node may choose, to let nodes exchange something; out of the body."""
         return None
+
+    def barrier(self, body: Mapping[str, Any]) -> bool:
+        """Whether the step starts only when all nodes have ended the steps before it."""
+        return False
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Do it on the node; raises VerbError for a failure with a reason."""

@@ -31,6 +31,8 @@ class CacheFile(Verb):
     """
 
     name = "CACHEFILE"
+    sets = "other"
+    needs = "a path"
     pure = True
     always = True
 

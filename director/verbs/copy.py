@@ -53,6 +53,10 @@ class Copy(Verb):
     """
 
     name = "COPY"
+    json_form = True
+    heredocs = True
+    diffs = True
+    needs = "sources and a destination"
     compares = True
     owned = frozenset(("exclude", "parents", "link", "from", "checksum", "unpack"))
     flags: ClassVar[tuple[Flag, ...]] = (
@@ -159,6 +163,10 @@ class Copy(Verb):
         else:
             sets = [body.pop("patterns")]
         return {"kind": "copy", "from": body["from"], "sets": sets, **asked}
+
+    def barrier(self, body: Mapping[str, Any]) -> bool:
+        """With --from: the source node must have passed the steps before."""
+        return "from" in body
 
     # -- on the node --------------------------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ class Env(Verb):
     """
 
     name = "ENV"
+    mapping = True
+    sets = "env"
+    needs = "KEY=VALUE"
     flags = (EXTEND,)
     owned = frozenset(("extend-args",))
     pure = True

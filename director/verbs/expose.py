@@ -28,6 +28,7 @@ class Expose(Verb):
     """
 
     name = "EXPOSE"
+    needs = "ports such as 80 443/tcp"
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Fetch(Verb):
     """
 
     name = "FETCH"
+    json_form = True
+    needs = "sources and a folder"
     compares = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

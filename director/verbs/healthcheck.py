@@ -31,6 +31,7 @@ class HealthCheck(Verb):
     """
 
     name = "HEALTHCHECK"
+    json_form = "CMD"
     always = True
     owned = frozenset((*_DEFAULTS, "url", "insecure"))
     flags = (

@@ -25,6 +25,8 @@ class Label(Verb):
     """
 
     name = "LABEL"
+    mapping = True
+    needs = "KEY=VALUE"
     compares = True
     pure = True
     always = True

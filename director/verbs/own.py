@@ -14,11 +14,10 @@ import stat
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
-from director.verbs.base import Flag, Verb
+from director.verbs.base import Flag, Source, Verb
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -29,36 +28,28 @@ _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _Mark = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The file of an own verb: its bytes are what travels."""
-
-    path: str
-    data: bytes
-    digest: str
-
-
 class Broken(Verb):
-    """A verb whose file cannot be used; it says so where it is used."""
+    """A verb whose file cannot be used: each use is refused with the reason."""
 
     def __init__(self, name: str, fault: str) -> None:
         self.name = name  # type: ignore[misc]
         self.fault = fault
+        self.flag_table = _BrokenFlags(self)
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """Never."""
         raise planning.fail(f"{self.name} cannot be used: {self.fault}")
 
 
-class BrokenFlags(dict[str, Flag]):
-    """The flags of a verb whose file cannot be used: asking for any says so. No argument of it is read."""
+class _BrokenFlags(dict[str, Flag]):
+    """The flags of a verb whose file cannot be used: every look-up raises the reason."""
 
     def __init__(self, verb: Broken) -> None:
         super().__init__()
         self._verb = verb
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Raises ValueError, to which the readers of the language add the place."""
+        """Raises ValueError; the readers of the language add file and line."""
         raise ValueError(f"{self._verb.name} cannot be used: {self._verb.fault}")
 
     def __contains__(self, name: object) -> bool:
@@ -76,13 +67,12 @@ class Folder:
     def __init__(self, path: str, taken: Mapping[str, str]) -> None:
         self.path = path
         self._taken = taken
-        self._files: dict[str, tuple[_Mark, dict[str, Verb], Source | None]] = {}
+        self._files: dict[str, tuple[_Mark, dict[str, Verb]]] = {}
 
-    def verbs(self) -> dict[str, tuple[Verb, Source | None]]:
-        """By name, as the files are now; a file that cannot be used gives a `Broken` one by the file's name."""
-        files = {name: self._file(name) for name in self._names()}
-        self._files = {name: found for name, found in files.items() if found is not None}
-        return {verb.name: (verb, source) for _, found, source in self._files.values() for verb in found.values()}
+    def verbs(self) -> dict[str, Verb]:
+        """The verbs by name, as the files are now; a file that cannot be used gives a `Broken` one of its name."""
+        self._files = {name: self._file(name) for name in self._names()}
+        return {name: verb for _, found in self._files.values() for name, verb in found.items()}
 
     def _names(self) -> list[str]:
         try:
@@ -91,7 +81,7 @@ class Folder:
             return []
         return [name for name in names if name.endswith(".py") and name[0] not in "._"]
 
-    def _file(self, name: str) -> tuple[_Mark, dict[str, Verb], Source | None] | None:
+    def _file(self, name: str) -> tuple[_Mark, dict[str, Verb]]:
         path = os.path.join(self.path, name)
         try:
             with open(path, "rb") as file:
@@ -103,24 +93,22 @@ class Folder:
                 fault = _untrusted(self.path, os.stat(self.path)) or _untrusted(path, status)
                 data = b"" if fault else file.read(SIZE_LIMIT + 1)
         except OSError as error:
-            fallback = _broken(name, f"{path}: {error.strerror}")
-            return (0, 0, 0, 0, 0), fallback, None
-        return mark, *self._read(name, path, data, fault)
+            return (0, 0, 0, 0, 0), _broken(name, f"{path}: {error.strerror}")
+        return mark, _broken(name, fault) if fault else self._read(name, path, data)
 
-    def _read(self, name: str, path: str, data: bytes, fault: str) -> tuple[dict[str, Verb], Source | None]:
-        if not fault and len(data) > SIZE_LIMIT:
-            fault = f"{path}: larger than {SIZE_LIMIT >> 20} MiB"
-        if fault:
-            return _broken(name, fault), None
+    def _read(self, name: str, path: str, data: bytes) -> dict[str, Verb]:
         source = Source(path, data, hashlib.sha256(data).hexdigest())
         try:
+            if len(data) > SIZE_LIMIT:
+                raise VerbError(f"{path}: larger than {SIZE_LIMIT >> 20} MiB")
             found = load(data, source.digest, path)
-            for verb in found:
-                if verb in self._taken:
-                    raise VerbError(f"{path}: {verb} is a verb of Director's own; expected another name")
+            for verb in found.values():
+                if verb.name in self._taken:
+                    raise VerbError(f"{path}: {verb.name} is a verb of Director's own; expected another name")
+                verb.source = source
         except VerbError as error:
-            return _broken(name, str(error)), None
-        return found, source
+            return _broken(name, str(error))
+        return found
 
 
 def load(data: bytes, digest: str, path: str) -> dict[str, Verb]:

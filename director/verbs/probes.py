@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from director.errors import VerbError
+from director.language.builder import strings
 from director.language.flags import Unrendered
 from director.states import SUCCESS
 from director.verbs.base import Node, Outcome
@@ -64,16 +64,13 @@ def command_body(text: str, fail: Callable[[str], Exception]) -> dict[str, Any] 
 
     What is no valid JSON is the shell's; raises `fail(…)` for a JSON array of anything but strings.
     """
-    text = text.strip()
-    if not text.startswith("["):
-        return {"cmd": text} if text else None
     try:
-        words = json.loads(text)
-    except ValueError:
-        return {"cmd": text}
-    if not all(isinstance(word, str) for word in words):
-        raise fail('the JSON form takes strings only; expected ["PROGRAM", "ARGUMENT"]')
-    return {"argv": words} if words and words[0] else None
+        words = strings(text)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    if words is None:
+        return {"cmd": text.strip()} if text.strip() else None
+    return {"argv": list(words)} if words and words[0] else None
 
 
 def probe_raws(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -26,6 +26,8 @@ class Query(Verb):
     """
 
     name = "QUERY"
+    gathers = True
+    needs = "a name"
     always = True
     owned = frozenset(("target", "no-wait"))
     flags = (

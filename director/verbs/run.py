@@ -37,6 +37,10 @@ class Run(Verb):
     """
 
     name = "RUN"
+    json_form = True
+    heredocs = True
+    command = True
+    needs = "a command"
     trusts_chain = True
     flags = (
         Flag("user", "str", "run as this user[:group]", metavar="USER"),

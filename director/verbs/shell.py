@@ -19,6 +19,8 @@ class Shell(Verb):
     """
 
     name = "SHELL"
+    json_form = True
+    needs = 'a JSON list such as ["/bin/bash", "-c"]'
     pure = True
     always = True
 

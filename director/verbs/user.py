@@ -23,6 +23,7 @@ class User(Verb):
     """
 
     name = "USER"
+    needs = "user[:group]"
     pure = True
     always = True
 

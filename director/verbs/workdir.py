@@ -26,6 +26,7 @@ class Workdir(Verb):
     """
 
     name = "WORKDIR"
+    needs = "a folder"
     compares = True
     always = True
     flags = (

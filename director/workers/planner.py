@@ -109,7 +109,7 @@ class Planner:
         try:
             verb = verbs.load(name)
         except KeyError:
-            return self._fail(req, unknown(name, verbs.flag_table()), 2)
+            return self._fail(req, unknown(name, verbs.every()), 2)
         if isinstance(verb, Broken):
             return self._fail(req, f"{name} cannot be used: {verb.fault}", 2)
         self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}})

@@ -1,35 +1,16 @@
-"""The flags that the language's tests use, and helpers that read texts."""
+"""The verbs that the language's tests read with, and short ways to read."""
 
 from __future__ import annotations
 
+from director import verbs
 from director.language.instructions import Document, Instruction
 from director.language.reader import read
-from director.verbs.base import COMMON_FLAGS, Flag
 
-_OWN: dict[str, tuple[Flag, ...]] = {
-    "RUN": (
-        Flag("user"),
-        Flag("ok-codes", "ints"),
-        Flag("retry", "int", aliases=("retries",)),
-        Flag("mount", repeatable=True),
-        Flag("no-block", "bool"),
-    ),
-    "COPY": (Flag("chown"), Flag("chmod"), Flag("from"), Flag("exclude", repeatable=True), Flag("link", "bool")),
-    "ADD": (Flag("chown"), Flag("chmod"), Flag("unpack", "bool"), Flag("checksum")),
-    "WAIT": (Flag("seconds", "duration"), Flag("url"), Flag("cmd", "rest")),
-    "HEALTHCHECK": (Flag("interval", "duration"), Flag("url")),
-    "PACKAGE": (Flag("exclude", "words"), Flag("latest", "bool")),
-    "SERVICE": (Flag("restarted", "bool"),),
-}
-_PLAIN = ("ENV", "ARG", "LABEL", "USER", "WORKDIR", "EXPOSE", "SHELL", "ECHO", "QUERY", "CACHEFILE", "CACHEEVICT")
-VERBS = {
-    verb: {flag.name: flag for flag in (*COMMON_FLAGS, *_OWN.get(verb, ()))}
-    for verb in (*_OWN, *_PLAIN, "REBOOT", "DNF")
-}
+VERBS = verbs.every()
 
 
 def document(text: str, file: str = "exec", form: str = "auto") -> Document:
-    """A text read with the tests' flags."""
+    """A text read with Director's verbs."""
     return read(text, file, form, verbs=VERBS)
 
 

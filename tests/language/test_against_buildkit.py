@@ -6,6 +6,7 @@ texts with them are left out here and have cases of their own in test_reading_co
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from director import verbs
 from director.errors import LanguageError
 from director.language import words
 from director.language.builder import text_parts
@@ -23,7 +25,9 @@ from director.verbs.base import Flag
 
 FLAGS = {name: Flag(name, repeatable=True) for name in ("a", "b", "chown")}
 OFFICIAL = ("RUN", "COPY", "ADD", "ENV", "ARG", "LABEL", "USER", "WORKDIR", "EXPOSE", "SHELL", "HEALTHCHECK")
-VERBS = {verb: FLAGS for verb in OFFICIAL}
+VERBS = {name: copy.copy(verbs.load(name)) for name in OFFICIAL}
+for _verb in VERBS.values():
+    _verb.flag_table = FLAGS
 
 # without intended differences: braces, `--flag value`, JSON with a text behind it
 _CHARACTERS = st.sampled_from(

@@ -95,7 +95,7 @@ YAML = [
     ("- jobs:\n  - ENV: {A: {{ a }}}", "f.yaml:2: in the mapping of ENV a key is a list or a mapping"),
     ("- targets: [{{ a }}]\n  jobs: [RUN: b]", "f.yaml:1: targets has an item that is not a text; a value that"),
     ("- jobs: [RUN: a]\n  async: maybe", "f.yaml:2: async is neither true nor false; expected one of them"),
-    ("- jobs:\n  - FROM: a", "f.yaml:2: unknown instruction 'FROM'"),
+    ("- jobs:\n  - FROM: a", "f.yaml:2: FROM has no meaning in YAML; use targets: of the entry"),
     ("- jobs:\n  - POD: a", "f.yaml:2: POD is no verb of Director; use RUN podman …"),
     ("- jobs:\n  - CONTAINER_IMAGE: a", "f.yaml:2: CONTAINER_IMAGE is no verb of Director; use RUN podman …"),
     ("- jobs:\n  - SECONTEXT: a", "f.yaml:2: SECONTEXT is no verb of Director; use RUN semanage …"),

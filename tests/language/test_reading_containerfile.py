@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from language.tables import VERBS, document, steps
+from language.tables import document, steps
 
 from director.language.flags import Unrendered, misplaced, resolve
 from director.language.instructions import Heredoc
-from director.language.reader import read
 from director.verbs.base import Flag
 
 LINES = [
@@ -75,8 +74,7 @@ def test_the_rest_of_the_line_is_no_value_of_a_plan() -> None:
 
 
 def test_from_has_a_manual_too() -> None:
-    read_with_from = read("FROM --help", "f", "containerfile", {**VERBS, "FROM": VERBS["RUN"]})
-    assert read_with_from.stages[0].instructions[0].flags == {"help": True}
+    assert steps("FROM --help")[0].flags == {"help": True}
 
 
 def test_flags_of_the_verb_behind_the_command_are_found() -> None:
