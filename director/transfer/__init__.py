@@ -1,1 +1,1 @@
-"""File contents on their way: blobs, manifests, sources, and the writer of fetched files."""
+"""File contents: blobs, manifests, sources, and the writer of fetched files."""

@@ -1,7 +1,7 @@
-"""Lists of contents that are contents themselves, so that no message holds the digests of a job with many files.
+"""Lists of blobs, which are blobs themselves, so that no message has all digests of a job with many files.
 
-A job names its contents by digest. One with many names most of them by one name, `list:DIGEST`: that content is the
-raw digests, sorted, one after another.
+A job names its blobs by digest. One with many blobs names them by `list:DIGEST`: the blob with that digest is the raw
+digests of the others, sorted, one after another.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from director.errors import StoreError
 from director.transfer.blobs import BlobStore
 
 PREFIX = "list:"
-NAMED = 1000  # contents that a job names one by one
+NAMED = 1000  # the most blobs that a job names one by one
 _SIZE = 32  # bytes of a sha256
 
 
 def shortened(needed: Mapping[str, int], by_name: Collection[str], blobs: BlobStore) -> dict[str, int]:
-    """`needed` (digest to size); of many only those of `by_name`, and the name of a list of all that `blobs` keeps."""
+    """`needed` (digest to size in bytes); when there are many, only those in `by_name` and a list of all.
+
+    Raises StoreError when the list cannot be kept.
+    """
     if len(needed) <= NAMED:
         return dict(needed)
     digest, size = blobs.put_bytes(b"".join(sorted(bytes.fromhex(one) for one in needed)))
@@ -27,12 +30,15 @@ def shortened(needed: Mapping[str, int], by_name: Collection[str], blobs: BlobSt
 
 
 def is_list(name: str) -> bool:
-    """Whether a name among a job's contents means a list of them."""
+    """Whether a name of a job's blobs is that of a list."""
     return name.startswith(PREFIX)
 
 
 def named(names: Collection[str], digest: str, blobs: BlobStore) -> bool:
-    """Whether a job with these names needs this content. Raises OSError when a list cannot be read."""
+    """Whether a job with these names needs this blob.
+
+    Raises OSError when a list cannot be read, StoreError when it is no list.
+    """
     if digest in names:
         return True
     wanted = bytes.fromhex(digest)
@@ -40,7 +46,7 @@ def named(names: Collection[str], digest: str, blobs: BlobStore) -> bool:
 
 
 def expanded(names: Iterable[str], blobs: BlobStore) -> Iterator[str]:
-    """Every digest that the names mean, with those of the lists themselves.
+    """Every digest that the names stand for, those of the lists included.
 
     Raises OSError when a list cannot be read, StoreError when it is no list.
     """
@@ -57,7 +63,7 @@ def _read(path: str) -> mmap.mmap:
     with open(path, "rb") as file:
         raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if len(raw) % _SIZE:
-        raise StoreError(f"{path} is no list of contents")
+        raise StoreError(f"{path} is no list of blobs")
     return raw
 
 

@@ -1,9 +1,9 @@
-"""File contents by their sha256: kept once, sent once, and complete or not there at all.
+"""Keeps blobs: file contents by their sha256, each stored once and only when it is complete.
 
-Layout of the folder: `ab/abcdef…` (the whole digest, below its first two characters) and `tmp/` for what is
-not finished; folders are 0700, files 0600. Several processes may use one folder at a time. A content gets its
-name only after its bytes are on disk, so a name that exists can be trusted after a crash. The store grows with
-the jobs that need it (`sweep` takes out the rest) and never into the last `KEEP_FREE` bytes of the disk.
+Layout of the folder: `ab/abcdef…` (the whole digest, below its first two characters) and `tmp/` for unfinished files;
+folders have mode 0700, files 0600. Several processes may use one folder at a time. A blob gets its name only after its
+bytes are on disk, so after a crash every name is that of a complete blob. `sweep` removes blobs that no job needs; the
+last `KEEP_FREE` bytes of the disk are never used.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from dataclasses import dataclass
 from director.errors import StoreError, UsageError
 from director.runtime.durable import sync_folder
 
-PIECE = 1 << 20
-KEEP_FREE = 64 << 20  # bytes of the disk that stay free for the ledger and everybody else
-ORPHAN_AGE = 3600.0  # seconds until a temp file or an unknown content counts as left behind
-SCARCE = 0.05  # of the disk: with less room than that a cache keeps nothing that it need not
+PIECE = 1 << 20  # bytes
+KEEP_FREE = 64 << 20  # bytes of the disk that stay free for the ledger and other programs
+ORPHAN_AGE = 3600.0  # seconds after which a temp file or a blob that no job needs may be removed
+SCARCE = 0.05  # share of the disk; when less is free, `trim` keeps no old blob
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class DamagedError(StoreError):
-    """A content is not what its digest says; fetching it again helps."""
+    """A content does not match its digest; fetching it again helps."""
 
 
 class SourceChangedError(UsageError):
-    """A file was written to while it was read; sending it again, later, helps."""
+    """A file was changed while it was read; reading it again later helps."""
 
 
 @dataclass(slots=True)
 class Temp:
-    """A content in the making: an open descriptor (read and write) and its path; `BlobStore.drop` gives it up."""
+    """An unfinished blob: a descriptor for reading and writing, and its path. `BlobStore.drop` removes it."""
 
     fd: int
     path: str
@@ -47,14 +47,14 @@ def is_digest(text: object) -> bool:
 
 
 class BlobStore:
-    """The contents in one folder.
+    """The blobs in one folder.
 
-    What `put_fd` and `put_bytes` took is readable at once in this object, but durable and visible to others
-    only after `flush()`.
+    What `put_fd` and `put_bytes` have kept can be read with this object at once; it is durable and visible to other
+    processes only after `flush()`.
 
     Args:
         folder: made when it is missing.
-        breathe: called after each MiB, for a process that has other work to do.
+        breathe: called after each MiB, so that other work of the process can run.
     """
 
     def __init__(self, folder: str, breathe: Callable[[], None] | None = None) -> None:
@@ -67,11 +67,11 @@ class BlobStore:
     # -- reading ------------------------------------------------------------------------------------------
 
     def path(self, digest: str) -> str:
-        """Where this content is (or would be). Raises StoreError for what is no digest."""
+        """The path of this blob, whether it exists or not. Raises StoreError for a wrong digest."""
         return self._pending.get(digest) or self._place(digest)
 
     def has(self, digest: str) -> bool:
-        """Whether the content is here; it is then safe from `sweep` for `ORPHAN_AGE` seconds."""
+        """Whether the blob exists; if so, `sweep` keeps it for another `ORPHAN_AGE` seconds. Raises StoreError."""
         if digest in self._pending:
             return True
         try:
@@ -83,26 +83,25 @@ class BlobStore:
     # -- writing ------------------------------------------------------------------------------------------
 
     def put_fd(self, fd: int) -> tuple[str, int]:
-        """Keep what `fd` (an open file) holds from its beginning; gives sha256 and size in bytes.
+        """Keep the content of the open file `fd` from its beginning; its sha256 in hex and size in bytes.
 
-        Raises: SourceChangedError when it was changed meanwhile, StoreError when the disk is full.
+        Raises: SourceChangedError when the file was changed meanwhile, StoreError when the disk is full.
         """
         before = os.fstat(fd)
-        pieces = _pieces(fd)
-        digest, size = self._put(pieces, before.st_size)
+        digest, size = self._put(pieces_of(fd), before.st_size)
         after = os.fstat(fd)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
             raise SourceChangedError("the file was written to while it was read; try again when it is at rest")
         return digest, size
 
     def put_bytes(self, data: bytes) -> tuple[str, int]:
-        """Keep `data`; gives sha256 and size in bytes. Raises StoreError when the disk is full."""
+        """Keep `data`; its sha256 in hex and size in bytes. Raises StoreError when the disk is full."""
         return self._put((data,), len(data))
 
     def flush(self) -> None:
-        """Make all that was put durable, in one go; only then the contents get their names.
+        """Make everything that was put durable at once, and give it its names.
 
-        Raises: StoreError, and everything is still pending.
+        Raises: StoreError; then everything is still pending.
         """
         if not self._pending:
             return
@@ -121,20 +120,20 @@ class BlobStore:
         self._pending.clear()
 
     def open_temp(self) -> Temp:
-        """A new empty file for a download, to be filled through its descriptor and committed."""
+        """A new empty file to write a blob to; then call `commit` or `drop`. Raises OSError."""
         path = os.path.join(self._temps, os.urandom(12).hex())
         return Temp(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path)
 
     def commit(self, temp: Temp, digest: str) -> str:
-        """Check the whole content against `digest`, make it durable and give its path; `temp` is closed.
+        """Check the content of `temp` against `digest`, make it durable and give its path; `temp` is closed.
 
-        Raises: DamagedError when it is another content (the temp file is gone then), StoreError for a full disk.
+        Raises: DamagedError when the content does not match (the temp file is removed), StoreError for a full disk.
         """
         place = self._place(digest)
         try:
-            found = self._hash(_pieces(temp.fd))
+            found = self._hash(pieces_of(temp.fd))
             if found != digest:
-                raise DamagedError(f"the content that came is {found[:12]}…, not {digest[:12]}…")
+                raise DamagedError(f"the content received has the sha256 {found[:12]}…, not {digest[:12]}…")
             os.fsync(temp.fd)
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             os.replace(temp.path, place)
@@ -146,23 +145,23 @@ class BlobStore:
         return place
 
     def drop(self, temp: Temp) -> None:
-        """Close a temp file and remove it, if it is still there."""
+        """Close a temp file and remove it if it still exists."""
         if temp.fd >= 0:
             os.close(temp.fd)
             temp.fd = -1
         _unlink(temp.path)
 
-    # -- forgetting ---------------------------------------------------------------------------------------
+    # -- removing -----------------------------------------------------------------------------------------
 
     def discard(self, digests: Iterable[str]) -> None:
-        """Remove these contents; those that are not here are left out."""
+        """Remove these blobs; missing ones are ignored."""
         for digest in digests:
             _unlink(self._pending.pop(digest, "") or self._place(digest))
 
     def sweep(self, keep: Iterable[str], older_than: float = ORPHAN_AGE) -> int:
-        """Remove contents that are not in `keep` and temp files, both untouched for `older_than` seconds.
+        """Remove temp files and blobs that are not in `keep`, if not touched for `older_than` seconds.
 
-        Returns how many files went.
+        Returns how many files were removed.
         """
         kept = frozenset(keep)
         before = time.time() - older_than
@@ -174,8 +173,9 @@ class BlobStore:
         return count
 
     def trim(self, most: int, older_than: float = ORPHAN_AGE) -> int:
-        """Remove the contents that were untouched for longest until `most` bytes are left, and none that is younger
-        than `older_than` seconds. When little of the disk is free, all of that age go. Returns how many went.
+        """Remove the blobs not touched for longest until at most `most` bytes are left, or all when the disk is short.
+
+        A blob touched within `older_than` seconds stays. Returns how many were removed.
         """
         disk = os.statvfs(self.folder)
         most = most if disk.f_bavail > disk.f_blocks * SCARCE else 0
@@ -221,7 +221,7 @@ class BlobStore:
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._temps)
         if disk.f_bavail * disk.f_frsize < size + KEEP_FREE:
-            raise StoreError(f"no room for {size} bytes in {self.folder}: {KEEP_FREE >> 20} MiB of the disk stay free")
+            raise StoreError(f"no room for {size} bytes in {self.folder}: {KEEP_FREE >> 20} MiB must stay free")
 
     def _hash(self, pieces: Iterable[bytes]) -> str:
         sha = hashlib.sha256()
@@ -238,13 +238,14 @@ class BlobStore:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data` at the descriptor's position."""
+    """Write all of `data` at the descriptor's position. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def _pieces(fd: int) -> Iterator[bytes]:
+def pieces_of(fd: int) -> Iterator[bytes]:
+    """The content of an open file from its beginning, `PIECE` bytes at a time. Raises OSError."""
     offset = 0
     while piece := os.pread(fd, PIECE, offset):
         offset += len(piece)
@@ -252,7 +253,7 @@ def _pieces(fd: int) -> Iterator[bytes]:
 
 
 def _sync_all(paths: list[str], folder: str) -> None:
-    """One fsync a file, or one for the whole file system where they are many."""
+    """Flush each file, or the whole file system when there are many."""
     if len(paths) > 64 and _sync_file_system(folder):
         return
     for path in paths:
@@ -296,4 +297,4 @@ def _unlink(path: str) -> None:
 
 
 def _disk_error(error: OSError) -> StoreError:
-    return StoreError(f"contents cannot be kept: {error.strerror or error}")
+    return StoreError(f"a blob cannot be kept: {error.strerror or error}")

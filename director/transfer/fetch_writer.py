@@ -1,8 +1,8 @@
-"""Writes files of nodes below a folder of the submitter: as that user, and never anywhere else.
+"""Writes fetched files below a folder of the submitter, with that user's rights, and never outside of the folder.
 
-The work is done in a child process that has become the user for good. Every folder on the way below the
-destination is opened by its name in the one before, following no link, so that neither the names that came from
-a node nor links that lie there already lead out of it. Files come as open descriptors and are replaced as a whole.
+A child process does it after it has given up all other rights. It opens every folder below the destination by its name
+in the folder above and follows no link, so that neither names that a node sent nor links that exist there lead out of
+the destination. It gets files as open descriptors and replaces each file as a whole.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import Any
 
 from director.errors import VerbError
 from director.protocol.framing import FDS_LIMIT, Channel
+from director.transfer.blobs import PIECE, pieces_of, write_all
 from director.transfer.file_kinds import refuse_special
 from director.transfer.manifests import Row, leads_out, placed
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 300.0  # seconds the child may take for one batch
-PIECE = 1 << 20
+PATIENCE = 300.0  # the most seconds that the child may take for one batch
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Landed:
-    """What became of the rows of one node.
+    """What was written of the rows of one node.
 
     Attributes:
         paths: the destinations of files and links.
         left_out: what was not written, with the reason.
-        changed: whether anything was not as it is now.
+        changed: whether writing changed anything.
     """
 
     def __init__(self) -> None:
@@ -47,17 +47,17 @@ class Landed:
 
 
 def land(rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], path_of: Callable[[str], str]) -> Landed:
-    """Write `rows`, which `manifests.check` has passed, below `folder`/`node`.
+    """Write `rows`, which `manifests.check` has accepted, below `folder`/`node`.
 
     Args:
-        owner: uid and gid of the user who writes; only root can be another one than itself.
-        path_of: where a content is that only this process can read.
+        owner: uid and gid of the user to write as; another one than this process's needs root.
+        path_of: the path of a blob by its digest.
 
     Raises:
-        VerbError: it cannot be written, with the reason.
+        VerbError: a file cannot be read or written, with the reason.
     """
     if os.geteuid() not in (0, owner[0]):
-        raise VerbError(f"the server may not write files of the user {owner[0]}; run it as root, or as that user")
+        raise VerbError(f"the server cannot write files as the user {owner[0]}; run it as root, or as that user")
     landed = Landed()
     work = placed(rows)
     with _writer(os.path.join(folder, node), owner) as channel:
@@ -83,7 +83,7 @@ def land(rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], pa
 
 
 def _batches(work: Sequence[tuple[str, Row]]) -> Iterator[Sequence[tuple[str, Row]]]:
-    """At least one, so that the folder is made for a source that is empty."""
+    """At least one batch, so that an empty source makes the folder too."""
     yield work[:FDS_LIMIT]
     for start in range(FDS_LIMIT, len(work), FDS_LIMIT):
         yield work[start : start + FDS_LIMIT]
@@ -95,7 +95,7 @@ def _answer(channel: Channel) -> dict[str, Any]:
     except OSError as error:
         raise VerbError(f"the files could not be written within {PATIENCE:g} s") from error
     if frame is None:
-        raise VerbError("the process that writes the files died")
+        raise VerbError("the process that writes the files has ended")
     if "error" in frame[0]:
         raise VerbError(frame[0]["error"])
     return frame[0]
@@ -103,7 +103,7 @@ def _answer(channel: Channel) -> dict[str, Any]:
 
 @contextmanager
 def _writer(root: str, owner: tuple[int, int]) -> Iterator[Channel]:
-    """A child that has become the user; it is gone afterwards."""
+    """A channel to a child process with the user's rights, which is killed afterwards."""
     ours, theirs = socket.socketpair()
     try:
         child = os.fork()
@@ -128,7 +128,7 @@ def _writer(root: str, owner: tuple[int, int]) -> Iterator[Channel]:
 
 
 def _be_writer(link: socket.socket, other: socket.socket, root: str, owner: tuple[int, int]) -> None:
-    """Never returns."""
+    """Serve the channel with the user's rights, and end the process."""
     try:
         other.close()
         keep = link.fileno()
@@ -143,7 +143,10 @@ def _be_writer(link: socket.socket, other: socket.socket, root: str, owner: tupl
 
 
 def become(uid: int, gid: int) -> None:
-    """Be this user for good, with their groups; as anybody but root this changes nothing."""
+    """Take the rights of this user and its groups for good; does nothing in a process that is not root's.
+
+    Raises OSError.
+    """
     if os.geteuid() == 0:
         try:
             groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
@@ -179,10 +182,13 @@ def _serve(channel: Channel, root: str) -> None:
 
 
 class Place:
-    """A folder that is written to, and nothing outside of it.
+    """Writes below one folder and never outside of it.
 
     Args:
-        root: made when it is missing; links on the way to it are the user's own affair, its last part is no link.
+        root: made when it is missing. Links on the way to it are followed, but `root` itself must be no link.
+
+    Raises:
+        OSError, VerbError: the folder cannot be made or opened.
     """
 
     def __init__(self, root: str) -> None:
@@ -196,7 +202,10 @@ class Place:
             os.close(parent)
 
     def write(self, rows: Sequence[tuple[str, Row]], fds: Sequence[int]) -> dict[str, Any]:
-        """Put these in place, one descriptor for each file; `{"changed", "paths", "left_out"}`."""
+        """Write these rows, with one descriptor for each file; `{"changed", "paths", "left_out"}`.
+
+        Raises VerbError with the path that cannot be written.
+        """
         left = iter(fds)
         answer: dict[str, Any] = {"changed": False, "paths": [], "left_out": []}
         for place, row in rows:
@@ -224,14 +233,14 @@ class Place:
         return answer
 
     def sync(self) -> None:
-        """Make what was written durable, in one go."""
+        """Flush the folder to disk. Raises OSError."""
         os.fsync(self._fd)
 
     def _shown(self, place: str) -> str:
         return os.path.join(self.root, place)
 
     def _folder_of(self, place: str) -> tuple[int, str]:
-        """An open folder, made where it is missing, and the last name."""
+        """The open folder of a path below the root, made when it is missing, and the last name of the path."""
         *folders, name = place.split("/")
         at = os.dup(self._fd)
         done = self.root
@@ -246,7 +255,7 @@ class Place:
 
 
 def _enter(parent: int, name: str, mode: int, shown: str) -> int:
-    """Open a folder in an open one, made when it is missing; a link in its place is refused."""
+    """Open a folder below an open one; make it when it is missing. Raises VerbError for a link or a file."""
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
@@ -257,12 +266,12 @@ def _enter(parent: int, name: str, mode: int, shown: str) -> int:
         return os.open(name, _FOLDER, dir_fd=parent)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise VerbError(f"{shown}: is no folder, or a link, which is not followed here") from error
+            raise VerbError(f"{shown} is no folder, or is a link, which is not followed") from error
         raise
 
 
 def _link(folder: int, name: str, target: str, status: os.stat_result | None) -> bool:
-    """Whether the link had to be made; `status` is of what is there."""
+    """Make a link; whether it was missing or different. `status` is that of what exists."""
     if status is not None and stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=folder) == target:
         return False
     _refuse_folder(status)
@@ -273,7 +282,7 @@ def _link(folder: int, name: str, target: str, status: os.stat_result | None) ->
 
 
 def _file(folder: int, name: str, source: int, size: int, mode: int, status: os.stat_result | None) -> bool:
-    """Whether the file had to be written, or its mode changed; `status` is of what is there."""
+    """Write a file or change its mode; whether that was needed. `status` is that of what exists."""
     if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size and _same(folder, name, source):
         if stat.S_IMODE(status.st_mode) == mode or status.st_uid != os.geteuid():
             return False
@@ -283,10 +292,8 @@ def _file(folder: int, name: str, source: int, size: int, mode: int, status: os.
     temp = _temp_name(name)
     fd = os.open(temp, _NEW, 0o600, dir_fd=folder)
     try:
-        for piece in _pieces(source):
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(fd, view) :]
+        for piece in pieces_of(source):
+            write_all(fd, piece)
         os.fchmod(fd, mode)
         os.fsync(fd)
         os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -302,18 +309,11 @@ def _same(folder: int, name: str, source: int) -> bool:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except PermissionError:
-        return False  # replacing it needs rights on the folder only
+        return False  # replacing a file needs rights on the folder only
     try:
-        return all(piece == os.pread(fd, len(piece), at * PIECE) for at, piece in enumerate(_pieces(source)))
+        return all(piece == os.pread(fd, len(piece), at * PIECE) for at, piece in enumerate(pieces_of(source)))
     finally:
         os.close(fd)
-
-
-def _pieces(fd: int) -> Iterator[bytes]:
-    offset = 0
-    while piece := os.pread(fd, PIECE, offset):
-        yield piece
-        offset += len(piece)
 
 
 def _refuse_folder(status: os.stat_result | None) -> None:

@@ -1,4 +1,4 @@
-"""What stands at a path, in words, for those who would replace it by a file or a link."""
+"""Refuses to replace devices, FIFOs and sockets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SPECIAL = {
 
 
 def refuse_special(path: str, status: os.stat_result | None) -> None:
-    """Raise VerbError when `status`, which is that of `path` itself, is of a device, a FIFO or a socket.
+    """Raise VerbError when `status`, that of `path` itself, is that of a device, a FIFO or a socket.
 
-    Such a thing is never replaced: nobody can make it again from a file.
+    These are never replaced, because no copy of a file brings them back.
     """
     kind = _SPECIAL.get(stat.S_IFMT(status.st_mode)) if status is not None else None
     if kind is not None:

@@ -1,7 +1,7 @@
-"""Lists of files that come from a node: every row is checked before anything is done with it.
+"""Checks manifests that come from a node: a node may send anything, so no row is used before it is checked.
 
-A row is `[kind, path, mode, size, digest, target, name]`, as in the sources of a COPY: `path` is below the place
-where they go, "" for a file given by its name. Rows come from a machine that may lie.
+A row is `[kind, path, mode, size, digest, target, name]`, as in the sources of a COPY: `path` is below the destination,
+"" for a file that was named itself.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from director.errors import VerbError
 from director.transfer.blobs import is_digest
 
 ROWS_LIMIT = 100_000
-PATH_LIMIT = 4095
-SIZE_LIMIT = 1 << 42
+PATH_LIMIT = 4095  # characters
+SIZE_LIMIT = 1 << 42  # bytes
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 Row = list[Any]
 
 
 def check(rows: Any) -> list[Row]:
-    """The rows, when they are what an honest node would send; modes lose what is more than permissions.
+    """The rows, if all are valid; modes are cut to permission bits.
 
     Raises:
-        VerbError: a path that leaves its folder, something below a file or link, a wrong type, too many rows.
+        VerbError: a path leaves its folder or is below a file or link, a type is wrong, there are too many rows.
     """
     if not isinstance(rows, list) or len(rows) > ROWS_LIMIT:
-        raise VerbError(f"a list of files must be a list of at most {ROWS_LIMIT}")
+        raise VerbError(f"a manifest is no list of at most {ROWS_LIMIT} rows")
     for row in rows:
         _check_row(row)
     kinds = {row[1]: row[0] for row in rows if row[1]}
@@ -44,7 +44,7 @@ def check(rows: Any) -> list[Row]:
 
 def _check_row(row: Any) -> None:
     if not isinstance(row, list) or len(row) != 7:
-        raise VerbError("a row of a list of files has another shape")
+        raise VerbError("a row of a manifest has a wrong shape")
     kind, path, mode, size, digest, target, name = row
     well = (
         kind in ("file", "dir", "link") and isinstance(mode, int) and isinstance(size, int)
@@ -52,36 +52,36 @@ def _check_row(row: Any) -> None:
         and (is_digest(digest) if kind == "file" else digest == "") and (kind == "dir" or bool(path or name))
     )  # fmt: skip
     if not well:
-        raise VerbError("a row of a list of files has another shape")
+        raise VerbError("a row of a manifest has a wrong shape")
     if not (isinstance(path, str) and (not path or _stays(path))):
         raise VerbError(f"a path leaves its folder: {path!a:.200}")
     if not (isinstance(name, str) and (not name or ("/" not in name and _stays(name)))):
-        raise VerbError(f"a name is none: {name!a:.200}")
+        raise VerbError(f"a name is not valid: {name!a:.200}")
     row[2] = mode & 0o777
 
 
 def _stays(path: str) -> bool:
-    """Whether a relative path stays below where it starts, as it is written."""
+    """Whether a relative path has no part that leaves the folder it starts from."""
     return len(path) <= PATH_LIMIT and "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
 
 
 def printable(path: str) -> str:
-    """A path with its control characters written as `%0A`, so that it is one line everywhere."""
+    """A path with control characters written like `%0A`, so that it is one line."""
     return _CONTROL.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), path)
 
 
 def placed(rows: Iterable[Row]) -> list[tuple[str, Row]]:
-    """Where each row goes below the destination, folders before what is in them.
+    """The path of each row below the destination, with the row.
 
     Raises:
-        VerbError: two rows go to one place, or one below another's file.
+        VerbError: two rows have one path, or one is below the file of another.
     """
     kinds: dict[str, str] = {}
     found = []
     for row in rows:
         place = printable(row[1] or ("" if row[0] == "dir" else row[6]))
         if not place:
-            continue  # the folder itself
+            continue  # the destination itself
         if kinds.get(place, row[0]) != row[0] or (place in kinds and row[0] != "dir"):
             raise VerbError(f"two sources give {place!a:.200}; fetch them into folders of their own")
         kinds[place] = row[0]
@@ -96,10 +96,10 @@ def placed(rows: Iterable[Row]) -> list[tuple[str, Row]]:
 
 
 def leads_out(place: str, target: str) -> bool:
-    """Whether a link at `place` may name something that is not below the destination.
+    """Whether a link at `place` may lead out of the destination.
 
-    A `..` may only stand in front, where it means a real folder; behind a name, which may be a link itself, nobody
-    knows what it means.
+    A `..` is only allowed in front, where it names a real folder: behind a name, which may be a link, it may lead
+    anywhere.
     """
     if target.startswith("/") or not target or _CONTROL.search(target):
         return True
@@ -109,5 +109,5 @@ def leads_out(place: str, target: str) -> bool:
 
 
 def contents(rows: Sequence[Row]) -> dict[str, int]:
-    """Digest to size of every file among the rows."""
+    """Digest to size in bytes of every file among the rows."""
     return {row[4]: row[3] for row in rows if row[0] == "file"}

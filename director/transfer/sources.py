@@ -1,7 +1,7 @@
-"""Reads what a step wants from the submitter's machine, with the caller's own rights.
+"""Finds and opens the sources of a step on the submitter's machine, with the caller's own rights.
 
-A want names a file, a folder or a glob. A folder gives its contents, symbolic links in it stay links; a glob
-gives the files it matches. In paths, bytes that are not UTF-8 come as surrogates.
+A source is a file, a folder or a glob. A folder gives its contents, in which symbolic links stay links; a glob gives
+the files that match. Bytes of paths that are not UTF-8 are surrogates.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ IGNORE_FILES = (".directorignore", ".containerignore", ".dockerignore")
 
 
 class Found:
-    """One file, folder or link that a want came to.
+    """One file, folder or link of a source.
 
     Attributes:
-        path, kind, mode, size, target, name: as `director.verbs.base.Entry`.
-        real: where it is on this machine; "" for folders above a `--parents` source.
-        inside: it was found in a tree, so that a link there is never followed.
+        path, kind, mode, size, target, name: as in `director.verbs.base.Entry`.
+        real: its path on this machine.
+        inside: it was found in a folder or by a glob, so a link in its place is not followed.
     """
 
     __slots__ = ("inside", "kind", "mode", "name", "path", "real", "size", "target")
@@ -40,11 +40,11 @@ class Found:
         self.target = os.readlink(real) if kind == "link" else ""
 
     def entry(self) -> dict[str, Any]:
-        """As it goes to the server."""
+        """The fields that are sent to the server."""
         return {name: getattr(self, name) for name in ("path", "kind", "mode", "size", "target", "name")}
 
     def open(self) -> int:
-        """A descriptor for reading a file; mode and size become those of what was opened.
+        """A descriptor for reading the file; sets mode and size to those of the open file.
 
         Raises:
             UsageError: it cannot be read, or is no plain file any more.
@@ -63,12 +63,12 @@ class Found:
 
 
 def expand(want: Mapping[str, Any]) -> Iterator[Found]:
-    """What a want (`base`, `pattern`, `exclude`, `hidden`, `parents`) comes to, in the order of names.
+    """The files, folders and links of a want (`base`, `pattern`, `exclude`, `hidden`, `parents`), ordered by name.
 
-    With `ignore` False the ignore files of folders are files like others.
+    With `ignore` False the ignore files of folders have no effect.
 
     Raises:
-        UsageError: nothing there, not readable, or neither file, folder nor link.
+        UsageError: nothing matches, or something cannot be read or is neither file, folder nor link.
     """
     base, pattern = str(want["base"]), str(want["pattern"])
     exclude = Patterns(want.get("exclude") or ())
@@ -85,7 +85,7 @@ def expand(want: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def _matches(base: str, pattern: str, hidden: bool) -> Iterator[tuple[str, bool]]:
-    """Paths that a pattern means: a path that exists as written is itself, whatever is in its name."""
+    """Paths that match, and whether by a glob; an existing path is no glob, whatever characters it has."""
     literal = os.path.join(base, pattern)
     if not has_magic(pattern) or os.path.lexists(literal):
         yield literal, False
@@ -100,7 +100,7 @@ def _matches(base: str, pattern: str, hidden: bool) -> Iterator[tuple[str, bool]
 
 
 def _glob(base: str, pattern: str, hidden: bool) -> Iterator[str]:
-    """Paths that match, part by part, in the order of names; `**` is any number of folders."""
+    """Paths that match a glob, ordered by name; `**` is any number of folders."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     yield from _glob_parts("/" if pattern.startswith("/") else base, parts, hidden)
 
@@ -128,7 +128,7 @@ def _glob_parts(folder: str, parts: Sequence[str], hidden: bool) -> Iterator[str
 
 
 def _globbed(folder: str) -> list[str]:
-    """The names in what a glob has led to, which may be no folder at all."""
+    """The names in a folder, none when `folder` is no folder."""
     return _names(folder) if os.path.isdir(folder) else []
 
 
@@ -154,7 +154,7 @@ def _name(real: str) -> str:
 
 
 def _kept_parents(base: str, pattern: str, real: str) -> str:
-    """The path that `--parents` keeps: what is behind `/./`, else all of it below the base."""
+    """The path that `--parents` keeps: the part behind `/./`, else the path below the base."""
     pivot = pattern.find("/./")
     if pivot >= 0:
         return os.path.relpath(real, os.path.join(base, pattern[:pivot]))
@@ -163,7 +163,7 @@ def _kept_parents(base: str, pattern: str, real: str) -> str:
 
 
 def _folder(root: str, status: os.stat_result, rules: Sequence[Patterns], prefix: str) -> Iterator[Found]:
-    """The contents of a folder, behind an entry for the folder itself; `prefix` goes before each path."""
+    """An entry for the folder, then its contents; `prefix` is put before each path."""
     prefix = "" if prefix == "." else prefix
     yield Found(prefix, "dir", root, status, True, _name(root))
     stack = [("", root)]
@@ -194,10 +194,10 @@ def _inside(path: str, real: str, left_out: bool) -> Found:
 
 
 class Patterns:
-    """Patterns as in a .dockerignore: relative to a root, with `**`; `!` takes back; the last match counts.
+    """Patterns as in a .dockerignore: relative to a root, with `**`; `!` makes an exception; the last match counts.
 
     Attributes:
-        takes_back: a path may be kept although a folder above it is left out.
+        takes_back: there are exceptions, so a path may be kept although a folder above it is left out.
     """
 
     def __init__(self, lines: Sequence[str], root: str = "") -> None:
@@ -206,7 +206,7 @@ class Patterns:
         self.takes_back = any(keeps for keeps, _ in self._rules)
 
     def match(self, path: str) -> bool:
-        """Whether a path, or a folder above it, is left out."""
+        """Whether a path or a folder above it is left out."""
         if not self._rules:
             return False
         parts = (self._root + path).split("/")
@@ -220,7 +220,7 @@ class Patterns:
 
 @lru_cache(maxsize=256)
 def _matcher(pattern: str) -> Callable[[str], object]:
-    """A function that is true for the paths which a glob fits. Raises UsageError for one that cannot be read."""
+    """A function that tells whether a path matches a glob. Raises UsageError for a glob that cannot be read."""
     try:
         return re.compile(translate(pattern), re.DOTALL).fullmatch
     except GlobError as error:
@@ -228,7 +228,7 @@ def _matcher(pattern: str) -> Callable[[str], object]:
 
 
 def _rule(line: str) -> tuple[bool, Callable[[str], object]] | None:
-    """Whether a pattern takes back, and what it matches; None for a line without one."""
+    """Whether a pattern is an exception, and its matcher; None for an empty line."""
     line = line.strip()
     keeps = line.startswith("!")
     text = os.path.normpath(line.removeprefix("!").strip()).lstrip("/") if line.removeprefix("!").strip() else ""
@@ -236,7 +236,7 @@ def _rule(line: str) -> tuple[bool, Callable[[str], object]] | None:
 
 
 def _ignored(base: str, root: str) -> list[Patterns]:
-    """The rules of the nearest ignore file: in the folder itself, else in one above it up to `base`."""
+    """The patterns of the nearest ignore file: in the folder itself, else in a folder above it up to `base`."""
     top, folder = os.path.abspath(base), os.path.abspath(root)
     below = ""
     while True:

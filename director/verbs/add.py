@@ -1,4 +1,4 @@
-"""ADD: what COPY does, addresses, and the contents of archives."""
+"""ADD: does what COPY does, and also fetches URLs and unpacks archives."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DOWNLOAD_MODE = 0o600
 
 
 class Add(Copy):
-    """ADD SOURCE… DESTINATION: as COPY, and also addresses and archives.
+    """ADD SOURCE… DESTINATION: as COPY; a source may also be a URL, and tar archives are unpacked.
 
-    An address is fetched once, by the server, when the job is submitted; the file's mode is 0600. A local tar archive
-    (plain, gzip, bzip2 or xz) is unpacked into the destination folder; `--unpack=false` copies it as it is. An archive
-    cannot write outside of that folder, and its set-user-id bits are dropped. A Git repository is RUN git clone's.
+    The server fetches a URL once, when the job is submitted; the file's mode is 0600. A local tar archive (plain, gzip,
+    bzip2 or xz) is unpacked into the destination folder; `--unpack=false` copies it as it is. An archive cannot write
+    outside of that folder, and its set-user-id bits are dropped. Git repositories are refused: use RUN git clone.
 
         ADD --chmod=0755 https://example.com/downloads/app-1.4.2 /opt/app/app
         ADD release.tar.gz /srv/app/
@@ -34,8 +34,8 @@ class Add(Copy):
     name = "ADD"
     flags = (
         *(flag for flag in Copy.flags if flag.name != "from"),
-        Flag("unpack", "bool", "unpack local tar archives, as is the default; --unpack=false does not", default=True),
-        Flag("checksum", "str", "what an address must hold", metavar="sha256:HEX"),
+        Flag("unpack", "bool", "unpack local tar archives; the default, --unpack=false turns it off", default=True),
+        Flag("checksum", "str", "checksum that the content of a URL must have", metavar="sha256:HEX"),
     )
 
     def _take_flags(self, body: dict[str, Any], planning: Planning) -> None:
@@ -45,9 +45,9 @@ class Add(Copy):
         if checksum is not None:
             match = _CHECKSUM.fullmatch(checksum)
             if match is None:
-                raise planning.fail(f"--checksum={checksum} is not known; expected sha256: and 64 hexadecimal digits")
+                raise planning.fail(f"--checksum={checksum} cannot be read; expected sha256: and 64 hexadecimal digits")
             if len(body["asks"]) != 1 or body["texts"]:
-                raise planning.fail("--checksum is for one address; expected one source")
+                raise planning.fail("--checksum is for one URL; expected one source")
             body["checksum"] = match[1]
 
     def _patterns(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
@@ -57,11 +57,11 @@ class Add(Copy):
         patterns = [planning.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
         for pattern in patterns:
             if not pattern:
-                raise planning.fail("a source came out empty; expected a path or an address")
+                raise planning.fail("a source came out empty; expected a path or a URL")
             if _GIT.match(pattern):
                 raise planning.fail(f"ADD does not fetch Git repositories; expected RUN git clone {pattern} FOLDER")
             if "checksum" in body and not is_address(pattern):
-                raise planning.fail("--checksum is for addresses; expected a source that begins with https://")
+                raise planning.fail("--checksum is for URLs; expected a source that begins with https://")
         return patterns
 
     def _row(self, entry: Entry, body: Mapping[str, Any], planning: Planning) -> Row:
@@ -90,13 +90,13 @@ class Add(Copy):
         return rows
 
     def strip(self, body: dict[str, Any]) -> None:
-        """Take out what only the planning needed."""
+        """Take out of the body what only the planner needs."""
         super().strip(body)
         body.pop("checksum", None)
         del body["unpack"]
 
     def _place(self, row: Row, dest: str, into: bool, placer: Installer, blueprint: bool, node: Node) -> None:
-        """Archives are unpacked, everything else is COPY's."""
+        """Unpack an archive; copy anything else."""
         if row[0] == "tar":
             unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", placer)
         else:

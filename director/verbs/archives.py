@@ -1,4 +1,4 @@
-"""Unpacks tar archives below one folder, and never anywhere else, whatever the names and links in them say."""
+"""Unpacks tar archives below one folder and never outside of it, whatever names and links they have."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError)
 
 
 def is_archive(path: str) -> bool:
-    """Whether the file is a tar archive with anything in it (plain, or by gzip, bzip2 or xz)."""
+    """Whether the file is a tar archive (plain, gzip, bzip2 or xz) that is not empty."""
     try:
         with tarfile.open(path, "r:*") as archive:
             return archive.next() is not None
@@ -29,10 +29,10 @@ def is_archive(path: str) -> bool:
 
 
 def unpack(path: str, root: str, placer: Installer) -> None:
-    """Put what the archive at `path` holds below the folder `root`; nothing is written when a name is wrong.
+    """Unpack the archive at `path` below the folder `root`; all names are checked before anything is written.
 
     Raises:
-        VerbError: a member that would leave the folder, is neither file, folder nor link, or cannot be read.
+        VerbError: a member would leave the folder, is neither file, folder nor link, or cannot be read.
     """
     try:
         with tarfile.open(path, "r:*") as archive:
@@ -41,13 +41,13 @@ def unpack(path: str, root: str, placer: Installer) -> None:
             inside = os.path.realpath(root)
             for member, name in members:
                 _place(archive, member, name, inside, placer)
-    except (*_TAR_ERRORS,) as error:
+    except _TAR_ERRORS as error:
         raise VerbError(f"the archive cannot be read: {error}") from error
     placer.placed.append(root)
 
 
 class Member:
-    """The content of one file of an archive."""
+    """The content of one file in an archive."""
 
     def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo, breathe: Callable[[], object]) -> None:
         self._archive = archive
@@ -57,19 +57,19 @@ class Member:
         self._data: bytes | None = None
 
     def is_in(self, path: str) -> bool:
-        """Compared by digest."""
+        """Whether the file at `path` has this content, by sha256."""
         sha = hashlib.sha256()
         for piece in self._pieces():
             sha.update(piece)
         return sha.hexdigest() == sha256_of(path, self._breathe)
 
     def write_to(self, fd: int) -> None:
-        """Piece by piece."""
+        """Write the content at the descriptor's position."""
         for piece in self._pieces():
             write_all(fd, piece)
 
     def _pieces(self) -> Iterator[bytes]:
-        """Small files are read once: going back in a compressed archive means reading it from its beginning."""
+        """The content; a small file is kept, as going back in a compressed archive reads it from its beginning."""
         if self.size > MEMORY_LIMIT:
             yield from self._read()
             return
@@ -88,7 +88,7 @@ class Member:
 
 
 def _checked(archive: tarfile.TarFile) -> list[tuple[tarfile.TarInfo, str]]:
-    """Every member with its clean name, before anything is written."""
+    """Every member with its clean name. Raises VerbError for a member that is not allowed."""
     found: list[tuple[tarfile.TarInfo, str]] = []
     files: dict[str, int] = {}
     count = total = 0
@@ -99,13 +99,12 @@ def _checked(archive: tarfile.TarFile) -> list[tuple[tarfile.TarInfo, str]]:
         count, total = count + 1, total + member.size
         if count > MEMBERS_LIMIT or total > BYTES_LIMIT:
             raise VerbError(f"the archive has more than {MEMBERS_LIMIT} members or {BYTES_LIMIT >> 40} TiB")
-        at = files.pop(name, len(found)) if member.isreg() else len(found)
-        if not member.isreg():
-            files.pop(name, None)
-        else:
+        earlier = files.pop(name, len(found))  # a file may be in the archive twice: the last content counts
+        at = earlier if member.isreg() else len(found)
+        if member.isreg():
             files[name] = at
         if name:
-            found[at : at + 1] = [(member, name)]  # a file that was appended anew: its last content stands
+            found[at : at + 1] = [(member, name)]
     return found
 
 
@@ -120,7 +119,7 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside:
     path = os.path.join(inside, name)
     _check_inside(os.path.dirname(path), inside, member.name)
     listed = len(placer.placed)
-    mode = member.mode & 0o1777  # who unpacks is another owner than who packed: no set-user-id
+    mode = member.mode & 0o1777  # no set-user-id: the owner is another one than in the archive
     if member.isdir():
         _check_inside(path, inside, member.name)
         placer.folder(path, mode if os.geteuid() == 0 else mode | 0o700)
@@ -132,14 +131,17 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside:
 
 
 def _check_inside(folder: str, inside: str, name: str) -> None:
-    """A link that the archive (or somebody else) put in the way must not lead out."""
+    """Raise VerbError when a link on the way to `folder` leads out of `inside`."""
     real = os.path.realpath(folder)
     if real != inside and not real.startswith(inside.rstrip("/") + "/"):
         raise VerbError(f"the archive's {name!r} goes through a link that leaves {inside}")
 
 
 def _content_size(archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
-    """Of a hard link it is that of the file it names, which must lie before it in the archive; it may be one too."""
+    """Bytes of the content; of a hard link those of the file it names, through other hard links.
+
+    Raises VerbError for a hard link that names no file of the archive.
+    """
     target, seen = member, {member.name}
     while target.islnk():
         try:

@@ -1,4 +1,4 @@
-"""ARG: values of the job that outlive it, filled in by templates and `$X`."""
+"""ARG: sets values of the job, which the node also remembers for later jobs."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ _MACHINES = {
     "i386": ("386", ""),
     "i686": ("386", ""),
     "loongarch64": ("loong64", ""),
-}  # others have the same name in both
+}  # all others have the same name in both
 
 
 class Arg(Verb):
     """ARG NAME[=VALUE]…: set or declare values of the job; the node remembers them for 12 hours.
 
-    Templates see them, and from here on `$NAME` and the environment of RUN too. `--arg NAME=VALUE` beats the file,
-    which beats a remembered value; an ENV of the same name beats them all. `ARG NAME` alone takes `--arg`, else the
-    remembered value, else nothing. A value that is JSON, a number, `true` or `false` has that type in templates.
+    Templates can use them; in the steps that follow, `$NAME` and the environment of RUN have them too.
+    `--arg NAME=VALUE` beats the file, which beats a remembered value; an ENV of the same name beats them all.
+    `ARG NAME` alone takes the value of `--arg`, else the remembered one, else none. In templates a value that is JSON,
+    a number, `true` or `false` has that type.
 
         ARG VERSION=1.4.2
         ARG PORTS=[80,443]
         ECHO {{ VERSION }} on {{ PORTS | length }} ports
 
-    `TARGETPLATFORM`, `TARGETOS`, `TARGETARCH` and `TARGETVARIANT`, once declared, come from the node.
+    `TARGETPLATFORM`, `TARGETOS`, `TARGETARCH` and `TARGETVARIANT` are set from the node once they are declared.
     """
 
     name = "ARG"
@@ -53,15 +54,13 @@ class Arg(Verb):
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`pairs` [[name, value or None]], and `extend` with --extend-args."""
         body = pairs(instruction, planning)
-        if planning.flags.get("extend-args"):
-            body["extend"] = True
         for name, _ in body["pairs"]:
             if name in RESERVED:
                 raise planning.fail(f"{name} is no name for an ARG: templates know it already")
         return body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Declare all, and set those that have a value from anywhere."""
+        """Declare all names, and set those that have a value."""
         scope, escape = node.scope, body.get("escape", "\\")
         texts: dict[str, str] = {}
         names, settled = [], []
@@ -94,7 +93,7 @@ def _chosen(scope: Scope, name: str, value: str | None, node: Node) -> str | Non
 
 
 def platform_of(facts: Mapping[str, Any]) -> dict[str, str]:
-    """`TARGETPLATFORM` and its parts for a node with these facts, in the words of container platforms."""
+    """`TARGETPLATFORM` and its parts for a node with these facts, as containers name platforms."""
     machine = str(facts.get("arch", ""))
     arch, variant = _MACHINES.get(machine, (machine, ""))
     whole = "/".join(part for part in ("linux", arch, variant) if part)
@@ -102,7 +101,7 @@ def platform_of(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def extended(scope: Scope, name: str, value: str) -> str:
-    """`--extend-args`: lists are appended and mappings merged: the earlier value, the file's, then `--arg`."""
+    """The value with `--extend-args`: the earlier value, then the file's, then that of `--arg`, joined."""
     earlier = scope.args.get(name, scope.remembered.get(name))
     for later in filter(None, (value, scope.overrides.get(name))):
         earlier = later if earlier is None else join(earlier, later)
@@ -110,7 +109,7 @@ def extended(scope: Scope, name: str, value: str) -> str:
 
 
 def join(old: str, new: str) -> str:
-    """Two values as one: lists appended, mappings merged in depth, anything else replaced by the new."""
+    """Two values as one: lists are appended, mappings merged in depth, anything else is replaced by the new."""
     from director.language.types import typed
 
     first, second = typed(old), typed(new)

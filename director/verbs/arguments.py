@@ -1,4 +1,4 @@
-"""What verbs have in common when they read an argument: raw words into the body, rendered words out of it."""
+"""Reads arguments: `parse` puts raw words into the body, `apply` gets rendered words out of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DOCUMENTS = {"[": "]", "{": "}"}
 
 
 def words(instruction: Instruction, planning: Planning) -> dict[str, Any]:
-    """`words`: the raw words of a list, of the JSON form if there is one."""
+    """`words`: the raw words of the argument, or of its JSON form. Raises `planning.fail(…)`."""
     try:
         return _body(instruction, words=arguments(instruction))
     except ValueError as error:
@@ -28,7 +28,7 @@ def words(instruction: Instruction, planning: Planning) -> dict[str, Any]:
 
 
 def rendered_words(body: Mapping[str, Any], node: Node, what: str) -> list[str]:
-    """`words` as rendered, split at blanks that came out of values. Raises VerbError when nothing is left."""
+    """`words` rendered; blanks that come out of values split them. Raises VerbError when no word is left."""
     escape = body.get("escape", "\\")
     found = [word for raw in body["words"] for word in node.word(raw, escape).split()]
     if not found:
@@ -37,7 +37,10 @@ def rendered_words(body: Mapping[str, Any], node: Node, what: str) -> list[str]:
 
 
 def whole(instruction: Instruction, planning: Planning) -> dict[str, Any]:
-    """`text`: the whole line as one raw word; a quote that is never closed is an ordinary character in it."""
+    """`text`: the argument as one raw word; a quote that is not closed is an ordinary character.
+
+    Raises `planning.fail(…)` for an empty argument.
+    """
     text = instruction.text.strip()
     if not text:
         raise planning.fail(f"{instruction.verb} needs an argument")
@@ -45,26 +48,30 @@ def whole(instruction: Instruction, planning: Planning) -> dict[str, Any]:
 
 
 def pairs(instruction: Instruction, planning: Planning) -> dict[str, Any]:
-    """`pairs` [[name, raw value or None]]; a value that is a list or a mapping keeps its quotes."""
+    """`pairs` [[name, raw value or None]], and `extend` with --extend-args. Raises `planning.fail(…)`."""
     try:
         found = raw_pairs(instruction)
         if not found:
             raise ValueError(f"{instruction.verb} needs a name; expected NAME=VALUE")
     except ValueError as error:
         raise planning.fail(str(error)) from None
-    return _body(instruction, pairs=[list(pair) for pair in found])
+    extend = {"extend": True} if planning.flags.get("extend-args") else {}
+    return _body(instruction, pairs=[list(pair) for pair in found], **extend)
 
 
 def raw_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
-    """Name and raw value of each pair; a value that is a list or a mapping keeps its quotes. Raises ValueError."""
+    """Name and raw value (None without `=`) of each pair; a value that is a JSON list or mapping keeps its quotes.
+
+    Raises ValueError for a pair that cannot be read.
+    """
     found = split_pairs(instruction)
-    if instruction.pairs is not None:  # a mapping of YAML, whose values have no quotes of the line around them
+    if instruction.pairs is not None:  # values of a YAML mapping are not quoted again
         return found
     return [(name, value and _as_written(value, instruction.escape)) for name, value in found]
 
 
 def rendered_pairs(body: Mapping[str, Any], node: Node) -> dict[str, str]:
-    """Name to text; none of them sees another."""
+    """Name to text; no value may use another of the same instruction. Raises VerbError for an empty name."""
     escape = body.get("escape", "\\")
     rendered = {node.word(name, escape): node.word(value, escape) for name, value in body["pairs"]}
     if "" in rendered:
@@ -73,13 +80,13 @@ def rendered_pairs(body: Mapping[str, Any], node: Node) -> dict[str, str]:
 
 
 def plain_names(body: Mapping[str, Any], node: Node) -> list[str]:
-    """Names whose value was quoted as a whole, which makes it text in templates (DSL.md section 3)."""
+    """Names whose whole value was quoted, which makes it text in templates (DSL.md section 3)."""
     escape = body.get("escape", "\\")
     return [node.word(name, escape) for name, value in body["pairs"] if value and whole_quoted(value)]
 
 
 def document(content: str) -> str:
-    """The text of a here-document for `Node.document`, where a backslash escapes `$` and itself and is else itself."""
+    """A here-document prepared for `Node.document`: a backslash escapes only `$` and itself."""
     return replace(content, lambda piece: _ESCAPE.sub(_doubled, piece))
 
 
@@ -88,7 +95,7 @@ def _doubled(escape: re.Match[str]) -> str:
 
 
 def _as_written(raw: str, escape: str) -> str:
-    """Quotes in a JSON document are part of the value, not of the line."""
+    """In a JSON list or mapping the quotes are part of the value."""
     if raw[0] in _DOCUMENTS and raw[-1] == _DOCUMENTS[raw[0]] and raw[:2] not in ("{{", "{%"):
         return literal(raw, escape)
     return raw

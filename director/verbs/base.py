@@ -1,8 +1,8 @@
-"""What a verb is: one file that parses its argument on the server and applies it on a node.
+"""What a verb is: a class that parses its argument on the server and applies it on a node.
 
-Adding a verb takes three steps: a file beside this one with a subclass of `Verb`, a row in
-`director/verbs/__init__.py`, and golden cases in `tests/verbs/`. The class docstring is the verb's manual:
-`director --exec 'VERB --help'` prints it, and `docs/verbs.md` is made from it.
+To add a verb write a file beside this one with a subclass of `Verb`, a row in `director/verbs/__init__.py`, a golden
+case in `tests/verbs/test_verb_bodies.py` and a step in `docs/examples/every-verb.yaml`, and run `scripts/docs`. The
+docstring of the class is the verb's manual.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from director.errors import VerbError
 from director.language.flag import Flag
 from director.language.syntax import Syntax
 from director.states import CACHED, FAILED, SUCCESS
@@ -23,38 +24,36 @@ if TYPE_CHECKING:
 
 COMMON_FLAGS: tuple[Flag, ...] = (
     Flag("timeout", "duration", "end the task after this long (default: the job's --timeout)"),
-    Flag("skip-cache", "bool", "run this step also when it is cached", default=False),
-    Flag("run-once", "bool", "run on one node of the stage; the others wait for it", default=False),
+    Flag("skip-cache", "bool", "run this step even when it is cached", default=False),
+    Flag("run-once", "bool", "run on one node of the stage while the others wait", default=False),
     Flag("name", "str", "a name for the step, shown by --job-info"),
-    Flag("ignore-errors", "bool", "a failure stops nothing and does not fail the job", default=False),
-    Flag("raw", "bool", "leave braces as they are: no template", default=False),
+    Flag("ignore-errors", "bool", "go on after a failure, which does not fail the job", default=False),
+    Flag("raw", "bool", "do not render templates: leave braces as they are", default=False),
     Flag("stdout-arg", "str", "keep the standard output as this ARG", metavar="NAME"),
     Flag("stderr-arg", "str", "keep the standard error as this ARG", metavar="NAME"),
-    Flag("force-lock", "bool", "no effect: a node runs the steps of an entry one by one", default=False),
+    Flag("force-lock", "bool", "no effect: a node never runs two steps of an entry at once", default=False),
     Flag("help", "bool", "print the verb's manual and submit nothing", default=False),
 )
 
 
-EXTEND = Flag(
-    "extend-args", "bool", "append to lists and merge mappings, as with --extend-args of the call", default=False
-)
+EXTEND = Flag("extend-args", "bool", "append to lists and merge mappings instead of replacing them", default=False)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What applying a step came to, on one node.
+    """The result of applying a step on one node.
 
     Attributes:
         state: a final state letter of `director.states`.
-        exit_code: of the process, None where there was none.
-        stdout, stderr: bytes as they came, already capped.
-        reason: one line a person can act on; needed for every state but success and cached.
+        exit_code: of the process, None when there was none.
+        stdout, stderr: bytes, already limited.
+        reason: one line that tells a person what to do; needed in every state but success and cached.
         truncated: bytes of output that were left out.
-        effects: JSON-able changes for `Scope.apply` (and for the node): any of
-            `env {name: text}`, `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`,
-            `labels {name: text|None}`, `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer
-            overrides), `output [name]` (ARGs set by a step's output), `quoted [name]` (names among `arg` and
-            `env` whose value was written in quotes), `evict ["jobs"|"args"|"query"]` (what the node forgets).
+        effects: changes of the job's values and of the node, plain JSON: any of `env {name: text}`,
+            `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`, `labels {name: text|None}`,
+            `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer overrides), `output [name]`
+            (ARGs set by a step's output), `quoted [name]` (names in `arg` and `env` whose value was written in
+            quotes), `evict ["jobs"|"args"|"query"]` (what the node forgets).
     """
 
     state: int = SUCCESS
@@ -67,17 +66,17 @@ class Outcome:
 
 
 def success(stdout: str | bytes = b"", **effects: Any) -> Outcome:
-    """A step that went well; `effects` are those of `Outcome`."""
+    """The outcome of a step that changed something; `effects` as in `Outcome`."""
     return Outcome(SUCCESS, stdout=_bytes(stdout), effects=effects)
 
 
 def cached(stdout: str | bytes = b"", reason: str = "already so", **effects: Any) -> Outcome:
-    """A step that found everything as asked."""
+    """The outcome of a step that had nothing to change."""
     return Outcome(CACHED, stdout=_bytes(stdout), reason=reason, effects=effects)
 
 
 def failed(reason: str, stdout: str | bytes = b"", stderr: str | bytes = b"", exit_code: int | None = None) -> Outcome:
-    """A step that failed, with the reason in one line."""
+    """The outcome of a step that failed; `reason` is one line."""
     return Outcome(FAILED, exit_code, _bytes(stdout), _bytes(stderr), reason)
 
 
@@ -86,7 +85,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 class Node(Protocol):
-    """What a verb may do on a node; `director/executor.py` is the real one."""
+    """What a verb may do on a node; `director.agent.executor.TaskNode` implements it."""
 
     name: str
     job: str
@@ -95,16 +94,16 @@ class Node(Protocol):
     labels: Mapping[str, str]
 
     def text(self, raw: str) -> str:
-        """Render `{{ }}` and `{% %}` in `raw`; nothing else is touched (RUN). A step's `--raw` leaves all as is."""
+        """Render `{{ }}` and `{% %}` in `raw` and nothing else (RUN); with the step's `--raw` nothing at all."""
 
     def word(self, raw: str, escape: str = "\\") -> str:
-        """Render braces and `$X` in `raw` in one pass and take quotes and escapes away (COPY, ENV …).
+        """Render braces and `$X` in `raw` in one pass and remove quotes and escapes (COPY, ENV …).
 
-        The step's `--raw` leaves the braces as they are.
+        With the step's `--raw` braces stay as they are.
         """
 
     def document(self, raw: str) -> str:
-        """Render braces and `$X` in `raw` in one pass; quotes stay (the content of a heredoc of COPY)."""
+        """Render braces and `$X` in `raw` in one pass; quotes stay (a heredoc of COPY)."""
 
     def run(
         self,
@@ -120,60 +119,64 @@ class Node(Protocol):
     ) -> Outcome:
         """Run a program within the step's timeout in the RUN environment of DSL.md section 4.
 
-        `user` None is the scope's and "" the client's own; `env` is added to the environment. The outcome is SUCCESS
-        for exit code 0, FAILED for any other (with `exit_code` and a reason), TIMEOUT when it was killed.
-        `timeout` (seconds) may only make the step's shorter. `detach` starts it in its own session, does not wait
-        for it and never ends it with the step. `looks` says that the program only reads: a plan may run it too.
+        Args:
+            user: None is the user of the scope, "" that of the client.
+            env: added to the environment.
+            detach: start it in its own session; do not wait for it and do not end it with the step.
+            timeout: seconds; it can only shorten that of the step.
+            looks: the program only reads, so `--plan` may run it too.
+
+        The state is SUCCESS for exit code 0, FAILED for any other, TIMEOUT when the program was killed.
         """
 
     def blob(self, digest: str, size: int) -> str:
-        """The path of the content with this sha256 hex digest, fetched from the server when not yet here."""
+        """The path of the blob with this sha256 hex digest and size in bytes; it is fetched when it is missing."""
 
     def blueprint(self, source: str) -> str:
         """Render the text of a file as one template (`--blueprint`)."""
 
     def identity(self, user: str) -> tuple[int, int]:
-        """uid and gid of `user[:group]` (names or numbers) on this node; raises VerbError."""
+        """uid and gid of `user[:group]` (names or numbers) on this node. Raises VerbError for an unknown one."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait without stopping the client."""
+        """Wait while other tasks run."""
 
     def breathe(self) -> None:
-        """Let other work run; to be called every few milliseconds of CPU or disk work."""
+        """Let other tasks run; call it every few milliseconds of CPU or disk work."""
 
     def exclusive(self, name: str) -> Any:
-        """A context manager: only one task on this node is inside at a time (`PACKAGE`)."""
+        """A context manager that only one task on this node can be in at a time (PACKAGE)."""
 
     def remaining(self) -> float:
-        """Seconds until this attempt is ended by its timeout."""
+        """Seconds until the timeout of this attempt."""
 
     def query(self, name: str) -> dict[str, dict[str, Any]]:
-        """`{node: {name: value}}` of the ARG or fact, of the nodes of the step that have it (QUERY)."""
+        """`{node: {name: value}}` of the ARG or fact, for the nodes of the job that have it (QUERY)."""
 
     def reboot(self, delay: float) -> Outcome:
-        """Wait until nothing else runs here, hold new tasks back, restart the host (REBOOT).
+        """Start no new task, wait until no other runs, restart the host after `delay` seconds (REBOOT).
 
-        The outcome comes from the client that is back under another boot id.
+        The client that starts under another boot id makes the outcome.
         """
 
     def pattern(self, raw: str, escape: str = "\\") -> str:
-        """Like `word`, for a path with stars: those that come out of values are escaped and match themselves only."""
+        """`word` for a glob: stars that come out of values are escaped."""
 
     def offer(self, patterns: list[str]) -> Fetched:
-        """Send the files that absolute paths and globs of this node mean to the submitter's machine (FETCH)."""
+        """Send the files that match absolute paths and globs of this node to the submitter's machine (FETCH)."""
 
     def borrow(self, number: int) -> Mapping[str, Any]:
-        """The sources, as in the body of a COPY, that the step's node has for its set `number` (`COPY --from`)."""
+        """The sources for set `number`, as in the body of a COPY, read on the source node (`COPY --from`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of files that a node has sent.
+    """What was written of the files that a node sent.
 
     Attributes:
         paths: the destinations, one for each file and link.
         left_out: paths that were not written, each with the reason.
-        changed: whether any of them was not as it is now.
+        changed: whether writing changed anything.
     """
 
     paths: list[str]
@@ -186,11 +189,11 @@ class Want:
     """Files a step needs from the submitter's machine, read there with the caller's rights.
 
     Attributes:
-        base: absolute folder that relative patterns start from.
-        pattern: a path or glob as written.
-        exclude: patterns relative to the source's root.
+        base: the absolute folder of relative patterns.
+        pattern: a path or glob.
+        exclude: patterns of what to leave out, relative to the source.
         hidden: whether a glob matches names that begin with a dot.
-        parents: whether the path's folders are kept (`--parents`, `/./` pivots).
+        parents: whether the folders of the path are kept (`--parents`).
     """
 
     base: str
@@ -202,16 +205,16 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file, folder or link that a `Want` came to.
+    """One file, folder or link that matches a `Want`.
 
     Attributes:
-        path: where it goes below the destination, `/`-separated, "" for a single file given by name.
+        path: below the destination, "" for a file that was named itself.
         kind: `file`, `dir` or `link`.
         mode: permission bits.
         size: bytes of a file.
         digest: sha256 hex of a file.
         target: of a link.
-        name: the last part of the source's own path, used when the destination ends in `/`.
+        name: the last part of the source's path, used when the destination ends in `/`.
     """
 
     path: str
@@ -224,10 +227,10 @@ class Entry:
 
 
 class Planning(Protocol):
-    """What a verb may ask for while it is planned on the server; `director/planning/planner.py` is the real one.
+    """What a verb may use while it is planned on the server; `director.planning.step_builder` implements it.
 
     Attributes:
-        folder: absolute; relative sources start from it.
+        folder: the absolute folder of relative sources.
         flags: the step's flags, rendered and typed; a verb may change them.
     """
 
@@ -235,30 +238,31 @@ class Planning(Protocol):
     flags: dict[str, Any]
 
     def fail(self, message: str) -> Exception:
-        """An error of this instruction, with its file and line, to be raised."""
+        """An error with the file and line of the instruction, to be raised."""
 
     def word(self, raw: str, escape: str = "\\") -> str:
-        """A source or the like with what is known when planning: the file's ARGs and `--arg`, `node` and `facts` of
-        the node that is asked for; any other name is an error (DSL.md 4). Stars in values come out escaped.
+        """Render a source with what is known when planning: ARGs of the file, `--arg`, `node` and `facts`.
+
+        Stars in values come out escaped. Raises `fail(…)` for any other name (DSL.md section 4).
         """
 
     def content(self, data: bytes) -> Entry:
-        """Keep `data` in the blob store and return its entry; the step needs it."""
+        """Keep `data` as a blob that the step needs, and give its entry."""
 
     def content_path(self, digest: str) -> str:
-        """Where a content that was kept is."""
+        """The path of a blob that was kept."""
 
     def need(self, entry: Entry) -> None:
-        """The step needs this content on its nodes."""
+        """The nodes of the step need the blob of this entry."""
 
     def download(self, url: str, checksum: str) -> Entry:
-        """Fetch `url` once and keep it; `checksum` is a sha256 in hex or ""."""
+        """Fetch `url` once and keep it as a blob; `checksum` is a sha256 in hex or ""."""
 
     def note(self, text: str) -> None:
-        """A line for the submitter's stderr."""
+        """Print a line on the submitter's standard error."""
 
     def target(self, expression: str) -> list[str]:
-        """The nodes that a target expression (or the name of an earlier stage) means now."""
+        """The nodes that match a target expression, or those of an earlier stage of this name."""
 
     def nodes(self) -> list[str]:
         """All nodes of the job."""
@@ -315,13 +319,13 @@ class Verb(Syntax):
         return table | {alias: flag for flag in self.flags for alias in flag.aliases}
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """The JSON-able body that travels to the nodes; raises `planning.fail(...)`."""
+        """The body that travels to the nodes, plain JSON. Raises `planning.fail(…)`."""
         raise planning.fail(f"{self.name} is not known here")
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """Every raw text in the body that is rendered on a node, each with its kind.
+        """Every raw text in the body that is rendered on a node, with its kind. The planner checks them.
 
-        Kinds: `word` (`Node.word`), `text` (`Node.text`), `document` (`Node.document`). The planner checks them.
+        Kinds: `word` (`Node.word`), `text` (`Node.text`), `document` (`Node.document`).
         """
         for key in ("text", "user", "name", "dest"):
             if isinstance(body.get(key), str):
@@ -331,20 +335,20 @@ class Verb(Syntax):
         yield from (("word", part) for pair in body.get("pairs", ()) for part in pair if part)
 
     def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
-        """The files the step needs from the submitter; asked for each node where sources name `node` or `facts`."""
+        """Files that the step needs from the submitter; called once, or for each node where sources use `node`."""
         return ()
 
     def sources(
         self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
     ) -> dict[str, Any]:
-        """What goes into the body for the entries that `wants` came to, one list for each want."""
+        """Additions to the body for `answers`: a list of entries for each of `wants`."""
         return {}
 
     def strip(self, body: dict[str, Any]) -> None:
-        """Take out of the body what only the planning needed."""
+        """Take out of the body what only the planner needs."""
 
     def exchange(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """What the server must know, and no node may choose, to let nodes exchange something; out of the body."""
+        """Take out of the body what the server needs for a node transfer, and no node may choose; None for none."""
         return None
 
     def barrier(self, body: Mapping[str, Any]) -> bool:
@@ -352,14 +356,12 @@ class Verb(Syntax):
         return False
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Do it on the node; raises VerbError for a failure with a reason."""
-        from director.errors import VerbError
-
+        """Apply the step on the node. Raises VerbError with the reason of a failure."""
         raise VerbError(f"{self.name} cannot run on a node")
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
-        """What `apply` would come to, found out without changing anything (`--plan`); None: only a run can tell.
+        """What `apply` would return, without changing anything (`--plan`); None when only a run can tell.
 
-        The reason of a success is what would be done.
+        The reason of a success says what would be done.
         """
         return self.apply(body, flags, node) if self.pure else None

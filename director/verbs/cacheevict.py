@@ -1,4 +1,4 @@
-"""CACHEEVICT: makes a node forget."""
+"""CACHEEVICT: makes a node forget what it keeps between steps and jobs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 class CacheEvict(Verb):
     """CACHEEVICT jobs|args|query|all: forget what the node keeps.
 
-    `jobs`: which steps ran last, so that all run again; `args`: remembered ARGs; `query`: what QUERY gathered in
-    this job; `all`: these three. ARGs and ENVs that the job has set itself stay until its end, labels and files stay
-    for good. `envs` and `parents` are accepted and have nothing to forget.
+    `jobs`: the step cache, so that all steps run again; `args`: remembered ARGs; `query`: what QUERY gathered in this
+    job; `all`: these three. ARGs and ENVs that the job itself has set stay until its end; labels and files stay for
+    good. `envs` and `parents` are accepted and have no effect.
 
         CACHEEVICT jobs
         CACHEEVICT all
@@ -43,5 +43,5 @@ class CacheEvict(Verb):
         return {"evict": list(KINDS[text])}
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """The executor forgets, by the effect."""
+        """The effect makes the client forget."""
         return success(evict=body["evict"]) if body["evict"] else success()

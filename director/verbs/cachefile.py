@@ -1,4 +1,4 @@
-"""CACHEFILE: a YAML or JSON mapping on the node becomes ARGs."""
+"""CACHEFILE: makes ARGs of a YAML or JSON mapping on the node."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LIMIT = 1 << 20  # bytes of the file
 class CacheFile(Verb):
     """CACHEFILE PATH: read a YAML or JSON mapping on the node into the job's ARGs.
 
-    Mappings merge with an ARG of the same name; lists and single values replace it. Keys are texts, in mappings
-    inside too; YAML's merge keys (`<<: *base`) are followed. The file has at most 1 MiB.
+    A mapping is merged with an ARG of the same name; a list or a single value replaces it. All keys are texts, also in
+    inner mappings; YAML's merge keys (`<<: *base`) work. The file may have at most 1 MiB.
 
         CACHEFILE /etc/app/values.yaml
     """
@@ -41,7 +41,7 @@ class CacheFile(Verb):
         return whole(instruction, planning)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Its names are declared: the job sets them."""
+        """Set and declare an ARG for each key."""
         path = absolute(node.word(body["text"], body.get("escape", "\\")), node)
         found, quoted = read_mapping(_content(path), path)
         known = node.scope.texts()
@@ -50,9 +50,9 @@ class CacheFile(Verb):
 
 
 def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
-    """Names with their values, and the names whose value is in quotes.
+    """The values by name, and the names whose value is in quotes.
 
-    A single value is its text as written; lists and mappings are themselves. Raises VerbError with the line.
+    A single value is its text as written; lists and mappings are data. Raises VerbError with the line.
     """
     from director.runtime.yaml_text import Pairs, compose
 

@@ -1,4 +1,4 @@
-"""COPY: files, globs and folders of the operator's machine, and heredocs, onto the node."""
+"""COPY: puts files and folders of the operator's machine, and heredocs, on the node."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ SEVERAL = "several sources need a destination that ends in /"
 class Copy(Verb):
     """COPY SOURCE… DESTINATION: put files of the operator's machine on the node.
 
-    A source is a file, a glob or a folder, whose contents are copied. Relative ones start at the file's folder (with
-    `--exec` at the working folder); they are read with the caller's own rights when the job is submitted. Several
-    sources need a destination that ends in `/`; missing folders are made; a relative destination is below WORKDIR.
-    Content, owner and mode are compared first: what is so already is left alone, and the step is `cached` when that is
-    all. A file is replaced as a whole or not at all; a device, a FIFO or a socket never is, and the step fails. It
-    returns one destination a line, and says on standard error what it changed, unless all of it is new.
+    A source is a file, a glob or a folder; of a folder the contents are copied. A relative source is below the folder
+    of the orchestration file (with `--exec` below the working folder). Sources are read with the caller's own rights
+    when the job is submitted. Several sources need a destination that ends in `/`. Missing folders are made; a relative
+    destination is below WORKDIR. Content, owner and mode are compared first; only what differs is changed, and the step
+    is `cached` when nothing does. A file is replaced as a whole or not at all; the step fails where a device, a FIFO or
+    a socket would be replaced. Standard output has one destination a line; standard error says what was changed, unless
+    all of it is new.
 
-    With `--from` the sources are of another node, read once for all when that node has passed the steps before;
-    relative ones are below its `/`. Is it offline, the step waits for it within its `--timeout`.
+    With `--from` the sources are on another node. They are read once for all nodes, when that node has passed the steps
+    before this one; relative sources are below its `/`. While that node is offline the step waits, at most for its
+    `--timeout`.
 
         COPY --chmod=0644 files/app.conf /etc/app/
         COPY --chown=www-data --exclude=**/*.bak site/ /srv/site/
@@ -48,8 +50,9 @@ class Copy(Verb):
         NAME=$NAME
         app.env
 
-    Modes are those of the sources, a heredoc's 0644; an octal `--chmod` lets those who may read a folder enter it.
-    Owner is the client's user. Folders honour `.directorignore`, else `.containerignore`, else `.dockerignore`.
+    Files keep the modes of the sources; a heredoc has 0644. An octal `--chmod` lets those who may read a folder enter
+    it too. The owner is the client's user. In folders `.directorignore`, else `.containerignore`, else `.dockerignore`
+    says what to leave out.
     """
 
     name = "COPY"
@@ -64,15 +67,15 @@ class Copy(Verb):
         Flag("chmod", "str", "mode, octal or symbolic", metavar="MODE"),
         Flag("blueprint", "bool", "render the files as templates on the node", default=False),
         Flag("exclude", "str", "leave out what matches, relative to each source", repeatable=True, metavar="PATTERN"),
-        Flag("parents", "bool", "keep the sources' folders, from /./ on if they have it", default=False),
-        Flag("link", "bool", "no effect", default=False),
-        Flag("from", "str", "take them from this node, or from the one node of this stage", metavar="NODE"),
+        Flag("parents", "bool", "keep the sources' folders; of a path with /./ only those behind it", default=False),
+        Flag("link", "bool", "no effect: there are no layers", default=False),
+        Flag("from", "str", "the node that has the sources, or a stage of one node", metavar="NODE"),
     )
 
     # -- planning -----------------------------------------------------------------------------------------
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`dest` raw, `asks` raw sources, `texts` [[name, raw, render]], `count` of sources."""
+        """`dest` raw, `asks` raw sources, `texts` [[name, raw, render]] of heredocs, `count` of both."""
         if instruction.heredocs:
             instruction = replace(instruction, text=closed_up(instruction.text))
         body = words(instruction, planning)
@@ -106,7 +109,7 @@ class Copy(Verb):
             body["from"] = _one_node(flags["from"], planning)
 
     def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
-        """One for each source, but for those of another node."""
+        """One for each source; none with --from."""
         patterns = self._patterns(body, planning)
         return [] if "from" in body else [self._want(body, pattern, planning) for pattern in patterns]
 
@@ -116,7 +119,7 @@ class Copy(Verb):
             if not pattern:
                 raise planning.fail("a source came out empty; expected a path")
             if is_address(pattern):
-                raise planning.fail(f"COPY takes no addresses: {pattern}; expected ADD {pattern}")
+                raise planning.fail(f"COPY takes no URLs: {pattern}; expected ADD {pattern}")
         return patterns
 
     def _want(self, body: Mapping[str, Any], pattern: str, planning: Planning) -> Want:
@@ -125,7 +128,7 @@ class Copy(Verb):
     def sources(
         self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
     ) -> dict[str, Any]:
-        """`sources` or, for many, `manifest`; of a COPY --from the `patterns`."""
+        """`sources`, or `manifest` when there are many; with --from the `patterns`."""
         if "from" in body:
             return {"patterns": self._patterns(body, planning)}
         entries = [entry for answer in answers for entry in answer]
@@ -147,14 +150,14 @@ class Copy(Verb):
         yield from (("document", raw) for _, raw, render in body.get("texts", ()) if render)
 
     def strip(self, body: dict[str, Any]) -> None:
-        """Take out what only the planning needed."""
+        """Take out of the body what only the planner needs."""
         for name in ("asks", *(() if "from" in body else ("hidden", "exclude", "parents"))):
             body.pop(name, None)
         if not body["texts"]:
             del body["texts"]
 
     def exchange(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Of a COPY --from: which node to ask for what; `sets` of patterns, of which each node takes one."""
+        """With --from: the source node, and `sets` of patterns, of which each node takes one."""
         if "from" not in body:
             return None
         asked = {name: body.pop(name) for name in ("exclude", "hidden", "parents")}
@@ -171,11 +174,11 @@ class Copy(Verb):
     # -- on the node --------------------------------------------------------------------------------------
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Compare, then change what differs."""
+        """Compare, and change what differs."""
         return self._settle(body, flags, node, Installer)
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Compare only; what would change is the outcome's standard error, as a diff."""
+        """Compare; standard error is a diff of what `apply` would change."""
         return self._settle(body, flags, node, InstallDiff)
 
     def _settle(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Installer]) -> Outcome:
@@ -213,7 +216,7 @@ def is_address(text: str) -> bool:
 
 
 def content_of(digest: str, size: int, blueprint: bool, node: Node) -> Content:
-    """What a file shall hold: the content as it is, or rendered on this node."""
+    """The content of a file, rendered on this node with --blueprint. Raises VerbError for what cannot be rendered."""
     if not blueprint:
         return Blob(digest, size, lambda: node.blob(digest, size), node.breathe)
     if size > BLUEPRINT_LIMIT:
@@ -241,13 +244,13 @@ def _text(heredoc: Heredoc) -> list[Any]:
 
 
 def _without_heredocs(asks: list[str], count: int) -> list[str]:
-    """The sources that are no `<<NAME`."""
+    """The sources without the `<<NAME` words."""
     found = [word for word in asks if not openings(word)]
     return found if len(asks) - len(found) == count else asks[: len(asks) - count]
 
 
 def _may_be_folder(raw: str) -> bool:
-    """Whether a destination as written ends in `/`, or may do so once it is rendered."""
+    """Whether a raw destination ends in `/`, or may do so when it is rendered."""
     return is_folder_text(raw.rstrip("\"'")) or raw.rstrip("\"'").endswith("}") or "$" in raw.rpartition("/")[2]
 
 
@@ -259,7 +262,7 @@ def _one_node(text: str, planning: Planning) -> str:
 
 
 def _check_dest(dest: str, text: str, body: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """The rules that could not be checked before the destination was known."""
+    """Check what depends on the rendered destination. Raises VerbError."""
     singles = _singles(rows) + len(body.get("texts", ()))
     if (body.get("count", 1) > 1 or singles > 1) and not dest.endswith("/"):
         raise VerbError(f"{SEVERAL}, not {text}")
@@ -269,12 +272,12 @@ def _check_dest(dest: str, text: str, body: Mapping[str, Any], rows: Sequence[Ro
 
 
 def _singles(rows: Sequence[Row]) -> int:
-    """Files that go to the destination by their own name."""
+    """How many files and links are put at the destination under their own name."""
     return sum(row[0] != "dir" and not row[1] for row in rows)
 
 
 def _below(dest: str, path: str) -> str:
-    """A path below the destination; one that would leave it is refused."""
+    """A path below the destination. Raises VerbError for one that would leave it."""
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise VerbError(f"a source's path leaves its folder: {path!r}")
     return os.path.join(dest, path)

@@ -1,4 +1,4 @@
-"""ECHO: returns its text; the smallest example of a verb."""
+"""ECHO: returns its text. It is the smallest verb, to begin with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Echo(Verb):
     """ECHO TEXT: return the text as the step's standard output.
 
-    ARGs and ENVs, facts and templates are filled in; quotes are taken away as in a shell.
+    Templates and `$NAME` are replaced; quotes are removed as in a shell.
 
         ECHO {{ node.id }} has {{ facts.cpu.count }} processors
     """
@@ -25,7 +25,7 @@ class Echo(Verb):
     trusts_chain = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`text`, and `escape` where it is not the backslash."""
+        """`text`, raw; `escape` when it is not the backslash."""
         return whole(instruction, planning)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:

@@ -1,4 +1,4 @@
-"""ENV: values for the rest of the job, in templates, `$X` and the environment of RUN."""
+"""ENV: sets values for the rest of the job."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Env(Verb):
     """ENV NAME=VALUE…: set environment variables for the rest of the job on the node.
 
-    Templates, `$NAME` and the environment of RUN see them; they beat an ARG of the same name.
-    Values of one instruction do not see each other.
+    Templates, `$NAME` and the environment of RUN have them; they beat an ARG of the same name.
+    A value cannot use another one of the same instruction.
 
         ENV LANG=C.UTF-8 GREETING="good morning"
         ENV MESSAGE all of this line
@@ -35,15 +35,13 @@ class Env(Verb):
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`pairs` [[name, value]], both raw, and `extend` with --extend-args."""
         body = pairs(instruction, planning)
-        if planning.flags.get("extend-args"):
-            body["extend"] = True
         for name, value in body["pairs"]:
             if value is None:
                 raise planning.fail(f"ENV {name} has no value; expected {name}=VALUE")
         return body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Set them all at once."""
+        """Render all values, then set them."""
         values = rendered_pairs(body, node)
         if body.get("extend"):
             earlier = node.scope.env

@@ -20,9 +20,9 @@ _SHOWN = 20
 
 
 class Expose(Verb):
-    """EXPOSE PORT[-PORT][/tcp|udp]…: pass when all these ports are bound on the node.
+    """EXPOSE PORT[-PORT][/tcp|udp]…: wait until all these ports are bound on the node.
 
-    It waits within `--timeout` and fails when some are not bound by then.
+    The step fails when some are not bound within its `--timeout`.
 
         EXPOSE --timeout 30 80 443/tcp 8000-8010 53/udp
     """
@@ -32,7 +32,7 @@ class Expose(Verb):
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`words`, raw; those without templates are checked."""
+        """`words`, raw; those without templates are checked now."""
         body = words(instruction, planning)
         if not body["words"]:
             raise planning.fail("EXPOSE needs a port; expected something like 80 443/tcp 8000-8010 53/udp")
@@ -42,11 +42,11 @@ class Expose(Verb):
         return body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Look at the kernel's tables with growing pauses of at most a second."""
+        """Read the kernel's tables again and again, with growing pauses of at most a second."""
         wanted = [port for word in rendered_words(body, node, "port") for port in ports_of(word, VerbError)]
         pause = 0.05
         while missing := _missing(wanted):
-            left = node.remaining() - 0.25  # the step's own answer comes before its timeout
+            left = node.remaining() - 0.25  # fail with the ports in the reason before the timeout does
             if left <= 0:
                 raise VerbError(f"not bound: {_shown(missing)}")
             node.sleep(min(pause, left))
@@ -55,7 +55,7 @@ class Expose(Verb):
 
 
 def ports_of(word: str, fail: Any) -> list[Port]:
-    """The ports of `80`, `443/tcp` or `8000-8010`; raises `fail(…)` for anything else."""
+    """The ports of `80`, `443/tcp` or `8000-8010`. Raises `fail(…)` for anything else."""
     match = _PORT.fullmatch(word)
     first = int(match[1]) if match else 0
     last = int(match[2] or first) if match else 0
@@ -65,7 +65,7 @@ def ports_of(word: str, fail: Any) -> list[Port]:
 
 
 def bound(kind: str, root: str = "/proc/net/") -> set[int]:
-    """Ports of `tcp` or `udp` that a process of this node has bound, over IPv4 and IPv6."""
+    """Ports of `tcp` or `udp` that are bound on this node, over IPv4 or IPv6."""
     return {port for suffix in ("", "6") for port in _table(f"{root}{kind}{suffix}", _BOUND[kind])}
 
 

@@ -1,4 +1,4 @@
-"""FETCH: files from nodes to the operator's machine."""
+"""FETCH: copies files of the nodes to the operator's machine."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Fetch(Verb):
-    """FETCH SOURCE… FOLDER: copy files of the nodes into FOLDER on the operator's machine, below a folder of each
-    node's name.
+    """FETCH SOURCE… FOLDER: copy files of the nodes into FOLDER on the operator's machine.
 
-    Sources are those of COPY: a file or a glob gives files by their names, a folder its contents; relative ones are
-    below WORKDIR. A relative FOLDER is below the file's folder (with `--exec` the working folder). Everything is
-    written with the submitter's own rights, and is theirs: modes are kept (no setuid), files are replaced as a whole
-    (a device, a FIFO or a socket never is, and the step fails), links stay links where they lead to something of the
-    same node. It returns the destinations, one a line, and what was left out on stderr; when everything is there
-    already the step is `cached`.
+    In FOLDER each node has a folder of its name. Sources are as for COPY: a file or a glob gives files under their
+    names, a folder gives its contents; a relative source is below WORKDIR. A relative FOLDER is below the folder of the
+    orchestration file (with `--exec` below the working folder). Files are written with the submitter's own rights and
+    belong to the submitter. Modes are kept, without setuid. A file is replaced as a whole; the step fails where a
+    device, a FIFO or a socket would be replaced. A link stays a link where it leads to something of the same node.
+    Standard output has one destination a line, standard error what was left out. The step is `cached` when everything
+    is there already.
 
         FETCH /etc/os-release /var/log/app collected/
     """
@@ -34,7 +34,7 @@ class Fetch(Verb):
     compares = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`paths` raw; for the server `folder`, absolute."""
+        """`paths`, raw; for the server `folder`, absolute."""
         import os
 
         body = words(instruction, planning)
@@ -47,18 +47,18 @@ class Fetch(Verb):
         return {**body, "paths": paths, "folder": os.path.normpath(os.path.join(planning.folder, folder))}
 
     def exchange(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Where the files go."""
+        """The folder on the operator's machine."""
         return {"kind": "fetch", "folder": body.pop("folder")}
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """The executor sends what the paths name."""
+        """Send the files that the paths name."""
         asked = [node.pattern(raw, body.get("escape", "\\")) for raw in body["paths"]]
         if not all(asked):
             raise VerbError("a source came out empty; expected a path")
         patterns = [absolute(pattern, node) for pattern in asked]
         there = node.offer(patterns)
         if not there.paths and not there.left_out:
-            raise VerbError(f"{patterns[0]}: nothing there to fetch")
+            raise VerbError(f"{patterns[0]}: no such file or folder")
         text = "\n".join(there.paths)
         outcome = success(text) if there.changed else cached(text)
         outcome.stderr = "\n".join(f"left out: {line}" for line in there.left_out).encode("utf-8", "surrogateescape")

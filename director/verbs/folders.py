@@ -1,4 +1,4 @@
-"""Folders on the node: where relative paths start, and how missing ones are made."""
+"""Folders on the node: finds the folder of relative paths and makes missing folders."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from director.verbs.base import Node
 
 
 def here(node: Node) -> str:
-    """The folder that relative paths start from: the WORKDIR, else the home of the job's user."""
+    """The folder of relative paths: the WORKDIR, else the home of the job's user."""
     return node.scope.workdir or home(node)
 
 
 def home(node: Node) -> str:
-    """The home folder of the job's user on this node, `/` where it has none: where a RUN without a WORKDIR is."""
+    """The home folder of the job's user on this node, `/` when there is none; a RUN without a WORKDIR starts in it."""
     if not node.scope.user:
         return own_home()
     return _existing(_passwd_home(node.identity(node.scope.user)[0]))
 
 
 def own_home() -> str:
-    """The home folder of the client's own user: `HOME` as the client was given it, else what the system says."""
+    """The home folder of the client's own user: `HOME` of the client's environment, else that of the user database."""
     return _existing(os.environ.get("HOME") or _passwd_home(os.geteuid()))
 
 
@@ -40,25 +40,28 @@ def _existing(folder: str) -> str:
 
 
 def absolute(path: str, node: Node) -> str:
-    """`path` without `.` and doubled slashes, from the working folder when it is relative; a last `/` is kept."""
+    """`path` as a normal absolute path, below `here` when it is relative; a last `/` is kept. Raises VerbError."""
     if "\0" in path:
         raise VerbError("a path cannot hold a zero byte")
     whole = os.path.normpath(os.path.join(here(node), path))
-    whole = "/" + whole.lstrip("/")  # POSIX keeps two leading slashes apart
+    whole = "/" + whole.lstrip("/")  # normpath keeps two leading slashes
     return whole + "/" if is_folder_text(path) and whole != "/" else whole
 
 
 def is_folder_text(path: str) -> bool:
-    """Whether a path as written can only mean a folder."""
+    """Whether a path ends so that it can only name a folder."""
     return path in (".", "..") or path.endswith(("/", "/.", "/.."))
 
 
 def make_folders(path: str, mode: int = 0o755, done: Callable[[str], object] | None = None) -> bool:
-    """Make a folder and the missing ones above it; the mode does not depend on the umask.
+    """Make a folder and the missing ones above it; whether any was missing.
 
     Args:
+        mode: of the folders; the umask does not change it.
         done: called with each folder that was made.
-    Returns whether there was anything to make. Raises VerbError with the path that cannot be made.
+
+    Raises:
+        VerbError: one cannot be made; the reason has its path.
     """
     missing = []
     at = path.rstrip("/") or "/"
@@ -81,12 +84,12 @@ def make_folders(path: str, mode: int = 0o755, done: Callable[[str], object] | N
 
 
 def broken(path: str, error: OSError) -> VerbError:
-    """The error of the system as a reason that names the path."""
-    return VerbError(f"{path}: {(error.strerror or str(error))}")
+    """A VerbError with the path and the system's reason."""
+    return VerbError(f"{path}: {error.strerror or error}")
 
 
 def make_cache_folder(folder: Mapping[str, Any], node: Node) -> None:
-    """The folder of a `--mount=type=cache`; what exists is left as it is."""
+    """Make the folder of a `--mount=type=cache`; an existing one stays as it is. Raises VerbError."""
     path = absolute(node.word(folder["path"]), node).rstrip("/") or "/"
     if make_folders(path):
         try:

@@ -1,4 +1,4 @@
-"""HEALTHCHECK: probes until the node is well, or has failed often enough."""
+"""HEALTHCHECK: probes until a probe succeeds, or several have failed in a row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
-from director.verbs.probes import command_argv, command_body, command_fault, probe_raws, url_body, url_fault
+from director.verbs.probes import command_body, probe, probe_raws, url_body
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -22,9 +22,9 @@ _COMMAND = re.compile(r"CMD(?:\s+|$)(.*)", re.IGNORECASE | re.DOTALL)
 class HealthCheck(Verb):
     """HEALTHCHECK [flags] CMD COMMAND, or HEALTHCHECK [flags] --url URL: probe until the first success.
 
-    The first probe comes at once, the next ones each `--interval`. The step passes at the first success and fails
-    after `--retries` failures in a row; those within the start period do not count. Here `--timeout` is that of one
-    probe. HEALTHCHECK NONE does nothing.
+    The first probe is made at once, the next ones at each `--interval`. The step succeeds with the first probe that
+    does and fails after `--retries` failures in a row; failures within the start period do not count. Here `--timeout`
+    limits one probe, not the step. HEALTHCHECK NONE does nothing.
 
         HEALTHCHECK --interval=5s --retries=6 CMD curl -fsS http://localhost/ready
         HEALTHCHECK --start-period=1m --url https://localhost/ready
@@ -40,15 +40,15 @@ class HealthCheck(Verb):
         Flag("start-period", "duration", "failures within it do not count", default=0.0),
         Flag("start-interval", "duration", "from one probe to the next within the start period", default=5.0),
         Flag("retries", "count", "failures in a row that fail the step", default=3, metavar="N"),
-        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL", per_node=True),
-        Flag("insecure", "bool", "take any certificate", default=False),
+        Flag("url", "str", "URL that must answer with 2xx or 3xx", metavar="URL", per_node=True),
+        Flag("insecure", "bool", "accept any certificate", default=False),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`none`, or `url`/`cmd`/`argv` with the times."""
+        """`none`; or `url`, `cmd` or `argv` with the flags' values."""
         flags, text = planning.flags, instruction.text.strip()
         if text.upper() == "NONE" and "url" not in flags:
-            planning.note("HEALTHCHECK NONE does nothing here: no check is inherited")
+            planning.note("HEALTHCHECK NONE has no effect: no check is inherited")
             return {"none": True}
         body: dict[str, Any] = {name: flags.get(name, default) for name, default in _DEFAULTS.items()}
         body["retries"] = max(1, body["retries"])
@@ -60,18 +60,18 @@ class HealthCheck(Verb):
         return {**body, **_command(text, instruction, planning)}
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The address or the command."""
+        """The URL or the command."""
         return probe_raws(body)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Probe at once, then each interval."""
+        """Probe at once, then at each interval."""
         if body.get("none"):
             return success()
         began = time.monotonic()
         failures = 0
         while True:
             at = time.monotonic()
-            fault, outcome = _probe(body, node)
+            fault, outcome = probe(body, node, body["timeout"])
             if not fault:
                 return outcome
             starting = time.monotonic() - began < body["start-period"]
@@ -80,13 +80,6 @@ class HealthCheck(Verb):
                 raise VerbError(f"unhealthy: {fault} ({failures} in a row)")
             pause = body["start-interval" if starting else "interval"]
             node.sleep(max(0.0, at + pause - time.monotonic()))
-
-
-def _probe(body: Mapping[str, Any], node: Node) -> tuple[str, Outcome]:
-    if "url" in body:
-        return url_fault(node.document(body["url"]), body["timeout"], body["insecure"]), success()
-    outcome = node.run(command_argv(body.get("cmd"), body.get("argv"), node), timeout=body["timeout"])
-    return command_fault(outcome), outcome
 
 
 def _command(text: str, instruction: Instruction, planning: Planning) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LABEL: labels on the node, which targets can name."""
+"""LABEL: sets labels of the node, which targets can name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from director.language.instructions import Instruction
 
 
-LABELS, LABEL_BYTES = 1000, 64 * 1024  # of one node; the server is told all of them at each connection
+LABELS, LABEL_BYTES = 1000, 64 * 1024  # of one node; it sends all of them to the server at each connection
 
 
 class Label(Verb):
-    """LABEL NAME=VALUE…: set labels on the node, kept there and usable as targets; `NAME=` removes one.
+    """LABEL NAME=VALUE…: set labels of the node; `NAME=` removes one.
 
         LABEL tier=web rack="A 12"
 
-    Later: `director --target label:tier=web --exec 'RUN uptime'`.
+    The node keeps them, and targets can name them: `director --target label:tier=web --exec 'RUN uptime'`.
     """
 
     name = "LABEL"
@@ -49,7 +49,7 @@ class Label(Verb):
 
 
 def _check_room(labels: Mapping[str, str | None]) -> None:
-    """VerbError when a node would have more labels than it can tell."""
+    """Raise VerbError when the node would have too many labels."""
     kept = {name: value for name, value in labels.items() if value is not None}
     size = sum(len(name.encode()) + len(value.encode()) for name, value in kept.items())
     if len(kept) > LABELS or size > LABEL_BYTES:

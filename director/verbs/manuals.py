@@ -1,4 +1,4 @@
-"""Manuals from docstrings: what `VERB --help` prints, and docs/verbs.md."""
+"""Makes manuals of docstrings and flags: for `VERB --help` and docs/verbs.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def text_of(verb: Verb) -> str:
 
 
 def reference() -> str:
-    """docs/verbs.md: every verb's manual, as Markdown."""
+    """docs/verbs.md: the manuals of all built-in verbs, as Markdown."""
     lines = ["# Verbs", "", "`director --exec 'VERB --help'` prints the same.", ""]
     lines += ["## Flags of every verb", "", *_table(COMMON_FLAGS)]
     for name in VERBS:
@@ -72,7 +72,7 @@ def _cell(text: str) -> str:
 
 
 def _markdown(doc: str) -> Iterator[str]:
-    """Indented examples become code blocks; the rest is Markdown already."""
+    """Make code blocks of indented examples; all else is Markdown already."""
     inside = False
     for line in doc.splitlines():
         indented = line.startswith("    ")

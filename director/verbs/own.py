@@ -1,8 +1,8 @@
-"""Verbs of the operator's own: Python files in a folder of the server, which travel to the nodes by content.
+"""Own verbs: Python files in a folder of the server, which travel to the nodes as blobs.
 
-A file is trusted as much as Director itself, so it is taken only when nobody but root and the server's own user
-can have written it. A step that uses such a verb names the content of its file; a client fetches that content
-when a job needs it, and keeps each version apart.
+A file runs with the same rights as Director, so it is used only when nobody but root and the server's own user can
+write it. A step that uses an own verb names the digest of its file; a client fetches the blob when a job needs it and
+keeps each version apart.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Broken(Verb):
         self.flag_table = _BrokenFlags(self)
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """Never."""
+        """Raise the reason."""
         raise planning.fail(f"{self.name} cannot be used: {self.fault}")
 
 
@@ -57,11 +57,11 @@ class _BrokenFlags(dict[str, Flag]):
 
 
 class Folder:
-    """The own verbs of one folder, read again where a file has changed.
+    """The own verbs in one folder; a file is read again when it has changed.
 
     Args:
         path: absolute; it need not exist.
-        taken: names and aliases of Director's own verbs, which no file may take.
+        taken: names and aliases of built-in verbs, which no file may use.
     """
 
     def __init__(self, path: str, taken: Mapping[str, str]) -> None:
@@ -104,7 +104,7 @@ class Folder:
             found = load(data, source.digest, path)
             for verb in found.values():
                 if verb.name in self._taken:
-                    raise VerbError(f"{path}: {verb.name} is a verb of Director's own; expected another name")
+                    raise VerbError(f"{path}: {verb.name} is a built-in verb; expected another name")
                 verb.source = source
         except VerbError as error:
             return _broken(name, str(error))
@@ -112,9 +112,11 @@ class Folder:
 
 
 def load(data: bytes, digest: str, path: str) -> dict[str, Verb]:
-    """The verbs that a file's bytes define, by name.
+    """The verbs by name that a file defines.
 
     Args:
+        data: the bytes of the file.
+        digest: their sha256 in hex.
         path: for messages.
 
     Raises:
@@ -122,7 +124,7 @@ def load(data: bytes, digest: str, path: str) -> dict[str, Verb]:
     """
     module = types.ModuleType(f"director_own_{digest[:32]}")
     module.__file__ = path
-    sys.modules[module.__name__] = module  # where pickle, dataclasses and the like look for it
+    sys.modules[module.__name__] = module  # pickle and dataclasses look the module up
     try:
         exec(compile(data, path, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
@@ -130,12 +132,12 @@ def load(data: bytes, digest: str, path: str) -> dict[str, Verb]:
         raise VerbError(f"{place_of(error, path)}: {_said(error)}") from None
     found = {verb.name: verb for verb in _instances(module, path)}
     if not found:
-        raise VerbError(f"{path}: no verb in it; expected a class that derives from director.verbs.base.Verb")
+        raise VerbError(f"{path} defines no verb; expected a class that derives from director.verbs.base.Verb")
     return found
 
 
 def place_of(error: BaseException, path: str) -> str:
-    """`PATH:LINE` of the last line of this file that an error came through."""
+    """`PATH:LINE` of the innermost line of this file in the trace of an error; `PATH` when there is none."""
     if isinstance(error, SyntaxError) and error.filename == path:
         return f"{path}:{error.lineno or 1}"
     line, trace = 0, error.__traceback__
@@ -159,16 +161,16 @@ def _instances(module: types.ModuleType, path: str) -> Iterator[Verb]:
                 continue
             line = value.__dict__.get("__firstlineno__", 1)
             if not isinstance(value.name, str) or not _NAME.fullmatch(value.name):
-                raise VerbError(f'{path}:{line}: {value.__name__} has no proper name; expected name = "HELLO"')
+                raise VerbError(f'{path}:{line}: {value.__name__} has no valid name; expected one like name = "HELLO"')
             yield value()
 
 
 def _untrusted(path: str, status: os.stat_result) -> str:
-    """Why a file or folder is not taken, "" when it is."""
+    """Why a file or folder is not trusted, "" when it is."""
     if status.st_uid not in (0, os.geteuid()):
         return f"{path} belongs to uid {status.st_uid}; expected root or the server's own user"
     if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())):
-        return f"{path} can be written by others; expected chmod go-w {path}"
+        return f"others can write {path}; expected chmod go-w {path}"
     return ""
 
 

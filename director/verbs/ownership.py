@@ -1,4 +1,4 @@
-"""`--chown` and `--chmod`: parsed once, then compared with and applied to what is on disk."""
+"""`--chown` and `--chmod`: parses them, compares them with files and applies them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Mode = Callable[[int, bool], int]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a step asks for; `owner` "" and `mode` "" ask for nothing."""
+    """Owner and mode that a step asks for; "" keeps what is there."""
 
     owner: str = ""
     mode: str = ""
@@ -32,32 +32,32 @@ class Wish:
         return bool(self.owner or self.mode)
 
     def on(self, node: Node) -> Asked:
-        """The same with this node's numbers; raises VerbError for an unknown user or group."""
+        """The same with the numbers of this node. Raises VerbError for an unknown user or group."""
         uid, gid = node.identity(self.owner) if self.owner else (-1, -1)
         return Asked(uid, gid, self.mode)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A wish with numbers: uid and gid -1 ask for nothing."""
+    """A wish with numbers; -1 keeps the uid or gid."""
 
     uid: int = -1
     gid: int = -1
     mode: str = ""
 
     def differs(self, status: os.stat_result) -> bool:
-        """Whether a folder with this status is not as asked."""
+        """Whether owner or mode of a folder with this status must change."""
         mode = stat.S_IMODE(status.st_mode)
         owners = self.uid in (-1, status.st_uid) and self.gid in (-1, status.st_gid)
         return not owners or self.bits(mode, True) != mode
 
     def bits(self, now: int, folder: bool) -> int:
-        """The permission bits asked for, where `now` are those to begin with."""
+        """The permission bits for a file or folder that has the bits `now`."""
         return change_mode(self.mode, now, folder) if self.mode else now
 
 
 def wish_of(flags: Mapping[str, Any], fail: Callable[[str], Exception]) -> Wish:
-    """The wish in a step's flags; raises `fail(…)` for one that cannot be read."""
+    """The wish in a step's flags. Raises `fail(…)` for a flag that cannot be read."""
     owner, mode = str(flags.get("chown") or ""), str(flags.get("chmod") or "")
     if "chmod" in flags and not _is_mode(mode):
         raise fail(f"--chmod {mode!r} is not a mode; expected octal like 0644 or symbolic like u=rw,go=r")
@@ -67,7 +67,7 @@ def wish_of(flags: Mapping[str, Any], fail: Callable[[str], Exception]) -> Wish:
 
 
 def change_mode(text: str, now: int, folder: bool) -> int:
-    """Permission bits after `text`, octal or symbolic as of chmod, is applied to the bits `now`."""
+    """The bits `now` changed by `text`, octal or symbolic as for chmod. Raises ValueError for any other text."""
     if _OCTAL.fullmatch(text):
         return int(text, 8) & 0o7777
     for clause in text.split(","):
@@ -80,7 +80,7 @@ def change_mode(text: str, now: int, folder: bool) -> int:
 
 
 def settle_folder(path: str, asked: Asked) -> bool:
-    """Give a folder the owner and mode asked for; whether anything had to change. Raises VerbError."""
+    """Give a folder owner and mode; whether anything had to change. Raises VerbError."""
     try:
         status = os.stat(path)
         return settle_status(path, status, asked.uid, asked.gid, asked.bits(stat.S_IMODE(status.st_mode), True))
@@ -89,12 +89,12 @@ def settle_folder(path: str, asked: Asked) -> bool:
 
 
 def settle_status(path: str, status: os.stat_result, uid: int, gid: int, mode: int) -> bool:
-    """Change owner and mode of `path` (no link) where `status` differs; -1 leaves an owner as it is."""
+    """Give `path` (no link) owner and mode where `status` differs; whether it did. Raises OSError."""
     changed = False
     if (uid not in (-1, status.st_uid)) or (gid not in (-1, status.st_gid)):
         os.chown(path, uid, gid, follow_symlinks=False)
         changed = True
-    if changed or stat.S_IMODE(status.st_mode) != mode:  # chown takes setuid bits away
+    if changed or stat.S_IMODE(status.st_mode) != mode:  # chown removes setuid bits
         os.chmod(path, mode)
         changed = True
     return changed

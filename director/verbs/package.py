@@ -1,4 +1,4 @@
-"""PACKAGE: software packages, by the node's own package manager."""
+"""PACKAGE: installs and removes packages with the node's own package manager."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9@/][^\s;|&<>`$(){}\[\]!\"'\\]*")
 _OVERWRITTEN = re.compile(rb"^.*\r(?=[^\r\n])|\r+$", re.MULTILINE)
-Installed = dict[str, set[str]]  # name to its versions; "" where the program does not say them
-_FRESH = 3600.0  # seconds for which apt's lists count as new enough to install from
+Installed = dict[str, set[str]]  # name to versions; "" for a version that is not known
+_FRESH = 3600.0  # seconds; apt's lists are read again when they are older
 
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """How one package manager is asked; the words get the package names appended.
+    """The commands of one package manager, to which package names are appended.
 
     Attributes:
-        refresh: reads the lists of packages again; () when the others do that by themselves.
-        forget: what --clear-metadata runs instead of it.
-        exclude: makes the words that leave packages out; None when it cannot.
-        installed: words that list what is installed of some names, one a line, by `pattern`: the name, and the version
-            where the program says it.
-        nothing: found in what an install says when there was nothing to do.
+        refresh: reads the lists of packages again; () when the other commands do that.
+        forget: replaces `refresh` with --clear-metadata.
+        exclude: gives the words that leave packages out; None when the manager has no such option.
+        installed: lists those of some names that are installed, one a line.
+        pattern: takes name and version (if there is one) out of such a line.
+        nothing: found in the output of an install that had nothing to do.
     """
 
     install: tuple[str, ...]
@@ -102,9 +102,9 @@ MANAGERS: dict[str, Manager] = {
 class Package(Verb):
     """PACKAGE NAME…: install packages with the node's own package manager (apt, dnf, yum, zypper, apk or pacman).
 
-    It looks each time; what is installed already is left as it is, and the step is `cached` when that is all.
-    `--latest` asks the package source each time, and is `cached` when nothing newer was there. Two of them never run at
-    once on a node. APT and DNF are other names of the verb, and do the same.
+    Each time it asks the package manager what is installed and installs only what is missing; the step is `cached` when
+    nothing is. `--latest` asks the package source each time; the step is `cached` when there was nothing newer. A node
+    runs only one such step at a time. APT and DNF are other names of the same verb.
 
         PACKAGE curl nginx
         PACKAGE --latest --exclude kernel openssl
@@ -114,10 +114,10 @@ class Package(Verb):
     name = "PACKAGE"
     compares = True
     flags = (
-        Flag("latest", "bool", "install, or bring to the newest version", default=False),
+        Flag("latest", "bool", "install or upgrade to the newest version", default=False),
         Flag("absent", "bool", "remove", default=False),
-        Flag("clear-metadata", "bool", "read the lists of packages anew before an install", default=False),
-        Flag("exclude", "words", "leave these out, also as dependencies"),
+        Flag("clear-metadata", "bool", "read the lists of packages again before an install", default=False),
+        Flag("exclude", "words", "do not install these, also not as dependencies"),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
 
@@ -131,7 +131,7 @@ class Package(Verb):
         return body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """One at a time on a node; only what is missing is asked for."""
+        """Install what is missing, or remove what is there, while no other such step runs on the node."""
         names = _names(body, node)
         with node.exclusive("packages"):
             manager = MANAGERS[find_manager()]
@@ -149,7 +149,7 @@ class Package(Verb):
             return _install(manager, wrong, flags, node)
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
-        """What would be installed or removed; what is the latest only the package source can tell."""
+        """What would be installed or removed; None with --latest: only the package source knows what is newest."""
         names = _names(body, node)
         wrong = _wrong(names, _installed(MANAGERS[find_manager()], names, node), flags)
         if wrong:
@@ -176,7 +176,7 @@ def _install(manager: Manager, names: list[str], flags: Mapping[str, Any], node:
             return refreshed
     outcome = _run_install(manager, list(manager.latest if latest else manager.install), names, excluded, node)
     if outcome.state == SUCCESS and manager.nothing.search(outcome.stdout.decode("utf-8", "replace")):
-        return cached(outcome.stdout, "nothing to do")  # a name that others provide is never listed as installed
+        return cached(outcome.stdout, "nothing to do")  # a virtual package is never listed as installed
     return outcome
 
 
@@ -191,7 +191,7 @@ def _run_install(manager: Manager, command: list[str], names: list[str], exclude
 
 
 def _apt_without(command: list[str], names: list[str], excluded: list[str], node: Node) -> Outcome:
-    """apt leaves out what a file of preferences pins below zero."""
+    """apt has no option for it: write a preferences file that pins the packages below zero."""
     fd, path = tempfile.mkstemp(prefix="director-apt-")
     try:
         os.fchmod(fd, 0o644)
@@ -211,7 +211,7 @@ def _names(body: Mapping[str, Any], node: Node) -> list[str]:
 
 
 def _wrong(names: list[str], there: Installed, flags: Mapping[str, Any]) -> list[str]:
-    """Those of `names` that are not as the flags ask, whatever their version."""
+    """Those of `names` that must be installed or, with --absent, removed."""
     return [name for name in names if (_plain(name) in there) == bool(flags.get("absent"))]
 
 
@@ -220,7 +220,7 @@ def _so(flags: Mapping[str, Any]) -> str:
 
 
 def _installed(manager: Manager, names: list[str], node: Node) -> Installed:
-    """Of `names`, those that are installed (a name that is unknown makes the listing fail, and says nothing)."""
+    """The installed ones of `names`; the exit code means nothing, as an unknown name makes the listing fail."""
     outcome = _run(node, [*manager.installed, *map(_plain, names)], looks=True)
     found: Installed = {}
     for name, version in manager.pattern.findall(outcome.stdout.decode("utf-8", "replace")):
@@ -229,12 +229,12 @@ def _installed(manager: Manager, names: list[str], node: Node) -> Installed:
 
 
 def _plain(name: str) -> str:
-    """The name without a version: `nginx=1.22` is nginx; with a version it counts as installed all the same."""
+    """The name without a version: `nginx` of `nginx=1.22`."""
     return re.split(r"[=<>~]", name, maxsplit=1)[0]
 
 
 def _stale(manager: Manager) -> bool:
-    """Whether the lists must be read again before an install can find what it is asked for."""
+    """Whether the lists of packages are missing or too old for an install."""
     if manager.refresh[0] != "apt-get":
         return manager.refresh[0] == "apk"
     newest = 0.0
@@ -255,5 +255,5 @@ def _run(node: Node, argv: list[str], looks: bool = False) -> Outcome:
 
 
 def without_progress(output: bytes) -> bytes:
-    """The output as a terminal would show it at the end: of a line that was written again and again, the last."""
+    """The output without the parts of lines that a carriage return has overwritten."""
     return _OVERWRITTEN.sub(b"", output)

@@ -1,4 +1,4 @@
-"""One probe of WAIT and HEALTHCHECK: a URL that answers, or a command that succeeds; "" or why not."""
+"""Probes for WAIT and HEALTHCHECK: whether a URL answers or a command succeeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from director.errors import VerbError
 from director.language.builder import strings
 from director.language.flags import Unrendered
 from director.states import SUCCESS
-from director.verbs.base import Node, Outcome
+from director.verbs.base import Node, Outcome, success
 from director.verbs.run import SHELL
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_url(url: str, fail: Callable[[str], Exception]) -> SplitResult:
-    """The parts of an http or https address; raises `fail(…)` for anything else."""
+    """The parts of an http or https URL. Raises `fail(…)` for anything else."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -30,7 +30,7 @@ def check_url(url: str, fail: Callable[[str], Exception]) -> SplitResult:
 
 
 def url_body(flags: Mapping[str, Any], fail: Callable[[str], Exception]) -> dict[str, Any]:
-    """`url` and `insecure`; an address without templates is checked now, any other on the node once it is rendered."""
+    """`url` and `insecure`. A URL with templates is checked on the node, any other now; raises `fail(…)`."""
     url = flags["url"]
     if not isinstance(url, Unrendered):
         check_url(url, fail)
@@ -38,11 +38,14 @@ def url_body(flags: Mapping[str, Any], fail: Callable[[str], Exception]) -> dict
 
 
 def url_fault(url: str, timeout: float, insecure: bool) -> str:
-    """Ask once for `url`: "" for an answer of 2xx or 3xx, else what came instead.
+    """ "" when `url` answers with 2xx or 3xx, else what went wrong.
 
     Args:
-        timeout: seconds for each step of the conversation.
-        insecure: take any certificate.
+        timeout: seconds for connecting, and for each read.
+        insecure: accept any certificate.
+
+    Raises:
+        VerbError: `url` is no http or https URL.
     """
     from http.client import HTTPException
 
@@ -62,7 +65,7 @@ def url_fault(url: str, timeout: float, insecure: bool) -> str:
 def command_body(text: str, fail: Callable[[str], Exception]) -> dict[str, Any] | None:
     """`{"cmd"}` of the shell form or `{"argv"}` of the JSON form; None when there is no command.
 
-    What is no valid JSON is the shell's; raises `fail(…)` for a JSON array of anything but strings.
+    Text that is no valid JSON is the shell form. Raises `fail(…)` for a JSON list of anything but strings.
     """
     try:
         words = strings(text)
@@ -74,21 +77,33 @@ def command_body(text: str, fail: Callable[[str], Exception]) -> dict[str, Any] 
 
 
 def probe_raws(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The raw texts of a probe's body: its address, or its command, whose `$X` are the shell's."""
+    """The raw texts of a probe's body: its URL, or its command, in which `$X` belongs to the shell."""
     if "url" in body:
         yield "document", body["url"]
     yield from (("text", text) for text in (*body.get("argv", ()), *([body["cmd"]] if "cmd" in body else ())))
 
 
-def command_argv(text: str | None, argv: list[str] | None, node: Node) -> list[str]:
-    """The program of a command in shell or JSON form, rendered."""
-    if argv is not None:
-        return [node.text(word) for word in argv]
-    return [*(node.scope.shell or SHELL), node.text(text or "")]
+def probe(body: Mapping[str, Any], node: Node, timeout: float | None = None) -> tuple[str, Outcome]:
+    """Try once; what went wrong ("" for nothing), and the outcome.
+
+    Args:
+        timeout: seconds for the try; None: what is left of the step's time, at most 30 s for a URL.
+
+    Raises:
+        VerbError: the rendered URL is no http or https URL, or a template fails.
+    """
+    if "url" in body:
+        seconds = max(1.0, min(30.0, node.remaining())) if timeout is None else timeout
+        return url_fault(node.document(body["url"]), seconds, body["insecure"]), success()
+    if "argv" in body:
+        argv = [node.text(word) for word in body["argv"]]
+    else:
+        argv = [*(node.scope.shell or SHELL), node.text(body["cmd"])]
+    outcome = node.run(argv, timeout=timeout)
+    return _command_fault(outcome), outcome
 
 
-def command_fault(outcome: Outcome) -> str:
-    """Why a probe's command did not succeed, "" when it did."""
+def _command_fault(outcome: Outcome) -> str:
     if outcome.state == SUCCESS:
         return ""
     last = (outcome.stderr.strip() or outcome.stdout.strip()).decode("utf-8", "replace").rpartition("\n")[2]

@@ -1,4 +1,4 @@
-"""QUERY: a value of every node of the job, for templates."""
+"""QUERY: gathers a value of every node of the job, for templates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Query(Verb):
     """QUERY NAME: gather the ARG or fact NAME from every node of the job into `query`.
 
-    `query` is a mapping of node to mapping of name to value, with only the nodes that have it; it grows over the job.
-    An ARG is one that the node remembers, a fact may be a path (`os.id`). The step waits until the online nodes have
-    passed or ended the steps before. It returns the values as JSON.
+    `query` maps each node that has a value to a mapping of names to values; later QUERYs of the job add to it. An ARG
+    is one that the node remembers; a fact may be a path (`os.id`). The step waits until the online nodes have ended the
+    steps before it. Standard output has the values as JSON.
 
         RUN --stdout-arg TOKEN cat /var/lib/app/token
         QUERY TOKEN
@@ -31,12 +31,12 @@ class Query(Verb):
     always = True
     owned = frozenset(("target", "no-wait"))
     flags = (
-        Flag("target", "str", "from these nodes too", repeatable=True, metavar="EXPR"),
-        Flag("no-wait", "bool", "take what is known now", default=False),
+        Flag("target", "str", "gather from these nodes too", repeatable=True, metavar="EXPR"),
+        Flag("no-wait", "bool", "do not wait: gather what is known now", default=False),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`name` raw; for the server `others` (nodes besides those of the job) and `wait`."""
+        """`name`, raw; for the server `others` (nodes that the job does not run on) and `wait`."""
         body = words(instruction, planning)
         if len(body["words"]) != 1:
             raise planning.fail("QUERY takes one name; expected QUERY NAME")
@@ -49,13 +49,13 @@ class Query(Verb):
         return {**body, "name": name, "others": others, "wait": not planning.flags.get("no-wait")}
 
     def exchange(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Whom to ask and, where it is the same on every node, for which name."""
+        """The nodes to ask, and the name when it is the same on every node."""
         raw = body["name"]
         name = raw if raw.replace(".", "_").replace("-", "_").isidentifier() else None
         return {"kind": "query", "name": name, "others": body.pop("others"), "wait": body.pop("wait")}
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Nobody having it is no failure."""
+        """Gather the values; it is no failure when no node has one."""
         import json
 
         name = node.word(body["name"], body.get("escape", "\\"))

@@ -1,10 +1,11 @@
-"""REBOOT: restarts the node, and goes on when it is back."""
+"""REBOOT: restarts the node and goes on after the boot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from director.durations import parse
 from director.verbs.base import Node, Outcome, Planning, Verb
 
 if TYPE_CHECKING:
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Reboot(Verb):
-    """REBOOT [SECONDS]: restart the host, SECONDS after nothing else runs on it (default 0).
+    """REBOOT [SECONDS]: restart the host when no other task runs on it, after SECONDS (default 0).
 
-    New tasks are held back. The step is `running` until the client is back after another boot, or `timeout`.
+    No new task is started meanwhile. The step is `running` until the client is connected after another boot; it ends
+    as `timeout` when that takes too long.
 
         REBOOT --timeout 10m 5
     """
@@ -25,16 +27,11 @@ class Reboot(Verb):
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`seconds`."""
-        text = instruction.text.strip()
-        if not text:
-            return {"seconds": 0.0}
-        from director.durations import parse
-
         try:
-            return {"seconds": parse(text)}
+            return {"seconds": parse(instruction.text.strip() or "0")}
         except ValueError as error:
             raise planning.fail(f"REBOOT: {error}") from None
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """The executor does it."""
+        """The client restarts the host."""
         return node.reboot(body["seconds"])

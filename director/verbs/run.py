@@ -1,4 +1,4 @@
-"""RUN: a command on the node, by a shell, without one, or as a script."""
+"""RUN: runs a command on the node: with a shell, without one, or as a script."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from director.language.instructions import Heredoc, Instruction
 
 SHELL = ("/bin/sh", "-c")
-_NONE: Mapping[str, Any] = {}
 
 
 class Run(Verb):
     """RUN [flags] COMMAND: run a command on the node.
 
-    The shell form goes to `/bin/sh -c` (or what SHELL names); the JSON form runs a program without a shell.
-    Nothing can be typed: standard input is empty. The step fails when the exit code is not 0.
+    The shell form is run by `/bin/sh -c` (or what SHELL names); the JSON form runs a program without a shell.
+    Standard input is empty. The step fails when the exit code is not 0.
 
         RUN systemctl is-active nginx || echo down
         RUN ["/usr/bin/id", "-u"]
@@ -32,8 +31,8 @@ class Run(Verb):
         EOF
 
     A heredoc that is the whole command is a script for the shell, or for the interpreter of its `#!` line;
-    `RUN <<EOF python3` feeds it to a program. Braces are rendered unless the delimiter is quoted.
-    Everything the command started ends with it, except with `--no-block`.
+    `RUN <<EOF python3` gives it to a program as standard input. Braces in it are rendered unless the delimiter is
+    quoted. All processes that the command started are ended with it, except with `--no-block`.
     """
 
     name = "RUN"
@@ -46,11 +45,11 @@ class Run(Verb):
         Flag("user", "str", "run as this user[:group]", metavar="USER"),
         Flag("ok-codes", "ints", "exit codes that count as success (default 0 alone)"),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
-        Flag("no-block", "bool", "start it in its own session, do not wait, never end it", default=False),
-        Flag("mount", "str", "type=cache,target=FOLDER: the folder is made and kept", repeatable=True),
+        Flag("no-block", "bool", "start it in its own session, do not wait for it, never end it", default=False),
+        Flag("mount", "str", "type=cache,target=FOLDER: make the folder and keep it", repeatable=True),
         Flag("network", "str", "default or host: both mean the node's own", metavar="MODE"),
-        Flag("security", "str", "insecure: nothing is confined anyway", metavar="MODE"),
-        Flag("device", "str", "refused: a RUN sees all devices of the node", repeatable=True),
+        Flag("security", "str", "insecure: a RUN is never confined", metavar="MODE"),
+        Flag("device", "str", "refused: a RUN has all devices of the node", repeatable=True),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
@@ -63,7 +62,7 @@ class Run(Verb):
         return body
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The command; what stands in a heredoc with a quoted delimiter is never rendered."""
+        """The command; a heredoc with a quoted delimiter is never rendered."""
         if "cmd" in body:
             yield "text", body["cmd"]
         elif "script" in body and body["render"]:
@@ -78,7 +77,7 @@ class Run(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Run it once; the exit code decides."""
-        if "cmd" in body and not flags and len(body) == 1:  # nearly every step: nothing else to look at
+        if "cmd" in body and not flags and len(body) == 1:  # the usual case, kept short
             return node.run([*(node.scope.shell or SHELL), node.text(body["cmd"])])
         return _apply_with_flags(body, flags, node)
 
@@ -100,7 +99,7 @@ def _apply_with_flags(body: Mapping[str, Any], flags: Mapping[str, Any], node: N
 
 
 def judge(outcome: Outcome, ok_codes: Iterable[int]) -> Outcome:
-    """The outcome of a process that ended by itself, by these exit codes instead of 0."""
+    """The outcome of a process that ended by itself, where these exit codes mean success instead of 0."""
     if outcome.exit_code is None or outcome.state not in (SUCCESS, FAILED):
         return outcome
     if outcome.exit_code in ok_codes:
@@ -154,14 +153,14 @@ def _script(heredoc: Heredoc) -> dict[str, Any]:
 
 
 def _check_promises(flags: dict[str, Any], planning: Planning) -> None:
-    """What cannot be kept is refused, what is so anyway is noted; neither travels to the nodes."""
+    """Refuse flags that cannot be obeyed, note those that have no effect; none of them travels to the nodes."""
     if flags.pop("device", None):
-        raise planning.fail("--device is not kept: a RUN sees all devices of the node; expected no --device")
+        raise planning.fail("--device cannot restrict: a RUN has all devices of the node; expected no --device")
     network, security = flags.pop("network", None), flags.pop("security", None)
     if network not in (None, "default", "host"):
-        raise planning.fail(f"--network={network} would not be kept; expected default or host")
+        raise planning.fail(f"--network={network} is not supported; expected default or host")
     if security not in (None, "insecure"):
-        raise planning.fail(f"--security={security} would not be kept; expected insecure")
+        raise planning.fail(f"--security={security} is not supported; expected insecure")
     if network:
         planning.note(f"--network={network} has no effect: a RUN uses the node's network")
     if security:
@@ -172,7 +171,7 @@ def _cache_mount(text: str, planning: Planning) -> dict[str, Any]:
     pairs = dict(item.partition("=")[::2] for item in text.split(","))
     kind = pairs.get("type", "bind")
     if kind == "secret":
-        raise planning.fail("--mount=type=secret is not there yet; expected type=cache")
+        raise planning.fail("--mount=type=secret is not supported; expected type=cache")
     if kind != "cache":
         raise planning.fail(f"--mount=type={kind} is not known; expected type=cache,target=FOLDER")
     path = pairs.get("target") or pairs.get("dst") or pairs.get("destination")

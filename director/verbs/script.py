@@ -1,4 +1,4 @@
-"""Runs a script that names its own interpreter (`#!`), from a private file that is gone afterwards."""
+"""Runs a script with the interpreter of its `#!` line, from a private file that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from director.errors import VerbError
 from director.transfer.blobs import write_all
 from director.verbs.base import Node, Outcome
 
-# a script that is not waited for removes its own file at its end
+# for a detached script, which must remove its file itself
 _AND_REMOVE = 'f=$1; shift; "$@" "$f"; s=$?; rm -f -- "$f"; exit $s'
 
 
 def run_script(body: Mapping[str, Any], user: str | None, detach: bool, node: Node) -> Outcome:
-    """Run `body["script"]` by the interpreter of its first line; no folder needs to allow execution for it."""
+    """Run `body["script"]` with the interpreter of its first line; the file needs no right to be executed.
+
+    Raises VerbError when the line names no interpreter.
+    """
     text = node.text(body["script"]) if body["render"] else body["script"]
     interpreter = text.partition("\n")[0][2:].strip().split(None, 1)
     if not interpreter:

@@ -1,4 +1,4 @@
-"""SERVICE: system services, by systemd."""
+"""SERVICE: starts, stops and enables system services with systemd."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ACTIVE = frozenset(("active", "reloading", "activating"))
 
 
 class Service(Verb):
-    """SERVICE UNIT…: start services, or restart, reload or stop them, and say whether they start at boot.
+    """SERVICE UNIT…: start services, or restart, reload or stop them, and set whether they start at boot.
 
-    Started, stopped, enabled, disabled, masked and unmasked are looked at each time; what is as asked already is left
-    alone, and the step is `cached` when that is all. `--mask` alone starts nothing. `--restarted`, `--reloaded` and
-    `--daemon-reload` are actions: in a file they are done when the step, or one before it, is not what ran last; so a
-    restart follows a COPY that changed something, and nothing else.
+    systemd is asked each time whether a unit is started, stopped, enabled, disabled, masked or unmasked. Only what
+    differs is changed, and the step is `cached` when nothing does. `--mask` alone starts nothing. `--restarted`,
+    `--reloaded` and `--daemon-reload` are actions: in an orchestration file they are done only when the step or one
+    before it has changed since it ran last. So a restart behind a COPY happens when the COPY changed something.
 
         SERVICE nginx
         SERVICE --restarted --enable --daemon-reload app.service worker.service
@@ -36,13 +36,13 @@ class Service(Verb):
     actions = frozenset(("restarted", "reloaded", "daemon-reload"))
     flags = (
         Flag("restarted", "bool", "restart them", default=False),
-        Flag("reloaded", "bool", "let them read their settings again", default=False),
+        Flag("reloaded", "bool", "make them read their settings again", default=False),
         Flag("stopped", "bool", "stop them", default=False),
         Flag("enable", "bool", "start at boot", default=False),
         Flag("disable", "bool", "do not start at boot", default=False),
-        Flag("mask", "bool", "make starting impossible", default=False),
-        Flag("unmask", "bool", "make starting possible", default=False),
-        Flag("daemon-reload", "bool", "first let systemd read its files again", default=False),
+        Flag("mask", "bool", "make it impossible to start them", default=False),
+        Flag("unmask", "bool", "make it possible to start them", default=False),
+        Flag("daemon-reload", "bool", "first make systemd read its unit files again", default=False),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
 
@@ -66,7 +66,7 @@ class Service(Verb):
         return success("\n".join(done)) if done else cached()
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
-        """What would be done; behind a daemon-reload only the run can tell which units there are."""
+        """The systemctl calls; None when a unit is unknown before a daemon-reload."""
         calls = ["daemon-reload"] if flags.get("daemon-reload") else []
         try:
             calls += [" ".join(words) for unit in _units(body, node) for words in _calls(unit, flags, node)]
@@ -90,7 +90,7 @@ def _units(body: Mapping[str, Any], node: Node) -> list[str]:
 
 
 def _calls(unit: str, flags: Mapping[str, Any], node: Node) -> list[tuple[str, str]]:
-    """The systemctl calls that lead to what the flags ask for."""
+    """The systemctl calls that the flags need. Raises NoUnitError."""
     state = _show(unit, node)
     if state.get("LoadState") == "not-found" and not flags.get("mask"):
         raise NoUnitError(f"{unit}: no such unit on this node")
@@ -98,7 +98,7 @@ def _calls(unit: str, flags: Mapping[str, Any], node: Node) -> list[tuple[str, s
 
 
 def _actions(unit: str, flags: Mapping[str, Any], state: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """The same from `state`; a restart or reload that is given as False was done, and asks for no start."""
+    """The calls for a unit in `state`; a restart or reload given as False was done before: then start nothing."""
     file_state, active = state.get("UnitFileState", ""), state.get("ActiveState") in _ACTIVE
     masked = file_state.startswith("masked") or state.get("LoadState") == "masked"
     if flags.get("unmask") and masked:

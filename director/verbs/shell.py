@@ -1,4 +1,4 @@
-"""SHELL: what runs the shell form of commands."""
+"""SHELL: names the program that runs commands in shell form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 class Shell(Verb):
-    """SHELL ["PROGRAM", "ARGUMENT"…]: what runs the shell form of RUN, `WAIT --cmd` and HEALTHCHECK CMD, until the
-    end of the stage. The command is its last argument. JSON form only.
+    """SHELL ["PROGRAM", "ARGUMENT"…]: run commands in shell form with this program, until the end of the stage.
+
+    That holds for RUN, `WAIT --cmd` and HEALTHCHECK CMD. The command is added as the last argument. SHELL has the JSON
+    form only.
 
         SHELL ["/bin/bash", "-o", "pipefail", "-c"]
     """
@@ -25,11 +27,11 @@ class Shell(Verb):
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`shell` [word], raw."""
+        """`shell`: the words, raw."""
         if not instruction.args or not instruction.args[0]:
             raise planning.fail('SHELL takes the JSON form only; expected SHELL ["/bin/sh", "-c"]')
         return {"shell": list(instruction.args)}
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """From the next step on."""
+        """Set it for the next steps."""
         return success(shell=[node.word(word) for word in body["shell"]])

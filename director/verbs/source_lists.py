@@ -1,4 +1,4 @@
-"""The sources of a file step as they travel: in the step itself, or as a content of their own when they are many."""
+"""The sources of a file step: in its body when they are few, else in a blob."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from director.verbs.base import Node, Planning
 #: kind (`file`, `dir`, `link`, `tar`), path, mode, size, digest, target, name; as `Entry`
 Row = list[Any]
 
-INLINE_BYTES = 16 * 1024  # of rows in a step at most
+INLINE_BYTES = 16 * 1024  # the most bytes of rows in a step
 
 
 def rows_for(rows: Sequence[Row], planning: Planning) -> dict[str, Any]:
-    """`sources`, or `manifest` {digest, size}."""
+    """`{"sources": rows}`, or `{"manifest": {"digest", "size"}}` when there are many."""
     text = json.dumps(rows)
     return {"sources": list(rows)} if len(text) <= INLINE_BYTES else {"manifest": kept(text, planning)}
 
 
 def per_node(sets: Sequence[Mapping[str, Any]], members: Mapping[str, int], planning: Planning) -> dict[str, Any]:
-    """`per_node`: the sets of sources, and which of them each node takes."""
+    """`per_node`: the different sets of sources, and the number of the set that each node takes."""
     found = list(sets)
     if len(json.dumps(found)) > INLINE_BYTES:
         found = [_short(one, planning) for one in found]
@@ -31,28 +31,27 @@ def per_node(sets: Sequence[Mapping[str, Any]], members: Mapping[str, int], plan
 
 
 def _short(sources: Mapping[str, Any], planning: Planning) -> Mapping[str, Any]:
-    """A set of sources with its rows as a content; patterns of a COPY --from are for the server and stay."""
+    """A set of sources with its rows in a blob; patterns of a COPY --from stay, as the server needs them."""
     return {"manifest": kept(json.dumps(sources["sources"]), planning)} if "sources" in sources else sources
 
 
 def kept(text: str, planning: Planning) -> dict[str, Any]:
-    """A JSON text as a content that the step needs."""
+    """Keep a JSON text as a blob that the step needs; its digest and size."""
     entry = planning.content(text.encode())
     return {"digest": entry.digest, "size": entry.size}
 
 
 def rows_of(body: Mapping[str, Any], node: Node) -> list[Row]:
-    """The rows for this node, fetched when they do not lie in the step."""
+    """The rows for this node, of the body or of a blob."""
     if "per_node" in body:
         body = body["per_node"]["sets"][set_of(body, node)]
     if "manifest" in body:
-        rows: list[Row] = _load(body["manifest"], node)
-        return rows
+        return list(_load(body["manifest"], node))
     return list(body.get("sources", ()))
 
 
 def set_of(body: Mapping[str, Any], node: Node) -> int:
-    """Which of several sets of sources this node takes."""
+    """The number of the set of sources that this node takes."""
     several = body.get("per_node")
     if several is None:
         return 0

@@ -1,4 +1,4 @@
-"""USER: who the following RUNs of the stage run as."""
+"""USER: sets the user that runs the commands of the stage."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class User(Verb):
-    """USER NAME[:GROUP]: who runs the commands that follow, until the end of the stage.
+    """USER NAME[:GROUP]: run the commands that follow as this user, until the end of the stage.
 
-    Names or numbers. Without a group the commands have all groups of the user.
+    User and group are names or numbers. Without a group the commands have all groups of the user.
 
         USER postgres
         RUN whoami
@@ -35,7 +35,7 @@ class User(Verb):
         return {"user": body["words"][0], **{name: body[name] for name in ("escape",) if name in body}}
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """The user need not exist before something runs as it."""
+        """Set the user; it need not exist before a command is run."""
         user = node.word(body["user"], body.get("escape", "\\")).strip()
         if not user or user.startswith(":"):
             raise VerbError("USER came out empty; expected name[:group]")

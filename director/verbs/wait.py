@@ -1,4 +1,4 @@
-"""WAIT: for a while, for an address that answers, or for a command that succeeds."""
+"""WAIT: waits for a time, for a URL that answers, or for a command that succeeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
-from director.verbs.probes import command_argv, command_body, command_fault, probe_raws, url_body, url_fault
+from director.verbs.probes import command_body, probe, probe_raws, url_body
 
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
@@ -17,11 +17,11 @@ RETRY, RETRY_WAIT = 30, 1.0
 
 
 class Wait(Verb):
-    """WAIT --seconds N, WAIT --url URL or WAIT --cmd COMMAND…: go on when the time is over, the address answers
-    with 2xx or 3xx, or the command succeeds.
+    """WAIT --seconds N, WAIT --url URL or WAIT --cmd COMMAND…: wait until the time is over, the URL answers with
+    2xx or 3xx, or the command succeeds.
 
-    The command is the rest of the line, for the shell (or in JSON form). An address or a command is tried
-    `--retry` times, with `--retry-wait` between two tries.
+    The command is the rest of the line, in shell form or JSON form. A URL or a command is tried at most `--retry`
+    times, with a pause of `--retry-wait` between two tries; then the step fails.
 
         WAIT --seconds 5
         WAIT --url http://localhost:8080/ready --retry 60
@@ -33,15 +33,15 @@ class Wait(Verb):
     owned = frozenset(("seconds", "url", "cmd", "insecure", "retry", "retry-wait"))
     flags = (
         Flag("seconds", "duration", "how long to wait", metavar="N"),
-        Flag("url", "str", "address that must answer with 2xx or 3xx", metavar="URL", per_node=True),
+        Flag("url", "str", "URL that must answer with 2xx or 3xx", metavar="URL", per_node=True),
         Flag("cmd", "rest", "the rest of the line: a command that must succeed", metavar="COMMAND"),
-        Flag("insecure", "bool", "take any certificate", default=False),
+        Flag("insecure", "bool", "accept any certificate", default=False),
         Flag("retry", "count", "tries in all", aliases=("retries",), default=RETRY, metavar="N"),
         Flag("retry-wait", "duration", "pause between two tries", default=RETRY_WAIT),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`seconds`, or `url`, or `cmd`/`argv`; with `retry` and `pause` but for the first."""
+        """`seconds`; or `url`, `cmd` or `argv` with `retry` and `pause`."""
         flags = planning.flags
         kinds = [name for name in ("seconds", "url", "cmd") if name in flags]
         if len(kinds) != 1:
@@ -59,26 +59,18 @@ class Wait(Verb):
         return {**command, **tries}
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The address or the command."""
+        """The URL or the command."""
         return probe_raws(body)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Try until it is well, the tries are used up, or the step's time is."""
+        """Try until a try succeeds or none is left; the executor ends the step at its timeout."""
         if "seconds" in body:
             node.sleep(body["seconds"])
             return success()
         for left in range(body["retry"] - 1, -1, -1):
-            fault, outcome = _try(body, node)
+            fault, outcome = probe(body, node)
             if not fault:
                 return outcome
             if left:
                 node.sleep(body["pause"])
         raise VerbError(f"{fault} ({body['retry']} tries)" if body["retry"] > 1 else fault)
-
-
-def _try(body: Mapping[str, Any], node: Node) -> tuple[str, Outcome]:
-    if "url" in body:
-        timeout = max(1.0, min(30.0, node.remaining()))
-        return url_fault(node.document(body["url"]), timeout, body["insecure"]), success()
-    outcome = node.run(command_argv(body.get("cmd"), body.get("argv"), node))
-    return command_fault(outcome), outcome

@@ -1,4 +1,4 @@
-"""WORKDIR: the folder the following steps of the stage work in."""
+"""WORKDIR: sets the working folder of the stage."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Workdir(Verb):
-    """WORKDIR FOLDER: make the folder when it is missing and work in it until the end of the stage.
+    """WORKDIR FOLDER: use this working folder until the end of the stage; make it when it is missing.
 
-    It takes the whole line, blanks and all; a relative folder adds to the last one. It returns the path.
+    The whole line is the folder, also when it has blanks in it. A relative folder is below the last one. Standard
+    output has the path.
 
         WORKDIR --chown app:app --chmod 0750 /srv/app
         WORKDIR releases
@@ -35,19 +36,19 @@ class Workdir(Verb):
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`text`, raw."""
+        """`text`: the folder, raw."""
         wish_of(planning.flags, planning.fail)
         return whole(instruction, planning)
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Whether the folder is there and as asked."""
+        """Cached when the folder exists with the owner and mode of the flags."""
         path = _path(body, node)
         wish: Wish = wish_of(flags, VerbError)
         there = os.path.isdir(path) and not (wish and wish.on(node).differs(os.stat(path)))
         return (cached if there else success)(path, workdir=path)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Cached when the folder is already as asked."""
+        """Make the folder and set owner and mode; cached when nothing had to change."""
         path = _path(body, node)
         made = make_folders(path)
         wish: Wish = wish_of(flags, VerbError)

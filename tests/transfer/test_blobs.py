@@ -76,14 +76,14 @@ def test_two_writers_of_one_content(store: BlobStore) -> None:
 def test_a_file_that_changes_is_refused(store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "growing"
     path.write_bytes(b"1")
-    pieces = module._pieces
+    pieces = module.pieces_of
 
     def growing(fd: int) -> Iterator[bytes]:
         yield from pieces(fd)
         with path.open("ab") as file:
             file.write(b"2")
 
-    monkeypatch.setattr(module, "_pieces", growing)
+    monkeypatch.setattr(module, "pieces_of", growing)
     with path.open("rb") as file, pytest.raises(SourceChangedError, match="while it was read"):
         store.put_fd(file.fileno())
 

@@ -78,5 +78,5 @@ def test_the_argument_may_be_a_mapping() -> None:
 def test_a_verb_that_sets_args_may_stand_before_the_first_from() -> None:
     assert pairs(one("PILE a b=1", Full)) == [("a", None), ("b", "1")]
     assert read("PILE a\nFROM x\nPILE b", "exec", verbs={"PILE": Full()}).globals[0].text == "a"
-    with pytest.raises(LanguageError, match="PILE stands before the first FROM; only ARG may"):
+    with pytest.raises(LanguageError, match="PILE is before the first FROM, where only ARG may be"):
         read("PILE a\nFROM x\nPILE b", "exec", verbs={"PILE": Plain()})
