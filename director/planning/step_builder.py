@@ -191,11 +191,9 @@ class StepBuilder:
             raise self.fail(f"{verb.name} cannot be used: {place}: {type(error).__name__}: {error}") from error
 
     def _resolve_flags(self, verb: Verb) -> None:
-        table = verb.flag_table
-        plain = {
-            name: str(value) if table[name].kind == "rest" else value for name, value in self.instruction.flags.items()
-        }
         try:
+            table = verb.flag_table
+            plain = {n: str(value) if table[n].kind == "rest" else value for n, value in self.instruction.flags.items()}
             self.flags = flag_reader.resolve(plain, table, self.value)
         except ValueError as error:
             raise self.fail(str(error)) from None

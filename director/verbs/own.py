@@ -14,14 +14,9 @@ import stat
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
 from director.verbs.base import Flag, Source, Verb
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
-    from director.verbs.base import Planning
 
 SIZE_LIMIT = 1024 * 1024  # bytes of a file
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -33,27 +28,12 @@ class Broken(Verb):
 
     def __init__(self, name: str, fault: str) -> None:
         self.name = name  # type: ignore[misc]
-        self.fault = fault
-        self.flag_table = _BrokenFlags(self)
+        self.fault = f"{name} cannot be used: {fault}"
 
-    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """Raise the reason."""
-        raise planning.fail(f"{self.name} cannot be used: {self.fault}")
-
-
-class _BrokenFlags(dict[str, Flag]):
-    """The flags of a verb whose file cannot be used: every look-up raises the reason."""
-
-    def __init__(self, verb: Broken) -> None:
-        super().__init__()
-        self._verb = verb
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Raises ValueError; the readers of the language add file and line."""
-        raise ValueError(f"{self._verb.name} cannot be used: {self._verb.fault}")
-
-    def __contains__(self, name: object) -> bool:
-        return bool(self.get(str(name)))
+    @property
+    def flag_table(self) -> Mapping[str, Flag]:  # type: ignore[override]
+        """Raise ValueError, to which readers and planner add file and line."""
+        raise ValueError(self.fault)
 
 
 class Folder:

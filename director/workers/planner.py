@@ -111,7 +111,7 @@ class Planner:
         except KeyError:
             return self._fail(req, unknown(name, verbs.every()), 2)
         if isinstance(verb, Broken):
-            return self._fail(req, f"{name} cannot be used: {verb.fault}", 2)
+            return self._fail(req, verb.fault, 2)
         self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}})
 
     def _take_source(self, header: dict[str, Any], fds: list[int]) -> None:
