@@ -31,7 +31,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Landed:
+class Written:
     """What was written of the rows of one node.
 
     Attributes:
@@ -46,7 +46,9 @@ class Landed:
         self.changed = False
 
 
-def land(rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], path_of: Callable[[str], str]) -> Landed:
+def write(
+    rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], path_of: Callable[[str], str]
+) -> Written:
     """Write `rows`, which `manifests.check` has accepted, below `folder`/`node`.
 
     Args:
@@ -58,7 +60,7 @@ def land(rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], pa
     """
     if os.geteuid() not in (0, owner[0]):
         raise VerbError(f"the server cannot write files as the user {owner[0]}; run it as root, or as that user")
-    landed = Landed()
+    written = Written()
     work = placed(rows)
     with _writer(os.path.join(folder, node), owner) as channel:
         for batch in _batches(work):
@@ -74,12 +76,12 @@ def land(rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], pa
                 for fd in fds:
                     os.close(fd)
             answer = _answer(channel)
-            landed.changed |= answer["changed"]
-            landed.paths += answer["paths"]
-            landed.left_out += answer["left_out"]
+            written.changed |= answer["changed"]
+            written.paths += answer["paths"]
+            written.left_out += answer["left_out"]
         channel.send({"end": True})
         _answer(channel)
-    return landed
+    return written
 
 
 def _batches(work: Sequence[tuple[str, Row]]) -> Iterator[Sequence[tuple[str, Row]]]:
@@ -160,17 +162,17 @@ def become(uid: int, gid: int) -> None:
 
 
 def _serve(channel: Channel, root: str) -> None:
-    place = None
+    writer = None
     while (frame := channel.receive()) is not None:
         header, _, fds = frame
         try:
-            if place is None:
-                place = Place(root)
+            if writer is None:
+                writer = FolderWriter(root)
             if "end" in header:
-                place.sync()
+                writer.sync()
                 channel.send({"ended": True})
                 return
-            channel.send(place.write(header["rows"], fds))
+            channel.send(writer.write(header["rows"], fds))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else f"{root}: "
             channel.send({"error": f"{where}{error.strerror}"})
@@ -181,7 +183,7 @@ def _serve(channel: Channel, root: str) -> None:
                 os.close(fd)
 
 
-class Place:
+class FolderWriter:
     """Writes below one folder and never outside of it.
 
     Args:

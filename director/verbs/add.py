@@ -95,12 +95,12 @@ class Add(Copy):
         body.pop("checksum", None)
         del body["unpack"]
 
-    def _place(self, row: Row, dest: str, into: bool, placer: Installer, blueprint: bool, node: Node) -> None:
+    def _place(self, row: Row, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node) -> None:
         """Unpack an archive; copy anything else."""
         if row[0] == "tar":
-            unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", placer)
+            unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", installer)
         else:
-            super()._place(row, dest, into, placer, blueprint, node)
+            super()._place(row, dest, into, installer, blueprint, node)
 
 
 def _name_of(address: str) -> str:

@@ -28,7 +28,7 @@ def is_archive(path: str) -> bool:
         return False
 
 
-def unpack(path: str, root: str, placer: Installer) -> None:
+def unpack(path: str, root: str, installer: Installer) -> None:
     """Unpack the archive at `path` below the folder `root`; all names are checked before anything is written.
 
     Raises:
@@ -37,13 +37,13 @@ def unpack(path: str, root: str, placer: Installer) -> None:
     try:
         with tarfile.open(path, "r:*") as archive:
             members = _checked(archive)
-            placer.parents(root)
+            installer.parents(root)
             inside = os.path.realpath(root)
             for member, name in members:
-                _place(archive, member, name, inside, placer)
+                _place(archive, member, name, inside, installer)
     except _TAR_ERRORS as error:
         raise VerbError(f"the archive cannot be read: {error}") from error
-    placer.placed.append(root)
+    installer.placed.append(root)
 
 
 class Member:
@@ -115,19 +115,19 @@ def _clean(name: str) -> str:
     return "/".join(parts)
 
 
-def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside: str, placer: Installer) -> None:
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside: str, installer: Installer) -> None:
     path = os.path.join(inside, name)
     _check_inside(os.path.dirname(path), inside, member.name)
-    listed = len(placer.placed)
+    listed = len(installer.placed)
     mode = member.mode & 0o1777  # no set-user-id: the owner is another one than in the archive
     if member.isdir():
         _check_inside(path, inside, member.name)
-        placer.folder(path, mode if os.geteuid() == 0 else mode | 0o700)
+        installer.folder(path, mode if os.geteuid() == 0 else mode | 0o700)
     elif member.issym():
-        placer.link(path, member.linkname)
+        installer.link(path, member.linkname)
     else:
-        placer.file(path, Member(archive, member, placer.breathe), mode)
-    del placer.placed[listed:]
+        installer.file(path, Member(archive, member, installer.breathe), mode)
+    del installer.placed[listed:]
 
 
 def _check_inside(folder: str, inside: str, name: str) -> None:

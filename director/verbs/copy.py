@@ -175,13 +175,13 @@ class Copy(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Compare, and change what differs."""
-        return self._settle(body, flags, node, Installer)
+        return self._install(body, flags, node, Installer)
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Compare; standard error is a diff of what `apply` would change."""
-        return self._settle(body, flags, node, InstallDiff)
+        return self._install(body, flags, node, InstallDiff)
 
-    def _settle(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Installer]) -> Outcome:
+    def _install(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Installer]) -> Outcome:
         escape = body.get("escape", "\\")
         text = node.word(body["dest"], escape)
         if not text:
@@ -189,25 +189,25 @@ class Copy(Verb):
         dest = absolute(text, node)
         rows = rows_of(node.borrow(set_of(body, node)) if "from" in body else body, node)
         _check_dest(dest, text, body, rows)
-        placer = kind(wish_of(flags, VerbError).on(node), node.breathe)
+        installer = kind(wish_of(flags, VerbError).on(node), node.breathe)
         into = dest.endswith("/") or os.path.isdir(dest)
         for row in rows:
-            self._place(row, dest, into, placer, bool(flags.get("blueprint")), node)
+            self._place(row, dest, into, installer, bool(flags.get("blueprint")), node)
         for name, raw, render in body.get("texts", ()):
             data = _document(raw, render, bool(flags.get("blueprint")), node)
-            placer.file(_beside(dest, name, into), Bytes(data), HEREDOC_MODE)
-        placer.finish()
-        return _outcome(placer)
+            installer.file(_beside(dest, name, into), Bytes(data), HEREDOC_MODE)
+        installer.finish()
+        return _outcome(installer)
 
-    def _place(self, row: Row, dest: str, into: bool, placer: Installer, blueprint: bool, node: Node) -> None:
+    def _place(self, row: Row, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node) -> None:
         kind, path, mode, size, digest, target, name = row
         place = _below(dest, path) if path else _beside(dest, name, into)
         if kind == "file":
-            placer.file(place, content_of(digest, size, blueprint, node), mode)
+            installer.file(place, content_of(digest, size, blueprint, node), mode)
         elif kind == "link":
-            placer.link(place, target)
+            installer.link(place, target)
         elif path or not os.path.isdir(dest):
-            placer.folder(place if path else dest, mode)
+            installer.folder(place if path else dest, mode)
 
 
 def is_address(text: str) -> bool:
@@ -291,8 +291,8 @@ def _beside(dest: str, name: str, into: bool) -> str:
     return os.path.join(dest, name)
 
 
-def _outcome(placer: Installer) -> Outcome:
-    text = "\n".join(placer.placed).encode("utf-8", "surrogateescape")
-    state, reason = (SUCCESS, "") if placer.changed else (CACHED, "already so")
+def _outcome(installer: Installer) -> Outcome:
+    text = "\n".join(installer.placed).encode("utf-8", "surrogateescape")
+    state, reason = (SUCCESS, "") if installer.changed else (CACHED, "already so")
     shown = text[:OUTPUT_LIMIT]
-    return Outcome(state, stdout=shown, stderr=placer.said(), reason=reason, truncated=len(text) - len(shown))
+    return Outcome(state, stdout=shown, stderr=installer.said(), reason=reason, truncated=len(text) - len(shown))

@@ -20,8 +20,8 @@ import ujson
 
 from director.errors import DirectorError, VerbError
 from director.protocol.framing import Channel
+from director.transfer import fetch_writer
 from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError, Temp
-from director.transfer.fetch_writer import land
 from director.transfer.manifests import Row, check, contents
 from director.workers.worker import connect, dumps
 
@@ -216,9 +216,9 @@ class Intake:
     def _land(self, upload: Upload) -> None:
         to = upload.land or {}
         owner = (to["uid"], to["gid"])
-        landed = land(upload.rows, to["folder"], upload.key[3], owner, self._blobs.path)
-        body = dumps({"paths": _bounded(landed.paths), "left_out": _bounded(landed.left_out)})
-        self._end(upload, "", {"changed": landed.changed}, body)
+        written = fetch_writer.write(upload.rows, to["folder"], upload.key[3], owner, self._blobs.path)
+        body = dumps({"paths": _bounded(written.paths), "left_out": _bounded(written.left_out)})
+        self._end(upload, "", {"changed": written.changed}, body)
 
     def _lend(self, upload: Upload) -> None:
         digests = contents(upload.rows)

@@ -1,4 +1,4 @@
-"""A job of many files: its contents are named by a list, and no message between processes holds all of them."""
+"""A job with many files names its blobs by a list, and no message between processes has all of them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_contents_in_a_list_are_offered_and_kept(blobs: BlobStore) -> None:
 
 
 class Line:
-    """A channel whose frames are kept, with how large they were; descriptors are kept open."""
+    """A channel that keeps frames with their sizes, and keeps descriptors open."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[dict[str, Any], bytes, list[int]]] = []
@@ -94,13 +94,13 @@ class Line:
         self.frames.append((fields, bytes(body), [os.dup(fd) for fd in fds]))
 
     def take(self) -> list[tuple[dict[str, Any], bytes, list[int]]]:
-        """What came since the last call."""
+        """The frames since the last call."""
         frames, self.frames = self.frames, []
         return frames
 
 
 class Link(Line):
-    """The same for the submitter's command, whose link has no bodies."""
+    """The same for the submitter's command, whose messages have no bodies."""
 
     def send(self, header: dict[str, Any], fds: Any = ()) -> None:  # type: ignore[override]
         super().send(header, b"", fds)
@@ -118,7 +118,7 @@ def many(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, tmp_path: Path) -> None:
-    """From the submitter to the planner, from there to the hub, to the ledger and to the nodes."""
+    """Messages from the submitter to the planner, and from there to the server, the ledger and the nodes."""
     out, cli = Line(), Link()
     planner = Planner(out, blobs, Folder(str(tmp_path / "verbs"), {}))  # type: ignore[arg-type]
     planner.mirror.update({"nodes": [[name, True, {}, "{}"] for name in Fleet(web_01=True).names()]})
@@ -156,7 +156,7 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
 
 @pytest.mark.slow
 def test_no_frame_of_an_exchange_holds_the_whole_list(blobs: BlobStore) -> None:
-    """What a node offers for COPY --from or FETCH, what it is asked for, and what comes of it."""
+    """Messages of a node transfer (COPY --from, FETCH): offer, requests and end."""
     rows = [["file", f"folder/file-{n}", 0o644, len(b"%d" % n), sha(n), "", ""] for n in range(MANY)]
     parts = list(_parts(rows))
     assert len(parts) > 1 and max(map(len, parts)) <= FRAME

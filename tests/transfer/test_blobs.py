@@ -1,4 +1,4 @@
-"""The blob store: what is kept can be trusted, what is not finished is never seen."""
+"""The blob store: a kept blob is complete, an unfinished one is never visible."""
 
 from __future__ import annotations
 

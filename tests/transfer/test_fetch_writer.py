@@ -1,4 +1,4 @@
-"""Lists of files from nodes are checked, and what they name is written below one folder only."""
+"""Manifests of nodes are checked, and their files are written below one folder only."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_links_that_may_lead_out(place: str, target: str, out: bool) -> None:
 
 
 class Blobs:
-    """Contents in a folder."""
+    """Blobs in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,7 +102,7 @@ class Blobs:
         return file_row(path, size=len(data), digest=digest, **more)
 
     def path(self, digest: str) -> str:
-        """Where a content is."""
+        """The path of a blob."""
         return str(self.folder / digest)
 
 
@@ -112,33 +112,33 @@ def blobs(tmp_path: Path) -> Blobs:
     return Blobs(tmp_path / "blobs")
 
 
-def land(rows: list[Any], folder: Path, blobs: Blobs, node: str = "n") -> fetch_writer.Landed:
-    """As the user who runs the tests."""
-    return fetch_writer.land(check(rows), str(folder), node, (os.geteuid(), os.getegid()), blobs.path)
+def write(rows: list[Any], folder: Path, blobs: Blobs, node: str = "n") -> fetch_writer.Written:
+    """Write as the user who runs the tests."""
+    return fetch_writer.write(check(rows), str(folder), node, (os.geteuid(), os.getegid()), blobs.path)
 
 
-def test_files_folders_and_links_land_and_are_left_alone_the_second_time(tmp_path: Path, blobs: Blobs) -> None:
+def test_files_folders_and_links_are_written_and_left_alone_the_second_time(tmp_path: Path, blobs: Blobs) -> None:
     rows = [
         ["dir", "", 0o700, 0, "", "", "src"], ["dir", "d", 0o500, 0, "", "", ""],
         blobs.row(b"one", "d/one", mode=0o640), blobs.row(b"two", "", name="two"),
         ["link", "d/l", 0o777, 0, "", "one", ""], ["link", "out", 0o777, 0, "", "/etc", ""],
     ]  # fmt: skip
     out = tmp_path / "deep/out"
-    landed = land(rows, out, blobs)
-    assert landed.changed and len(landed.paths) == 3 and len(landed.left_out) == 1
+    written = write(rows, out, blobs)
+    assert written.changed and len(written.paths) == 3 and len(written.left_out) == 1
     assert (out / "n/d/one").read_bytes() == b"one" and stat.S_IMODE((out / "n/d/one").stat().st_mode) == 0o640
     assert os.readlink(out / "n/d/l") == "one"
-    assert not land(rows, out, blobs).changed
+    assert not write(rows, out, blobs).changed
     (out / "n/two").write_text("TWO")
     (out / "n/d/one").chmod(0o600)
-    assert land(rows, out, blobs).changed
+    assert write(rows, out, blobs).changed
     assert (out / "n/two").read_bytes() == b"two" and not list((out / "n").glob(".*"))
     assert stat.S_IMODE((out / "n/d/one").stat().st_mode) == 0o640
 
 
 def test_more_files_than_descriptors_of_a_frame(tmp_path: Path, blobs: Blobs) -> None:
-    landed = land([blobs.row(b"%d" % number, f"f{number}") for number in range(450)], tmp_path / "out", blobs)
-    assert len(landed.paths) == 450
+    written = write([blobs.row(b"%d" % number, f"f{number}") for number in range(450)], tmp_path / "out", blobs)
+    assert len(written.paths) == 450
     assert (tmp_path / "out/n/f449").read_bytes() == b"449"
 
 
@@ -148,14 +148,14 @@ def test_a_link_on_the_way_is_not_followed(tmp_path: Path, blobs: Blobs, planted
     (tmp_path / "out" / planted).parent.mkdir(parents=True)
     (tmp_path / "out" / planted).symlink_to(tmp_path / "safe")
     with pytest.raises(VerbError, match="is not followed"):
-        land([blobs.row(b"x", "d/f")], tmp_path / "out", blobs)
+        write([blobs.row(b"x", "d/f")], tmp_path / "out", blobs)
     assert not list((tmp_path / "safe").iterdir())
 
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path, blobs: Blobs) -> None:
     (tmp_path / "out/n/f").mkdir(parents=True)
     with pytest.raises(VerbError, match="is a folder"):
-        land([blobs.row(b"x", "f")], tmp_path / "out", blobs)
+        write([blobs.row(b"x", "f")], tmp_path / "out", blobs)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -165,11 +165,11 @@ def test_a_user_may_do_what_the_user_may(tmp_path: Path, blobs: Blobs) -> None:
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 65534, 65534)
     row = blobs.row(b"x", "f")
-    fetch_writer.land([row], str(tmp_path / "theirs"), "n", (65534, 65534), blobs.path)
+    fetch_writer.write([row], str(tmp_path / "theirs"), "n", (65534, 65534), blobs.path)
     assert (tmp_path / "theirs/n/f").stat().st_uid == 65534
     (tmp_path / "mine").mkdir(mode=0o755)
     with pytest.raises(VerbError, match="Permission denied"):
-        fetch_writer.land([row], str(tmp_path / "mine"), "n", (65534, 65534), blobs.path)
+        fetch_writer.write([row], str(tmp_path / "mine"), "n", (65534, 65534), blobs.path)
 
 
 def test_devices_fifos_and_sockets_are_not_replaced(tmp_path: Path, blobs: Blobs) -> None:
@@ -180,5 +180,5 @@ def test_devices_fifos_and_sockets_are_not_replaced(tmp_path: Path, blobs: Blobs
     for path, said in special.items():
         for row in (blobs.row(b"x", path.name), ["link", path.name, 0o777, 0, "", "other", ""]):
             with pytest.raises(VerbError, match=f"^{path} is {said}, not a plain file$"):
-                land([row], tmp_path / "out", blobs)
+                write([row], tmp_path / "out", blobs)
     assert list(left_as_made(place)) == before

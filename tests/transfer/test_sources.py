@@ -1,4 +1,4 @@
-"""What a want comes to: files, globs, folders, links, what is left out, and what cannot be read."""
+"""What a source gives: files, globs, folders and links; what is left out; what cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node, a folder of the operator and a folder of the node."""
+"""Fixtures: a node, a folder of the operator and a folder of the node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from director.verbs.base import Outcome
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """The folder sources start from."""
+    """The folder of relative sources."""
     folder = tmp_path / "here"
     folder.mkdir()
     return folder
@@ -35,5 +35,5 @@ def node(tmp_path: Path, there: Path) -> FakeNode:
 
 @pytest.fixture
 def do(node: FakeNode, here: Path) -> Callable[..., Outcome]:
-    """Plan a text and apply it to the node; the last step's outcome."""
+    """Plan a text and apply it on the node; gives the outcome of the last step."""
     return lambda text, **options: apply(text, node, here, **options)

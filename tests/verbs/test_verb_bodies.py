@@ -1,4 +1,4 @@
-"""Golden cases of parsing: instruction in, body and flags (or the error) out."""
+"""Golden cases of parsing: the body and flags, or the error, of an instruction."""
 
 from __future__ import annotations
 

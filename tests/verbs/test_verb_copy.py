@@ -1,4 +1,4 @@
-"""COPY and ADD with real files: what ends up on disk, what is left alone, what is refused."""
+"""COPY and ADD with real files: what they write, what they keep and what they refuse."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ def test_add_files_that_were_appended_anew(do: Do, here: Path, there: Path) -> N
 def test_a_folder_that_its_owner_may_not_write_into(
     do: Do, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an ordinary user the folder is closed when its files are in it, and opened again to change them."""
+    """For an ordinary user: a folder gets its mode after its files are written, and is opened to change them."""
     modes: list[int] = []
     rename = os.rename
 
@@ -436,7 +436,7 @@ def test_add_damaged(do: Do, here: Path, there: Path) -> None:
 
 @pytest.fixture
 def site() -> Iterator[tuple[str, list[str]]]:
-    """An address below which `/x.bin` is 3 MB, `/gone` is 404, `/out` leads to a file, and the paths asked for."""
+    """A URL (`/x.bin` has 3 MB, `/gone` is 404, `/out` redirects to a file), and the paths that were requested."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -450,7 +450,7 @@ def site() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(content)
 
         def log_message(self, *args: Any) -> None:
-            """Silent."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -509,7 +509,7 @@ def test_copy_from_a_node(do: Do, here: Path, node: Any) -> None:
 
 
 def test_devices_fifos_and_sockets_are_not_replaced(do: Do, node: Any, here: Path, there: Path) -> None:
-    """By no file, here-document, link or member of an archive, and a plan says so too."""
+    """Not by a file, a heredoc, a link or a member of an archive; `--plan` says so too."""
     for path, said in make_special(there).items():
         before = list(left_as_made(there))
         (here / "app.conf").write_text("x")

@@ -1,4 +1,4 @@
-"""What verbs do on a node: values, commands, probes; outcome and effects out."""
+"""What verbs do on a node: the outcome and effects of values, commands and probes."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_name_of_the_templates_cannot_be_taken(do: Do) -> None:
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    """An address that answers 503 twice, then 204; `/no` is always 404, `/there` leads away."""
+    """A URL that answers 503 twice, then 204; `/no` is always 404, `/there` redirects."""
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -225,7 +225,7 @@ def web() -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
-            """Silent."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -245,7 +245,7 @@ def test_wait_url(do: Do, node: FakeNode, web: str) -> None:
 
 
 def test_an_address_that_differs_per_node(do: Do, node: FakeNode, web: str) -> None:
-    """Templates and `$X` in `--url` are filled in on the node, whatever form the probe has."""
+    """Templates and `$X` in `--url` are rendered on the node, for WAIT and HEALTHCHECK."""
     port = web.rpartition(":")[2]
     node.labels = {"place": "127.0.0.1", "path": "no"}
     address = f"http://{{{{ node.labels.place }}}}:${{PORT:-{port}}}"
@@ -438,7 +438,7 @@ def test_package(
 def test_a_name_that_another_package_provides(
     manager: str, nothing: bytes, something: bytes, do: Do, node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is never listed as installed; what the program says of the install tells whether that was a change."""
+    """It is never listed as installed; the output of the install says whether anything changed."""
     monkeypatch.setattr("director.verbs.package.find_manager", lambda: manager)
     listing = {"dpkg-query": Outcome(FAILED, 1), "rpm": Outcome(FAILED, 1), "apk info": Outcome(FAILED, 1)}
     for said, state in ((nothing, CACHED), (something, SUCCESS)):

@@ -40,7 +40,7 @@ def test_flags_by_name_and_alias() -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    """A planner and a client load all verbs at their start, the CLI one manual."""
+    """A planner loads all verbs at its start, the CLI one manual."""
     code = (
         "import sys; from director import verbs; verbs.every(); verbs.manual('RUN');"
         "print(sorted(sys.modules.keys() & {'jinja2', 'yaml', 'psutil', 'gevent', 'zmq', 'ssl', 'http.client'}))"
