@@ -126,11 +126,12 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
     text = f"COPY {many} /srv/\n" + "COPY --chmod=0600 /etc/hostname /srv/\n" * 300
     file = {"name": "exec", "form": "auto", "text": text, "folder": str(tmp_path)}
     planner.handle({"plan": 1, "request": {"file": file, "options": {}}}, [])
-    meta, chunks = None, []
+    meta, chunks, spec = None, [], -1
     while meta is None:
         for header, body, _ in out.take():
             assert "error" not in header, header
             if "want" in header:
+                spec = header["want"]["spec"]
                 wants.begin({**header["want"], "req": 1})
             elif "next" in header:
                 wants.go_on()
@@ -139,7 +140,7 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
             else:
                 meta = header["planned"]
         for header, _, fds in cli.take():
-            planner.handle({**header, "source": 1}, fds)
+            planner.handle({**header, "source": 1, "spec": spec}, fds)
             for fd in fds:
                 os.close(fd)
     assert max(out.largest, cli.largest) <= FRAME
