@@ -15,7 +15,9 @@ def test_a_client_of_another_version_is_refused_in_plain_words(new_fleet: Callab
     fleet.start_server()
     folder = fleet.folder / "newer"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import director.messages\ndirector.messages.VERSION += 1\n")
+    (folder / "sitecustomize.py").write_text(
+        "import director.protocol.messages\ndirector.protocol.messages.VERSION += 1\n"
+    )
     path = f"{folder}:{fleet.environment['PYTHONPATH']}"
     fleet.start_client("node-1", env={"PYTHONPATH": path, "DIRECTOR_IDENTITY": "node-1"})
     said = f"the server speaks protocol {VERSION}, this client {VERSION + 1}; install"
