@@ -130,7 +130,8 @@ class Agent:
             return
         self._unsaid, self._told = 0, self.trouble
         lag = round(self.lag(), 4)
-        self.transmit(messages.encode("heartbeat", mark=self.journal.mark, lag=lag, trouble=self._told, away=away))
+        position = self.journal.mark
+        self.transmit(messages.encode("heartbeat", journal_position=position, lag=lag, trouble=self._told, away=away))
 
     @property
     def trouble(self) -> str:
@@ -182,7 +183,8 @@ class Agent:
         held = [(job, held.upto) for job, held in self.held.items()]
         hello = messages.encode(
             "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
-            mark=self.journal.mark, held=held, life=self._life, profile=self._profile(), **self._ages(),
+            journal_position=self.journal.mark, jobs=held, process_token=self._life, profile=self._profile(),
+            **self._ages(),
         )  # fmt: skip
         if not self.transmit(hello):  # the connection broke; the next one begins with another question
             self._asked = float("-inf")
@@ -194,7 +196,7 @@ class Agent:
     def handle_welcome(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """The server has settled: what it says becomes of each job, then everything not stored goes again."""
         self.refused = ""
-        self.pulse.interval = max(0.05, float(fields["beat"]))
+        self.pulse.interval = max(0.05, float(fields["interval"]))
         self.offset = float(fields["now"]) - time.monotonic()
         self._deaf, self._asked = False, float("-inf")
         self.outbox.shut()  # until the results go again: that the rest is cancelled must not overtake them
@@ -442,7 +444,7 @@ class Agent:
     def handle_ack(self, fields: dict[str, Any], payload: list[bytes]) -> None:
         """Results are on the server's disk; jobs that are over there are forgotten here."""
         try:
-            self.outbox.acknowledged(fields["n"])
+            self.outbox.acknowledged(fields["number"])
         except StoreError as error:  # they go once more, and are recognised
             log.error("that results are stored cannot be kept: %s", error)
         for job in fields["close"]:

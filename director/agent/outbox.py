@@ -139,7 +139,7 @@ class Outbox:
         self._number += 1
         last = len(batch) == len(self._waiting)
         jobs = list(self._rows(batch, self._rests if last else {}))
-        header = messages.encode("results", n=self._number, mark=self._journal.mark, jobs=jobs)
+        header = messages.encode("results", number=self._number, journal_position=self._journal.mark, jobs=jobs)
         if not self._send(header, b"".join(payload)):
             self.open = False
             return False

@@ -1,6 +1,6 @@
 """A fleet in a few processes: N clients that speak the true protocol and only pretend to run their steps.
 
-Every simulated client is the real `Agent` over the real `Link`: its own key, enrolment, CURVE connection,
+Every simulated client is the real `Agent` over the real `Connection`: its own key, enrolment, CURVE connection,
 heartbeats, batches and acknowledgements. Only the journal (memory) and the steps (scripted) are not real.
 """
 

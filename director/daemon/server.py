@@ -1,10 +1,11 @@
-"""Starts the rooms of the server in the right order and ends them in the reverse one."""
+"""Starts the components of the server in the order of their dependencies, and stops them in reverse order."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
@@ -25,26 +26,29 @@ from director.runtime import descriptors, heap, locks, logs, paths, service_mana
 from director.runtime.greenlets import calm, on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.server import ledger_identity
+from director.server.admission import Admission
 from director.server.dry_run import DryRun
 from director.server.enrolment import Enrolment
 from director.server.file_server import FileServer
 from director.server.ledger_client import LedgerClient
+from director.server.node_sender import NodeSender
 from director.server.node_transfer import NodeTransfer
 from director.server.planner_pool import PlannerPool
-from director.server.ports import require
-from director.server.roster import NodeRecord, Roster
+from director.server.ports import require_free
+from director.server.roster import Handler, NodeRecord, Roster
 from director.server.scheduler import Scheduler
 from director.server.sessions import Sessions
+from director.server.value_queries import ValueQueries
 from director.transfer.blobs import BlobStore
 
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
-LEDGER_SECONDS = 600.0  # one that was damaged is copied and checked first
-GRACE = 5  # beats in which nodes that were online before a restart come back
-HISTORY_EVERY = 60.0
-HISTORY_STEP = 200
-HISTORY_PAUSE = 0.5
+LEDGER_SECONDS = 600.0  # a damaged ledger is copied and checked before it is ready
+GRACE = 5  # heartbeats in which nodes may connect after a start before they count as offline
+HISTORY_EVERY = 60.0  # seconds
+HISTORY_STEP = 200  # jobs deleted in one operation
+HISTORY_PAUSE = 0.5  # seconds between two operations
 
 
 class Server:
@@ -56,49 +60,50 @@ class Server:
         self._end: AsyncResult[str] = AsyncResult()
         self.roster = Roster()
         self._began = time.time(), time.monotonic()
-        self._parts: list[Any] = []  # what has a stop(), in the order it was started
+        self._parts: list[Any] = []  # components with a stop(), in the order of their start
 
     def fatal(self, reason: str) -> None:
-        """Something without which there is no server has failed."""
+        """End the server with this reason; called when a part that it needs has failed."""
         if not self._end.ready():
             self._end.set_exception(StartError(reason))
 
     def start(self) -> None:
-        """Open everything; raises StartError."""
+        """Start all components. Raises StartError: one of them cannot be started."""
         s = self._settings
         profile = s.profile and os.path.abspath(s.profile)
         hello = {"log_level": s.log_level, "log_format": s.log_format, "profile": profile}
         blobs = BlobStore(os.path.join(self._folder, "blobs"))
+        files = {**hello, "blobs": blobs.folder}
         ledger_identity.require(self._folder, s.store, s.new_ledger)
         pair = keys.load_or_make(self._folder)
         self.ledger = self._keep(LedgerClient({**hello, "store": s.store, "folder": self._folder}, self.fatal))
-        self.planners = self._keep(
-            PlannerPool(
-                _workers(s.workers),
-                {**hello, "blobs": os.path.join(self._folder, "blobs"), "verbs": os.path.abspath(s.verbs_path)},
-                self.roster,
-                self.fatal,
-            )
-        )
+        verbs = os.path.abspath(s.verbs_path)
+        count = s.workers or min(4, os.cpu_count() or 1)
+        self.planners = self._keep(PlannerPool(count, {**files, "verbs": verbs}, self.roster, self.fatal))
         self._await(lambda: self.ledger.ready.wait(LEDGER_SECONDS), "the ledger did not get ready", LEDGER_SECONDS)
         ledger_identity.write(self._folder, s.store, pair.public)
         self._load_nodes()
-        self.desk = Scheduler(self.ledger, self.roster, s.lost_after)
-        enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt))
         context = new_context()
-        self.gatekeeper = Authenticator(context, enrolment.admits)
+        router = Router(context, pair)
+        sender = NodeSender(router, self.roster)
+        self.desk = Scheduler(self.ledger, self.roster, sender.send, s.lost_after)
+        enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt, sender.identify))
+        self.authenticator = Authenticator(context, enrolment.admits)
         self._load_jobs()
-        self._face_loss()
+        self._lose_open_tasks()
         self.desk.release_held()
-        files = {**hello, "blobs": os.path.join(self._folder, "blobs")}
         grace = GRACE * s.heartbeat_interval
-        exchange = self._keep(NodeTransfer(self.desk, self.roster, files, grace, self.fatal))
-        router = Router(context, pair, paths.endpoint(s.bind_address, s.port))
-        dry_run = DryRun(self.roster, lambda *message: self.desk.send(*message), blobs)
-        self.sessions = self._keep(Sessions(
-            router, self.roster, self.desk, enrolment, FileServer(blobs, self.desk, exchange.admits), exchange,
-            dry_run, self.ledger, s.heartbeat_interval, self._note,
-        ))  # fmt: skip
+        dry_run = DryRun(self.roster, sender.send, blobs)
+        transfer = self._keep(NodeTransfer(self.desk, self.roster, sender.send, files, self.fatal))
+        handlers = {
+            **transfer.handlers,
+            "blob_get": FileServer(blobs, self.desk, transfer.lent, sender.send).get,
+            "query": ValueQueries(self.desk, self.roster, sender.send, grace).ask,
+            "run_once_wait": self.desk.onces.ask,
+            "dry_run_result": dry_run.take,
+        }
+        self._open_sessions(router, sender, enrolment, handlers)
+        router.bind(paths.endpoint(s.bind_address, s.port))
         enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LoopLag("server")
@@ -115,6 +120,15 @@ class Server:
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
 
+    def _open_sessions(
+        self, router: Router, sender: NodeSender, enrolment: Enrolment, handlers: Mapping[str, Handler]
+    ) -> None:
+        interval = self._settings.heartbeat_interval
+        admission = Admission(sender, self.roster, self.desk, enrolment, self.ledger, interval, self._note)
+        self._keep(Sessions(
+            router, sender, self.roster, self.desk, admission, self.ledger, interval, self._note, handlers,
+        ))  # fmt: skip
+
     def status(self) -> str:
         """One line for the service manager."""
         nodes = self.roster.nodes
@@ -123,24 +137,24 @@ class Server:
         return f"{online} of {len(nodes)} nodes online, {len(self.desk.runs)} open jobs{trouble}"
 
     def wait(self) -> str:
-        """Until a signal, or an error that ends the server, which is raised."""
+        """Block until a signal ends the server; the reason. Raises StartError: a part that it needs has failed."""
         return self._end.get()
 
     def ask_to_end(self, why: str) -> None:
-        """From a signal handler's greenlet."""
+        """End the server; called for a signal."""
         if not self._end.ready():
             self._end.set(why)
 
     def stop(self) -> None:
-        """End the rooms, the last first; what was written to the ledger is on disk afterwards."""
+        """Stop all components, the last first; afterwards everything written to the ledger is on disk."""
         for part in reversed(self._parts):
             try:
                 part.stop()
             except Exception:
-                log.exception("a part of the server did not end well")
+                log.exception("a component could not be stopped")
 
     def oldest_now(self) -> float:
-        """The time, or what it was before somebody set the clock forward: no job is old because of that."""
+        """Epoch seconds now, without what the clock was set forward since the start: that makes no job old."""
         began, at = self._began
         return min(time.time(), began + time.monotonic() - at)
 
@@ -161,16 +175,10 @@ class Server:
     def _load_nodes(self) -> None:
         now = time.monotonic()
         for part in self.ledger.stream("nodes"):
-            row = ujson.loads(part)
-            record = NodeRecord(row["name"], row["key"] or "")
-            record.last_seen = row["last_seen"]
-            record.address, record.version = row["address"] or "", row["version"] or ""
-            record.labels, record.args = row["labels"] or {}, row["args"] or {}
-            record.facts, record.reason = row["facts"] or "{}", row["reason"] or ""
-            record.mark, record.instance = row["mark"] or 0, row["instance"] or ""
+            record = NodeRecord.from_row(ujson.loads(part))
             record.offline_since = now
             self.roster.add(record)
-            self._note(record.name, record)  # a planner may have been ready before
+            self._note(record.name, record)  # for planners that were ready before
 
     def _load_jobs(self) -> None:
         count = 0
@@ -178,10 +186,10 @@ class Server:
             self.desk.restore(ujson.loads(part))
             count += 1
         if count:
-            log.info("took up %d open jobs", count)
+            log.info("goes on with %d open jobs", count)
 
-    def _face_loss(self) -> None:
-        """The ledger is of an earlier moment: whatever it calls open may have run since, and is not run again."""
+    def _lose_open_tasks(self) -> None:
+        """End open tasks as lost when the ledger lost records: each of them may have run since."""
         self.ledger.lost = self.ledger.ask("lost").decode()
         if self.ledger.lost:
             jobs = len(self.desk.runs)
@@ -192,7 +200,7 @@ class Server:
             self.ledger.ask("settle")
 
     def _adopt(self, record: NodeRecord, why: str) -> None:
-        """A key has become a node; with `why` it took the name from another key."""
+        """Add a node to the roster; `why` says that it took its name over from another key, "" that it did not."""
         former = self.roster.nodes.get(record.name)
         if former is not None:
             self.desk.lose_all(former, f"{record.name} {why}")
@@ -209,7 +217,7 @@ class Server:
         self.planners.note(name, record)
 
     def _prune(self) -> None:
-        """Forget what has outlived the history, a few jobs at a time until nothing is left to forget."""
+        """Delete the jobs that are older than the history, a few at a time."""
         before = self.oldest_now() - self._settings.history
         fields = {"before": before, "keep": self._settings.history_jobs, "limit": HISTORY_STEP}
         while not self.ledger.stuck and ujson.loads(self.ledger.ask("prunable", **fields)):
@@ -218,7 +226,7 @@ class Server:
 
 
 def serve(settings: Settings) -> int:
-    """Run a server until it is told to end; the exit code."""
+    """Run a server until a signal ends it; the exit code."""
     logs.set_up(settings.log_level, settings.log_format)
     raise_descriptor_limit()
     descriptors.hold_back()
@@ -227,7 +235,7 @@ def serve(settings: Settings) -> int:
     server = None
     try:
         if not os.path.isdir(os.path.join(paths.state_dir(settings.state_dir, "server"), "server")):
-            require(settings.bind_address, settings.port, settings.enroll_port)  # before a folder is made
+            require_free(settings.bind_address, settings.port, settings.enroll_port)  # before a folder is made
         folder = paths.state_folder(settings.state_dir, "server")
         with locks.held(folder, "server"):
             server = Server(settings, folder)
@@ -244,7 +252,3 @@ def serve(settings: Settings) -> int:
             server.stop()
         logs.last_word(str(error), settings.log_format)
         return error.exit_code
-
-
-def _workers(asked: int | None) -> int:
-    return asked or min(4, os.cpu_count() or 1)

@@ -1,8 +1,8 @@
-"""The messages between server and clients: kinds, who may send them, their fields and bounds.
+"""The messages between server and clients: kinds, who sends them, their fields and bounds.
 
-A message is a list of parts: the first is JSON `[kind, {field: value}]`, the rest are raw bytes; `transport`
-packs them into one ZeroMQ frame.
-`docs/protocol.md` describes every kind. Everything is checked here, before any handler sees it.
+A message is a list of parts: the first is JSON `[kind, {field: value}]`, the others are raw bytes; `transport`
+packs them into one ZeroMQ frame. `docs/protocol.md` describes every kind. `decode` checks each message before a
+handler gets it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VERSION = 4
 STEPS_PER_CHUNK = 256  # encoded together; the same bytes go to every node
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
-OFFER_LIMIT = 4 * 1024 * 1024  # a piece of a file, or a part of a list of files
+OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
 
 NUMBER = (int, float)
 
@@ -30,10 +30,10 @@ class Kind:
 
     Attributes:
         sender: `client` or `server`.
-        fields: required field names and their types.
-        header: largest first part in bytes.
-        payload: largest sum of the other parts in bytes.
-        frames: most parts behind the first.
+        fields: the required fields and their types.
+        header: the largest first part in bytes.
+        payload: the largest sum of the other parts in bytes.
+        frames: the most parts after the first; at most one for what a client sends.
     """
 
     sender: str
@@ -43,44 +43,36 @@ class Kind:
     frames: int = 0
 
 
+TASK = {"job": str, "step": int}
+SOURCES = {**TASK, "set": int}
+ANSWER = {**TASK, "error": str, "why": str}
+
 KINDS: dict[str, Kind] = {
     # client to server
     "hello": Kind(
         "client",
-        {"v": int, "name": str, "version": str, "instance": str, "mark": int, "held": list},
+        {"v": int, "name": str, "version": str, "instance": str, "journal_position": int, "jobs": list},
         HEADER_LIMIT,
     ),
-    "heartbeat": Kind("client", {"mark": int}),
-    "results": Kind("client", {"n": int, "mark": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
+    "heartbeat": Kind("client", {"journal_position": int}),
+    "results": Kind("client", {"number": int, "journal_position": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
     "profile": Kind("client", {"facts": dict, "labels": dict, "args": dict}, 1024 * 1024),
     "blob_get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
-    "query": Kind("client", {"job": str, "step": int, "name": str}, 16384),
-    "run_once_wait": Kind("client", {"job": str, "step": int}),
-    "borrow": Kind("client", {"job": str, "step": int, "set": int}),
-    "offer": Kind(
-        "client",
-        {"job": str, "step": int, "set": int, "part": int, "parts": int, "error": str},
-        16384,
-        OFFER_LIMIT,
-        1,
-    ),
-    "piece": Kind(
-        "client",
-        {"job": str, "step": int, "set": int, "file": int, "offset": int, "error": str},
-        16384,
-        OFFER_LIMIT,
-        1,
-    ),
+    "query": Kind("client", {**TASK, "name": str}, 16384),
+    "run_once_wait": Kind("client", TASK),
+    "borrow": Kind("client", SOURCES),
+    "offer": Kind("client", {**SOURCES, "part": int, "parts": int, "error": str}, 16384, OFFER_LIMIT, 1),
+    "piece": Kind("client", {**SOURCES, "file": int, "offset": int, "error": str}, 16384, OFFER_LIMIT, 1),
     "dry_run_result": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
     "goodbye": Kind("client", {"reason": str}),
     # server to client
     "identify": Kind("server", {"v": int, "within": NUMBER}),
-    "welcome": Kind("server", {"v": int, "beat": NUMBER, "now": NUMBER, "jobs": dict}, HEADER_LIMIT),
+    "welcome": Kind("server", {"v": int, "interval": NUMBER, "now": NUMBER, "jobs": dict}, HEADER_LIMIT),
     "refused": Kind("server", {"reason": str, "retry": NUMBER}),
     "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
-    "ack": Kind("server", {"n": int, "close": list}, 1024 * 1024),
+    "ack": Kind("server", {"number": int, "close": list}, 1024 * 1024),
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
-    "run_once_ended": Kind("server", {"job": str, "step": int, "error": str}),
+    "run_once_ended": Kind("server", {**TASK, "error": str}),
     "heartbeat_ack": Kind("server", {}),
     "blob_piece": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
     "dry_run": Kind(
@@ -90,34 +82,29 @@ KINDS: dict[str, Kind] = {
         PAYLOAD_LIMIT,
         2000,
     ),
-    "query_values": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
-    "sources": Kind("server", {"job": str, "step": int, "error": str, "why": str}, 65536, OFFER_LIMIT, 1),
-    "lend": Kind("server", {"job": str, "step": int, "set": int, "patterns": list, "exclude": list}, HEADER_LIMIT),
-    "pull": Kind("server", {"job": str, "step": int, "set": int, "pieces": list}, 65536),
-    "stored": Kind(
-        "server",
-        {"job": str, "step": int, "set": int, "error": str, "changed": bool},
-        65536,
-        OFFER_LIMIT,
-        1,
-    ),
+    "query_values": Kind("server", ANSWER, 65536, OFFER_LIMIT, 1),
+    "sources": Kind("server", ANSWER, 65536, OFFER_LIMIT, 1),
+    "lend": Kind("server", {**SOURCES, "patterns": list, "exclude": list}, HEADER_LIMIT),
+    "pull": Kind("server", {**SOURCES, "pieces": list}, 65536),
+    "stored": Kind("server", {**SOURCES, "error": str, "changed": bool}, 65536, OFFER_LIMIT, 1),
 }
 
 
 def encode(kind: str, **fields: Any) -> bytes:
-    """The first frame of a message."""
+    """The first part of a message."""
     return ujson.dumps((kind, fields)).encode()
 
 
 def decode(frames: list[bytes], sender: str) -> tuple[str, dict[str, Any], list[bytes]]:
-    """Kind, fields and payload frames of a message that came from `sender`.
+    """Kind, fields and payload parts of a message that came from `sender`.
 
     Raises:
-        ProtocolError: unknown kind, wrong sender, a field that is missing or of the wrong type, a bound passed.
+        ProtocolError: the kind is unknown or not the sender's, a field is missing or of the wrong type, or a part
+            is larger than its bound.
     """
     head = frames[0]
     if len(head) > HEADER_LIMIT:
-        raise ProtocolError(f"a header of {len(head)} bytes")
+        raise ProtocolError(f"a header of {len(head)} bytes; at most {HEADER_LIMIT}")
     try:
         kind, fields = ujson.loads(head)
     except (ValueError, TypeError, RecursionError) as error:
@@ -139,3 +126,8 @@ def _check(kind: str, fields: dict[str, Any], frames: list[bytes], sender: str) 
     for name, types in spec.fields.items():
         if not isinstance(fields.get(name), types):
             raise ProtocolError(f"{kind} without a proper {name}")
+
+
+def number(value: Any) -> float:
+    """A number of an optional field; 0.0 for anything else."""
+    return float(value) if isinstance(value, NUMBER) and abs(value) < 1e11 else 0.0

@@ -1,9 +1,9 @@
-"""The one door to ZeroMQ: a ROUTER and DEALERs that gevent can wait on, with CURVE and ZAP.
+"""ZeroMQ sockets that gevent can wait on: a ROUTER and DEALERs with CURVE, and the ZAP handler.
 
-Plain pyzmq sockets with our own watcher on the socket's descriptor; `zmq.green` costs three times as much
-a message. The descriptor is edge-triggered, hence the rules kept here: one reader greenlet a socket drains
-before it waits, and after sends the socket's events are asked again, as a send may eat the edge.
-Nothing here blocks in a send: a peer that is gone or full is told to the caller by a return value.
+These are plain pyzmq sockets with a watcher on the socket's descriptor; `zmq.green` takes three times as long for a
+message. The descriptor is edge-triggered. So one greenlet reads a socket, and reads all messages before it waits;
+and after sends the socket's events are read again, because a send may consume the edge.
+No send blocks: its return value says that a peer is gone or does not read.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ MORE = int(zmq.SNDMORE)
 RCVMORE = int(zmq.RCVMORE)
 EVENTS = int(zmq.EVENTS)
 POLLIN = int(zmq.POLLIN)
-BURST = 0.005  # seconds a reader may go on before others get a turn
-QUIET = 60.0  # seconds after which a reader looks again, should an edge ever be missed
-FRAME_LIMIT = 70 * 1024 * 1024
+BURST = 0.005  # seconds that a reader runs before other greenlets get a turn
+QUIET = 60.0  # seconds after which the events are read again, in case an edge was missed
+FRAME_LIMIT = 70 * 1024 * 1024  # bytes
 PARTS_LIMIT = 2048  # of one message
 
 THREADS = "/proc/self/task"
-CONTEXT_THREADS = 2  # one for all transfers, one that closes
+CONTEXT_THREADS = 2  # one for input and output, one that closes sockets
 allocate_lock = get_original("_thread", "allocate_lock")
 start_new_thread = get_original("_thread", "start_new_thread")
 
@@ -50,7 +50,7 @@ SENT, GONE, FULL = "sent", "gone", "full"
 
 
 def new_context(sockets: int = 1023) -> Context:
-    """A fresh context for this process, with room for `sockets` sockets."""
+    """A new context for up to `sockets` sockets. Raises StartError: its threads cannot be started."""
     require_threads(CONTEXT_THREADS)
     context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, sockets)
@@ -60,15 +60,15 @@ def new_context(sockets: int = 1023) -> Context:
 
 
 def require_threads(count: int) -> None:
-    """Raise StartError when so many threads cannot be started now: the library aborts the process then."""
+    """Raise StartError when so many threads cannot be started now; the library would abort the process."""
     before, gate = len(os.listdir(THREADS)), allocate_lock()
     try:
-        with gate:  # they wait for it, so that all are there at the same time
+        with gate:  # the threads wait for it, so that all exist at the same time
             for _ in range(count):
                 start_new_thread(_pass, (gate,))
     except RuntimeError as error:
         raise StartError(f"{error}: there are as many processes as there may be (ulimit -u, pids.max)") from None
-    while len(os.listdir(THREADS)) > before:  # until they count no more
+    while len(os.listdir(THREADS)) > before:  # until they have ended
         gevent.sleep(0.001)
 
 
@@ -84,36 +84,36 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-class Link:
-    """A socket that one greenlet reads and any greenlet may send on."""
+class WatchedSocket:
+    """A socket that one greenlet reads; any greenlet may send on it."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
         self._ready = Event()
         self._loop = get_hub().loop
-        self._stirred = False
+        self._check_is_due = False
         self._watcher = self._loop.io(socket.FD, 1)
         self._watcher.start(self._ready.set)
         self._timer = self._loop.timer(QUIET, QUIET)
-        self._timer.start(self._look)
+        self._timer.start(self._check)
         self._turn = 0.0
 
     def close(self) -> None:
-        """Let go of the socket; what was not sent yet is dropped."""
+        """Close the socket; messages that were not sent yet are dropped."""
         self._watcher.stop()
         self._watcher.close()
         self._timer.close()
         self.socket.close(linger=0)
         self._ready.set()
 
-    def stir(self) -> None:
-        """Look, once for all sends of this turn, whether one of them has eaten the edge the reader waits for."""
-        if not self._stirred:
-            self._stirred = True
-            self._loop.run_callback(self._look)
+    def check_soon(self) -> None:
+        """Read the events once after all sends of this turn: one of them may have consumed the reader's edge."""
+        if not self._check_is_due:
+            self._check_is_due = True
+            self._loop.run_callback(self._check)
 
-    def _look(self) -> None:
-        self._stirred = False
+    def _check(self) -> None:
+        self._check_is_due = False
         if not self.socket.closed and int(Raw.get(self.socket, EVENTS)) & POLLIN:
             self._ready.set()
 
@@ -131,10 +131,10 @@ class Link:
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
-    """One frame of all parts of a message; a single part that does not begin with a zero byte is its own frame.
+    """All parts of a message in one frame; a single part is the frame itself and must not begin with a zero byte.
 
-    The library may give up a connection between two frames of a message and ends the process when the second
-    one is asked for (libzmq 4.3, `fq.cpp`, with ZMQ_IMMEDIATE); and each frame would be encrypted by itself.
+    With several frames the library may drop the connection between two of them, and aborts the process when the
+    second one is read (libzmq 4.3, `fq.cpp`, with ZMQ_IMMEDIATE). Also, it encrypts each frame by itself.
     """
     if len(parts) == 1:
         return parts[0]
@@ -142,7 +142,7 @@ def pack(parts: Sequence[bytes]) -> bytes:
 
 
 def unpack(frame: bytes | memoryview) -> list[bytes]:
-    """The parts of a message; what is not well packed is one part, which no reader will understand."""
+    """The parts of a message; a frame that is not well packed is one part, which `messages.decode` refuses."""
     if not frame or frame[0] or len(frame) < 5:
         return [bytes(frame)]
     (count,) = struct.unpack_from(">I", frame, 1)
@@ -160,7 +160,7 @@ def unpack(frame: bytes | memoryview) -> list[bytes]:
 
 
 def why_not_bound(number: int | None) -> str:
-    """Why an address cannot be bound, and what to do."""
+    """Why an address cannot be bound, and what to do; `number` is the errno."""
     if number == errno.EADDRINUSE:
         return "Address already in use; is another server running there?"
     if number in (errno.ENODEV, errno.EADDRNOTAVAIL):
@@ -168,10 +168,10 @@ def why_not_bound(number: int | None) -> str:
     return os.strerror(number or 0)
 
 
-class Router(Link):
-    """The server's ROUTER: CURVE server, identity from ZAP, mandatory routing."""
+class Router(WatchedSocket):
+    """The server's ROUTER: CURVE server, identity from ZAP, mandatory routing. Nodes reach it after `bind`."""
 
-    def __init__(self, context: Context, pair: KeyPair, address: str) -> None:
+    def __init__(self, context: Context, pair: KeyPair) -> None:
         socket = context.socket(zmq.ROUTER)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         socket.set(zmq.CURVE_SERVER, 1)
@@ -182,18 +182,21 @@ class Router(Link):
         socket.set(zmq.RCVHWM, 1000)
         socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
         socket.set(zmq.BACKLOG, 4096)
-        socket.set(zmq.IPV6, 1 if ":" in address.split("//")[1].rsplit(":", 1)[0] else 0)
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            socket.close(linger=0)
-            raise StartError(f"cannot listen at {address}: {why_not_bound(error.errno)}") from error
         super().__init__(socket)
 
+    def bind(self, address: str) -> None:
+        """Listen at `tcp://host:port`. Raises StartError when that is not possible."""
+        self.socket.set(zmq.IPV6, 1 if ":" in address.split("//")[1].rsplit(":", 1)[0] else 0)
+        try:
+            self.socket.bind(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise StartError(f"cannot listen at {address}: {why_not_bound(error.errno)}") from error
+
     def receive(self) -> tuple[bytes, Frame, list[bytes]]:
-        """The next message: routing id, its frame with the peer's metadata, its parts."""
+        """The next message: routing id, the frame with the peer's metadata, the parts. Blocks."""
         while True:
             try:
                 peer = Raw.recv(self.socket, NOBLOCK)
@@ -203,19 +206,19 @@ class Router(Link):
             frame = Raw.recv(self.socket, NOBLOCK, False) if Raw.get(self.socket, RCVMORE) else None
             strange = frame is not None and self._drop_rest(frame)
             self._breathe()
-            # ids that the library gave begin with a zero byte; a peer can choose only others
+            # the library's own routing ids begin with a zero byte; a peer can choose only others
             if frame is not None and not strange and peer[:1] == b"\0":
                 return peer, frame, unpack(frame.buffer)
 
     def _drop_rest(self, frame: Frame) -> bool:
-        """Whether frames followed, which none of ours sends."""
+        """Read further frames, which no client of ours sends; whether there were any."""
         followed = bool(frame.more)
         while frame.more:
             frame = Raw.recv(self.socket, NOBLOCK, False)
         return followed
 
     def send(self, peer: bytes, *parts: bytes) -> str:
-        """Queue a message for `peer`: SENT, GONE (surely not delivered) or FULL (it does not read)."""
+        """Queue a message for `peer`: SENT, GONE (it surely was not delivered) or FULL (the peer does not read)."""
         try:
             Raw.send(self.socket, peer, NOBLOCK | MORE)
             Raw.send(self.socket, pack(parts), NOBLOCK)
@@ -225,21 +228,14 @@ class Router(Link):
             if error.errno == zmq.EHOSTUNREACH:
                 return GONE
             raise
-        self.stir()
+        self.check_soon()
         return SENT
 
 
-class Dealer(Link):
-    """A client's DEALER to one server."""
+class Dealer(WatchedSocket):
+    """A client's DEALER to one server; `pace` is the pause between two tries to connect, in seconds."""
 
-    def __init__(
-        self,
-        context: Context,
-        pair: KeyPair,
-        server_key: str,
-        address: str,
-        pace: float = 0.2,
-    ) -> None:
+    def __init__(self, context: Context, pair: KeyPair, server_key: str, address: str, pace: float = 0.2) -> None:
         socket = context.socket(zmq.DEALER)
         socket.set(zmq.CURVE_SERVERKEY, server_key.encode())
         socket.set(zmq.CURVE_PUBLICKEY, pair.public.encode())
@@ -247,10 +243,10 @@ class Dealer(Link):
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 1000)
         socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
-        # A connection that broke takes along what waits in it, and nothing is queued until the next one stands: a
-        # server that comes back is not flooded with what it would only drop, and is greeted by the probe each time.
+        # Messages that wait in a connection are dropped when it breaks, and none is queued before the next one is
+        # there: a restarted server would only drop them, and must get the probe first.
         socket.set(zmq.IMMEDIATE, 1)
-        socket.set(zmq.PROBE_ROUTER, 1)  # an empty message, which the server answers with "who"
+        socket.set(zmq.PROBE_ROUTER, 1)  # an empty message, which the server answers with `identify`
         socket.set(zmq.RECONNECT_IVL, int(pace * 1000))
         socket.set(zmq.RECONNECT_IVL_MAX, 4000)
         socket.set(zmq.IPV6, 1)
@@ -260,7 +256,7 @@ class Dealer(Link):
         super().__init__(socket)
 
     def receive(self) -> list[bytes] | None:
-        """The next message's parts; None once the socket is closed."""
+        """The parts of the next message, None once the socket is closed. Blocks."""
         while not self.socket.closed:
             try:
                 frame = Raw.recv(self.socket, NOBLOCK)
@@ -279,36 +275,40 @@ class Dealer(Link):
             Raw.send(self.socket, pack(parts), NOBLOCK)
         except zmq.Again:
             return False
-        self.stir()
+        self.check_soon()
         return True
 
 
 class Authenticator:
-    """The ZAP handler: every CURVE handshake asks it whether the key may come in; it answers from memory."""
+    """The ZAP handler: decides for each CURVE handshake whether a client with this key may connect.
+
+    Args:
+        admits: gets the public key; called in the event loop, so it must answer from memory.
+    """
 
     def __init__(self, context: Context, admits: Callable[[str], bool]) -> None:
         self._admits = admits
         socket = context.socket(zmq.ROUTER)
         socket.set(zmq.LINGER, 0)
         socket.bind("inproc://zeromq.zap.01")
-        self._link = Link(socket)
-        self._greenlet = spawn("gatekeeper", self._serve, vital=True)
+        self._socket = WatchedSocket(socket)
+        self._greenlet = spawn("authenticator", self._serve, vital=True)
 
     def stop(self) -> None:
-        """Answer no more: no handshake goes on after this."""
+        """Close the handler; no client can connect afterwards."""
         self._greenlet.kill()
-        self._link.close()
+        self._socket.close()
 
     def _serve(self) -> None:
-        socket = self._link.socket
+        socket = self._socket.socket
         while True:
             try:
                 frames = socket.recv_multipart(NOBLOCK)
             except zmq.Again:
-                self._link._wait()
+                self._socket._wait()
                 continue
             socket.send_multipart(self._answer(frames), NOBLOCK)
-            self._link._breathe()
+            self._socket._breathe()
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         peer, _empty, version, sequence, _domain, _address, _identity, mechanism, *credentials = frames

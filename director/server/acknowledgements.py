@@ -1,6 +1,6 @@
-"""Acknowledgements of stored results, gathered for a moment: when a whole fleet answers at once, results come first.
+"""Gathers acknowledgements of stored results for a moment: while a whole fleet reports, results are read first.
 
-An acknowledgement covers all messages of the node before it, so the newest number and all jobs to close are enough.
+An acknowledgement covers all earlier messages of its connection, so the highest number and all jobs to close suffice.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from director.protocol import messages
 from director.runtime.greenlets import Pace, spawn
 from director.server.roster import NodeRecord, Send
 
-PAUSE = 0.05  # seconds without a stored result after which what was gathered goes
-LONGEST = 1.0  # seconds that it may wait while more come
-MANY = 8  # messages of one node, or this many bytes of their outputs, that wait for nothing: it may send no more
+PAUSE = 0.05  # seconds without a stored result after which acknowledgements are sent
+LONGEST = 1.0  # seconds that they wait at most
+MANY = 8  # messages of one node, or this many bytes of outputs, that are acknowledged at once: the node's window
 LARGE = 256 * 1024
 
 
 @dataclass(slots=True)
 class _Due:
-    """What one connection of a node is to be told."""
+    """The next acknowledgement of one connection."""
 
     record: NodeRecord
     peer: bytes | None
@@ -34,7 +34,7 @@ class _Due:
 
 
 class Acknowledgements:
-    """One line for each node that is to be told something."""
+    """The next acknowledgement of each node."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -44,8 +44,13 @@ class Acknowledgements:
         spawn("acknowledgements", self._run, vital=True)
 
     def stored(self, record: NodeRecord, peer: bytes | None, number: int, close: list[str], size: int) -> None:
-        """Message `number` of the connection `peer` is on disk; `close` are jobs that the node may forget."""
-        if record.peer != peer:  # a client that was started again counts its messages anew
+        """Message `number` of connection `peer` is on disk.
+
+        Args:
+            close: jobs that the node may forget.
+            size: bytes of the message's outputs.
+        """
+        if record.peer != peer:  # each connection numbers its messages anew
             return
         due = self._due.get(record.name)
         if due is None or due.peer != peer:
@@ -56,15 +61,15 @@ class Acknowledgements:
         due.size += size
         self._last = time.monotonic()
         if due.count >= MANY or due.size >= LARGE:
-            self._tell(self._due.pop(record.name))
+            self.flush(record)
         else:
             self._some.set()
 
     def flush(self, record: NodeRecord) -> None:
-        """Before anything else goes to the node: it must have ended its jobs before it hears of the next one."""
+        """Send what is due to the node; called before each message to it, so that it closes jobs in order."""
         due = self._due.pop(record.name, None)
-        if due is not None:
-            self._tell(due)
+        if due is not None and due.record.peer == due.peer:
+            self._send(due.record, messages.encode("ack", number=due.number, close=due.close), ())
 
     def _run(self) -> None:
         while True:
@@ -72,20 +77,14 @@ class Acknowledgements:
             self._gather()
             self._some.clear()
             pace = Pace()
-            for name in list(self._due):
-                due = self._due.pop(name, None)
-                if due is not None:
-                    self._tell(due)
+            for due in list(self._due.values()):
+                self.flush(due.record)
                 pace.pause()
 
     def _gather(self) -> None:
-        """Until no result was stored for a moment, or they have waited long enough."""
+        """Wait until no result was stored for `PAUSE`, or `LONGEST` has passed."""
         until = time.monotonic() + LONGEST
         while (now := time.monotonic()) < until:
             gevent.sleep(min(PAUSE, until - now))
             if time.monotonic() - self._last >= PAUSE:
                 return
-
-    def _tell(self, due: _Due) -> None:
-        if due.record.peer == due.peer:
-            self._send(due.record, messages.encode("ack", n=due.number, close=due.close), ())

@@ -1,8 +1,7 @@
-"""Tells a client that connects anew from a copy of it: who holds the connection is asked whether it lives.
+"""Tells a restarted client from a copy of it: asks on the older connection whether a client still answers there.
 
-A copied state folder makes two clients with one key. The server would know them as one node that connects again
-and again, and steps would run on both. A client that was started again has left its old connection, so nobody
-answers there; a copy's original does.
+A copied state folder gives two clients one key. The server would take them for one node that connects again and
+again, and steps would run on both. A restarted client has left its older connection, so nothing answers there.
 """
 
 from __future__ import annotations
@@ -11,27 +10,32 @@ from collections.abc import Callable
 
 from gevent.event import Event
 
-PATIENCE = 3.0  # seconds the holder has for its answer, or two beats when they are shorter
+PATIENCE = 3.0  # seconds that the older connection has to answer, or two heartbeats when they are shorter
 
 
 class Conflicts:
-    """Args: ask: sends `who` to a connection, False when it is gone. interval: of the beats, in seconds."""
+    """Open questions to older connections.
 
-    def __init__(self, ask: Callable[[bytes], bool], interval: float) -> None:
-        self._ask = ask
+    Args:
+        identify: sends `identify` to a connection; False when it is gone.
+        interval: of heartbeats, in seconds.
+    """
+
+    def __init__(self, identify: Callable[[bytes], bool], interval: float) -> None:
+        self._identify = identify
         self._patience = min(PATIENCE, 2 * interval)
-        self._asked: dict[bytes, Event] = {}
+        self._open: dict[bytes, Event] = {}
 
-    def lives(self, holder: bytes) -> bool:
-        """Whether somebody answers at the connection `holder`; blocks until that is known."""
-        event = self._asked.setdefault(holder, Event())
+    def still_answers(self, peer: bytes) -> bool:
+        """Whether a client answers on the connection; blocks until it does or the time is over."""
+        event = self._open.setdefault(peer, Event())
         try:
-            return self._ask(holder) and bool(event.wait(self._patience))
+            return self._identify(peer) and bool(event.wait(self._patience))
         finally:
-            self._asked.pop(holder, None)
+            self._open.pop(peer, None)
 
     def answered(self, peer: bytes) -> None:
-        """A hello came from `peer`: whoever is there lives."""
-        event = self._asked.get(peer)
+        """A hello came from the connection."""
+        event = self._open.get(peer)
         if event is not None:
             event.set()

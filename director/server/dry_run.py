@@ -78,12 +78,12 @@ class DryRun:
             outlook.take(self._ask(nodes, question, max(deadline, time.monotonic() + PATIENCE / 2)))
         return outlook
 
-    def take(self, record: NodeRecord, fields: Mapping[str, Any], payload: Sequence[bytes]) -> None:
-        """A node's answer; one that nobody waits for any more is dropped."""
+    def take(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
+        """Handle `dry_run_result`; an answer that came too late is dropped. Raises ProtocolError: malformed rows."""
         asked = self._open.get(fields["req"])
         if asked is None or record.name not in asked.left:
             return
-        rows = _checked(payload[0] if payload else b"[]")
+        rows = _checked(payload or b"[]")
         asked.left.discard(record.name)
         if fields["error"]:
             asked.errors[record.name] = fields["error"][:500]

@@ -1,7 +1,7 @@
-"""The enrolment port: hands out the server's public key and takes requests for names, nothing else.
+"""The enrolment port: answers with the server's public key and takes requests for names.
 
-One JSON line in, one JSON line out, over plain TCP. A request only makes a *candidate*: the name becomes the
-key's when a connection proves, by CURVE, that it holds the secret half.
+One JSON line in, one JSON line out, over plain TCP. A request only makes a *candidate*: the key gets the name when
+a CURVE connection proves that the client has the secret key.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ log = logging.getLogger(__name__)
 seldom = Seldom(log)
 
 LINE_LIMIT = 2048
-PATIENCE = 10.0  # seconds a caller may take
-PROBE_SECONDS = 3.0
+PATIENCE = 10.0  # seconds for one request and its answer
+ANSWER_SECONDS = 3.0  # that the holder of a name has to show that it is online
 CANDIDATES = 20_000
-CANDIDATE_TTL = 120.0
+CANDIDATE_TTL = 120.0  # seconds
 PENDING = 1000
-PENDING_TTL = 600.0
-CALLERS = 500
+PENDING_TTL = 600.0  # seconds
+CONNECTIONS = 500
 BACKLOG = 1024
-OUTDATED = 1000  # callers of another version that the log names
+OUTDATED = 1000  # clients of another version that the log names
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A newcomer that was refused."""
+    """A client that was refused; `since` is the epoch time of its first request, `at` the monotonic one of its last."""
 
     name: str
     key: str
@@ -56,23 +56,31 @@ class Pending:
 
 
 class Enrolment:
-    """Mode `auto`: the first key for a name is kept; a name is taken over only from a holder that is silent."""
+    """Mode `auto`: the first key keeps its name; another key takes the name over only from a silent holder.
 
-    def __init__(self, roster: Roster, server_key: str, adopt: Callable[[NodeRecord, str], None]) -> None:
-        self.probe: Callable[[NodeRecord], bool] = lambda record: False
+    Args:
+        adopt: adds a new node to the roster; gets the reason too when the node took its name over.
+        identify: asks a connection for a hello; False when the connection is gone.
+
+    Attributes:
+        pending: refused clients by name.
+    """
+
+    def __init__(
+        self, roster: Roster, server_key: str, adopt: Callable[[NodeRecord, str], None],
+        identify: Callable[[bytes], bool],
+    ) -> None:  # fmt: skip
         self.pending: OrderedDict[str, Pending] = OrderedDict()
-        self._roster = roster
-        self._server_key = server_key
-        self._adopt = adopt
+        self._roster, self._server_key = roster, server_key
+        self._adopt, self._identify = adopt, identify
         self._candidates: OrderedDict[str, tuple[str, float, str]] = OrderedDict()  # key: name, when, holder's key
-        self._outdated: set[tuple[str, str]] = set()  # who was told in the log to speak another version
+        self._outdated: set[tuple[str, str]] = set()  # name and address of clients of another version
         self._listener: socket.socket | None = None
         self._accepting: Greenlet | None = None
 
     def listen(self, host: str, port: int) -> None:
-        """Open the port; StartError when it is taken."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family)
+        """Open the port. Raises StartError when it is taken."""
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
@@ -84,7 +92,7 @@ class Enrolment:
             ) from error
         self._listener = listener
         self._accepting = spawn(
-            "enrolment port", accept_all, listener, CALLERS, self._serve, self._refuse_caller, vital=True
+            "enrolment port", accept_all, listener, CONNECTIONS, self._serve, self._refuse_connection, vital=True
         )
 
     def stop(self) -> None:
@@ -94,24 +102,24 @@ class Enrolment:
             self._listener.close()
 
     def admits(self, key: str) -> bool:
-        """Whether a CURVE handshake with this key may go on (asked by ZAP)."""
+        """Whether a client with this key may connect (ZAP)."""
         if descriptors.are_scarce():
             seldom.warning("nodes are refused: %s", descriptors.shortage())
             return False
         return key in self._roster.by_key or key in self._candidates
 
     def confirm(self, key: str) -> NodeRecord | None:
-        """A candidate has proved its key: it is the node from now on. None when the key is no candidate."""
+        """Make a candidate that has proved its key a node; None when the key is no candidate."""
         name, _, holder = self._candidates.pop(key, ("", 0.0, ""))
         former = self._roster.nodes.get(name)
         if not name or (former is not None and former.key != holder):
-            return None  # another key was quicker; this one asks again, and its holder is probed then
+            return None  # another key got the name since; the client requests it again
         record = NodeRecord(name, key)
         why = ""
         if former is not None:
             why = f"took over the name from the key {former.key[:12]}… that was silent"
-            record.reason, record.labels, record.args = why, dict(former.labels), dict(former.args)
-            record.inherited = dict(former.labels)
+            record.reason, record.args = why, dict(former.args)
+            record.labels, record.inherited = dict(former.labels), dict(former.labels)
             log.warning("%s: a new key %s", name, why)
         else:
             log.info("%s is enrolled with the key %s…", name, key[:12])
@@ -123,16 +131,14 @@ class Enrolment:
 
     def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         try:
-            with gevent.Timeout(PATIENCE):
-                line = _read_line(connection)
+            with gevent.Timeout(PATIENCE), connection, connection.makefile("rb") as file:
+                line = file.readline(LINE_LIMIT)
                 connection.sendall(ujson.dumps(self._answer(line, str(address[0]))).encode() + b"\n")
         except (gevent.Timeout, OSError):
-            log.debug("a caller at the enrolment port left or was too slow")
-        finally:
-            connection.close()
+            log.debug("a client left the enrolment port or was too slow")
 
     @staticmethod
-    def _refuse_caller(connection: socket.socket, why: str) -> None:
+    def _refuse_connection(connection: socket.socket, why: str) -> None:
         connection.send(ujson.dumps({"v": messages.VERSION, "status": "refused", "reason": why}).encode() + b"\n")
 
     def _answer(self, line: bytes, address: str) -> dict[str, Any]:
@@ -166,13 +172,13 @@ class Enrolment:
             return {"status": "refused", "reason": descriptors.shortage()}
         holder = self._roster.nodes.get(name)
         if holder is None or holder.key == key or not self._answers(holder):
-            self._candidate(key, name)
+            self._add_candidate(key, name)
             return {"status": "ok"}
         reason = f"the name {name} belongs to another key that is online; give this client another --identity"
         self._refuse(name, key, address, reason)
         return {"status": "pending", "reason": reason}
 
-    def _candidate(self, key: str, name: str) -> None:
+    def _add_candidate(self, key: str, name: str) -> None:
         now = time.monotonic()
         self._candidates.pop(key, None)
         if key not in self._roster.by_key or self._roster.by_key[key].name != name:
@@ -184,11 +190,11 @@ class Enrolment:
             self._candidates.popitem(last=False)
 
     def _answers(self, holder: NodeRecord) -> bool:
-        """Whether the holder of a name says anything within three seconds of being asked."""
+        """Whether any message of the holder of a name comes within `ANSWER_SECONDS` of asking it for one."""
         asked = time.monotonic()
-        if holder.peer is None or not self.probe(holder):
+        if holder.peer is None or not self._identify(holder.peer):
             return False
-        while time.monotonic() - asked < PROBE_SECONDS:
+        while time.monotonic() - asked < ANSWER_SECONDS:
             gevent.sleep(0.05)
             if (holder.heard or 0.0) > asked:
                 return True
@@ -206,13 +212,3 @@ class Enrolment:
             len(self.pending) > PENDING or now - next(iter(self.pending.values())).at > PENDING_TTL
         ):
             self.pending.popitem(last=False)
-
-
-def _read_line(connection: socket.socket) -> bytes:
-    data = b""
-    while b"\n" not in data:
-        part = connection.recv(LINE_LIMIT)
-        if not part or len(data) > LINE_LIMIT:
-            break
-        data += part
-    return data.partition(b"\n")[0]

@@ -1,13 +1,12 @@
-"""Pieces of files for nodes: a node asks for what its job offers, piece by piece, and so sets the pace itself.
+"""Answers `blob_get`: pieces of the files that a node's jobs need.
 
-A node keeps a few requests open (its credit), each for one piece. A piece is read when it is asked for, so
-a thousand nodes that read one file share the page cache and nothing else; requests of all nodes are
-answered in the order they came, so a big file never stands before a small one.
+A node keeps a few requests open, each for one piece, and so sets the pace. A piece is read when it is requested, so
+a thousand nodes that read one file share the page cache and nothing else. Requests are answered in the order they
+came, so a large file does not delay a small one.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,32 +18,23 @@ from director.server.scheduler import Scheduler
 from director.transfer.blob_lists import named
 from director.transfer.blobs import BlobStore, is_digest
 
-log = logging.getLogger(__name__)
-
-PIECE_LIMIT = 1024 * 1024
+PIECE_LIMIT = 1024 * 1024  # bytes
 OPEN_FILES = 256
 
 
 class FileServer:
-    """Serves the blobs of open jobs to the nodes that these jobs were given to.
+    """Reads the blobs of open jobs for the nodes of these jobs.
 
     Args:
-        lent: whether a content was lent to a job by another node.
+        lent: whether another node lent a blob to a job.
     """
 
-    def __init__(self, blobs: BlobStore, desk: Scheduler, lent: Callable[[str, str], bool]) -> None:
-        self._blobs = blobs
-        self._desk = desk
-        self._lent = lent
-        self._files: OrderedDict[str, int] = OrderedDict()
+    def __init__(self, blobs: BlobStore, scheduler: Scheduler, lent: Callable[[str, str], bool], send: Send) -> None:
+        self._blobs, self._scheduler, self._lent, self._send = blobs, scheduler, lent, send
+        self._files: OrderedDict[str, int] = OrderedDict()  # digest to descriptor, the least recently used first
 
-    def get(
-        self,
-        record: NodeRecord,
-        fields: dict[str, Any],
-        send: Send,
-    ) -> None:
-        """Answer one `get`; what is not offered to this node by this job is refused."""
+    def get(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
+        """Answer one `blob_get`; a blob that the job does not offer to the node is refused."""
         digest, offset = fields["digest"], fields["offset"]
         length = min(fields["length"], PIECE_LIMIT)
         error, piece = "", b""
@@ -55,10 +45,10 @@ class FileServer:
                 piece = os.pread(self._open(digest), length, offset)
         except OSError as failure:
             error = f"the server cannot read it: {failure.strerror}"
-        send(record, messages.encode("blob_piece", digest=digest, offset=offset, error=error), (piece,))
+        self._send(record, messages.encode("blob_piece", digest=digest, offset=offset, error=error), (piece,))
 
     def _offered(self, record: NodeRecord, job: str, digest: str) -> bool:
-        run = self._desk.runs.get(job)
+        run = self._scheduler.runs.get(job)
         if run is None or record.name not in run.nodes or not is_digest(digest):
             return False
         return named(run.meta.get("digests", ()), digest, self._blobs) or self._lent(job, digest)

@@ -1,4 +1,4 @@
-"""The nodes the server knows: who they are, what they said of themselves, and whether they are here now."""
+"""The nodes that the server knows: what they reported, and whether they are connected."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import ujson
 
 ONLINE, OFFLINE = "online", "offline"
+FACTS_LIMIT = 256 * 1024  # bytes of JSON
 
 
 @dataclass(slots=True)
@@ -16,16 +17,25 @@ class NodeRecord:
     """One enrolled node.
 
     Attributes:
-        key: its public CURVE key in Z85; the node is this key.
-        peer: routing id of its live connection, None without one.
-        heard: monotonic time of its last message, None when it was not heard since the server started.
-        last_seen: the same by the wall clock, epoch seconds.
-        facts: JSON text, parsed only when asked for.
-        mark: highest journal mark it has shown; a lower one means an older state folder.
-        instance: of its state folder.
-        life: of its process.
-        inherited: labels of the key it took the name from, until the node has said that they are its own now.
+        key: its public CURVE key in Z85; it identifies the node.
+        peer: routing id of its connection, None without one.
+        heard: monotonic time of its last message, None before its first one since the server started.
+        last_seen: epoch seconds of its last message, as it was last stored.
+        facts: JSON, parsed only when it is needed.
+        journal_position: the highest that the node has reported; a lower one means an older state folder.
+        instance: the random name of its state folder.
+        process_token: the random name of its client process.
         agent_start, host_start: epoch seconds by the server's clock.
+        lag: of the client's event loop, seconds.
+        reason: what an operator should know of its enrolment or connection.
+        trouble: why it takes no steps or cannot keep a result, as its last heartbeat says.
+        inherited: labels of the key whose name it took over, until its profile contains them.
+        jobs: job id to the `NodeRun` that is not final.
+        seq: number of the last slice that was sent to it.
+        offline_since: monotonic time.
+        due: monotonic time before which no task of this node expires or is lost.
+        back_by: monotonic time until which a restart of its host may take; no task is lost before.
+        withheld: the server ignored results of this session, so it must ignore all later ones too.
     """
 
     name: str
@@ -39,38 +49,66 @@ class NodeRecord:
     labels: dict[str, str] = field(default_factory=dict)
     args: dict[str, str] = field(default_factory=dict)
     facts: str = "{}"
-    mark: int = 0
+    journal_position: int = 0
     instance: str = ""
-    life: str = ""
+    process_token: str = ""
     agent_start: float | None = None
     host_start: float | None = None
     lag: float = 0.0
     reason: str = ""
+    trouble: str = ""
     inherited: dict[str, str] | None = None
-    jobs: dict[str, Any] = field(default_factory=dict)  # job id -> NodeRun that is not final
+    jobs: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
     offline_since: float = 0.0
-    due: float = 0.0  # monotonic: nothing of this node expires or is lost before
-    back_by: float = 0.0  # monotonic: the node is away for a restart of its host, and no task of it lost before
-    trouble: str = ""  # why it does not go on, as its last beat said
-    deaf: bool = False  # a result of its was left out as the disk was full: later ones are not taken either
+    due: float = 0.0
+    back_by: float = 0.0
+    withheld: bool = False
 
     @property
     def state(self) -> str:
-        """The contract's word for it."""
+        """`online` or `offline`."""
         return ONLINE if self.online else OFFLINE
 
     def seen(self, now: float, monotonic: float) -> float | None:
-        """When it was last heard, in epoch seconds; None when it never was. The two clocks say what time it is."""
+        """Epoch seconds of its last message, None without one; the arguments are the current times."""
         return now - (monotonic - self.heard) if self.online and self.heard is not None else self.last_seen
 
+    def take_profile(self, profile: Mapping[str, Any]) -> None:
+        """Replace facts, labels and remembered ARGs; inherited labels stay."""
+        facts = ujson.dumps(profile.get("facts") or {})
+        self.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
+        self.labels = _texts(profile.get("labels")) if self.inherited is None else dict(self.inherited)
+        self.args = _texts(profile.get("args"))
 
-#: queues header and payload for a node; False when they were surely not delivered
+    def row(self) -> dict[str, Any]:
+        """The fields of the store's operation `node`."""
+        return {
+            "name": self.name, "key": self.key, "address": self.address, "version": self.version,
+            "labels": self.labels, "facts": self.facts, "args": self.args, "last_seen": self.last_seen,
+            "reason": self.reason, "mark": self.journal_position, "instance": self.instance,
+        }  # fmt: skip
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> NodeRecord:
+        """The node of a row of the store's query `nodes`."""
+        record = cls(row["name"], row["key"] or "", last_seen=row["last_seen"])
+        record.address, record.version = row["address"] or "", row["version"] or ""
+        record.labels, record.args = row["labels"] or {}, row["args"] or {}
+        record.facts, record.reason = row["facts"] or "{}", row["reason"] or ""
+        record.journal_position, record.instance = row["mark"] or 0, row["instance"] or ""
+        return record
+
+
+#: Queues the header and the payload of a message for a node; False when the message surely was not delivered.
 Send = Callable[[NodeRecord, bytes, "tuple[bytes, ...]"], bool]
+
+#: Handles one kind of message of a node: its fields and its payload. May raise ProtocolError.
+Handler = Callable[[NodeRecord, "dict[str, Any]", bytes], None]
 
 
 class Roster:
-    """All nodes by name, by key and by live connection; a `RosterView` for targets."""
+    """All nodes by name, by key and by connection; a `RosterView` for targets."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeRecord] = {}
@@ -78,7 +116,7 @@ class Roster:
         self.by_peer: dict[bytes, NodeRecord] = {}
 
     def add(self, record: NodeRecord) -> None:
-        """Take a node in, under its name and its key; a former key of the name is forgotten."""
+        """Add a node; it replaces a node of the same name with another key."""
         former = self.nodes.get(record.name)
         if former is not None:
             self.by_key.pop(former.key, None)
@@ -93,13 +131,13 @@ class Roster:
         self.detach(record)
 
     def attach(self, record: NodeRecord, peer: bytes) -> None:
-        """`peer` is this node's connection from now on."""
+        """Make `peer` the node's connection."""
         self.detach(record)
         record.peer = peer
         self.by_peer[peer] = record
 
     def detach(self, record: NodeRecord) -> None:
-        """The node has no connection now."""
+        """Forget the node's connection."""
         if record.peer is not None:
             self.by_peer.pop(record.peer, None)
             record.peer = None
@@ -115,14 +153,19 @@ class Roster:
         return name in self.nodes
 
     def online(self, name: str) -> bool:
-        """Whether it is here now."""
+        """Whether the node is online."""
         return self.nodes[name].online
 
     def labels(self, name: str) -> Mapping[str, str]:
-        """Its labels."""
+        """The node's labels."""
         return self.nodes[name].labels
 
     def facts(self, name: str) -> Mapping[str, Any]:
-        """Its facts, parsed now."""
+        """The node's facts, parsed at each call."""
         facts: Mapping[str, Any] = ujson.loads(self.nodes[name].facts)
         return facts
+
+
+def _texts(value: Any) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(k)[:253]: str(v)[:65536] for k, v in list(pairs)[:1000]}

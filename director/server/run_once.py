@@ -8,6 +8,7 @@ so that they do not wait any longer. Nobody is told anything of a job that is be
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from director import states as st
 from director.protocol import messages
@@ -41,8 +42,9 @@ class RunOnce:
         self._desk, self._ledger = desk, ledger
         self._groups: dict[str, dict[int, _Group]] = {}
 
-    def ask(self, record: NodeRecord, job: str, step: int) -> None:
+    def ask(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
         """A node may begin this step when it is told to; asking again changes nothing."""
+        job, step = fields["job"], fields["step"]
         run = self._desk.runs.get(job)
         node = run.nodes.get(record.name) if run is not None else None
         if run is None or node is None or not 0 <= step < run.steps or node.states[step] == st.NONE:

@@ -63,11 +63,11 @@ class Accepted:
 class Scheduler:
     """All open jobs of this server."""
 
-    def __init__(self, ledger: LedgerClient, roster: Roster, lost_after: float) -> None:
+    def __init__(self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float) -> None:
         self.runs: dict[str, JobRun] = {}
         self.onces = RunOnce(self, ledger)
         self.changed = Event()  # set whenever a job changed; waiters clear nothing, they wait for the next set
-        self.send: Send = lambda node, header, frames: False
+        self.send = send
         self.open_tasks = 0
         self._ledger = ledger
         self._roster = roster
@@ -85,7 +85,7 @@ class Scheduler:
             ledger,
             roster,
             self.runs,
-            lambda *message: self.send(*message),
+            send,
             self._take_back,
             self._mark_started,
             self.wake,
@@ -500,7 +500,7 @@ class Scheduler:
 
     def _close(self, run: JobRun) -> None:
         """Nodes whose last tasks were ended here, not by a result of theirs, may forget the job too."""
-        header = messages.encode("ack", n=0, close=[run.id])
+        header = messages.encode("ack", number=0, close=[run.id])
         for node in run.nodes.values():
             record = self._roster.nodes.get(node.node)
             if node.cursor and not node.closed and record is not None and record.online:
@@ -539,7 +539,7 @@ class Scheduler:
 
     # -- nodes that come, go and stay away ----------------------------------------------------------------
 
-    def settle(self, record: NodeRecord, held: Mapping[str, int], lost: str) -> dict[str, Any]:
+    def reconcile(self, record: NodeRecord, held: Mapping[str, int], lost: str) -> dict[str, Any]:
         """Compare what a node holds with what it should hold; what each job it holds shall become.
 
         Args:
@@ -547,7 +547,7 @@ class Scheduler:
             lost: why everything it was given is lost, "" when it is not.
 
         Returns:
-            Job to `{"act": "go" | "drop" | "cancel", "upto": cursor, "open": tasks that the node is to end}`.
+            Job to `{"act": "go" | "drop" | "cancel", "open": tasks that the node is to end}`.
         """
         orders: dict[str, Any] = {}
         record.due = 0.0
@@ -587,10 +587,10 @@ class Scheduler:
             return {"act": "cancel", "reason": run.cancelled, **_open_of(node)}
         if run is None or node is None:
             return {"act": "drop"}
-        return {"act": "go", "upto": node.cursor, **_open_of(node)}
+        return {"act": "go", **_open_of(node)}
 
     def online(self, record: NodeRecord) -> None:
-        """The node has settled: it may be given what waits for it."""
+        """The session has begun: the node may be given what waits for it."""
         for job in list(record.jobs):
             run = self.runs.get(job)
             if run is not None:

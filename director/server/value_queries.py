@@ -85,15 +85,14 @@ class ValueQueries:
         grace: seconds after the start in which a node that was not heard yet counts as one that is on its way.
     """
 
-    def __init__(self, desk: Scheduler, roster: Roster, grace: float) -> None:
+    def __init__(self, desk: Scheduler, roster: Roster, send: Send, grace: float) -> None:
         self._until = time.monotonic() + grace
-        self.send: Send = lambda record, header, frames: False
-        self._desk, self._roster = desk, roster
+        self._desk, self._roster, self._send = desk, roster, send
         self._groups: dict[tuple[str, int], _Group] = {}
         self._asked = Event()
         spawn("queries", self._watch, vital=True)
 
-    def ask(self, record: NodeRecord, fields: dict[str, Any]) -> None:
+    def ask(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
         """A node asks; it is answered soon, or told what it waits for."""
         job, step, name = fields["job"], fields["step"], fields["name"]
         found = opened(self._desk, record, job, step, "query")
@@ -115,7 +114,7 @@ class ValueQueries:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _answer(self, record: NodeRecord, job: str, step: int, error: str, why: str, body: bytes) -> None:
-        self.send(record, messages.encode("query_values", job=job, step=step, error=error, why=why), (body,))
+        self._send(record, messages.encode("query_values", job=job, step=step, error=error, why=why), (body,))
 
     def _watch(self) -> None:
         while True:

@@ -252,8 +252,8 @@ def test_cancel_is_told_again_until_the_server_closes_the_job(side: Side) -> Non
     side.until(side.rests)
     side.welcome(j={"act": "cancel", "reason": "by root"})
     assert len(side.rests()) == 2
-    number = side.kinds("results")[-1]["n"]
-    side.take("ack", n=number, close=["j"])
+    number = side.kinds("results")[-1]["number"]
+    side.take("ack", number=number, close=["j"])
     assert not side.agent.held
     assert not side.journal.replay()
 
@@ -265,11 +265,11 @@ def test_a_dropped_job_is_forgotten_when_nothing_of_it_is_unreported(side: Side)
     side.welcome(j={"act": "drop"})
     assert "j" in side.agent.held, "its result may still be shown as late"
     assert side.rows() == [("j", 0, "S")] * 2
-    side.take("ack", n=side.kinds("results")[-1]["n"], close=["j"])
+    side.take("ack", number=side.kinds("results")[-1]["number"], close=["j"])
     assert not side.agent.held
     side.give("k", [step(0)])
     side.until(lambda: ("k", 0, "S") in side.rows())
-    side.take("ack", n=side.kinds("results")[-1]["n"], close=[])
+    side.take("ack", number=side.kinds("results")[-1]["number"], close=[])
     side.welcome(k={"act": "drop"})
     assert not side.agent.held
 
@@ -307,7 +307,7 @@ def test_after_a_slice_that_was_not_taken_none_is_until_the_server_has_settled(
     monkeypatch.setattr(side.keeping, "take", take)
     side.give("j", [step(2)], 3)
     hello = side.until(lambda: side.kinds("hello"))[0]
-    assert hello["held"] == [["j", 1]]
+    assert hello["jobs"] == [["j", 1]]
     assert side.ran == [0]
     side.welcome(j={"act": "go", "upto": 1})
     side.give("j", [step(1), step(2)], 4)
@@ -404,7 +404,7 @@ def test_who_is_told_that_it_will_not_be_runs_no_more_of_it_and_says_nothing(sid
     side.give("j", [step(4, behind=1)], seq=2)
     side.rest()
     assert (side.ran, side.rows(), side.rests()) == ([0], [("j", 0, "S")], [])
-    side.take("ack", n=0, close=["j"])
+    side.take("ack", number=0, close=["j"])
     assert not side.agent.held
 
 
@@ -416,7 +416,7 @@ def test_who_waits_for_word_can_be_cancelled_and_closed(side: Side) -> None:
     side.take("cancel", jobs=[["j", "by root"]])
     side.until(side.rests)
     assert side.rests() == [["j", 0, 1, "X", "by root"]]
-    side.take("ack", n=0, close=["j", "k"])
+    side.take("ack", number=0, close=["j", "k"])
     side.rest()
     assert not side.agent.held and side.ran == []
 
@@ -426,14 +426,14 @@ def test_the_server_is_told_what_is_held(side: Side) -> None:
     side.give("j", [step(0), step(1)])
     side.take("identify", v=messages.VERSION, within=0)
     hello = side.until(lambda: side.kinds("hello"))[0]
-    assert hello["held"] == [["j", 2]]
+    assert hello["jobs"] == [["j", 2]]
     assert hello["instance"] == side.journal.instance
-    assert hello["mark"] <= side.journal.mark
+    assert hello["journal_position"] <= side.journal.mark
 
 
 def test_an_unknown_message_changes_nothing(side: Side) -> None:
     side.agent.take([b"[]"])
-    side.take("heartbeat", mark=1)
+    side.take("heartbeat", journal_position=1)
     assert side.sent == []
 
 
@@ -459,7 +459,7 @@ def test_what_a_server_with_an_older_ledger_has_forgotten_is_told_again(side: Si
     side.hold(3)
     side.give("j", [step(0), step(1), step(2), step(3)])
     side.until(lambda: len(side.rows()) == 3)
-    side.take("ack", n=side.kinds("results")[-1]["n"], close=[])
+    side.take("ack", number=side.kinds("results")[-1]["number"], close=[])
     first = [row for fields in side.kinds("results") for row in fields["jobs"][0][1]]
     side.sent.clear()
     side.welcome(j={"act": "go", "upto": 4, "open": 1})
@@ -478,7 +478,7 @@ def test_steps_given_again_that_had_ended_are_told_again(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])
     side.until(lambda: len(side.rows()) == 2)
-    side.take("ack", n=side.kinds("results")[-1]["n"], close=[])
+    side.take("ack", number=side.kinds("results")[-1]["number"], close=[])
     side.sent.clear()
     side.give("j", [step(1), step(2)], 2)
     side.until(lambda: len(side.rows()) == 2)

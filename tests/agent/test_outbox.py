@@ -39,7 +39,7 @@ class Post:
         return [[row[0] for _, rows, _, _ in fields["jobs"] for row in rows] for fields, _ in self.sent]
 
     def ack(self, index: int = -1) -> None:
-        self.outbox.acknowledged(self.sent[index][0]["n"])
+        self.outbox.acknowledged(self.sent[index][0]["number"])
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_first_goes_at_once_and_those_that_follow_together(post: Post) -> No
 def test_an_acknowledgement_covers_what_went_before_it_and_a_strange_one_nothing(post: Post) -> None:
     for number in range(3):
         post.add(number)
-    post.outbox.acknowledged(post.sent[2][0]["n"] + 1)
+    post.outbox.acknowledged(post.sent[2][0]["number"] + 1)
     assert [number for number, _, _ in post.keeping.waiting()] and not post.outbox.empty
     post.ack(1)
     assert not post.outbox.empty
@@ -160,7 +160,7 @@ def test_an_answer_to_an_earlier_process_means_nothing() -> None:
     for post in (first, second):
         post.outbox.reopen()
         post.add(0)
-    second.outbox.acknowledged(first.sent[0][0]["n"])
+    second.outbox.acknowledged(first.sent[0][0]["number"])
     assert list(second.keeping.waiting())
 
 

@@ -1,5 +1,5 @@
-"""A whole fleet in one process without sockets: the real desk, sessions, agents and journals, and the world that
-may break everything between them (a network, a ledger that can lose what it did not acknowledge, a clock)."""
+"""A whole fleet in one process without sockets: the real scheduler, sessions, agents and journals. The world between
+them can break everything: the network, the clock, and the ledger's writes that are not durable yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -32,9 +31,11 @@ from director.protocol import messages
 from director.protocol.transport import GONE, SENT
 from director.runtime import greenlets
 from director.scheduler import job_state
-from director.server import acknowledgements, dispatcher, enrolment, sessions
+from director.server import acknowledgements, admission, dispatcher, enrolment, sessions
 from director.server import scheduler as desk_module
+from director.server.admission import Admission
 from director.server.enrolment import Enrolment
+from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Accepted, Scheduler
 from director.server.sessions import Sessions
@@ -181,9 +182,6 @@ class Wire:
             return GONE if connection.noticed else SENT
         connection.down.append(list(frames))
         return SENT
-
-    def stir(self) -> None:
-        pass
 
 
 class ClientJournal(DiskJournal):
@@ -354,7 +352,7 @@ class Client:
 
 
 class Server:
-    """The hub's rooms without sockets and processes, begun from what the store has."""
+    """The server's components without sockets and processes, started from what the store has."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -363,23 +361,27 @@ class Server:
         self.wire: Any = Wire(world)
         for row in world.store.nodes():
             record = NodeRecord(row["name"], row["key"])
-            record.mark, record.instance = row["mark"] or 0, row["instance"] or ""
+            record.journal_position, record.instance = row["mark"] or 0, row["instance"] or ""
             record.offline_since = world.clock.now
             self.roster.add(record)
-        self.desk = Scheduler(self.ledger, self.roster, LOST_AFTER)
+        sender = NodeSender(self.wire, self.roster)
+        self.desk = Scheduler(self.ledger, self.roster, sender.send, LOST_AFTER)
         for job in world.store.open_jobs():
             row = {name: getattr(job, name) for name in job.__slots__}
             self.desk.restore(ujson.loads(ujson.dumps(row)))
-        self.enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None)
-        no_files: Any = None
-        no_dry_run: Any = None
-        no_exchange: Any = SimpleNamespace(kinds={}, connect=lambda send: None)
+        enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None, sender.identify)
+        shared: Any = {"ledger": self.ledger, "interval": INTERVAL, "note": lambda name, record: None}
         self.sessions = Sessions(
-            router=self.wire, roster=self.roster, desk=self.desk, enrolment=self.enrolment, transfer=no_files,
-            exchange=no_exchange, dry_run=no_dry_run, ledger=self.ledger, interval=INTERVAL,
-            note=lambda name, record: None,
+            self.wire, sender, self.roster, self.desk,
+            Admission(sender, self.roster, self.desk, enrolment, **shared), **shared,
+            handlers={**dict.fromkeys(messages.KINDS, ignore), "run_once_wait": self.desk.onces.ask},
         )  # fmt: skip
+        self.sender = sender
         world.spawn("release", self.desk.release_held)
+
+
+def ignore(record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
+    """The handler of kinds that no client of the world sends."""
 
 
 class World:
@@ -413,9 +415,9 @@ class World:
         self.server: Server | None = None
 
     def _arrange(self) -> None:
-        for module in (desk_module, sessions, core, outbox, recovery, enrolment):
+        for module in (desk_module, sessions, admission, core, outbox, recovery, enrolment):
             self._patch.setattr(module, "time", self.clock)
-        for module in (desk_module, dispatcher, sessions, acknowledgements, core, job_runner):
+        for module in (desk_module, dispatcher, sessions, admission, acknowledgements, core, job_runner):
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
         self._patch.setattr(core, "gevent", Loop(self))
@@ -720,4 +722,4 @@ def probe(world: World, name: str) -> None:
     if world.server is not None:
         record = world.server.roster.nodes[name]
         if record.peer is not None:
-            world.server.sessions.send(record, messages.encode("identify", v=messages.VERSION, within=0), ())
+            world.server.sender.identify(record.peer)

@@ -1,4 +1,4 @@
-"""The door to ZeroMQ: real sockets on loopback, CURVE, ZAP, peers that vanish, edges that must not be missed."""
+"""ZeroMQ sockets on loopback: CURVE, ZAP, peers that vanish, edges of the descriptor that must not be missed."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from director.protocol.transport import (
     PARTS_LIMIT,
     SENT,
     Authenticator,
+    Context,
     Dealer,
     Router,
     new_context,
@@ -44,22 +45,28 @@ def free_port() -> int:
 
 
 def attend(dealer: Dealer) -> None:
-    """In place of a reader: the library goes on only when it is asked for something."""
+    """Stands for a reader: the library works only when it is called."""
     while not dealer.socket.closed:
-        dealer.stir()
+        dealer.check_soon()
         gevent.sleep(0.01)
 
 
+def bound(context: Context, keys: KeyPair, address: str) -> Router:
+    router = Router(context, keys)
+    router.bind(address)
+    return router
+
+
 class Hub:
-    """A ROUTER with its gatekeeper, and the keys it lets in."""
+    """A ROUTER with its ZAP handler, and the keys that are admitted."""
 
     def __init__(self) -> None:
         self.context = new_context()
         self.keys = pair()
         self.admitted: set[str] = set()
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        self.gatekeeper = Authenticator(self.context, self.admitted.__contains__)
-        self.router = Router(self.context, self.keys, self.address)
+        self.authenticator = Authenticator(self.context, self.admitted.__contains__)
+        self.router = bound(self.context, self.keys, self.address)
         self.dealers: list[Dealer] = []
 
     def client(self, admitted: bool = True, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> Dealer:
@@ -84,7 +91,7 @@ def hub() -> Iterator[Hub]:
     for dealer in hub.dealers:
         if not dealer.socket.closed:
             dealer.close()
-    hub.gatekeeper.stop()
+    hub.authenticator.stop()
     hub.router.close()
     hub.context.destroy(linger=0)
 
@@ -117,25 +124,25 @@ def test_a_message_of_many_parts_is_bounded() -> None:
     assert unpack(frame) == [frame]
 
 
-def test_a_connection_begins_with_a_probe_and_tells_the_key(hub: Hub) -> None:
+def test_a_connection_begins_with_a_probe_that_has_the_key(hub: Hub) -> None:
     dealer = hub.client()
     peer, first, _ = hub.next()
     assert first.get("User-Id") == dealer.keys.public  # type: ignore[attr-defined]
     assert peer[0] == 0, "only ids that the library made are taken"
 
 
-def test_a_stranger_never_gets_in(hub: Hub) -> None:
-    stranger = hub.client(admitted=False)
+def test_a_client_with_an_unknown_key_never_connects(hub: Hub) -> None:
+    unknown = hub.client(admitted=False)
     friend = hub.client()
     probe_of(hub)
-    assert friend.send(b"hello") and not stranger.send(b"hello")
+    assert friend.send(b"hello") and not unknown.send(b"hello")
     _, first, _ = hub.next()
     assert (first.bytes, first.get("User-Id")) == (b"hello", friend.keys.public)  # type: ignore[attr-defined]
     with pytest.raises(gevent.Timeout):
         hub.next(0.5)
 
 
-def test_a_client_with_the_wrong_server_key_never_gets_in(hub: Hub) -> None:
+def test_a_client_with_the_wrong_server_key_never_connects(hub: Hub) -> None:
     keys = pair()
     hub.admitted.add(keys.public)
     hub.dealers.append(Dealer(hub.context, keys, pair().public, hub.address))
@@ -171,7 +178,7 @@ def test_messages_go_both_ways_in_order(hub: Hub) -> None:
 
 
 def test_a_reader_never_stalls_while_others_send(hub: Hub) -> None:
-    """The descriptor is edge-triggered: a send may eat the edge. Round trips under load must all come back."""
+    """The descriptor is edge-triggered, and a send may consume the edge; no round trip may get lost."""
     dealers = [hub.client() for _ in range(5)]
     peers = [probe_of(hub) for _ in dealers]
 
@@ -179,7 +186,7 @@ def test_a_reader_never_stalls_while_others_send(hub: Hub) -> None:
         while True:
             peer, first, _ = hub.router.receive()
             hub.router.send(peer, first.bytes)
-            hub.router.stir()
+            hub.router.check_soon()
 
     server = gevent.spawn(echo)
 
@@ -197,23 +204,23 @@ def test_a_reader_never_stalls_while_others_send(hub: Hub) -> None:
     assert [job.value for job in jobs] == [300] * len(peers)
 
 
-def test_a_vanished_peer_is_told_at_the_send(hub: Hub) -> None:
+def test_a_send_to_a_peer_that_vanished_says_so(hub: Hub) -> None:
     dealer = hub.client()
     peer = probe_of(hub)
     dealer.close()
     with gevent.Timeout(10):
-        while hub.router.send(peer, b"are you there") != GONE:
+        while hub.router.send(peer, b"x") != GONE:
             gevent.sleep(0.02)
 
 
-def test_what_waited_for_a_broken_connection_is_gone_and_the_next_one_begins_with_a_probe(hub: Hub) -> None:
+def test_messages_of_a_broken_connection_are_dropped_and_the_next_one_begins_with_a_probe(hub: Hub) -> None:
     dealer = hub.client()
     probe_of(hub)
     hub.router.close()
     with gevent.Timeout(10):
         while dealer.send(b"stale"):
             gevent.sleep(0.01)
-    hub.router = Router(hub.context, hub.keys, hub.address)
+    hub.router = bound(hub.context, hub.keys, hub.address)
     peer = probe_of(hub)
     assert dealer.send(b"fresh")
     same, first, _ = hub.next()
@@ -223,9 +230,9 @@ def test_what_waited_for_a_broken_connection_is_gone_and_the_next_one_begins_wit
         assert dealer.receive() == [b"seen"]
 
 
-def test_a_peer_that_does_not_read_is_full_and_stops_nobody(hub: Hub) -> None:
+def test_a_peer_that_does_not_read_is_full_and_delays_no_other(hub: Hub) -> None:
     other = new_context()
-    deaf = hub.client(context=other)
+    busy = hub.client(context=other)
     peer = probe_of(hub)
     answers = set()
     with gevent.Timeout(30):
@@ -235,14 +242,14 @@ def test_a_peer_that_does_not_read_is_full_and_stops_nobody(hub: Hub) -> None:
     assert hub.router.send(probe_of(hub), b"hello") == SENT
     with gevent.Timeout(5):
         assert friend.receive() == [b"hello"]
-    deaf.close()
-    hub.dealers.remove(deaf)
+    busy.close()
+    hub.dealers.remove(busy)
     other.destroy(linger=0)
 
 
 def test_a_port_in_use_is_one_clear_line(hub: Hub) -> None:
     with pytest.raises(StartError, match=r"cannot listen at tcp://127.0.0.1:.*another server"):
-        Router(hub.context, pair(), hub.address)
+        bound(hub.context, pair(), hub.address)
 
 
 VANISHING = """

@@ -95,14 +95,14 @@ def test_the_death_of_another_greenlet_is_only_logged(
 
 
 def test_a_vital_greenlet_that_is_killed_on_purpose_ends_nothing(ended: AsyncResult[str]) -> None:
-    greenlets.spawn("gatekeeper", greenlets.gevent.sleep, 3600, vital=True).kill()
+    greenlets.spawn("authenticator", greenlets.gevent.sleep, 3600, vital=True).kill()
     greenlets.breathe()
     assert not ended.ready()
 
 
 SERVER = (
-    "sessions", "gatekeeper", "enrolment port", "operator's socket", "dispatcher", "delivery", "acknowledgements",
-    "queries", "exchange", "liveness", "last seen", "history", "ledger supervisor", "planner 1 supervisor",
+    "sessions", "authenticator", "enrolment port", "operator's socket", "dispatcher", "delivery", "acknowledgements",
+    "queries", "node transfer", "liveness", "last seen", "history", "ledger supervisor", "planner 1 supervisor",
     "ledger writer", "service manager",
 )  # fmt: skip
 CLIENT = ("link", "facts", "chains", "blob cache")

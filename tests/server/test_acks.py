@@ -1,4 +1,4 @@
-"""Acknowledgements are gathered: each node gets its newest with all jobs to close, and nobody is kept waiting."""
+"""Acknowledgements are gathered: each node gets its newest number with all jobs to close, and in time."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from director.server.roster import NodeRecord
 
 
 class Scene:
-    """Two nodes and what they are told."""
+    """Two nodes and the acknowledgements they get."""
 
     def __init__(self) -> None:
-        self.told: Queue[tuple[str, dict[str, Any]]] = Queue()
+        self.sent: Queue[tuple[str, dict[str, Any]]] = Queue()
         self.acks = Acknowledgements(self.send)
         self.a, self.b = (NodeRecord(name, name, peer=name.encode()) for name in "ab")
 
     def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
-        self.told.put((record.name, ujson.loads(header)[1]))
+        self.sent.put((record.name, ujson.loads(header)[1]))
         return True
 
     def stored(self, record: NodeRecord, number: int, *close: str, size: int = 1) -> None:
         self.acks.stored(record, record.name.encode(), number, list(close), size)
 
     def next(self) -> tuple[str, dict[str, Any]]:
-        return self.told.get(timeout=10)
+        return self.sent.get(timeout=10)
 
 
 @pytest.fixture
@@ -37,44 +37,47 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_the_newest_of_each_node_goes_with_all_that_may_be_forgotten(scene: Scene) -> None:
+def test_each_node_gets_its_newest_number_and_all_jobs_to_close(scene: Scene) -> None:
     scene.stored(scene.a, 1, "j")
     scene.stored(scene.b, 7)
     scene.stored(scene.a, 2, "k")
-    assert [scene.next(), scene.next()] == [("a", {"n": 2, "close": ["j", "k"]}), ("b", {"n": 7, "close": []})]
-    assert scene.told.empty()
+    assert [scene.next(), scene.next()] == [
+        ("a", {"number": 2, "close": ["j", "k"]}),
+        ("b", {"number": 7, "close": []}),
+    ]
+    assert scene.sent.empty()
 
 
 @pytest.mark.parametrize(("count", "size"), [(MANY, 1), (1, LARGE)])
-def test_one_that_may_be_waiting_is_told_at_once(scene: Scene, count: int, size: int) -> None:
+def test_a_node_whose_window_is_full_gets_its_acknowledgement_at_once(scene: Scene, count: int, size: int) -> None:
     for number in range(1, count + 1):
         scene.stored(scene.a, number, size=size)
-    assert scene.told.get_nowait() == ("a", {"n": count, "close": []})
+    assert scene.sent.get_nowait() == ("a", {"number": count, "close": []})
 
 
-def test_while_results_keep_coming_they_wait_a_second_at_most(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acknowledgements_wait_a_bounded_time_while_results_come(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST", 0.1)
     number = 0
-    while scene.told.empty():
+    while scene.sent.empty():
         number += 1
         scene.stored(scene.b if number % 2 else scene.a, number)
         module.gevent.sleep(0.02)
     assert scene.next()[0] in ("a", "b")
 
 
-def test_another_connection_of_the_node_is_told_nothing_of_the_first(scene: Scene) -> None:
+def test_another_connection_of_the_node_gets_no_acknowledgement_of_the_first(scene: Scene) -> None:
     scene.stored(scene.a, 5, "j")
     scene.a.peer = b"another"
     scene.stored(scene.a, 6)  # of the first, too
     scene.acks.stored(scene.a, b"another", 1, [], 1)
-    assert scene.next() == ("a", {"n": 1, "close": []})
-    assert scene.told.empty()
+    assert scene.next() == ("a", {"number": 1, "close": []})
+    assert scene.sent.empty()
 
 
-def test_what_goes_to_the_node_otherwise_comes_behind_its_acknowledgement(scene: Scene) -> None:
+def test_a_flush_sends_the_acknowledgement_of_one_node(scene: Scene) -> None:
     scene.stored(scene.a, 1, "j")
     scene.stored(scene.b, 2)
     scene.acks.flush(scene.a)
-    assert scene.told.get_nowait() == ("a", {"n": 1, "close": ["j"]})
-    assert scene.told.empty()
+    assert scene.sent.get_nowait() == ("a", {"number": 1, "close": ["j"]})
+    assert scene.sent.empty()
     assert scene.next()[0] == "b"

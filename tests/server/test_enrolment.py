@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -27,7 +27,8 @@ class Port:
     def __init__(self) -> None:
         self.roster = Roster()
         self.adopted: list[tuple[str, str, str]] = []
-        self.enrolment = Enrolment(self.roster, "s" * 40, self._adopt)
+        self.identify: Callable[[bytes], bool] = lambda peer: False
+        self.enrolment = Enrolment(self.roster, "s" * 40, self._adopt, lambda peer: self.identify(peer))
         self.port = free_ports(1)[0]
         self.enrolment.listen("127.0.0.1", self.port)
 
@@ -95,11 +96,12 @@ def test_the_same_key_may_come_back(port: Port) -> None:
 def test_a_second_key_is_refused_while_the_holder_answers(port: Port) -> None:
     holder = port.join("web", KEYS[0])
 
-    def answer(record: NodeRecord) -> bool:
-        gevent.spawn_later(0.01, lambda: setattr(record, "heard", time.monotonic() + 1))
+    def answer(peer: bytes) -> bool:
+        assert peer == holder.peer
+        gevent.spawn_later(0.01, lambda: setattr(holder, "heard", time.monotonic() + 1))
         return True
 
-    port.enrolment.probe = answer
+    port.identify = answer
     refused = port.ask(name="web", key=KEYS[1])
     assert refused["status"] == "pending"
     assert "--identity" in refused["reason"]
@@ -114,12 +116,12 @@ def test_a_second_key_is_refused_while_the_holder_answers(port: Port) -> None:
 
 @pytest.mark.parametrize("gone", ["offline", "unreachable", "mute"])
 def test_a_second_key_takes_the_name_of_a_silent_holder(port: Port, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.05)
     holder = port.join("web", KEYS[0])
     holder.labels = {"tier": "web"}
     if gone == "offline":
         holder.peer = None
-    port.enrolment.probe = lambda record: gone == "mute"
+    port.identify = lambda peer: gone == "mute"
     assert port.ask(name="web", key=KEYS[1])["status"] == "ok"
     record = port.enrolment.confirm(KEYS[1])
     assert record is not None
@@ -162,4 +164,4 @@ def test_candidates_and_pending_have_bounds(port: Port, monkeypatch: pytest.Monk
 
 def test_a_port_that_is_taken_is_a_start_error(port: Port) -> None:
     with pytest.raises(StartError, match="--enroll-port"):
-        Enrolment(Roster(), "s" * 40, lambda record, why: None).listen("127.0.0.1", port.port)
+        Enrolment(Roster(), "s" * 40, lambda record, why: None, lambda peer: False).listen("127.0.0.1", port.port)

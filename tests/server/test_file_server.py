@@ -1,4 +1,4 @@
-"""Pieces of files: given only to nodes of the jobs that need them, piece by piece."""
+"""Blobs are sent only to nodes of the jobs that need them, piece by piece."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from director.transfer.blobs import BlobStore
 
 
 class Counter:
-    """A transfer with one job `j` on node `a` that needs one content."""
+    """A file server with one job `j` on node `a` that needs one content."""
 
     def __init__(self, folder: Path, content: bytes) -> None:
         self.blobs = BlobStore(str(folder))
@@ -24,21 +24,20 @@ class Counter:
         run = SimpleNamespace(nodes={"a": None}, meta={"digests": {self.digest: len(content)}})
         desk: Any = SimpleNamespace(runs={"j": run})
         self.lent: set[tuple[str, str]] = set()
-        self.transfer = FileServer(self.blobs, desk, lambda job, digest: (job, digest) in self.lent)
+        self.answers: list[tuple[str, bytes]] = []
+        self.server = FileServer(self.blobs, desk, lambda job, digest: (job, digest) in self.lent, self.send)
+
+    def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
+        kind, fields, payload = messages.decode([header, *frames], "server")
+        assert (kind, fields["digest"]) == ("blob_piece", self.asked["digest"])
+        self.answers.append((fields["error"], payload[0]))
+        return True
 
     def get(self, node: str = "a", **fields: Any) -> tuple[str, bytes]:
         """The error and the piece."""
-        answers: list[tuple[str, bytes]] = []
-
-        def send(record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
-            kind, found, payload = messages.decode([header, *frames], "server")
-            assert (kind, found["digest"]) == ("blob_piece", asked["digest"])
-            answers.append((found["error"], payload[0]))
-            return True
-
-        asked = {"job": "j", "digest": self.digest, "offset": 0, "length": 100, **fields}
-        self.transfer.get(NodeRecord(node, "k"), asked, send)
-        return answers[0]
+        self.asked = {"job": "j", "digest": self.digest, "offset": 0, "length": 100, **fields}
+        self.server.get(NodeRecord(node, "k"), self.asked, b"")
+        return self.answers.pop()
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def counter(tmp_path: Path) -> Counter:
     return Counter(tmp_path, bytes(range(250)))
 
 
-def test_a_node_of_the_job_gets_what_it_asks_for(counter: Counter) -> None:
+def test_a_node_of_the_job_gets_the_piece_it_requests(counter: Counter) -> None:
     assert counter.get(offset=100) == ("", bytes(range(100, 200)))
     assert counter.get(offset=200) == ("", bytes(range(200, 250)))
     assert counter.get(offset=250) == ("", b"")
@@ -70,7 +69,7 @@ def test_anything_else_is_refused(counter: Counter, fields: dict[str, Any]) -> N
     assert piece == b""
 
 
-def test_what_was_lent_to_the_job_is_given_too(counter: Counter) -> None:
+def test_a_blob_that_was_lent_to_the_job_is_sent_too(counter: Counter) -> None:
     digest, _ = counter.blobs.put_bytes(b"lent")
     assert counter.get(digest=digest)[0]
     counter.lent.add(("j", digest))
@@ -82,17 +81,17 @@ def test_a_piece_has_a_bound(tmp_path: Path) -> None:
     assert len(counter.get(length=1 << 40)[1]) == module.PIECE_LIMIT
 
 
-def test_a_content_that_cannot_be_read_is_an_answer(counter: Counter) -> None:
+def test_a_blob_that_cannot_be_read_is_answered_with_an_error(counter: Counter) -> None:
     Path(counter.blobs.path(counter.digest)).unlink()
     error, piece = counter.get()
     assert "cannot read it" in error
     assert piece == b""
 
 
-def test_only_so_many_files_are_open(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_open_files_is_bounded(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPEN_FILES", 2)
     for number in range(5):
         digest, _ = counter.blobs.put_bytes(b"%d" % number)
         counter.lent.add(("j", digest))
         assert counter.get(digest=digest) == ("", b"%d" % number)
-    assert len(counter.transfer._files) == 2
+    assert len(counter.server._files) == 2

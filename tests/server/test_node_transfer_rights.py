@@ -1,4 +1,4 @@
-"""A node may ask and give only what the plan has for a step that it runs now; everything else is refused."""
+"""A node may request and offer only what the plan has for a step that it runs now; all else is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from director.errors import ProtocolError
 from director.scheduler.job_state import JobRun
 from director.server.node_transfer import NodeTransfer
 from director.server.roster import NodeRecord, Roster
-from director.server.value_queries import value_of
+from director.server.value_queries import ValueQueries, value_of
 
 KINDS: dict[str, dict[str, Any]] = {
     "0": {"kind": "query", "name": "TOKEN", "others": ["out"], "wait": True},
@@ -37,7 +37,7 @@ class Scheduler:
 
 
 class Supervisor:
-    """Stands for the process that keeps files."""
+    """Stands for the files process."""
 
     ready = True
 
@@ -49,7 +49,7 @@ class Supervisor:
 
 
 class Scene:
-    """An exchange with nodes a, b (of the job), c (of none) and out."""
+    """A node transfer and value queries with nodes a, b (of the job), c (of none) and out."""
 
     def __init__(self) -> None:
         self.desk, self.roster, self.sent = Scheduler(), Roster(), []  # type: ignore[var-annotated]
@@ -57,10 +57,11 @@ class Scene:
             record = NodeRecord(name, f"key of {name}", online=name != "out", args={"TOKEN": f"t-{name}"})
             record.heard = 0.0
             self.roster.add(record)
-        self.exchange = NodeTransfer(self.desk, self.roster, {}, 0.0, lambda why: None)  # type: ignore[arg-type]
-        self.exchange.connect(self.send)
+        desk: Any = self.desk
+        self.transfer = NodeTransfer(desk, self.roster, self.send, {}, lambda why: None)
+        self.handlers = {**self.transfer.handlers, "query": ValueQueries(desk, self.roster, self.send, 0.0).ask}
         self.child = Supervisor()
-        self.exchange._child = self.child  # type: ignore[assignment]
+        self.transfer._child = self.child  # type: ignore[assignment]
         run = self.desk.run
         run.hand(run.nodes["a"], 3)
 
@@ -72,7 +73,7 @@ class Scene:
     def say(self, node: str, kind: str, **fields: Any) -> Any:
         """The node says it; what is sent at once."""
         self.sent.clear()
-        self.exchange.kinds[kind](self.roster.nodes[node], {"job": "j", "set": 0, **fields}, b"[]")
+        self.handlers[kind](self.roster.nodes[node], {"job": "j", "set": 0, **fields}, b"[]")
         return list(self.sent)
 
 
@@ -134,18 +135,18 @@ def test_a_source_is_asked_once_for_what_the_plan_says(scene: Scene) -> None:
     assert [to for to, _ in lends] == ["c"] and lends[0][1]["patterns"] == ["/f"]
     assert all(fields["why"] == "c is being read" for _, kind, fields, _ in sent if kind == "sources")
     digest = "d" * 64
-    assert not scene.exchange.admits("j", digest)
+    assert not scene.transfer.lent("j", digest)
     scene.say("c", "offer", step=1, part=0, parts=1, error="")
     key = scene.child.frames[-1]["offer"]
-    assert key == ["j", 1, 0, "c"] and "land" not in scene.child.frames[-1]
+    assert key == ("j", 1, 0, "c") and "land" not in scene.child.frames[-1]
     scene.sent.clear()
-    scene.exchange._take(scene.child, {"lent": key, "digests": [digest], "more": True}, b"")  # type: ignore[arg-type]
-    scene.exchange._take(scene.child, {"lent": key, "digests": [], "more": False, "error": ""}, b"{}")  # type: ignore[arg-type]
+    scene.transfer._take(scene.child, {"lent": key, "digests": [digest], "more": True}, b"")  # type: ignore[arg-type]
+    scene.transfer._take(scene.child, {"lent": key, "digests": [], "more": False, "error": ""}, b"{}")  # type: ignore[arg-type]
     assert sorted(to for to, kind, _, _ in scene.sent if kind == "sources") == ["a", "b"]
-    assert scene.exchange.admits("j", digest) and not scene.exchange.admits("other", digest)
+    assert scene.transfer.lent("j", digest) and not scene.transfer.lent("other", digest)
     scene.desk.runs.clear()
-    scene.exchange.tick()
-    assert not scene.exchange.admits("j", digest)
+    scene.transfer.tick()
+    assert not scene.transfer.lent("j", digest)
 
 
 @pytest.mark.parametrize(

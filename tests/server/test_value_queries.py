@@ -36,8 +36,7 @@ class Scene:
         self.desk, self.roster, self.answers = Scheduler(wait), Roster(), Queue()
         for name in ("a", "b"):
             self.roster.add(NodeRecord(name, f"key of {name}", online=name == "a"))
-        self.queries = ValueQueries(self.desk, self.roster, 0.0)  # type: ignore[arg-type]
-        self.queries.send = self.send
+        self.queries = ValueQueries(self.desk, self.roster, self.send, 0.0)  # type: ignore[arg-type]
 
     def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
         if frames[0]:
@@ -54,7 +53,7 @@ class Scene:
         self.desk.run.begin(node, 1, 0.0)
 
     def answer_to(self, name: str) -> Any:
-        self.queries.ask(self.roster.nodes[name], {"job": "j", "step": 1, "name": "OWN"})
+        self.queries.ask(self.roster.nodes[name], {"job": "j", "step": 1, "name": "OWN"}, b"")
         return self.answers.get(timeout=10)
 
 

@@ -1,0 +1,156 @@
+"""Makes connections sessions: asks each for a hello, checks it, and reconciles with the node."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from director import __version__
+from director.errors import ProtocolError
+from director.protocol import messages
+from director.protocol.transport import Frame
+from director.runtime.greenlets import spawn
+from director.server.conflicts import Conflicts
+from director.server.enrolment import Enrolment
+from director.server.ledger_client import LedgerClient
+from director.server.node_sender import NodeSender
+from director.server.roster import NodeRecord, Roster
+from director.server.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+HELLOS_PER_SECOND = 4000.0
+ASKED_LIMIT = 20_000  # connections that are remembered; those whose time to answer is over are forgotten first
+ASK_AGAIN = 2.0  # seconds after the time to answer until a connection is asked again
+
+
+class Admission:
+    """Sends `identify`, takes `hello`.
+
+    Args:
+        interval: of heartbeats, in seconds.
+        note: gets each node that became online.
+    """
+
+    def __init__(
+        self, sender: NodeSender, roster: Roster, scheduler: Scheduler, enrolment: Enrolment, ledger: LedgerClient,
+        interval: float, note: Callable[[str, NodeRecord | None], None],
+    ) -> None:  # fmt: skip
+        self._sender, self._roster, self._scheduler = sender, roster, scheduler
+        self._enrolment, self._ledger, self._interval, self._note = enrolment, ledger, interval, note
+        self._conflicts = Conflicts(sender.identify, interval)
+        self._asked: dict[bytes, float] = {}  # connection to the monotonic time when it may be asked again
+        self._recent = 0.0  # questions of late; falls by HELLOS_PER_SECOND each second
+        self._counted = time.monotonic()
+
+    def identify(self, peer: bytes) -> None:
+        """Ask a connection for a hello, once; the more were asked of late, the longer it may take to answer."""
+        now = time.monotonic()
+        if now < self._asked.get(peer, 0.0):
+            return
+        if len(self._asked) > ASKED_LIMIT:
+            self._asked = {known: until for known, until in self._asked.items() if until > now}
+        self._recent = max(0.0, self._recent - (now - self._counted) * HELLOS_PER_SECOND) + 1
+        self._counted = now
+        within = spread(self._recent) if self._recent > 50 else 0.0
+        self._asked[peer] = now + within + ASK_AGAIN
+        self._sender.identify(peer, within)
+
+    def hello(self, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
+        """Admit the client of a connection, or refuse it.
+
+        Args:
+            frame: of the message; its metadata has the CURVE key and the address.
+
+        Raises:
+            ProtocolError: its list of jobs is malformed.
+        """
+        if fields["v"] != messages.VERSION:
+            self._refuse(peer, f"the server speaks protocol {messages.VERSION}, this client {fields['v']}; "
+                         f"install version {__version__} on it", 60)  # fmt: skip
+            return
+        key = str(frame.get("User-Id"))
+        record = self._roster.by_key.get(key) or self._enrolment.confirm(key)
+        if record is None or record.name != fields["name"]:
+            self._refuse(peer, "this key is not enrolled under this name", 5)
+            return
+        self._conflicts.answered(peer)
+        older = record.peer
+        if older is None or older == peer or fields.get("process_token", "") == record.process_token:
+            self._admit(record, peer, frame, fields)
+        else:
+            spawn("conflict", self._resolve, record, older, peer, frame, fields, vital=False)
+
+    def _resolve(self, record: NodeRecord, older: bytes, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
+        """Another process has the node's key: admit a restarted client, refuse a copy of its state folder."""
+        if self._conflicts.still_answers(older) and record.peer == older:
+            record.reason = f"a second client with this node's key was refused ({frame.get('Peer-Address')})"
+            log.warning("%s: %s", record.name, record.reason)
+            self._refuse(peer, "another client with the same key is online: its state folder was copied; "
+                         "stop one of them, or remove this one's and give it another --identity", 30)  # fmt: skip
+        elif self._roster.nodes.get(record.name) is record:
+            self._admit(record, peer, frame, fields)
+
+    def _refuse(self, peer: bytes, reason: str, retry: float) -> None:
+        self._sender.send_to(peer, messages.encode("refused", reason=reason, retry=retry))
+
+    def _admit(self, record: NodeRecord, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
+        """Begin the session: reconcile, send `welcome`, let the scheduler send steps."""
+        self._asked.pop(peer, None)
+        cursors = _cursors(fields["jobs"])
+        lost = _why_lost(record, fields)
+        again = record.peer is not None
+        self._roster.attach(record, peer)
+        self._update(record, frame, fields)
+        welcome: dict[str, Any] = {"interval": self._interval, "now": time.time(), "server": __version__}
+        if record.inherited is not None:
+            welcome["inherit"] = {"why": record.reason, "labels": record.inherited}
+        orders = self._scheduler.reconcile(record, cursors, lost)
+        if not self._sender.send(record, messages.encode("welcome", v=messages.VERSION, jobs=orders, **welcome)):
+            return
+        if not record.online:
+            log.info("%s is online%s", record.name, " again" if again else "")
+        record.online = True
+        record.reason = record.reason if record.reason.startswith("took over") else ""
+        self._note(record.name, record)
+        self._scheduler.online(record)
+
+    def _update(self, record: NodeRecord, frame: Frame, fields: dict[str, Any]) -> None:
+        now = time.time()
+        record.heard, record.last_seen = time.monotonic(), now
+        record.address = str(frame.get("Peer-Address"))
+        record.version = sys.intern(fields["version"][:100])
+        record.process_token = str(fields.get("process_token", ""))[:100]
+        record.instance, record.journal_position = fields["instance"][:100], fields["journal_position"]
+        record.agent_start = now - messages.number(fields.get("agent_uptime"))
+        record.host_start = now - messages.number(fields.get("host_uptime"))
+        record.take_profile(fields.get("profile") or {})
+        self._ledger.write(("node", record.row()), lazy=True)
+
+
+def spread(hellos: float) -> float:
+    """Seconds over which so many clients should spread their hellos, 10 at most."""
+    return min(10.0, hellos / HELLOS_PER_SECOND)
+
+
+def _cursors(rows: list[Any]) -> dict[str, int]:
+    """Each job that the node holds, and the first of its steps that the node was not given."""
+    try:
+        cursors = {job: cursor for job, cursor in rows}
+    except (TypeError, ValueError) as error:
+        raise ProtocolError("a hello with a malformed list of jobs") from error
+    if not all(isinstance(job, str) and isinstance(cursor, int) and cursor >= 0 for job, cursor in cursors.items()):
+        raise ProtocolError("a hello with a malformed list of jobs")
+    return cursors
+
+
+def _why_lost(record: NodeRecord, fields: dict[str, Any]) -> str:
+    """Why the node cannot know what it was given before: its state folder is another or an older one; else ""."""
+    if record.instance and record.instance != fields["instance"]:
+        return "the node came back with another state folder"
+    if record.instance and fields["journal_position"] < record.journal_position:
+        return "the node came back with an older state folder"
+    return ""

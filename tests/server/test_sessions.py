@@ -1,0 +1,196 @@
+"""Sessions over real sockets: who gets one, and which handler gets a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+import ujson
+from gevent.queue import Queue
+from harness import free_ports
+
+from director.protocol import keys, messages
+from director.protocol.transport import Authenticator, Dealer, Router, new_context
+from director.runtime.greenlets import spawn
+from director.server.admission import Admission
+from director.server.enrolment import Enrolment
+from director.server.node_sender import NodeSender
+from director.server.roster import NodeRecord, Roster
+from director.server.sessions import Sessions
+
+OTHERS = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"} - {
+    "hello", "heartbeat", "results", "profile", "goodbye",
+}  # fmt: skip
+
+
+class Scheduler:
+    """Knows the job `j`, whose results are durable at once."""
+
+    def __init__(self) -> None:
+        self.reconciled: Queue[Any] = Queue()
+        self.results: list[tuple[Any, bytes]] = []
+
+    def reconcile(self, record: NodeRecord, cursors: dict[str, int], lost: str) -> dict[str, Any]:
+        self.reconciled.put((cursors, lost))
+        return {"j": {"act": "go"}}
+
+    def online(self, record: NodeRecord) -> None:
+        pass
+
+    def take_results(self, record: NodeRecord, jobs: Any, payload: bytes, then: Any) -> None:
+        self.results.append((jobs, payload))
+        then(["j"])
+
+    def tick(self, now: float) -> None:
+        pass
+
+
+class Ledger:
+    """A disk that has room or not."""
+
+    def __init__(self) -> None:
+        self.room = True
+        self.writes: list[Any] = []
+
+    def write(self, *ops: Any, lazy: bool = False) -> None:
+        self.writes += ops
+
+    def wait_for_room(self, seconds: float) -> bool:
+        return self.room
+
+
+class Scene:
+    """A server's sessions, and the connection of the enrolled node `n`."""
+
+    def __init__(self) -> None:
+        self.scheduler, self.ledger, self.roster = Scheduler(), Ledger(), Roster()
+        self.handled: Queue[Any] = Queue()
+        self.context, self.pair, client = new_context(), keys.new_pair(), keys.new_pair()
+        self.router = Router(self.context, self.pair)
+        sender = NodeSender(self.router, self.roster)
+        enrolment = Enrolment(self.roster, self.pair.public, lambda record, why: None, sender.identify)
+        self.authenticator = Authenticator(self.context, enrolment.admits)
+        common: Any = (self.ledger, 60.0, lambda name, record: None)
+        parts: Any = (sender, self.roster, self.scheduler)
+        handlers = {kind: self.handler(kind) for kind in OTHERS}
+        self.sessions = Sessions(self.router, *parts, Admission(*parts, enrolment, *common), *common, handlers)
+        address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+        self.router.bind(address)
+        self.record = NodeRecord("n", client.public)
+        self.roster.add(self.record)
+        self.dealer = Dealer(self.context, client, self.pair.public, address)
+        self.inbox: Queue[tuple[str, dict[str, Any]]] = Queue()
+        self.reader = spawn("reader", self.read, vital=False)
+
+    def handler(self, kind: str) -> Any:
+        return lambda record, fields, payload: self.handled.put((kind, record.name, fields, payload))
+
+    def read(self) -> None:
+        while (parts := self.dealer.receive()) is not None:
+            self.inbox.put(tuple(ujson.loads(parts[0])))
+
+    def next(self, kind: str) -> dict[str, Any]:
+        """The fields of the next message of this kind; others are skipped."""
+        with gevent.Timeout(10):
+            while True:
+                found, fields = self.inbox.get()
+                if found == kind:
+                    return fields
+
+    def send(self, kind: str, *payload: bytes, **fields: Any) -> None:
+        assert self.dealer.send(messages.encode(kind, **fields), *payload)
+
+    def hello(self, **fields: Any) -> None:
+        usual = {"v": messages.VERSION, "name": "n", "version": "1", "instance": "i", "journal_position": 7, "jobs": []}
+        self.send("hello", **{**usual, **fields})
+
+    def close(self) -> None:
+        self.reader.kill()
+        self.dealer.close()
+        self.authenticator.stop()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    made = Scene()
+    made.next("identify")
+    yield made
+    made.close()
+
+
+def test_a_hello_makes_a_session_and_is_reconciled(scene: Scene) -> None:
+    scene.hello(jobs=[["j", 3]])
+    assert scene.next("welcome")["jobs"] == {"j": {"act": "go"}}
+    assert scene.scheduler.reconciled.get(timeout=10) == ({"j": 3}, "")
+    assert (scene.record.online, scene.record.journal_position) == (True, 7)
+    scene.hello(journal_position=6)
+    assert "older state folder" in scene.scheduler.reconciled.get(timeout=10)[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"), [({"v": 99}, "speaks protocol"), ({"name": "other"}, "not enrolled under this name")]
+)
+def test_a_hello_of_another_version_or_name_is_refused(scene: Scene, fields: dict[str, Any], reason: str) -> None:
+    scene.hello(**fields)
+    assert reason in scene.next("refused")["reason"]
+    assert not scene.record.online
+
+
+def test_each_kind_goes_to_its_handler(scene: Scene) -> None:
+    scene.hello()
+    scene.next("welcome")
+    scene.send("query", job="j", step=1, name="A")
+    scene.send("piece", b"data", job="j", step=1, set=0, file=0, offset=0, error="")
+    assert scene.handled.get(timeout=10) == ("query", "n", {"job": "j", "step": 1, "name": "A"}, b"")
+    assert scene.handled.get(timeout=10)[3] == b"data"
+    scene.send("heartbeat", journal_position=9, trouble="no room")
+    scene.next("heartbeat_ack")
+    assert (scene.record.journal_position, scene.record.trouble) == (9, "no room")
+    scene.send("results", b"out", number=4, journal_position=10, jobs=[])
+    assert scene.next("ack") == {"number": 4, "close": ["j"]}
+    assert scene.scheduler.results == [([], b"out")]
+
+
+def test_messages_before_a_hello_and_malformed_ones_reach_no_handler(scene: Scene) -> None:
+    scene.send("query", job="j", step=1, name="A")
+    scene.hello(jobs=[["j", -1]])
+    scene.hello()
+    scene.next("welcome")
+    scene.send("query", job="j")
+    scene.send("query", job="j", step=2, name="B")
+    assert scene.handled.get(timeout=10)[2]["step"] == 2
+
+
+def test_results_that_were_ignored_are_requested_again(scene: Scene) -> None:
+    scene.hello()
+    scene.next("welcome")
+    scene.ledger.room = False
+    scene.send("results", b"", number=1, journal_position=8, jobs=[])
+    scene.send("heartbeat", journal_position=8)
+    scene.next("heartbeat_ack")
+    scene.ledger.room = True
+    scene.send("results", b"", number=2, journal_position=9, jobs=[])
+    scene.send("heartbeat", journal_position=9)
+    scene.next("heartbeat_ack")
+    assert scene.scheduler.results == [], "an acknowledgement of the second would cover the first"
+    scene.sessions.tick()
+    assert scene.next("identify") == {"v": messages.VERSION, "within": 0.0}
+
+
+def test_a_kind_without_a_handler_is_an_error_at_the_start(scene: Scene) -> None:
+    parts: Any = [None] * 6
+    with pytest.raises(KeyError):
+        Sessions(*parts, 60.0, lambda name, record: None, {})
+
+
+def test_silence_ends_the_session(scene: Scene) -> None:
+    scene.hello()
+    scene.next("welcome")
+    assert scene.record.heard is not None
+    scene.record.heard -= 1000.0
+    scene.sessions.tick()
+    assert (scene.record.online, scene.record.peer) == (False, None)
+    assert ("node", {"name": "n", "last_seen": scene.record.last_seen, "mark": 7}) in scene.ledger.writes
