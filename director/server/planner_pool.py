@@ -1,4 +1,4 @@
-"""The pool of planner processes: shares plans out, feeds them the roster, plans again what a dead one held."""
+"""The planner processes: gives each plan to the least busy one, sends them the roster, repeats plans of a dead one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from director.workers.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 TRIES = 3
-PATIENCE = 10.0  # seconds that a plan waits for a process to be started again
+PATIENCE = 10.0  # seconds that a plan waits for a planner to start again
+PLAN_SECONDS = 600  # that a plan may take
 WAITING_LIMIT = 2000  # plans at a time, running or waiting
 FRAME_BYTES = 8 * 1024 * 1024  # of the roster that go in one frame
 Part = tuple[list[Any], list[int]]
@@ -31,7 +32,7 @@ class Sources(Protocol):
     """The files that a submission names, from where its caller has them."""
 
     def fetch(self, want: Mapping[str, Any]) -> Iterator[Part]:
-        """What one source comes to, in parts; the next part is asked for when the planner has read this one.
+        """The files of one source, in parts; each part is requested once the planner has read the one before.
 
         Args:
             want: `base`, the folder; `pattern`, a path or glob; `exclude`, `hidden` and `parents` as the flags of COPY.
@@ -58,18 +59,26 @@ NO_PARTS: Iterator[Part] = iter(())
 
 
 class _Died(Exception):
-    pass
+    """The planner process ended before its plan was there."""
 
 
 class _Ticket:
+    """One plan in the making; `frames` come from its planner, None when that ended; `ended` once there is no draft."""
+
     def __init__(self, number: int, child: Supervisor) -> None:
         self.number = number
         self.child = child
         self.frames: Queue[Any] = Queue()
+        self.ended = False
 
 
 class PlannerPool:
-    """`count` planner processes."""
+    """`count` planner processes.
+
+    Args:
+        hello: settings of the processes.
+        fatal: gets the reason when one of them never gets ready.
+    """
 
     def __init__(self, count: int, hello: dict[str, Any], roster: Roster, fatal: Callable[[str], None]) -> None:
         self._roster = roster
@@ -89,7 +98,8 @@ class PlannerPool:
         """The plan's meta and its chunks of encoded steps.
 
         Raises:
-            DirectorError: what the planner raised. BusyError: too much waits, or planners die on this text.
+            BusyError: too many plans are being made, the plan takes too long, or planners die of it.
+            DirectorError: what the planner raised.
         """
         if len(self._tickets) >= WAITING_LIMIT:
             raise errors.BusyError(f"{WAITING_LIMIT} submissions are being planned; try again in a moment")
@@ -97,16 +107,16 @@ class PlannerPool:
             try:
                 return self._plan_once(request, sources)
             except _Died:
-                log.warning("a planner died in mid-plan; it is planned again")
-        raise errors.BusyError(f"{TRIES} planners died while they planned this; nothing was accepted")
+                log.warning("a planner process ended during a plan; the plan is made again")
+        raise errors.BusyError(f"{TRIES} planner processes ended while they planned this; nothing was accepted")
 
     def manual(self, verb: str) -> str:
-        """The manual of a verb, one of the operator's own too. Raises UsageError when there is none."""
+        """The manual of a verb, own verbs included. Raises UsageError: there is no such verb."""
         meta, _ = self.plan({"manual": verb}, NO_SOURCES)
         return str(meta["manual"])
 
     def note(self, name: str, record: NodeRecord | None) -> None:
-        """A node changed (None: it is gone); planners hear of it before any later plan."""
+        """A node changed, or is gone (None); planners get that before any later plan."""
         self._dirty[name] = record
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -128,8 +138,8 @@ class PlannerPool:
                 child.send({"plan": ticket.number, "request": request})
             return self._follow(ticket, sources)
         finally:
-            self._tickets.pop(ticket.number, None)
-            if child.ready:
+            del self._tickets[ticket.number]
+            if child.ready and not ticket.ended:
                 child.send({"drop": ticket.number})
 
     def _follow(self, ticket: _Ticket, sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
@@ -139,10 +149,11 @@ class PlannerPool:
             header, body = self._next(ticket)
             if "planned" in header:
                 return header["planned"], chunks
-            if "lengths" in header:
-                chunks += _cut(body, header["lengths"])
             if "error" in header:
                 raise _error(header)
+            if "lengths" in header:
+                chunks += _cut(body, header["lengths"])
+                continue
             if "want" in header:
                 spec, parts = header["want"]["spec"], sources.fetch(header["want"])
             answer, fds = _next_part(parts)
@@ -150,12 +161,13 @@ class PlannerPool:
 
     def _next(self, ticket: _Ticket) -> tuple[dict[str, Any], bytes]:
         try:
-            frame = ticket.frames.get(timeout=600)
+            frame = ticket.frames.get(timeout=PLAN_SECONDS)
         except Empty:
             raise errors.BusyError("the plan took more than ten minutes") from None
         if frame is None:
             raise _Died
         header, body = frame
+        ticket.ended = "planned" in header or "error" in header
         return header, body
 
     def _load(self, child: Supervisor) -> int:
@@ -206,7 +218,7 @@ def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], list[int]]:
 
 
 def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
-    """Frames that tell a planner of these nodes, none of them too large, and at least one."""
+    """Frames that describe these nodes to a planner, each of a bounded size; at least one."""
     nodes: list[str] = []
     size, gone = 0, []
     for name, record in items:
@@ -226,7 +238,7 @@ def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
 
 
 def _error(header: dict[str, Any]) -> errors.DirectorError:
-    """What a planner has refused a text with."""
+    """The error with which a planner refused a text."""
     error = errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
     error.lines = tuple(header.get("errors", ()))
     return error
