@@ -79,7 +79,6 @@ class Agent:
         self.on_effects: Callable[[dict[str, Any]], bool] = lambda effects: False
         self.on_inherit: Callable[[dict[str, str]], None] = lambda labels: None
         self.on_close: Callable[[str], None] = lambda job: None
-        self.on_beat: Callable[[], object] = lambda: None
         self.on_settled: Callable[[], object] = lambda: None
         self.exchanged: dict[str, Callable[[dict[str, Any], bytes], None]] = {}  # what other nodes need or have sent
         self.lag: Callable[[], float] = lambda: 0.0
@@ -122,7 +121,6 @@ class Agent:
     def beat(self) -> None:
         """Say that we live; after three silent beats nothing starts until the server has settled with us."""
         self._cut_off()
-        self.on_beat()
         now = time.monotonic()
         away = round(max(0.0, self.away_until - now), 3)
         if self._is_heard(now) and not away:

@@ -39,6 +39,7 @@ FACTS_EVERY = 600.0
 BLOBS_EVERY = 600.0
 BLOBS_MOST = 2 << 30  # bytes of contents that are kept though no task needs them now
 BLOB_AGE = 24 * 3600.0
+REAP_EVERY = 10.0  # seconds between two waits for adopted processes that have ended
 
 
 class Client:
@@ -67,7 +68,6 @@ class Client:
         self.agent.on_foresee = foresight.take
         exchange.connect(self.agent)
         self.agent.on_close = self.chains.end
-        self.agent.on_beat = process.reap_adopted
         fetcher.send = lambda *frames: self.agent.transmit(*frames)
         executor.pids = settings.task_pids or process.default_pids()
         executor.memory = settings.task_memory or 0
@@ -94,6 +94,7 @@ class Client:
         take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)
         gauge = LoopLag("client")
         self.agent.lag = gauge.take
+        periodic("adopted processes", REAP_EVERY, process.reap_adopted)
         periodic("facts", FACTS_EVERY, self._read_facts)
         periodic("chains", BLOBS_EVERY, self.chains.sweep)
         periodic("blob cache", BLOBS_EVERY, self._sweep_blobs)

@@ -246,6 +246,22 @@ def test_what_hid_from_a_client_that_died_is_ended_by_the_next(fleet: Fleet, tmp
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_processes_that_end_while_the_server_is_away_are_reaped(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.start_client("node-1")
+    fleet.wait_online(["node-1"])
+    file = tmp_path / "pid"
+    orphan = f"(setsid sleep 1000 & echo $! > {file}.new; mv {file}.new {file})"
+    fleet.run_json("--exec", f"RUN --no-block {orphan}", "--wait")
+    wait_until(file.exists, "it runs")
+    pid = int(file.read_text())
+    try:
+        fleet.kill("server")
+        wait_until(lambda: "silent" in fleet.log("node-1"), "the client notices")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the client waits for it")
+
+
 def test_an_older_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
     fleet.wait_online(fleet.start_clients(1))
     folder, old, ran = fleet.folder / "node-1", fleet.folder / "old", fleet.folder / "ran"

@@ -105,7 +105,7 @@ SERVER = (
     "queries", "node transfer", "liveness", "last seen", "history", "ledger supervisor", "planner 1 supervisor",
     "ledger writer", "service manager",
 )  # fmt: skip
-CLIENT = ("link", "facts", "chains", "blob cache")
+CLIENT = ("link", "facts", "chains", "blob cache", "adopted processes")
 
 
 def test_all_that_are_vital_are_tried() -> None:
