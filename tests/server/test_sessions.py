@@ -8,12 +8,14 @@ from typing import Any
 import gevent
 import pytest
 import ujson
+from gevent import Greenlet
 from gevent.queue import Queue
 from harness import free_ports
 
 from director.protocol import keys, messages
 from director.protocol.transport import Authenticator, Dealer, Router, new_context
 from director.runtime.greenlets import spawn
+from director.server import acknowledgements, sessions
 from director.server.admission import Admission
 from director.server.enrolment import Enrolment
 from director.server.node_sender import NodeSender
@@ -109,15 +111,26 @@ class Scene:
     def close(self) -> None:
         self.reader.kill()
         self.dealer.close()
+        self.router.close()
         self.authenticator.stop()
         self.context.destroy(linger=0)
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    running: list[Greenlet] = []
+
+    def start(*args: Any, **options: Any) -> Greenlet:
+        running.append(spawn(*args, **options))
+        return running[-1]
+
+    for module in (sessions, acknowledgements):
+        monkeypatch.setattr(module, "spawn", start)
+    monkeypatch.setattr(sessions, "periodic", lambda *args: None)
     made = Scene()
     made.next("identify")
     yield made
+    gevent.killall(running)
     made.close()
 
 
