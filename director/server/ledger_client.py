@@ -1,4 +1,4 @@
-"""The hub's side of the ledger: ordered writes that are kept until they are durable, and queries."""
+"""The server's side of the ledger process: ordered writes, kept until they are durable, and queries."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from director.workers.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
-FRAME_OPS = 2000
+FRAME_OPS = 2000  # operations in a frame
 FRAME_BYTES = 8 * 1024 * 1024
-CONGESTED_BYTES = 64 * 1024 * 1024
+CONGESTED_BYTES = 64 * 1024 * 1024  # of writes that are not durable; with more there is no room
 CONGESTED_OPS = 50_000
 HEADS = WORKER_HEADER_LIMIT - 4096  # bytes of the writes in a frame's header
-LAZY = 0.025
-TOLD_BYTES = 1024 * 1024  # of an answer that were passed on until the ledger is told
-PATIENCE = 10.0  # seconds that a query waits for the process to be started again
-DEATHS = 3  # of the process over one query, then the caller hears of it
+LAZY = 0.025  # seconds that a lazy write waits
+TAKEN_BYTES = 1024 * 1024  # of an answer after which the ledger learns how much was taken
+PATIENCE = 10.0  # seconds that a query waits for the process to start again
+TRIES = 3  # of a query whose process dies; then the caller gets the error
 
 Op = tuple[Any, ...]  # (name, fields) or (name, fields, bytes) or (name, fields, [bytes, …])
 Then = Callable[[str | None], None]
@@ -41,8 +41,9 @@ class _Write:
     """Operations that become durable together.
 
     Attributes:
-        text: their JSON, as it stands in a frame's header; `head` are its bytes.
-        blobs: what goes in the frame's body, of `body` bytes.
+        text: their JSON in a frame's header, of `head` bytes.
+        blobs: their part of the frame's body, of `body` bytes.
+        then: called with None, or with the error, when they are durable.
         count: of the operations.
     """
 
@@ -56,21 +57,30 @@ class _Write:
 
     @property
     def weight(self) -> int:
-        """What it takes of the memory."""
+        """Bytes of memory."""
         return self.head + self.body
 
 
 class LedgerDiedError(errors.DirectorError):
-    """The ledger process ended before its whole answer was there."""
+    """The ledger process ended during a query."""
 
 
 class LedgerClient:
-    """Writes are numbered; each is sent again to a new process until it said that it is on disk."""
+    """Numbers writes, and sends each again to a new ledger process until one has made it durable.
+
+    Args:
+        hello: settings of the process.
+        fatal: gets the reason when the process never gets ready.
+
+    Attributes:
+        ready: set while the process runs.
+        stuck: why the disk takes nothing, "" when it does.
+        lost: what the ledger had lost when this server started, "" for nothing.
+    """
 
     def __init__(self, hello: dict[str, Any], fatal: Callable[[str], None]) -> None:
         self.ready = Event()
-        self.stuck = ""  # why the disk takes nothing, "" when it does
-        self.lost = ""  # what the ledger had lost when this server started
+        self.stuck = self.lost = ""
         self._hello = hello
         self._numbers = itertools.count(1)
         self._pending: deque[_Write] = deque()
@@ -82,7 +92,7 @@ class LedgerClient:
         self._flushing = False
         self._timer: Any = None
         self._answers: dict[int, Queue[Any]] = {}
-        self._flights: deque[int] = deque()  # the last write of each frame on its way
+        self._in_flight: deque[int] = deque()  # the last write of each frame that is not durable
         self.child = Supervisor(
             "ledger", "director.workers.ledger", hello,
             on_ready=self._on_ready, on_frame=self._on_frame, on_death=self._on_death, fatal=fatal,
@@ -91,38 +101,34 @@ class LedgerClient:
     # -- writing ------------------------------------------------------------------------------------------
 
     def write(self, *ops: Op, then: Then | None = None, refusable: bool = False, lazy: bool = False) -> None:
-        """Make `ops` durable together, after all writes before; then call `then(error or None)`.
+        """Make operations durable together, after all earlier writes. A write that fits in no frame is refused.
 
-        A `lazy` write is one that nobody waits for: it goes with the next that is not, or after `LAZY` seconds,
-        so that the results of a busy fleet share one flush of the disk. What is larger than any frame is refused.
+        Args:
+            then: called with None when they are durable, or with the error.
+            refusable: refuse them when the disk is full, instead of waiting for room.
+            lazy: send them with the next write that is not lazy, or after `LAZY` seconds, so that the results of a
+                busy fleet share one flush of the disk.
         """
         number = next(self._numbers)
         entry = _encode(number, ops, then, refusable)
         if entry.head > HEADS or entry.body > BODY_LIMIT:
-            log.error(
-                "a write of %d MiB is refused: %s", (entry.head + entry.body) >> 20, ", ".join({op[0] for op in ops})
-            )
-            self._refused[number] = f"it is too large to be kept at once: {(entry.head + entry.body) >> 20} MiB"
+            log.error("a write of %d MiB is refused: %s", entry.weight >> 20, ", ".join({op[0] for op in ops}))
+            self._refused[number] = f"it is too large to be kept at once: {entry.weight >> 20} MiB"
             entry = _encode(number, (), then, refusable)
         self._pending.append(entry)
         self._unsent.append(entry)
         self._bytes += entry.weight
         if self._bytes > CONGESTED_BYTES or len(self._pending) > CONGESTED_OPS:
             self._room.clear()
-        if not lazy:
-            self._flush_soon()
-        elif self._timer is None:
+        if lazy and self._timer is None:
             self._timer = get_hub().loop.timer(LAZY)
             self._timer.start(self._flush)
-
-    def _flush_soon(self) -> None:
-        """At the end of this turn, so that all it writes goes in one frame and one commit."""
-        if not self._flushing:
+        elif not lazy and not self._flushing:  # at the end of this turn of the loop: one frame, one commit
             self._flushing = True
             get_hub().loop.run_callback(self._flush)
 
     def commit(self, *ops: Op, refusable: bool = False) -> None:
-        """The same, and wait for it; raises StoreError when it was refused."""
+        """Write, and block until it is durable. Raises StoreError: it was refused."""
         done: Queue[str | None] = Queue()
         self.write(*ops, then=done.put, refusable=refusable)
         error = done.get()
@@ -130,27 +136,22 @@ class LedgerClient:
             raise errors.StoreError(error)
 
     def wait_for_room(self, seconds: float) -> bool:
-        """Block while too much waits for the disk, `seconds` at most; whether there is room now."""
+        """Block for at most so many seconds while too much waits for the disk; whether there is room now."""
         return self._room.is_set() or (seconds > 0 and self._room.wait(seconds))
 
-    @property
-    def waiting(self) -> int:
-        """Writes that are not durable yet."""
-        return len(self._pending)
-
     def _flush(self) -> None:
-        """Send what waits in large frames; a second frame goes only when the one before was taken."""
+        """Send the waiting writes in large frames, at most two of which are in flight."""
         self._flushing = False
         if self._timer is not None:
             self._timer.close()
             self._timer = None
         if not self.child.ready:
             return
-        while self._unsent and len(self._flights) < 2:
+        while self._unsent and len(self._in_flight) < 2:
             self._send(self._take_frame())
 
     def _take_frame(self) -> list[_Write]:
-        """The next writes that go together; at least one."""
+        """The next writes that fit in one frame; at least one."""
         frame: list[_Write] = []
         count = head = body = 0
         while self._unsent and count < FRAME_OPS and head + body < FRAME_BYTES:
@@ -162,24 +163,29 @@ class LedgerClient:
         return frame
 
     def _send(self, frame: list[_Write]) -> None:
-        self._flights.append(frame[-1].number)
+        self._in_flight.append(frame[-1].number)
         header = f'{{"writes":[{",".join(entry.text for entry in frame)}]}}'
         self.child.send(header, b"".join(blob for entry in frame for blob in entry.blobs))
 
     # -- asking -------------------------------------------------------------------------------------------
 
     def ask(self, name: str, **args: Any) -> bytes:
-        """The whole answer of a query; raises what the ledger raised. Asked again when the process died over it."""
-        for _ in range(DEATHS):
+        """The whole answer of a query, which is repeated when the process dies.
+
+        Raises:
+            BusyError: the process could not be started again in time. DirectorError: what the ledger raised.
+        """
+        for _ in range(TRIES):
             with contextlib.suppress(LedgerDiedError):
                 return b"".join(self.stream(name, **args))
         return b"".join(self.stream(name, **args))
 
     def stream(self, name: str, **args: Any) -> Iterator[bytes]:
-        """The answer of a query, part by part; the ledger is told what was taken, so that little waits here.
+        """The parts of a query's answer; the ledger sends more as parts are taken, so that few wait here.
 
         Raises:
-            BusyError: the process could not be started again in time. DirectorError: what the ledger raised.
+            BusyError: the process could not be started again in time. LedgerDiedError: it ended during the query.
+            DirectorError: what the ledger raised.
         """
         number, taken = next(self._numbers), 0
         if not self.ready.wait(PATIENCE):
@@ -200,19 +206,19 @@ class LedgerClient:
                     return
                 yield Cut(body) if header.get("cut") else body
                 taken += len(body)
-                if taken >= TOLD_BYTES:
+                if taken >= TAKEN_BYTES:
                     self.child.send({"taken": number, "size": taken})
                     taken = 0
         finally:
             self._answers.pop(number, None)
-            if not ended:  # who asked does not want the rest
+            if not ended:  # the caller does not want the rest
                 self.child.send({"left": number})
 
     # -- the process --------------------------------------------------------------------------------------
 
     def _on_ready(self, child: Supervisor) -> None:
-        self._hello["again"] = True  # a ledger that has lost something while we live is not what we remember
-        self._flights.clear()
+        self._hello["again"] = True  # the next process ends the server when its ledger has lost records
+        self._in_flight.clear()
         self._unsent = deque(self._pending)
         self.ready.set()
         self._flush()
@@ -230,8 +236,8 @@ class LedgerClient:
             self.stuck = header.get("stuck", "")
 
     def _done(self, upto: int) -> None:
-        while self._flights and self._flights[0] <= upto:
-            self._flights.popleft()
+        while self._in_flight and self._in_flight[0] <= upto:
+            self._in_flight.popleft()
         pace = Pace()
         while self._pending and self._pending[0].number <= upto:
             pace.pause()
@@ -242,7 +248,7 @@ class LedgerClient:
                 try:
                     entry.then(error)
                 except Exception:
-                    log.exception("what follows write %d failed", entry.number)
+                    log.exception("the callback of write %d failed", entry.number)
         if self._bytes < CONGESTED_BYTES // 2 and len(self._pending) < CONGESTED_OPS // 2:
             self._room.set()
         self._flush()
@@ -253,27 +259,18 @@ class LedgerClient:
             answers.put(({"died": True, "error": "the ledger process ended; ask again"}, b""))
 
     def stop(self) -> None:
-        """Wait for what was written, then end the process."""
+        """Wait until all writes are durable, 5 s at most for the disk to take one, then end the process."""
+        done = Event()
         while self._pending and not self.stuck:
-            self._flush()
-            done = Event()
-            self._pending[-1].then = _chain(self._pending[-1].then, done)
+            done.clear()
+            self.write(then=lambda error: done.set())
             if not done.wait(5):
                 break
         self.child.stop()
 
 
-def _chain(then: Then | None, done: Event) -> Then:
-    def both(error: str | None) -> None:
-        if then:
-            then(error)
-        done.set()
-
-    return both
-
-
 def _encode(number: int, ops: Sequence[Op], then: Then | None, refusable: bool) -> _Write:
-    """A write as it travels; whatever becomes of the objects in it later changes nothing."""
+    """A write as it is sent; later changes to the objects in it have no effect."""
     blobs: list[bytes] = []
     rows = []
     for op in ops:

@@ -1,6 +1,6 @@
-"""What a server's state folder is of: a small file names its store and its key, so that the loss of one is noticed.
+"""A small file names the store and the key of a server's state folder, so that the loss of either is noticed.
 
-Without it a server whose ledger or key is gone would start as a new one: every job forgotten, every client refused.
+Without it a server without its ledger or key would start as a new one: it would know no job and refuse all clients.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ NAME = "identity.json"
 
 
 def require(folder: str, store: str, new_ledger: bool) -> None:
-    """Go on when the folder has the ledger and the key that it had, or is new; else when `new_ledger` allows it.
+    """Check that the folder is new or has the ledger and the key that it had.
 
-    Then what is left of the ledger is put aside. Raises: StartError, which says what is missing and what to do.
+    Args:
+        new_ledger: move what is left of the ledger aside instead of raising.
+
+    Raises:
+        StartError: something is missing; the text says what, and what to do.
     """
     try:
         fault = _fault(folder, store)
@@ -43,7 +47,7 @@ def require(folder: str, store: str, new_ledger: bool) -> None:
 
 
 def write(folder: str, store: str, key: str) -> None:
-    """Note what the folder is of from now on; raises StartError."""
+    """Write the file. Raises StartError: it cannot be written."""
     found = {"store": store, "key": key}
     try:
         if _read(folder) != found:
@@ -53,7 +57,7 @@ def write(folder: str, store: str, key: str) -> None:
 
 
 def _fault(folder: str, store: str) -> str:
-    """What does not match, "" when all does. A folder of an earlier version has no file, and is taken as it is."""
+    """What does not match, "" when all does; a folder of an earlier version has no file and matches."""
     kept = _read(folder)
     key_file = os.path.join(folder, "curve.key")
     if not os.path.exists(key_file):
@@ -80,7 +84,7 @@ def _read(folder: str) -> dict[str, str]:
 
 
 def _put_aside(folder: str) -> str:
-    """Move the files of the ledger to a folder beside it; a sentence's end that says where, "" for no files."""
+    """Move the files of the ledger to a new folder; the end of a sentence that names it, "" when there was no file."""
     found = list(Path(folder).glob(f"{stores.LEDGER}*"))
     aside = Path(folder, f"ledger.replaced-{time.strftime('%Y-%m-%dT%H.%M.%SZ', time.gmtime())}")
     if found:
