@@ -1,1 +1,1 @@
-"""What travels between processes: messages, frames, encrypted sockets, keys."""
+"""Messages and frames between processes, encrypted sockets, keys."""

@@ -1,8 +1,8 @@
-"""Frames on UNIX sockets: a JSON header, a body of raw bytes, and file descriptors that ride along.
+"""Frames on UNIX sockets: a JSON header, a body of raw bytes, and file descriptors.
 
 A frame is 4 bytes of header length, 4 bytes of body length (both big-endian), the header (a JSON object in
-UTF-8) and the body. A header with `"fds": n` came with n descriptors. The operator's socket and the server's
-workers speak it alike.
+UTF-8) and the body. A header with `"fds": n` comes with n descriptors. The operator's socket and the server's
+workers use these frames.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     Frame = tuple[dict[str, Any], bytes, list[int]]
 
 HEADER_LIMIT = 16 * 1024 * 1024
-WORKER_HEADER_LIMIT = 64 * 1024 * 1024  # between the server and its own workers
+WORKER_HEADER_LIMIT = 64 * 1024 * 1024  # between the server and its workers
 BODY_LIMIT = 64 * 1024 * 1024
 FDS_LIMIT = 200
 
 
 class Cut(bytes):
-    """A part of a text that goes on in the next frame; its header has `"cut": true`."""
+    """A part of a text that the next frame continues; its header has `"cut": true`."""
 
 
 PREFIX = 8
-CHUNK = 64 * 1024
-# what one recvmsg may bring: a sender with a full buffer may have more than one frame's descriptors under way
+READ = 64 * 1024
+# descriptors that one recvmsg may return: those of several frames, when the sender's buffer was full
 _ANCILLARY = _socket.CMSG_SPACE(4 * 253)
 
 
@@ -42,7 +42,11 @@ def encode(
     fds: int = 0,
     limit: int = HEADER_LIMIT,
 ) -> bytes:
-    """Prefix and header of a frame; a header that is JSON already is text.
+    """Prefix and header of a frame.
+
+    Args:
+        header: an object, or its JSON.
+        fds: descriptors that go with the frame.
 
     Raises:
         ProtocolError: header or body are larger than allowed, or more than 200 descriptors.
@@ -50,7 +54,7 @@ def encode(
     if isinstance(header, str):
         text = header.encode()
     else:
-        if fds or "fds" in header:  # a header that is passed on may say what it came with
+        if fds or "fds" in header:  # a header that is passed on may contain the number it came with
             header = {**header, "fds": fds}
         text = _json().dumps(header).encode()
     if len(text) > limit:
@@ -63,7 +67,7 @@ def encode(
 
 
 def _json() -> Any:
-    """ujson where the process uses it anyway, else the one that costs nothing to import."""
+    """ujson where it is loaded already, else json, which loads faster."""
     module = sys.modules.get("ujson")
     if module is None:
         import json as module
@@ -73,12 +77,12 @@ def _json() -> Any:
 class Channel:
     """Frames over a connected stream socket (`_socket`, `socket` or gevent's; blocking).
 
-    One sender and one receiver at a time. After an error the channel is closed, its descriptors too.
+    One sender and one receiver at a time. After an error the channel and its descriptors are closed.
 
     Args:
-        sock: the channel owns it from now on.
-        take_fds: whether the peer may send descriptors; if not, one that does is an error.
-        limit: largest header in bytes.
+        sock: the channel closes it.
+        take_fds: whether the peer may send descriptors; else one that does so is an error.
+        limit: of headers, in bytes.
     """
 
     def __init__(self, sock: Any, take_fds: bool = True, limit: int = HEADER_LIMIT) -> None:
@@ -90,7 +94,7 @@ class Channel:
 
     @property
     def pending(self) -> bool:
-        """Whether bytes of a next frame have been read already."""
+        """Whether bytes of the next frame were read already."""
         return bool(self._buffer)
 
     def fileno(self) -> int:
@@ -98,16 +102,16 @@ class Channel:
         return int(self.sock.fileno())
 
     def send(self, header: Mapping[str, Any], body: bytes | memoryview = b"", fds: Sequence[int] = ()) -> None:
-        """Send one frame; the descriptors stay open on this side.
+        """Send one frame; the caller's descriptors stay open.
 
         Raises:
-            ProtocolError: a limit, nothing was sent. OSError: the peer is gone.
+            ProtocolError: it is too large; nothing was sent. OSError: the peer is gone.
         """
         self.send_encoded(encode(header, body, len(fds), self._limit), body, fds)
 
     def send_encoded(self, head: bytes, body: bytes | memoryview = b"", fds: Sequence[int] = ()) -> None:
-        """The same for what `encode` gave. Raises OSError: the peer is gone."""
-        if not fds and len(head) + len(body) <= CHUNK:
+        """Send a frame whose `head` is the result of `encode`. Raises OSError: the peer is gone."""
+        if not fds and len(head) + len(body) <= READ:
             self.sock.sendall(head + body)
             return
         ancillary = []
@@ -122,10 +126,10 @@ class Channel:
             self.sock.sendall(memoryview(body)[sent - len(head) :])
 
     def receive(self) -> Frame | None:
-        """The next frame: header, body, descriptors (the caller's to close); None when the peer has ended.
+        """The next frame: header, body, descriptors, which the caller closes; None when the peer has ended.
 
         Raises:
-            ProtocolError: no frame, a limit, or the end in mid-frame. OSError: the connection broke.
+            ProtocolError: a malformed, incomplete or too large frame. OSError: the connection broke.
         """
         try:
             return self._receive()
@@ -148,7 +152,7 @@ class Channel:
         return header, bytes(frame[PREFIX + head :]), self._take_fds(header)
 
     def _take_bytes(self, size: int) -> memoryview:
-        """The first `size` bytes; what is behind them stays for the next frame."""
+        """The first `size` bytes; bytes after them stay for the next frame."""
         have = self._buffer
         if len(have) >= size:
             self._buffer = have[size:]
@@ -166,7 +170,7 @@ class Channel:
         return whole
 
     def _read(self) -> int:
-        data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, self._take, _socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = self.sock.recvmsg(READ, self._take, _socket.MSG_CMSG_CLOEXEC)
         self._buffer += data
         self._keep(ancillary, flags)
         return len(data)
@@ -177,12 +181,12 @@ class Channel:
                 whole = len(data) - len(data) % 4
                 self._fds += [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, whole, 4)]
         if flags & _socket.MSG_CTRUNC:
-            raise ProtocolError("descriptors that were not asked for")
+            raise ProtocolError("descriptors that are not allowed")
         if len(self._fds) > 2 * FDS_LIMIT:
             raise ProtocolError("more descriptors than frames announce")
 
     def _take_fds(self, header: Mapping[str, Any]) -> list[int]:
-        """The descriptors of a frame: they arrive with its first byte, or before when frames were sent quickly."""
+        """The descriptors of a frame, which arrive with its first byte, or before it with those of earlier frames."""
         count = header.get("fds", 0)
         if not isinstance(count, int) or not 0 <= count <= len(self._fds):
             raise ProtocolError("a frame without the descriptors it announces")
@@ -194,14 +198,14 @@ class Channel:
         return taken
 
     def shutdown(self) -> None:
-        """Say that nothing more will be sent; the peer reads the end."""
+        """Send nothing more; the peer reads the end."""
         try:
             self.sock.shutdown(_socket.SHUT_WR)
         except OSError:
-            return  # gone already, which says the same
+            return  # the peer is gone already
 
     def close(self) -> None:
-        """Close the socket and the descriptors that nobody took."""
+        """Close the socket and the descriptors that no `receive` returned."""
         close_all(self._fds)
         self._fds = []
         self._buffer = bytearray()
@@ -225,7 +229,7 @@ def _header(data: memoryview) -> dict[str, Any]:
 
 
 def close_all(fds: Sequence[int]) -> None:
-    """Close descriptors; one that is closed already is not worth an error."""
+    """Close descriptors; one that is closed already is no error."""
     for fd in fds:
         try:
             os.close(fd)

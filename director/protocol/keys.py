@@ -1,4 +1,4 @@
-"""CURVE key pairs on disk: made at first start, 0600, never in an image."""
+"""CURVE key pairs in files with mode 0600, created at the first start."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A CURVE pair, both halves as 40 characters of Z85."""
+    """A public and a secret CURVE key, each 40 characters of Z85."""
 
     public: str
     secret: str
 
 
 def is_key(text: object) -> bool:
-    """Whether `text` can be a public key in Z85."""
+    """Whether `text` has the form of a public key in Z85."""
     return isinstance(text, str) and KEY.fullmatch(text) is not None
 
 
@@ -34,10 +34,10 @@ def new_pair() -> KeyPair:
 
 
 def load_or_make(folder: str, name: str = "curve") -> KeyPair:
-    """The pair kept in `folder`, made when there is none.
+    """The pair of the file `name`.key in `folder`, which is created when there is none.
 
     Raises:
-        StartError: the file cannot be read or written, or holds no pair.
+        StartError: the file cannot be read or written, or contains no pair.
     """
     path = os.path.join(folder, f"{name}.key")
     try:
@@ -48,14 +48,14 @@ def load_or_make(folder: str, name: str = "curve") -> KeyPair:
     except OSError as error:
         raise StartError(f"the key file {path} cannot be used: {error.strerror}") from error
     except ValueError as error:
-        raise StartError(f"the key file {path} holds no key pair; remove it to make a new one") from error
+        raise StartError(f"the key file {path} contains no key pair; remove it to make a new one") from error
     if not (is_key(public) and is_key(secret)) or zmq.curve_public(secret.encode()).decode() != public:
-        raise StartError(f"the key file {path} holds no key pair; remove it to make a new one")
+        raise StartError(f"the key file {path} contains no key pair; remove it to make a new one")
     return KeyPair(public, secret)
 
 
 def pinned(folder: str) -> str | None:
-    """The server's public key that this client trusts, None when it has met no server."""
+    """The server's public key that this client trusts, None before its first connection."""
     try:
         text = _read(os.path.join(folder, "server.pub")).strip()
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def pinned(folder: str) -> str | None:
 
 
 def pin(folder: str, public: str) -> None:
-    """Trust this server from now on."""
+    """Trust the server with this public key from now on."""
     write_private(os.path.join(folder, "server.pub"), f"{public}\n".encode("ascii"))
 
 

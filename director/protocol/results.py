@@ -10,7 +10,7 @@ from director.protocol import messages
 
 
 class TaskResult(NamedTuple):
-    """The end of one task; on the wire and in the journal a JSON list in this order.
+    """The end of one task; a JSON list in this order in messages and in the journal.
 
     Attributes:
         step: its index in the job, from 0.
@@ -20,10 +20,10 @@ class TaskResult(NamedTuple):
         execution_time: seconds on the node.
         roundtrip_time: seconds from sending the step to receiving the result; the server fills it in.
         attempt: the number of the last attempt, from 1.
-        reason: why it did not end well, for a person.
+        reason: why the task did not succeed, for a person.
         truncated: bytes left out of the outputs.
-        stdout_size, stderr_size: bytes of outputs that travel beside it.
-        effects: the values it set, as `language.scope.Scope.apply` takes them.
+        stdout_size, stderr_size: bytes of the outputs, which go in the payload.
+        effects: values for later steps, as `language.scope.Scope.apply` takes them.
     """
 
     step: int
@@ -42,7 +42,7 @@ class TaskResult(NamedTuple):
 
     @property
     def state_code(self) -> int:
-        """The state as `director.states` has it."""
+        """The state as a number of `director.states`."""
         return ord(self.state)
 
     @property
@@ -52,13 +52,13 @@ class TaskResult(NamedTuple):
 
 
 class JobReport(NamedTuple):
-    """What one `results` message says of one job.
+    """The part of a `results` message about one job.
 
     Attributes:
         job: its id.
         results: tasks that ended.
         begun: (step, epoch seconds) of tasks that started.
-        ranges: (first, last, state letter, reason) of tasks that will never run.
+        ranges: (first, last, state letter, reason) of tasks that never run.
     """
 
     job: str
@@ -68,7 +68,7 @@ class JobReport(NamedTuple):
 
 
 def check_report(entry: Any) -> JobReport:
-    """One entry of a `results` message. Raises ProtocolError for a shape that no client of ours sends."""
+    """Check one entry of a `results` message. Raises ProtocolError: it is malformed."""
     try:
         job, rows, begun, ranges = entry
         results = [_check_result(TaskResult._make(row)) for row in rows]
@@ -105,7 +105,7 @@ def _is_range(first: Any, last: Any, letter: Any, reason: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether the value is an integer that every store and every JSON reader can hold."""
+    """Whether the value is an integer of at most 53 bits, which every store and JSON reader supports."""
     return isinstance(value, int) and abs(value) < 1 << 53
 
 

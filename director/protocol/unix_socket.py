@@ -1,4 +1,4 @@
-"""The operator's socket as a file: who may use it, who owns it, what to do with one left behind."""
+"""The file of the operator's socket: its mode, group and owner, and how one left behind is removed."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Listener:
         self._inode = os.lstat(path).st_ino
 
     def close(self) -> None:
-        """Stop listening; the file goes, unless it is somebody else's by now."""
+        """Stop listening, and remove the file unless another server has replaced it."""
         self.sock.close()
         try:
             if os.lstat(self.path).st_ino == self._inode:
                 os.unlink(self.path)
         except OSError:
-            pass  # already gone, which is what was wanted
+            pass  # removed already
         os.close(self._lock)
 
 
@@ -72,7 +72,7 @@ def listen(paths: Sequence[str], group: str | None = None) -> Listener:
     """Listen at the first of `paths` that can be used.
 
     Raises:
-        StartError: none can; the message says why for each.
+        StartError: none can be used; the message says why for each.
     """
     reasons = []
     for path in paths:
@@ -87,8 +87,8 @@ def listen(paths: Sequence[str], group: str | None = None) -> Listener:
 
 
 def _lock(path: str) -> int:
-    """The descriptor of the lock beside the socket, which its owner holds as long as it lives."""
-    import fcntl  # a user's call, which only connects, does without
+    """The descriptor of the lock file beside the socket, which the owner keeps locked."""
+    import fcntl  # here, as callers only connect
 
     fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -100,7 +100,7 @@ def _lock(path: str) -> int:
 
 
 def _clear(path: str) -> None:
-    """Remove a socket that nobody listens at; anything else is left alone."""
+    """Remove a socket at which no server listens. Raises StartError: another server or file is there."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
