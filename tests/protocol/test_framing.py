@@ -1,4 +1,4 @@
-"""Frames over real socket pairs: pieces, bodies, descriptors, and everything a bad peer may send."""
+"""Frames over real socket pairs: pieces, bodies, descriptors, and malformed frames."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_byte_by_byte(pair: tuple[Channel, Channel]):
     writer.join()
 
 
-def test_descriptors_ride_along_and_are_close_on_exec(pair: tuple[Channel, Channel], tmp_path):
+def test_descriptors_go_with_frames_and_are_close_on_exec(pair: tuple[Channel, Channel], tmp_path):
     one, two = pair
     before = open_fds()
     for n in range(200):
@@ -104,7 +104,7 @@ def test_descriptors_ride_along_and_are_close_on_exec(pair: tuple[Channel, Chann
         struct.pack(">II", 11, 0) + b'{"fds": -1}',
     ],
 )
-def test_what_is_no_frame_closes_the_channel(pair: tuple[Channel, Channel], data: bytes):
+def test_a_malformed_frame_closes_the_channel(pair: tuple[Channel, Channel], data: bytes):
     one, two = pair
     one.sock.sendall(data)
     one.shutdown()
@@ -113,7 +113,7 @@ def test_what_is_no_frame_closes_the_channel(pair: tuple[Channel, Channel], data
     assert two.sock.fileno() == -1
 
 
-def test_descriptors_that_nobody_announced_or_wanted_are_closed(pair: tuple[Channel, Channel]):
+def test_descriptors_that_are_not_announced_or_not_allowed_are_closed(pair: tuple[Channel, Channel]):
     one, two = pair
     before = open_fds()
     numbers = struct.pack("ii", one.fileno(), one.fileno())
@@ -129,7 +129,7 @@ def test_descriptors_that_nobody_announced_or_wanted_are_closed(pair: tuple[Chan
     assert len(open_fds()) == len(before) - 1
 
 
-def test_limits_are_said_before_anything_is_sent(pair: tuple[Channel, Channel]):
+def test_a_frame_that_is_too_large_is_refused_before_anything_is_sent(pair: tuple[Channel, Channel]):
     one, two = pair
     with pytest.raises(ProtocolError, match="16777216"):
         one.send({"x": "a" * framing.HEADER_LIMIT})

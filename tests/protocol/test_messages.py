@@ -1,4 +1,4 @@
-"""Messages: what is well passes unchanged, everything else is refused before a handler sees it."""
+"""Messages: proper ones pass unchanged, all others are refused before a handler gets them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_other_side_may_not_send_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind, name", [(kind, name) for kind, spec in messages.KINDS.items() for name in spec.fields])
-def test_a_field_that_lacks_or_is_of_another_type_is_refused(kind: str, name: str) -> None:
+def test_a_missing_field_or_one_of_another_type_is_refused(kind: str, name: str) -> None:
     fields = sample(kind)
     for wrong in ({**fields, name: None}, {key: value for key, value in fields.items() if key != name}):
         with pytest.raises(ProtocolError, match=name):
@@ -60,12 +60,12 @@ def test_a_payload_has_a_bound() -> None:
 
 
 @given(some.binary(max_size=200))
-def test_bytes_of_any_kind_are_refused_in_order(data: bytes) -> None:
+def test_any_other_bytes_are_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         messages.decode([data], "client")
 
 
 @given(some.recursive(some.none() | some.integers() | some.text(max_size=5), some.lists, max_leaves=8))
-def test_json_of_any_shape_is_refused_in_order(value: Any) -> None:
+def test_any_other_json_is_a_protocol_error(value: Any) -> None:
     with pytest.raises(ProtocolError):
         messages.decode([ujson.dumps(value).encode()], "client")

@@ -1,4 +1,4 @@
-"""The hub's ledger client in a process patched like the hub's; run by test_ledger_client.py.
+"""The ledger client in a process patched like the server's; run by test_ledger_client.py.
 
 python ledger_client.py FOLDER STORE MODE
 """
@@ -32,7 +32,7 @@ def job(name: str, digest: str = "d", size: int = 10) -> tuple[str, dict[str, An
 
 
 def killed(ledger: LedgerClient) -> dict[str, Any]:
-    """Many writes, while the process is killed again and again; what was acknowledged, and in which order."""
+    """Many writes while the process is killed several times; which of them became durable, and in which order."""
     done: list[int] = []
     kills = 0
     ledger.commit(job("j"))
@@ -45,8 +45,7 @@ def killed(ledger: LedgerClient) -> dict[str, Any]:
             os.kill(ledger.child.pid, signal.SIGKILL)
             kills += 1
     with gevent.Timeout(30):
-        while ledger.waiting:
-            gevent.sleep(0.01)
+        ledger.commit()  # all earlier writes are durable then
     marks = {row["name"]: row["mark"] for row in map(json.loads, ledger.stream("nodes"))}
     return {"kills": kills, "ordered": done == list(range(WRITES)), "marks": marks}
 
@@ -72,7 +71,7 @@ def answers(ledger: LedgerClient) -> dict[str, Any]:
 
 
 def full(ledger: LedgerClient) -> dict[str, Any]:
-    """A disk without room: submissions are refused, results wait, and nothing is lost when there is room again."""
+    """A full disk: submissions are refused, results wait, and nothing is lost once there is room again."""
     refused = 0
     ballast = os.path.join(os.path.dirname(sys.argv[1]), "ballast")
     ledger.commit(job("first"), refusable=True)
@@ -104,7 +103,7 @@ def full(ledger: LedgerClient) -> dict[str, Any]:
 
 
 def large(ledger: LedgerClient) -> dict[str, Any]:
-    """What waits while the process stands still comes to more than a frame may have; one write alone does too."""
+    """While the process is stopped, more waits than fits in a frame; and one write alone fits in none."""
     ledger.commit(job("j"))
     facts = json.dumps({"x": "y" * 3_000_000})
     os.kill(ledger.child.pid, signal.SIGSTOP)
@@ -117,13 +116,12 @@ def large(ledger: LedgerClient) -> dict[str, Any]:
     ledger.write(("node", {"name": "last"}), then=done.append)
     os.kill(ledger.child.pid, signal.SIGCONT)
     with gevent.Timeout(30):
-        while ledger.waiting:
-            gevent.sleep(0.01)
+        ledger.commit()  # all earlier writes are durable then
     return {"done": done, "nodes": len(list(ledger.stream("nodes"))), "room": ledger.wait_for_room(0)}
 
 
 def slow(ledger: LedgerClient) -> dict[str, Any]:
-    """Many read a long answer and stand still; others are answered meanwhile, and little waits in this process."""
+    """Many readers of long answers stop reading; other queries are answered, and little waits in this process."""
     steps = [{"i": n, "verb": "RUN", "text": "RUN x", "stage": 0, "line": 1, "flags": {}} for n in range(30)]
     name, fields, _ = job("j")
     ledger.commit((name, {**fields, "step_count": 30, "task_count": 30}, [json.dumps(steps).encode()]))
@@ -139,12 +137,12 @@ def slow(ledger: LedgerClient) -> dict[str, Any]:
     waits = [sum(len(body) for _, body in answers.queue) for answers in ledger._answers.values()]
     for stream in streams[:8]:
         stream.close()
-    whole = sum(len(part) for part in streams[8])  # it had no place before
+    whole = sum(len(part) for part in streams[8])  # it waited for one of the eight places
     return {"found": found["digest"], "sizes": len(sizes), "most": max(waits), "whole": whole}
 
 
 def stopped(ledger: LedgerClient) -> dict[str, Any]:
-    """An orderly end right behind many writes."""
+    """An orderly end directly after many writes."""
     for number in range(500):
         ledger.write(("node", {"name": f"n{number}"}))
     return {}

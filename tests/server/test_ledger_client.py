@@ -1,4 +1,4 @@
-"""The hub's ledger client with a real ledger process: nothing acknowledged is lost, the order is kept."""
+"""The ledger client with a real ledger process: no durable write is lost, and the order is kept."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
     assert [(job["state"], job["nodes"]["n"]["sent"]) for job in found["open"]] == [("running", 1)]
     assert found["error"] == "NotFoundError"
     assert "another job" in found["refused"]
-    assert found["nodes"] == ["x"], "what was written behind a refused write is there"
+    assert found["nodes"] == ["x"], "a write after a refused one is there"
 
 
-def test_what_waits_for_the_disk_may_come_to_more_than_a_frame_holds(tmp_path: Path) -> None:
+def test_more_may_wait_for_the_disk_than_fits_in_a_frame(tmp_path: Path) -> None:
     found = run(tmp_path / "s", "large")
     assert found["done"][:40] == [None] * 40 and found["done"][41] is None
     assert "too large" in found["done"][40], "a single write that is larger than any frame is refused"
     assert (found["nodes"], found["room"]) == (41, True)
 
 
-def test_those_who_read_slowly_cost_no_memory_and_keep_nobody_waiting(tmp_path: Path) -> None:
+def test_slow_readers_take_no_memory_and_delay_no_other_query(tmp_path: Path) -> None:
     found = run(tmp_path / "s", "slow")
     assert (found["found"], found["sizes"]) == ("d", 8)
     assert found["most"] < 20 << 20 < found["whole"]
 
 
-def test_an_orderly_end_waits_for_what_was_written(tmp_path: Path) -> None:
+def test_an_orderly_end_waits_for_all_writes(tmp_path: Path) -> None:
     run(tmp_path / "s", "stopped")
     store = open_store("sqlite", str(tmp_path / "s"))
     assert len(store.nodes()) == 500
@@ -72,7 +72,7 @@ def test_an_orderly_end_waits_for_what_was_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB of its own."""
+    """A file system of 4 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
@@ -81,7 +81,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def can_mount() -> bool:
-    """Whether this user may mount here at all (containers often may not)."""
+    """Whether this user may mount here, which is often forbidden in containers."""
     with contextlib.suppress(OSError):
         return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0 and os.geteuid() == 0
     return False

@@ -13,7 +13,7 @@ from director.server import ledger_identity
 
 
 def begin(folder: Path, store: str = "sqlite") -> str:
-    """What a server's first start leaves; its public key."""
+    """Create the files of a server's first start; its public key."""
     ledger_identity.require(str(folder), store, False)
     key = keys.load_or_make(str(folder)).public
     stores.open_store(store, str(folder)).close()
@@ -28,14 +28,14 @@ def fault(folder: Path, store: str = "sqlite") -> str:
 
 
 @pytest.mark.parametrize("store", ["sqlite", "memory:"])
-def test_a_folder_that_is_as_it_was_is_accepted(tmp_path: Path, store: str) -> None:
+def test_a_complete_folder_is_accepted(tmp_path: Path, store: str) -> None:
     key = begin(tmp_path, store)
     assert begin(tmp_path, store) == key
     (tmp_path / ledger_identity.NAME).unlink()  # a folder of an earlier version
     assert begin(tmp_path, store) == key and (tmp_path / ledger_identity.NAME).exists()
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
+def test_the_error_names_what_is_missing(tmp_path: Path) -> None:
     begin(tmp_path)
     ledger, key = tmp_path / "ledger.sqlite", tmp_path / "curve.key"
     whole = ledger.read_bytes()
@@ -61,7 +61,7 @@ def test_a_key_that_is_missing_is_noticed_in_a_folder_of_an_earlier_version(tmp_
     assert "curve.key is missing beside its ledger" in fault(tmp_path)
 
 
-def test_an_identity_that_cannot_be_read_is_no_identity_that_matches(tmp_path: Path) -> None:
+def test_an_identity_that_cannot_be_read_does_not_match(tmp_path: Path) -> None:
     begin(tmp_path)
     for text in ("", "[]", "\0" * 40):
         (tmp_path / ledger_identity.NAME).write_text(text)

@@ -71,7 +71,7 @@ class Scene:
         return True
 
     def say(self, node: str, kind: str, **fields: Any) -> Any:
-        """The node says it; what is sent at once."""
+        """Let the node send a message; the messages that are sent at once."""
         self.sent.clear()
         self.handlers[kind](self.roster.nodes[node], {"job": "j", "set": 0, **fields}, b"[]")
         return list(self.sent)
@@ -95,14 +95,14 @@ def scene() -> Scene:
         ("c", {"step": 0, "name": "TOKEN"}),
     ],
 )
-def test_values_are_for_those_whose_plan_asks(scene: Scene, node: str, fields: dict[str, Any]) -> None:
+def test_only_nodes_whose_plan_has_the_query_get_values(scene: Scene, node: str, fields: dict[str, Any]) -> None:
     ((to, kind, answer, body),) = scene.say(node, "query", **fields)
     assert (to, kind, body) == (node, "query_values", b"") and answer["error"]
     gevent.sleep(0.05)
     assert len(scene.sent) == 1
 
 
-def test_a_query_waits_for_those_online_and_reads_others_too(scene: Scene) -> None:
+def test_a_query_waits_for_online_nodes_and_reads_others_too(scene: Scene) -> None:
     run = scene.desk.run
     run.hand(run.nodes["b"], 3)
     for node in ("a", "b"):
@@ -122,7 +122,7 @@ def test_a_query_waits_for_those_online_and_reads_others_too(scene: Scene) -> No
         ("c", {"step": 1}),
     ],
 )
-def test_files_are_for_those_whose_plan_asks(scene: Scene, node: str, fields: dict[str, Any]) -> None:
+def test_only_nodes_whose_plan_has_the_copy_get_files(scene: Scene, node: str, fields: dict[str, Any]) -> None:
     ((to, kind, answer, body),) = scene.say(node, "borrow", **fields)
     assert (to, kind, body) == (node, "sources", b"") and answer["error"]
 
@@ -153,14 +153,14 @@ def test_a_source_is_asked_once_for_what_the_plan_says(scene: Scene) -> None:
     ("node", "fields"),
     [("a", {"step": 0}), ("a", {"step": 1}), ("a", {"step": 2, "set": 1}), ("b", {"step": 2}), ("c", {"step": 2})],
 )
-def test_nobody_offers_what_the_plan_does_not_fetch(scene: Scene, node: str, fields: dict[str, Any]) -> None:
+def test_an_offer_that_the_plan_does_not_have_is_refused(scene: Scene, node: str, fields: dict[str, Any]) -> None:
     scene.say("a", "borrow", step=1)  # c is asked to lend; a and b are not
     ((to, kind, answer, _),) = scene.say(node, "offer", part=0, parts=1, error="", **fields)
     assert (to, kind) == (node, "stored") and answer["error"]
     assert not scene.child.frames
 
 
-def test_where_fetched_files_go_is_in_the_plan(scene: Scene) -> None:
+def test_the_plan_says_where_fetched_files_go(scene: Scene) -> None:
     scene.say("a", "offer", step=2, part=0, parts=1, error="")
     assert scene.child.frames[0]["land"] == {"folder": "/out", "uid": 7, "gid": 8}
     scene.say("a", "piece", step=2, file=0, offset=0, error="")

@@ -1,4 +1,4 @@
-"""Of the server's frame: what must not depend on the time of day."""
+"""The server's history does not depend on changes of the clock."""
 
 from __future__ import annotations
 
