@@ -109,7 +109,7 @@ class Server:
         self.lag = LoopLag("server")
         self.commands = Commands(
             Jobs(self.desk, self.roster, self.ledger, s.lost_after),
-            Nodes(self.roster, self.desk, enrolment, self.ledger, self._note, grace, self.lag),
+            Nodes(self.roster, self.desk, enrolment, self.ledger, self.planners.note, grace, self.lag),
             Submissions(self.desk, self.planners, self.ledger, self.roster, dry_run),
         )
         operators = self._keep(OperatorSocket(self.commands))
@@ -124,9 +124,9 @@ class Server:
         self, router: Router, sender: NodeSender, enrolment: Enrolment, handlers: Mapping[str, Handler]
     ) -> None:
         interval = self._settings.heartbeat_interval
-        admission = Admission(sender, self.roster, self.desk, enrolment, self.ledger, interval, self._note)
+        admission = Admission(sender, self.roster, self.desk, enrolment, self.ledger, interval, self.planners.note)
         self._keep(Sessions(
-            router, sender, self.roster, self.desk, admission, self.ledger, interval, self._note, handlers,
+            router, sender, self.roster, self.desk, admission, self.ledger, interval, self.planners.note, handlers,
         ))  # fmt: skip
 
     def status(self) -> str:
@@ -178,7 +178,7 @@ class Server:
             record = NodeRecord.from_row(ujson.loads(part))
             record.offline_since = now
             self.roster.add(record)
-            self._note(record.name, record)  # for planners that were ready before
+            self.planners.note(record.name, record)  # for planners that were ready before
 
     def _load_jobs(self) -> None:
         count = 0
@@ -209,12 +209,9 @@ class Server:
         if renamed is not None:
             self.desk.abandon(renamed, f"{renamed.name} calls itself {record.name} now")
             self.roster.remove(renamed.name)
-            self._note(renamed.name, None)
+            self.planners.note(renamed.name, None)
             self.ledger.write(("forget_node", {"name": renamed.name}))
         self.roster.add(record)
-
-    def _note(self, name: str, record: NodeRecord | None) -> None:
-        self.planners.note(name, record)
 
     def _prune(self) -> None:
         """Delete the jobs that are older than the history, a few at a time."""
