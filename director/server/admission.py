@@ -105,11 +105,13 @@ class Admission:
         again = record.peer is not None
         self._roster.attach(record, peer)
         self._update(record, frame, fields)
-        welcome: dict[str, Any] = {"interval": self._interval, "now": time.time(), "server": __version__}
-        if record.inherited is not None:
-            welcome["inherit"] = {"why": record.reason, "labels": record.inherited}
         orders = self._scheduler.reconcile(record, cursors, lost)
-        if not self._sender.send(record, messages.encode("welcome", v=messages.VERSION, jobs=orders, **welcome)):
+        more = {} if record.inherited is None else {"inherit": {"why": record.reason, "labels": record.inherited}}
+        welcome = messages.encode(
+            "welcome", v=messages.VERSION, interval=self._interval, now=time.time(), jobs=orders, server=__version__,
+            **more,
+        )  # fmt: skip
+        if not self._sender.send(record, welcome):
             return
         if not record.online:
             log.info("%s is online%s", record.name, " again" if again else "")
