@@ -159,8 +159,9 @@ class _StepPlanner:
         choose = list(stage.nodes if nodes is None else nodes) if builder.flags.get("run-once") else None
         if choose is not None:
             nodes = [next(filter(self._state.roster.online, choose), choose[0])]
-        gate = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane  # a lane waits for its source only
-        self._add(PlannedStep(row, stage, nodes, choose is not None, gate, choose=choose), instruction)
+        # a lane waits only for the source of its COPY --from
+        barrier = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane
+        self._add(PlannedStep(row, stage, nodes, choose is not None, barrier, choose=choose), instruction)
         self._learn(instruction, row, context, nodes or stage.nodes)
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:
