@@ -25,7 +25,7 @@ PLANNED = [
     ("ARG node=1", "exec:1: node is no name for an ARG: templates know it already"),
     ("RUN --network=none true", "exec:1: --network=none is not supported; expected default or host"),
     ("RUN --mount=type=secret true", "exec:1: --mount=type=secret is not supported; expected type=cache"),
-    ("RUN --device=/dev/x true", "exec:1: --device is not kept"),
+    ("RUN --device=/dev/x true", "exec:1: --device cannot restrict"),
     ("SHELL /bin/sh", "exec:1: SHELL takes the JSON form only; expected SHELL"),
     ("EXPOSE http", "exec:1: 'http' is not a port; expected something like 80"),
     ("WAIT 5", "exec:1: WAIT waits for one thing; expected one of --seconds N"),
