@@ -62,11 +62,12 @@ def test_contents_in_a_list_are_offered_and_kept(blobs: BlobStore) -> None:
     names = shortened(dict.fromkeys(wanted, 1), (), blobs)
     blobs.flush()
     run = SimpleNamespace(nodes={"a": None}, meta={"digests": names})
-    transfer = FileServer(blobs, SimpleNamespace(runs={"j": run}), lambda job, digest: False)  # type: ignore[arg-type]
     sent: list[Any] = []
+    server: Any = SimpleNamespace(runs={"j": run})
+    files = FileServer(blobs, server, lambda job, digest: False, lambda *message: bool(sent.append(message)))
     for digest in (wanted[1], stranger, "no digest"):
         fields = {"job": "j", "digest": digest, "offset": 0, "length": 100}
-        transfer.get(SimpleNamespace(name="a"), fields, lambda *message: bool(sent.append(message)))  # type: ignore[arg-type]
+        files.get(SimpleNamespace(name="a"), fields, [])  # type: ignore[arg-type]
     errors = [messages.decode([header], "server")[1]["error"] for _, header, _ in sent]
     assert sent[0][2] == (b"1",) and [bool(error) for error in errors] == [False, True, True]
 
@@ -140,7 +141,7 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
             else:
                 meta = header["planned"]
         for header, _, fds in cli.take():
-            planner.handle({**header, "source": 1, "spec": spec}, fds)
+            planner.handle({**header, "source": 1, "spec": spec, "last": not header.get("entries")}, fds)
             for fd in fds:
                 os.close(fd)
     assert max(out.largest, cli.largest) <= FRAME
