@@ -18,9 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `sys.argv`'s words; the exit code."""
     try:
         from director.cli import run
+        from director.cli.unquoted import join_instruction
         from director.config.settings import load
 
-        settings = load(sys.argv[1:] if argv is None else argv)
+        settings = load(join_instruction(sys.argv[1:] if argv is None else argv))
         for warning in settings.warnings:
             say(f"warning: {warning}")
         return _profiled(settings) if settings.profile else run(settings)

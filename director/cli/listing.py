@@ -41,7 +41,7 @@ def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
     """--state, --since and --node as the server takes them; `states` are those there are."""
     for state in settings.state:
         if state not in states:
-            from director.config.parser import nearest
+            from director.config.values import nearest
 
             raise UsageError(f"--state: {state!r} is none of {', '.join(states)}{nearest(state, states)}")
     since = None if settings.since is None else time.time() - settings.since

@@ -1,4 +1,4 @@
-"""The one door to ConfigArgParse: makes the parser of the table and says what was set where."""
+"""The parser of a call: ConfigArgParse reads flags, environment and files by the table of settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import os
 import configargparse
 
 from director.config.file import read
-from director.config.table import ACTIONS, GROUPS, SETTINGS, Action, Setting
+from director.config.table import ACTIONS, BY_NAME, GROUPS, SETTINGS, Action, Setting
+from director.config.values import nearest
 from director.errors import UsageError
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
 NARGS = {"one": None, "some": "+", "any": "*"}
-FILE_KEYS = tuple(setting.name for setting in SETTINGS if setting.name != "config-file")
+FILE_KEYS = tuple(name for name in BY_NAME if name != "config-file")
 DESCRIPTION = "Asynchronous deployment and operations for the whole life of a data center."
 EPILOG = (
     "Every setting is a flag, an environment variable (--server-address is DIRECTOR_SERVER_ADDRESS) and a key in the "
@@ -28,14 +29,14 @@ EPILOG = (
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
-    """ConfigArgParse with errors that are ours."""
+    """ConfigArgParse that raises UsageError instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
 
 class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
-    """What ConfigArgParse asks to parse a file's stream."""
+    """Reads a settings file for ConfigArgParse, and refuses keys that are no settings."""
 
     def parse(self, stream: TextIO) -> Mapping[str, str | list[str]]:
         try:
@@ -48,27 +49,29 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
         return found
 
     def get_syntax_description(self) -> str:
-        """ConfigArgParse wants one."""
+        """Required by ConfigArgParse."""
         return "YAML"
 
 
-def nearest(word: str, words: Sequence[str], before: str = "") -> str:
-    """`; did you mean X?` for the most alike of `words`, or nothing."""
-    import difflib
+class _Help(argparse.HelpFormatter):
+    """Shows the default behind the help of each setting."""
 
-    found = difflib.get_close_matches(word, words, 1)
-    return f"; did you mean {before}{found[0]}?" if found else ""
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = next((shown_default(setting) for setting in SETTINGS if setting.attribute == action.dest), "")
+        text = f"{action.help} (default: {default})" if default else action.help
+        return text and text.replace("%", "%%")
 
 
-def _open(path: str) -> TextIO:
+def open_file(path: str) -> TextIO:
+    """A settings file; raises UsageError when it cannot be opened."""
     try:
         return open(path, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; expected a settings file") from error
 
 
-def build(files: Sequence[str] = ()) -> Parser:
-    """The parser; `files` are read in this order, the later beats the earlier."""
+def build(settings: Sequence[Setting] = SETTINGS, files: Sequence[str] = ()) -> Parser:
+    """A parser of all actions and of these settings; of `files`, a later one beats an earlier one."""
     width = _width()
     parser = Parser(
         prog="director",
@@ -79,22 +82,23 @@ def build(files: Sequence[str] = ()) -> Parser:
         add_config_file_help=False,
         add_env_var_help=False,
         default_config_files=[glob.escape(path) for path in files],
+        ignore_unknown_config_file_keys=True,  # they are settings of other actions
         config_file_parser_class=_File,
-        config_file_open_func=_open,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=width),
+        config_file_open_func=open_file,
+        formatter_class=lambda prog: _Help(prog, max_help_position=32, width=width),
     )
     actions = parser.add_argument_group("actions (one a call)")
     for action in ACTIONS:
         _add_action(actions, action)
     actions.add_argument("--version", action="store_true", help="print the version")
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
-    for setting in SETTINGS:
+    for setting in settings:
         _add_setting(groups[setting.group], setting)
     return parser
 
 
 def _width() -> int:
-    # asked here because argparse imports shutil for it, at each of its formatters
+    """The columns of the help; argparse would import shutil to find them."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns) - 2
@@ -105,60 +109,56 @@ def _width() -> int:
 
 
 def _add_action(group: Any, action: Action) -> None:
-    help = action.help
     if action.takes == "none":
-        group.add_argument("--" + action.name, action="store_true", help=help)
-    else:
-        kind = "append" if action.name == "exec" else "store"
-        group.add_argument(
-            "--" + action.name, action=kind, nargs=NARGS[action.takes], metavar=action.metavar, help=help
-        )
+        group.add_argument("--" + action.name, action="store_true", help=action.help)
+        return
+    kind = "append" if action.name == "exec" else "store"
+    nargs = NARGS[action.takes]
+    group.add_argument("--" + action.name, action=kind, nargs=nargs, metavar=action.metavar, help=action.help)
 
 
 def _add_setting(group: Any, setting: Setting) -> None:
-    names = ["--" + name for name in (*setting.aliases, setting.name)]
-    default = shown_default(setting)
-    help = setting.help.replace("%", "%%") + (f" (default: {default})".replace("%", "%%") if default else "")
-    options: dict[str, Any] = {
-        "dest": setting.attribute,
-        "env_var": setting.variable if setting.env else None,
-    }
+    options: dict[str, Any] = {"metavar": setting.metavar}
     if setting.kind == "yesno":
-        group.add_argument(*names, nargs="?", const="true", metavar="true|false", help=help, **options)
-        return
-    kind = "append" if setting.kind in ("list", "words", "pairs") else "store"
-    metavar = setting.metavar or "|".join(setting.choices) or setting.kind.upper()
-    group.add_argument(*names, action=kind, metavar=metavar, help=help, **options)
+        options = {"nargs": "?", "const": "true", "metavar": "true|false"}
+    elif setting.kind in ("list", "words", "pairs"):
+        options["action"] = "append"
+    names = ["--" + name for name in (*setting.aliases, setting.name)]
+    group.add_argument(*names, dest=setting.attribute, env_var=setting.variable or None, help=setting.help, **options)
 
 
 def shown_default(setting: Setting) -> str:
-    """The default as people read it."""
-    from director import durations
-
+    """The default as the help shows it; "" when it shows none."""
     if setting.shown or setting.kind in ("list", "words", "pairs", "yesno"):
         return setting.shown
     if setting.kind == "duration" and isinstance(setting.default, float):
+        from director import durations
+
         return durations.show(setting.default)
     return "" if setting.default is None else str(setting.default)
 
 
 def parse(
-    argv: Sequence[str], environ: Mapping[str, str], files: Sequence[str]
+    argv: Sequence[str], environ: Mapping[str, str], files: Sequence[str], settings: Sequence[Setting]
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """What was set, as written: values by attribute, their sources by setting, words nobody takes."""
-    parser = build(files)
+    """What was set, as written: values by attribute, their sources by setting, and the words left over.
+
+    Raises:
+        UsageError: a flag without its value, or a file that cannot be read.
+        SystemExit: `--help` was printed.
+    """
+    parser = build(settings, files)
     namespace, unknown = parser.parse_known_args(list(argv), env_vars=environ)
     values = {name: value for name, value in vars(namespace).items() if value is not None and value is not False}
-    return values, _sources(parser, values), unknown
+    return values, _sources(parser, values, settings), unknown
 
 
-def _sources(parser: Parser, values: Mapping[str, Any]) -> dict[str, str]:
-    sources = {setting.name: "flag" for setting in SETTINGS if setting.attribute in values}
-    names = {setting.attribute: setting.name for setting in SETTINGS}
+def _sources(parser: Parser, values: Mapping[str, Any], settings: Sequence[Setting]) -> dict[str, str]:
+    names = {setting.attribute: setting.name for setting in settings if setting.attribute in values}
+    sources = dict.fromkeys(names.values(), "flag")
     for place, found in parser.get_source_to_settings_dict().items():
         kind, _, path = place.partition("|")
-        if kind not in ("environment_variables", "config_file"):
-            continue
-        for action, _value in found.values():
-            sources[names[action.dest]] = f"file {path}" if path else "environment"
+        if kind in ("environment_variables", "config_file"):
+            where = f"file {path}" if path else "environment"
+            sources.update((names[action.dest], where) for action, _value in found.values())
     return sources

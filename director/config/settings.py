@@ -1,50 +1,56 @@
-"""From a call's flags, environment and files to one frozen `Settings`."""
+"""Loads the settings of a call from its flags, the environment and files."""
 
 from __future__ import annotations
 
 import os
 import re
+from types import SimpleNamespace
 
-from director.config.table import ACTIONS, BY_NAME, COMMON, GROUPS, SETTINGS, Setting
-from director.config.unquoted import join_instruction
-from director.config.values import convert
+from director.config import parser
+from director.config.table import ACTIONS, BY_FLAG, BY_NAME, CALLS, GROUPS, SETTINGS, Setting
+from director.config.values import convert, nearest
 from director.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 DEFAULT_FILES = ("/etc/director/director.yaml", "~/.config/director/director.yaml")
-# variables that are no settings: whether errors show where they come from, and what a RUN finds in its environment
+# variables that are no settings: DEBUG shows tracebacks, the others are in the environment of a RUN
 OTHER_VARIABLES = frozenset(("DIRECTOR_DEBUG", "DIRECTOR_NODE", "DIRECTOR_JOB", "DIRECTOR_TASK"))
-VARIABLES = {setting.variable: setting for setting in SETTINGS if setting.env}
-SWITCHES = frozenset("--" + name for s in SETTINGS if s.kind == "yesno" for name in (s.name, *s.aliases))
+VARIABLES = frozenset(setting.variable for setting in SETTINGS if setting.variable)
+SWITCHES = frozenset(flag for flag, setting in BY_FLAG.items() if setting.kind == "yesno")
 ACTION_NAMES = tuple(action.name for action in ACTIONS)
 _KUBERNETES = r"DIRECTOR_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _KUBERNETES_VALUE = r"(tcp|udp|sctp)://"
-# words that other tools have for what is a flag here
+# flags, and the words that other tools have for them
 HINTS = {
-    "run": "exec", "shell": "exec", "apply": "orchestrate", "play": "orchestrate", "jobs": "list-jobs",
-    "ps": "list-jobs",
-    "list": "list-jobs", "ls": "list-jobs", "status": "list-jobs", "nodes": "list-nodes", "hosts": "list-nodes",
-    "get": "list-jobs", "describe": "job-info", "inspect": "job-info", "info": "job-info", "logs": "job-info",
-    "job": "job-info", "node": "node-info", "cancel": "cancel-job", "stop": "cancel-job", "kill": "cancel-job",
-    "rm": "purge-jobs", "prune": "purge-jobs", "export": "export-jobs", "agent": "client", "daemon": "server",
-    "serve": "server", "help": "help", "version": "version", "wait": "wait-job", "purge": "purge-jobs",
+    "exec": "run shell",
+    "orchestrate": "apply play",
+    "list-jobs": "jobs ps list ls status get",
+    "list-nodes": "nodes hosts",
+    "job-info": "describe inspect info logs job",
+    "node-info": "node",
+    "cancel-job": "cancel stop kill",
+    "purge-jobs": "rm prune purge",
+    "export-jobs": "export",
+    "client": "agent",
+    "server": "daemon serve",
+    "help": "help",
+    "version": "version",
+    "wait-job": "wait",
 }  # fmt: skip
 
 
-class Settings:
-    """What a call was asked to do, frozen: one attribute a setting, dashes as underscores, `async` as `asynchronous`.
-
-    `Settings(port=6000)` has defaults for everything else.
+class Settings(SimpleNamespace):
+    """What a call shall do, frozen: an attribute for each setting, which has its default unless it is given.
 
     Attributes:
-        action: a name of `ACTIONS`, `version`, or "" when none was asked for.
-        words: the action's words (ids, files, nodes).
+        action: a name of `ACTIONS`, `version`, or "" for none.
+        words: the words of the action (ids, files, nodes).
         text: the instructions of `--exec`, None when there are none.
-        sources: setting name to `flag`, `environment`, `file PATH` or `default`.
+        sources: of each setting `flag`, `environment`, `file PATH` or `default`.
         warnings: lines for stderr.
     """
 
@@ -59,21 +65,12 @@ class Settings:
         known.update((setting.attribute, _default(setting)) for setting in SETTINGS)
         if unknown := values.keys() - known.keys():
             raise TypeError(f"there is no setting {', '.join(sorted(unknown))}")
-        self.__dict__.update(known)
-        self.__dict__.update(values)
+        super().__init__(**{**known, **values})
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen; {name} cannot be set")
 
     __delattr__ = __setattr__  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Settings) and self.__dict__ == other.__dict__
-
-    __hash__ = None  # type: ignore[assignment]
 
     if TYPE_CHECKING:
 
@@ -96,36 +93,50 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     """The settings of a call.
 
     Args:
-        argv: the words behind the program's name.
+        argv: the words after the program's name; an unquoted instruction is joined to `--exec=TEXT` already.
         environ: `os.environ` when None.
 
     Raises:
         UsageError: a flag, value, key or file that cannot be used; the message names where it came from.
         SystemExit: `--help` was printed.
     """
-    from director.config import parser
-
     environ = os.environ if environ is None else environ
-    words = switches_first(join_instruction(argv))
-    variables, warnings = _variables(environ)
-    files, more = _files(words, variables, environ)
-    values, sources, unknown = parser.parse(words, variables, files)
+    words = switches_first(argv)
+    flags = [word.partition("=")[0] for word in _before_dashes(words)]
+    asked = [name for name in (*ACTION_NAMES, "version") if "--" + name in flags]
+    action = _one_action(asked)
+    used = SETTINGS
+    if action in CALLS and not {"-h", "--help"} & set(flags):
+        used = tuple(setting for setting in SETTINGS if action in setting.used_by)
+    variables = {name: value for name, value in environ.items() if _is_ours(name, value)}
+    files, unreadable = _files(words, variables, environ)
+    values, sources, unknown = parser.parse(words, variables, files, used)
+    given = {setting.attribute: convert(setting, values[setting.attribute], sources[setting.name])
+             for setting in used if setting.attribute in values}  # fmt: skip
+    action = action or given.get("mode", "")
+    _check_usable(action, flags)
     if unknown:
         raise UsageError(_unknown(unknown))
-    given = {setting.attribute: convert(setting, values[setting.attribute], sources.get(setting.name, ""))
-             for setting in SETTINGS if setting.attribute in values}  # fmt: skip
-    action, action_words, text = _action(values, str(given.get("mode", "")))
-    _check_usable(action, sources)
-    every = {setting.name: sources.get(setting.name, "default") for setting in SETTINGS}
-    return Settings(action=action, words=action_words, text=text, sources=every, warnings=(*warnings, *more), **given)
+    return Settings(
+        action=action,
+        words=_words(values, asked),
+        text=_text(values, action),
+        sources={setting.name: sources.get(setting.name, "default") for setting in SETTINGS},
+        warnings=(*_unknown_variables(variables), *unreadable),
+        **given,
+    )
+
+
+def _before_dashes(words: Sequence[str]) -> Sequence[str]:
+    return words[: words.index("--")] if "--" in words else words
 
 
 def switches_first(words: Sequence[str]) -> list[str]:
-    """Yes/no flags before all else and each with its value: the word behind one is not taken for it.
+    """The words with each yes/no flag in front, joined to its value: `--wait=true`.
 
-    So `--orchestrate --wait FILE` and `--list-jobs --no-header ID` mean what they say.
+    So `--orchestrate --wait FILE` does not take FILE for the value of `--wait`.
     """
-    end = words.index("--") if "--" in words else len(words)
+    end = len(_before_dashes(words))
     found, rest = [], []
     at = 0
     while at < end:
@@ -141,47 +152,50 @@ def switches_first(words: Sequence[str]) -> list[str]:
     return [*found, *rest, *words[end:]]
 
 
-def _variables(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The `DIRECTOR_*` variables that set something, and warnings for those that nobody knows."""
-    known: dict[str, str] = {}
-    warnings = []
-    for name, value in environ.items():
-        if not name.startswith("DIRECTOR_") or name in OTHER_VARIABLES or not value:
-            continue
-        if re.match(_KUBERNETES_VALUE, value) or (name not in VARIABLES and re.fullmatch(_KUBERNETES, name)):
-            continue
-        if name in VARIABLES:
-            known[name] = value
-        else:
-            from director.config.parser import nearest
+def _one_action(asked: Sequence[str]) -> str:
+    """The action of a call that names these; "" for none.
 
-            hint = nearest(name, tuple(VARIABLES))
-            warnings.append(f"the variable {name} sets nothing{hint}")
-    return known, warnings
+    Raises:
+        UsageError: it names two.
+    """
+    if "plan" in asked and {"plan", "exec", "orchestrate"}.issuperset(asked):
+        return "plan"
+    if len(asked) > 1:
+        raise UsageError(f"one action a call; --{asked[0]} and --{asked[1]} are two")
+    return asked[0] if asked else ""
+
+
+def _is_ours(name: str, value: str) -> bool:
+    """Whether a variable is meant for director: Kubernetes sets `DIRECTOR_PORT=tcp://…` for a service of that name."""
+    if not name.startswith("DIRECTOR_") or not value or name in OTHER_VARIABLES:
+        return False
+    return not re.match(_KUBERNETES_VALUE, value) and (name in VARIABLES or not re.fullmatch(_KUBERNETES, name))
+
+
+def _unknown_variables(names: Iterable[str]) -> list[str]:
+    """A warning for each variable that sets nothing."""
+    known = tuple(VARIABLES)
+    return [f"the variable {name} sets nothing{nearest(name, known)}" for name in names if name not in VARIABLES]
 
 
 def _files(
     words: Sequence[str], variables: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """The settings files to read, the later beats the earlier, and warnings."""
+    """The settings files to read, of which a later one beats an earlier one, and warnings."""
     named = variables.get("DIRECTOR_CONFIG_FILE", "")
-    for index, word in enumerate(words):
-        if word == "--":
-            break
+    behind = [*words[1:], ""]
+    for word, value in zip(_before_dashes(words), behind, strict=False):
         if word.startswith("--config-file="):
             named = word.partition("=")[2]
-        elif word == "--config-file" and index + 1 < len(words):
-            named = words[index + 1]
+        elif word == "--config-file":
+            named = value
     if named:
-        return [_readable(_home(named, environ))], []
-    files, warnings = [], []
-    for path in DEFAULT_FILES:
-        path = _home(path, environ)
-        if os.access(path, os.R_OK):
-            files.append(path)
-        elif os.path.exists(path):
-            warnings.append(f"{path} cannot be read and is left out")
-    return files, warnings
+        named = _home(named, environ)
+        parser.open_file(named).close()  # ConfigArgParse passes over a file that is not there
+        return [named], []
+    found = [path for path in (_home(path, environ) for path in DEFAULT_FILES) if os.path.exists(path)]
+    files = [path for path in found if os.access(path, os.R_OK)]
+    return files, [f"{path} cannot be read and is left out" for path in found if path not in files]
 
 
 def _home(path: str, environ: Mapping[str, str]) -> str:
@@ -190,52 +204,35 @@ def _home(path: str, environ: Mapping[str, str]) -> str:
     return os.path.expanduser(path)
 
 
-def _readable(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; expected a settings file") from error
-    return path
-
-
 def _unknown(words: Sequence[str]) -> str:
-    from director.config.parser import nearest
-
     word = words[0].partition("=")[0]
     if word.startswith("-"):
         names = ["--" + name for name in (*ACTION_NAMES, "help", "version", *BY_NAME)]
         return f"there is no option {word}{nearest(word, names)}"
     if word in ACTION_NAMES:
         return f"unexpected word {word!r}; did you mean --{word}?"
-    if word.lower() in HINTS:
-        return f"unexpected word {word!r}; did you mean --{HINTS[word.lower()]}?"
+    for flag, others in HINTS.items():
+        if word.lower() in others.split():
+            return f"unexpected word {word!r}; did you mean --{flag}?"
     return f"unexpected word {word!r}{nearest(word, ACTION_NAMES, '--')}"
 
 
-def _action(values: Mapping[str, Any], mode: str) -> tuple[str, tuple[str, ...], str | None]:
-    """The action, its words and the text of `--exec`."""
-    asked = [name for name in (*ACTION_NAMES, "version") if name.replace("-", "_") in values]
-    texts = [text for text in values.get("exec", ())]
+def _text(values: Mapping[str, Any], action: str) -> str | None:
+    """The text of `--exec`, None when there is none."""
+    texts = values.get("exec", ())
     if len(texts) > 1:
         raise UsageError("--exec is given twice; separate steps by line breaks in one text")
-    text = texts[0] if texts else None
-    words = _words(values, asked)
-    if "plan" in asked and set(asked) <= {"plan", "exec", "orchestrate"}:
-        if (text is None) == (not words):
-            raise UsageError(
-                "--plan takes files, or --exec TEXT, not both" if words else "--plan takes a FILE or --exec TEXT"
-            )
-        return "plan", words, text
-    if len(asked) > 1:
-        raise UsageError(f"one action a call; --{asked[0]} and --{asked[1]} are two")
-    return (asked[0] if asked else mode), words, text
+    if action == "plan" and bool(texts) == bool(values.get("plan") or values.get("orchestrate")):
+        raise UsageError(
+            "--plan takes files, or --exec TEXT, not both" if texts else "--plan takes a FILE or --exec TEXT"
+        )
+    return texts[0] if texts else None
 
 
-def _check_usable(action: str, sources: Mapping[str, str]) -> None:
+def _check_usable(action: str, flags: Iterable[str]) -> None:
     """Raise UsageError for a flag on the command line that the action cannot use; files and variables serve all."""
-    for setting in SETTINGS:
-        if sources.get(setting.name) == "flag" and action in ACTION_NAMES and action not in setting.used_by:
+    for setting in filter(None, map(BY_FLAG.get, flags)):
+        if action in ACTION_NAMES and action not in setting.used_by:
             raise UsageError(f"--{action} cannot use --{setting.name}; {_usable(action, setting)}")
 
 
@@ -256,38 +253,3 @@ def _words(values: Mapping[str, Any], asked: Sequence[str]) -> tuple[str, ...]:
         if name != "exec" and value is not True:
             words += [value] if isinstance(value, str) else value
     return tuple(words)
-
-
-def reference() -> str:
-    """docs/settings.md: every setting in a table of its group."""
-    from director.config.parser import shown_default
-
-    lines = [
-        "# Settings",
-        "",
-        "A flag beats the environment, which beats the settings file, which beats the default.",
-        "",
-    ]
-    lines += [f"Files: `{DEFAULT_FILES[0]}`, then `{DEFAULT_FILES[1]}`; with `--config-file` only that one.",
-              "Durations are seconds, or numbers with ms, s, m, h, d (`1m30s`).",
-              "A flag on the command line that the action cannot use is an error (exit 2) that names the right one;",
-              "what files and the environment set is passed over then, as they serve every action.", ""]  # fmt: skip
-    lines += ["## Actions", "", "| action | does |", "|---|---|"]
-    lines += [f"| `{('--' + action.name + ' ' + action.metavar).strip()}` | {action.help} |" for action in ACTIONS]
-    for group in sorted(GROUPS, key=lambda name: name == COMMON):
-        title = GROUPS[group]
-        lines += [
-            "",
-            f"## {title[0].upper()}{title[1:]}",
-            "",
-            "| flag | variable | default | |",
-            "|---|---|---|---|",
-        ]
-        for setting in SETTINGS:
-            if setting.group == group:
-                flag = ", ".join(f"`--{name}`" for name in (setting.name, *setting.aliases))
-                kind = f" ({', '.join(setting.choices)})" if setting.choices else ""
-                variable = f"`{setting.variable}`" if setting.env else ""
-                default = shown_default(setting) or ("false" if setting.kind == "yesno" else "none")
-                lines.append(f"| {flag} | {variable} | {default} | {setting.help}{kind} |")
-    return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ CLIENT = "client"
 USER = "user"
 COMMON = "common"
 
+METAVARS = {"int": "N", "pairs": "KEY=VALUE"}  # of a kind; of the others the kind's name
 GROUPS = {
     SERVER: "settings of the server",
     CLIENT: "settings of the client",
@@ -19,37 +20,27 @@ class Setting:
     """One setting.
 
     Attributes:
-        name: as in `--name` and in a file; `DIRECTOR_NAME` and the attribute of `Settings` are made from it.
+        name: as in `--name` and in a file.
+        attribute: the attribute of `Settings`; `asynchronous` for `async`, which is a word of Python.
+        variable: `DIRECTOR_NAME`, the environment variable; "" when there is none.
         kind: `text`, `path`, `int`, `port`, `duration` (seconds, float), `size` (bytes, int), `yesno`, `choice`,
             `list` (repeatable, tuple of texts), `words` (repeatable and split at commas) or `pairs` (repeatable
             KEY=VALUE, a dict).
-        default: the value when nobody sets it, already converted; `shown` is how people read it.
-        group: who needs it.
+        default: the value when nothing sets it, already converted; `shown` is its text in the help.
+        group: a key of `GROUPS`.
+        metavar: the name of the value in the help.
         help: one line.
         choices: for `choice` and `words`.
-        aliases: other flags for the same.
-        low, high: bounds of numbers and durations.
-        env: whether there is a `DIRECTOR_*` variable.
-        used_by: the actions that can use it; a flag on the command line of another one is an error.
-        instead: names of settings that such an action may have for it, the likeliest first.
+        aliases: other names of the flag.
+        low, high: the smallest and largest number, or seconds of a duration.
+        used_by: the actions that can use it; on the command line of any other action the flag is an error.
+        instead: the settings that the error suggests, the likeliest first.
     """
 
     __slots__ = (
-        "aliases",
-        "choices",
-        "default",
-        "env",
-        "group",
-        "help",
-        "high",
-        "instead",
-        "kind",
-        "low",
-        "metavar",
-        "name",
-        "shown",
-        "used_by",
-    )
+        "aliases", "attribute", "choices", "default", "group", "help", "high", "instead", "kind", "low", "metavar",
+        "name", "shown", "used_by", "variable",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,19 +61,12 @@ class Setting:
         instead: tuple[str, ...] = (),
     ) -> None:
         self.name, self.kind, self.default, self.group, self.help = name, kind, default, group, help
-        self.shown, self.metavar, self.choices, self.aliases = shown, metavar, choices, aliases
-        self.low, self.high, self.env = low, high, env
+        self.attribute = "asynchronous" if name == "async" else name.replace("-", "_")
+        self.variable = "DIRECTOR_" + name.replace("-", "_").upper() if env else ""
+        self.shown, self.choices, self.aliases = shown, choices, aliases
+        self.metavar = metavar or "|".join(choices) or METAVARS.get(kind) or kind.upper()
+        self.low, self.high = low, high
         self.used_by, self.instead = used_by or USED_BY[group], instead
-
-    @property
-    def variable(self) -> str:
-        """The environment variable's name."""
-        return "DIRECTOR_" + self.name.replace("-", "_").upper()
-
-    @property
-    def attribute(self) -> str:
-        """The name in `Settings`; `async` is a word of Python."""
-        return "asynchronous" if self.name == "async" else self.name.replace("-", "_")
 
 
 class Action:
@@ -104,12 +88,7 @@ class Action:
 ACTIONS: tuple[Action, ...] = (
     Action("server", "none", "", "run the server in the foreground"),
     Action("client", "none", "", "run the client in the foreground"),
-    Action(
-        "exec",
-        "one",
-        "TEXT",
-        "submit instructions; unquoted, everything behind a bare verb is the instruction",
-    ),
+    Action("exec", "one", "TEXT", "submit instructions; unquoted, everything behind a bare verb is the instruction"),
     Action("orchestrate", "some", "FILE", "submit files, each one job; - is standard input"),
     Action("plan", "any", "FILE", "show what FILE (or --exec) would run where and why; run nothing"),
     Action("resume", "one", "ID", "a new job that runs only what did not succeed in ID"),
@@ -121,12 +100,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("cancel-job", "some", "ID", "stop jobs everywhere"),
     Action("purge-jobs", "any", "ID", "forget final jobs"),
     Action("purge-nodes", "none", "", "forget offline nodes"),
-    Action(
-        "export-jobs",
-        "one",
-        "FILE",
-        "write every job to FILE as YAML or JSON by its ending; - is standard output",
-    ),
+    Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output"),
     Action("export-nodes", "one", "FILE", "the same for nodes"),
 )
 
@@ -137,348 +111,113 @@ LISTS = ("list-jobs", "list-nodes")
 EXPORTS = ("export-jobs", "export-nodes")
 EVERY = tuple(action.name for action in ACTIONS)
 CALLS = tuple(name for name in EVERY if name not in DAEMONS)
-# who can use a setting whose row does not say it
+# the actions that can use a setting whose row does not say it
 USED_BY = {SERVER: ("server",), CLIENT: ("client",), USER: CALLS, COMMON: EVERY}
 
 FORMATS = ("table", "json", "jsonl", "yaml", "csv")
 HOUR = 3600.0
 DAY = 86400.0
 
+# fmt: off
 SETTINGS: tuple[Setting, ...] = (
-    # the server's
-    Setting(
-        "bind-address",
-        "text",
-        "*",
-        SERVER,
-        "address the server listens on",
-        shown="all",
-        metavar="ADDRESS",
-        instead=("server-address", "socket-path"),
-    ),
-    Setting(
-        "port",
-        "port",
-        5555,
-        SERVER,
-        "port the clients connect to",
-        metavar="PORT",
-        instead=("server-address", "socket-path"),
-    ),
-    Setting(
-        "socket-group",
-        "text",
-        None,
-        SERVER,
-        "group that may use the operator's socket",
-        metavar="GROUP",
-        shown="the server's own",
-    ),
-    Setting(
-        "store",
-        "choice",
-        "sqlite",
-        SERVER,
-        "where the ledger is kept: sqlite in the state folder; memory: keeps nothing",
-        choices=("sqlite", "memory:"),
-    ),
-    Setting(
-        "new-ledger",
-        "yesno",
-        False,
-        SERVER,
-        "begin a new ledger where the old one or its key is missing or another's; what is left of it is put aside",
-    ),
-    Setting(
-        "heartbeat-interval",
-        "duration",
-        10.0,
-        SERVER,
-        "pace of heartbeats, clients take it from the server; a node is offline after three missed",
-        low=0.1,
-        high=HOUR,
-    ),
-    Setting(
-        "lost-after",
-        "duration",
-        300.0,
-        SERVER,
-        "silence after which a node's sent and running tasks are lost",
-        low=1,
-    ),
-    Setting(
-        "workers",
-        "int",
-        None,
-        SERVER,
-        "planner processes",
-        shown="CPU count, at most 4",
-        low=1,
-        high=64,
-        metavar="N",
-        instead=("concurrency",),
-    ),
-    Setting(
-        "verbs-path",
-        "path",
-        "/etc/director/verbs",
-        SERVER,
-        "folder of your own verbs",
-        metavar="FOLDER",
-    ),
-    Setting(
-        "enrollment",
-        "choice",
-        "auto",
-        SERVER,
-        "how a new key gets in; auto: the first key for a name is kept",
-        choices=("auto",),
-    ),
+    # of the server
+    Setting("bind-address", "text", "*", SERVER,
+            "address the server listens on", shown="all", metavar="ADDRESS", instead=("server-address", "socket-path")),
+    Setting("port", "port", 5555, SERVER, "port the clients connect to", instead=("server-address", "socket-path")),
+    Setting("socket-group", "text", None, SERVER,
+            "group that may use the operator's socket", metavar="GROUP", shown="the server's own"),
+    Setting("store", "choice", "sqlite", SERVER,
+            "where the ledger is kept: sqlite in the state folder; memory: keeps nothing",
+            choices=("sqlite", "memory:")),
+    Setting("new-ledger", "yesno", False, SERVER,
+            "begin a new ledger where the old one or its key is missing or another's; what is left of it is put aside"),
+    Setting("heartbeat-interval", "duration", 10.0, SERVER,
+            "pace of heartbeats, clients take it from the server; a node is offline after three missed", low=0.1,
+            high=HOUR),
+    Setting("lost-after", "duration", 300.0, SERVER,
+            "silence after which a node's sent and running tasks are lost", low=1),
+    Setting("workers", "int", None, SERVER,
+            "planner processes", shown="CPU count, at most 4", low=1, high=64, instead=("concurrency",)),
+    Setting("verbs-path", "path", "/etc/director/verbs", SERVER, "folder of your own verbs", metavar="FOLDER"),
+    Setting("enrollment", "choice", "auto", SERVER,
+            "how a new key gets in; auto: the first key for a name is kept", choices=("auto",)),
     Setting("history", "duration", 30 * DAY, SERVER, "final jobs older than this are dropped"),
-    Setting(
-        "history-jobs",
-        "int",
-        100_000,
-        SERVER,
-        "final jobs beyond this number are dropped, oldest first",
-        metavar="N",
-    ),
-    # the client's
-    Setting(
-        "server-address",
-        "text",
-        "localhost",
-        CLIENT,
-        "the server, host[:port]; looked up again at each reconnect",
-        metavar="HOST[:PORT]",
-        instead=("bind-address", "socket-path"),
-    ),
-    Setting(
-        "identity",
-        "text",
-        None,
-        CLIENT,
-        "the node's name",
-        shown="the host name",
-        metavar="NAME",
-        instead=("node", "target"),
-    ),
-    Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, metavar="N", instead=("workers",)),
+    Setting("history-jobs", "int", 100_000, SERVER, "final jobs beyond this number are dropped, oldest first"),
+    # of the client
+    Setting("server-address", "text", "localhost", CLIENT,
+            "the server, host[:port]; looked up again at each reconnect", metavar="HOST[:PORT]",
+            instead=("bind-address", "socket-path")),
+    Setting("identity", "text", None, CLIENT,
+            "the node's name", shown="the host name", metavar="NAME", instead=("node", "target")),
+    Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, instead=("workers",)),
     Setting("drain", "duration", 8.0, CLIENT, "time running tasks have left after SIGTERM"),
-    Setting(
-        "task-pids",
-        "int",
-        None,
-        CLIENT,
-        "processes a task may have at a time; one with more fails and is ended",
-        shown="a quarter of the system's limit, at most 4096",
-        low=1,
-        high=4_194_304,
-        metavar="N",
-    ),
-    Setting(
-        "task-memory",
-        "size",
-        None,
-        CLIENT,
-        "memory a task may take, as 512M or 2G; one that takes more fails and is ended",
-        shown="no bound",
-        low=1 << 20,
-        metavar="SIZE",
-    ),
-    Setting(
-        "reboot-command",
-        "text",
-        None,
-        CLIENT,
-        "what REBOOT runs to restart the host",
-        shown="systemctl reboot, without systemd /sbin/reboot",
-        metavar="COMMAND",
-    ),
-    # the user's
-    Setting(
-        "target",
-        "list",
-        (),
-        USER,
-        "nodes: names, sets, globs, ~regex, label:K=V, fact:K=V, all, and, or, not; repeatable",
-        metavar="EXPR",
-        used_by=SUBMISSIONS,
-        instead=("node",),
-    ),
+    Setting("task-pids", "int", None, CLIENT,
+            "processes a task may have at a time; one with more fails and is ended",
+            shown="a quarter of the system's limit, at most 4096", low=1, high=4_194_304),
+    Setting("task-memory", "size", None, CLIENT,
+            "memory a task may take, as 512M or 2G; one that takes more fails and is ended", shown="no bound",
+            low=1 << 20),
+    Setting("reboot-command", "text", None, CLIENT,
+            "what REBOOT runs to restart the host", shown="systemctl reboot, without systemd /sbin/reboot",
+            metavar="COMMAND"),
+    # of a user's call
+    Setting("target", "list", (), USER,
+            "nodes: names, sets, globs, ~regex, label:K=V, fact:K=V, all, and, or, not; repeatable", metavar="EXPR",
+            used_by=SUBMISSIONS, instead=("node",)),
     Setting("wait", "yesno", False, USER, "wait until the job is final and print its results", used_by=WAITS),
-    Setting(
-        "wait-timeout",
-        "duration",
-        None,
-        USER,
-        "stop waiting after this long (exit 4); the job goes on",
-        shown="none",
-        used_by=(*WAITS, "wait-job"),
-        instead=("server-timeout",),
-    ),
-    Setting(
-        "server-timeout",
-        "duration",
-        15.0,
-        USER,
-        "end the call (exit 3) when the server has given no sign of life for this long",
-        low=0.1,
-    ),
-    Setting(
-        "timeout",
-        "duration",
-        600.0,
-        USER,
-        "end each task after this long",
-        low=0.001,
-        used_by=SUBMISSIONS,
-        instead=("wait-timeout", "server-timeout"),
-    ),
-    Setting(
-        "valid-for",
-        "duration",
-        HOUR,
-        USER,
-        "how long a task may wait for its node; 0: only nodes online now",
-        used_by=SUBMISSIONS,
-    ),
-    Setting(
-        "no-cache",
-        "yesno",
-        False,
-        USER,
-        "run every step, cached or not",
-        aliases=("ignore-cache",),
-        used_by=SUBMISSIONS,
-    ),
-    Setting(
-        "arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", metavar="KEY=VALUE", used_by=SUBMISSIONS
-    ),
+    Setting("wait-timeout", "duration", None, USER,
+            "stop waiting after this long (exit 4); the job goes on", shown="none", used_by=(*WAITS, "wait-job"),
+            instead=("server-timeout",)),
+    Setting("server-timeout", "duration", 15.0, USER,
+            "end the call (exit 3) when the server has given no sign of life for this long", low=0.1),
+    Setting("timeout", "duration", 600.0, USER,
+            "end each task after this long", low=0.001, used_by=SUBMISSIONS,
+            instead=("wait-timeout", "server-timeout")),
+    Setting("valid-for", "duration", HOUR, USER,
+            "how long a task may wait for its node; 0: only nodes online now", used_by=SUBMISSIONS),
+    Setting("no-cache", "yesno", False, USER,
+            "run every step, cached or not", aliases=("ignore-cache",), used_by=SUBMISSIONS),
+    Setting("arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", used_by=SUBMISSIONS),
     Setting("extend-args", "yesno", False, USER, "ARGs append to lists and merge mappings", used_by=SUBMISSIONS),
     Setting("async", "yesno", False, USER, "files run side by side", used_by=SUBMISSIONS),
-    Setting(
-        "name",
-        "text",
-        None,
-        USER,
-        "a name for the job",
-        metavar="TEXT",
-        shown="none",
-        used_by=SUBMISSIONS,
-        instead=("identity",),
-    ),
+    Setting("name", "text", None, USER,
+            "a name for the job", metavar="TEXT", shown="none", used_by=SUBMISSIONS, instead=("identity",)),
     Setting("output", "choice", "table", USER, "form of the answer", choices=FORMATS),
-    Setting(
-        "no-header",
-        "yesno",
-        False,
-        USER,
-        "tables and CSV without their first line",
-        used_by=tuple(name for name in CALLS if name not in EXPORTS),
-    ),
-    Setting(
-        "limit",
-        "int",
-        100,
-        USER,
-        "list at most so many, the newest; 0: all; nodes: all unless it is given",
-        metavar="N",
-        used_by=LISTS,
-    ),
-    Setting(
-        "state",
-        "words",
-        (),
-        USER,
-        "list only these states; repeatable",
-        metavar="STATE",
-        used_by=(*LISTS, "purge-jobs"),
-    ),
-    Setting(
-        "since",
-        "duration",
-        None,
-        USER,
-        "list only jobs created, or nodes heard, within this time",
-        shown="any age",
-        used_by=(*LISTS, "purge-jobs"),
-    ),
-    # a RUN has DIRECTOR_NODE in its environment, which is the node it runs on and no filter
-    Setting(
-        "node",
-        "text",
-        None,
-        USER,
-        "only jobs on, or only nodes among, those EXPR names",
-        metavar="EXPR",
-        shown="all",
-        env=False,
-        used_by=(*LISTS, "purge-jobs", "purge-nodes"),
-        instead=("target",),
-    ),
-    # everybody's
-    Setting(
-        "enroll-port", "port", 5556, COMMON, "port on which clients ask to be enrolled", metavar="PORT", used_by=DAEMONS
-    ),
-    Setting(
-        "socket-path",
-        "path",
-        None,
-        COMMON,
-        "the operator's socket",
-        metavar="PATH",
-        shown="the first usable of /run/director/director.sock, $XDG_RUNTIME_DIR/director/director.sock, "
-        "director.sock in the state folder",
-        used_by=("server", *CALLS),
-        instead=("server-address",),
-    ),
-    Setting(
-        "state-dir",
-        "path",
-        None,
-        COMMON,
-        "keys, ledger, files",
-        metavar="FOLDER",
-        shown="/var/lib/director, else ~/.local/state/director",
-    ),
-    Setting(
-        "mode",
-        "choice",
-        None,
-        COMMON,
-        "what to run when no action is given",
-        choices=("server", "client"),
-        used_by=DAEMONS,
-        shown="none",
-    ),
-    Setting(
-        "log-level",
-        "choice",
-        "info",
-        COMMON,
-        "least level that is logged to stderr",
-        choices=("debug", "info", "warning", "error"),
-        used_by=DAEMONS,
-    ),
+    Setting("no-header", "yesno", False, USER,
+            "tables and CSV without their first line", used_by=tuple(name for name in CALLS if name not in EXPORTS)),
+    Setting("limit", "int", 100, USER,
+            "list at most so many, the newest; 0: all; nodes: all unless it is given", used_by=LISTS),
+    Setting("state", "words", (), USER,
+            "list only these states; repeatable", metavar="STATE", used_by=(*LISTS, "purge-jobs")),
+    Setting("since", "duration", None, USER,
+            "list only jobs created, or nodes heard, within this time", shown="any age",
+            used_by=(*LISTS, "purge-jobs")),
+    # no variable: a RUN has DIRECTOR_NODE in its environment, the name of the node it runs on
+    Setting("node", "text", None, USER,
+            "only jobs on, or only nodes among, those EXPR names", metavar="EXPR", shown="all", env=False,
+            used_by=(*LISTS, "purge-jobs", "purge-nodes"), instead=("target",)),
+    # of all
+    Setting("enroll-port", "port", 5556, COMMON, "port on which clients ask to be enrolled", used_by=DAEMONS),
+    Setting("socket-path", "path", None, COMMON,
+            "the operator's socket", metavar="PATH",
+            shown="the first usable of /run/director/director.sock, $XDG_RUNTIME_DIR/director/director.sock, "
+            "director.sock in the state folder",
+            used_by=("server", *CALLS), instead=("server-address",)),
+    Setting("state-dir", "path", None, COMMON,
+            "keys, ledger, files", metavar="FOLDER", shown="/var/lib/director, else ~/.local/state/director"),
+    Setting("mode", "choice", None, COMMON,
+            "what to run when no action is given", choices=("server", "client"), used_by=DAEMONS, shown="none"),
+    Setting("log-level", "choice", "info", COMMON,
+            "least level that is logged to stderr", choices=("debug", "info", "warning", "error"), used_by=DAEMONS),
     Setting("log-format", "choice", "text", COMMON, "form of log lines", choices=("text", "json"), used_by=DAEMONS),
-    Setting(
-        "profile",
-        "path",
-        None,
-        COMMON,
-        "sample where the time goes into files in FOLDER, as folded stacks (docs/performance.md)",
-        metavar="FOLDER",
-    ),
-    Setting(
-        "config-file",
-        "path",
-        None,
-        COMMON,
-        "read this settings file and no other",
-        metavar="FILE",
-        shown="/etc/director/director.yaml, then ~/.config/director/director.yaml",
-    ),
+    Setting("profile", "path", None, COMMON,
+            "sample where the time goes into files in FOLDER, as folded stacks (docs/performance.md)",
+            metavar="FOLDER"),
+    Setting("config-file", "path", None, COMMON,
+            "read this settings file and no other", metavar="FILE",
+            shown="/etc/director/director.yaml, then ~/.config/director/director.yaml"),
 )
+# fmt: on
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
+BY_FLAG = {"--" + name: setting for setting in SETTINGS for name in (setting.name, *setting.aliases)}

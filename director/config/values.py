@@ -1,4 +1,4 @@
-"""Values as people write them to what `Settings` holds: one small function for each kind of setting."""
+"""Converts the text of a setting to its value: one small function for each kind."""
 
 from __future__ import annotations
 
@@ -9,27 +9,35 @@ from director.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from director.config.table import Setting
 
 
 def convert(setting: Setting, value: Any, source: str) -> Any:
-    """A value as written to what `Settings` holds.
+    """The value of a setting from its text.
 
     Args:
         value: a text; a list of texts for a repeatable setting.
         source: `flag`, `environment` or `file PATH`.
 
     Raises:
-        UsageError: it cannot be used; the message says where it came from.
+        UsageError: it cannot be used; the message names its source.
     """
     try:
         return CONVERT[setting.kind](setting, value)
     except ValueError as error:
         place = f" (from {setting.variable})" if source == "environment" else f" (from {source})"
         raise UsageError(f"--{setting.name}: {error}{'' if source == 'flag' else place}") from error
+
+
+def nearest(word: str, words: Sequence[str], before: str = "") -> str:
+    """`; did you mean X?` for the most similar of `words`, "" when none is similar."""
+    import difflib
+
+    found = difflib.get_close_matches(word, words, 1)
+    return f"; did you mean {before}{found[0]}?" if found else ""
 
 
 def _number(setting: Setting, text: str) -> int:
@@ -79,8 +87,6 @@ def _yesno(setting: Setting, text: str) -> bool:
 
 def _choice(setting: Setting, text: str) -> str:
     if text not in setting.choices:
-        from director.config.parser import nearest
-
         raise ValueError(f"{text!r} is none of {', '.join(setting.choices)}{nearest(text, setting.choices)}")
     return text
 

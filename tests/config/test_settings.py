@@ -1,4 +1,4 @@
-"""Settings: one table behind flags, variables, files, help and the page; who beats whom; what is wrong where."""
+"""Settings from flags, variables and files: which source wins, what is refused, and the help and page of the table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import ROOT
 
 from director.config import file, parser, settings
 from director.config.table import ACTIONS, BY_NAME, SETTINGS
@@ -144,73 +145,6 @@ def test_what_kubernetes_injects_is_ignored():
     assert (settings.port, settings.warnings) == (5555, ())
 
 
-@pytest.mark.parametrize(
-    ("argv", "text"),
-    [
-        (["--exec", "RUN uptime"], "RUN uptime"),
-        (["--wait", "--exec", "RUN", "uptime", "-p", "--all"], "RUN uptime -p --all"),
-        (["--exec", "REBOOT"], "REBOOT"),
-        (["--exec=RUN", "ls", "--help"], "RUN ls --help"),
-        (["--exec", "run", "a  b", "--", "c"], "run a  b -- c"),
-        (["--exec", "RUN a\nRUN b"], "RUN a\nRUN b"),
-        (["--exec", "RUN --help"], "RUN --help"),
-    ],
-)
-def test_exec_takes_one_text_or_everything_behind_a_bare_verb(argv: list[str], text: str):
-    settings = load(*argv)
-    assert (settings.action, settings.text) == ("exec", text)
-
-
-@pytest.mark.parametrize(
-    ("words", "call", "instruction"),
-    [
-        (["RUN", "uptime", "--target", "web 1"], "--target 'web 1' --exec RUN uptime", "RUN uptime --target web 1"),
-        (["RUN", "uptime", "--target=a"], "--target=a --exec RUN uptime", "RUN uptime --target=a"),
-        (["run", "a", "--wait", "-b"], "--wait --exec run a -b", "run a --wait -b"),
-        (["RUN", "a", "--wait-timeout", "5s"], "--wait-timeout 5s --exec RUN a", "RUN a --wait-timeout 5s"),
-        (["RUN", "a", "--valid-for", "5", "--output", "json"], "--valid-for 5 --output json --exec RUN a",
-         "RUN a --valid-for 5 --output json"),
-        (["RUN", "a", "--stream"], "--stream --exec RUN a", "RUN a --stream"),
-        (["RUN", "--wait"], "--wait --exec RUN", "RUN --wait"),
-        (["RUN", "--timeout", "5", "a", "--wait"], "--wait --exec RUN --timeout 5 a", "RUN --timeout 5 a --wait"),
-        (["REBOOT", "5", "--wait"], "--wait --exec REBOOT 5", "REBOOT 5 --wait"),
-        (["OWN", "a", "--wait"], "--wait --exec OWN a", "OWN a --wait"),
-    ],
-)  # fmt: skip
-def test_a_flag_of_the_call_in_an_unquoted_instruction_is_refused(words: list[str], call: str, instruction: str):
-    for argv in (["--exec", *words], [f"--exec={words[0]}", *words[1:]]):
-        said = fails("--limit", "3", *argv)
-        assert f"if it is for the call: director --limit 3 {call}; " in said
-        assert said.endswith(f"; if not: director --limit 3 --exec '{instruction}'")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["RUN", "--", "uptime", "--target", "web-1"],  # the check ends there
-        ["RUN", "git", "log", "--", "--output"],
-        ["RUN", "--name", "x", "uptime"],  # every verb has it
-        ["RUN", "grep", "-w", "-o", "--name", "x"],
-        ["RUN", "ls", "--color"],
-        ["RUN", "sh", "-c", "a --target b"],
-        ["OWN", "a", "--name", "x"],
-        ["OWN", "--output", "x", "a"],  # only the server knows whether OWN has it
-    ],
-)
-def test_words_that_may_be_the_instructions_own_are_left_alone(words: list[str]):
-    settings = load("--exec", *words)
-    assert (settings.text, settings.target, settings.output) == (" ".join(words), (), "table")
-
-
-@pytest.mark.parametrize("argv", [["--exec", "REBOOT"], ["--exec=reboot"]])
-def test_a_verb_that_needs_no_argument_is_complete_before_directors_flags(argv: list[str]):
-    settings = load(*argv, "--wait", "--target", "a", "--ignore-cache")
-    assert (settings.text, settings.wait, settings.target) == (argv[-1].removeprefix("--exec="), True, ("a",))
-    assert load(*argv, "--plan").action == "plan"
-    assert load(*argv, "--timeout", "60").text.upper() == "REBOOT --TIMEOUT 60"  # the verb has it, too
-    assert load(*argv, "--later").text.upper() == "REBOOT --LATER"
-
-
 def test_options_may_follow_a_quoted_text():
     settings = load("--exec", "RUN uptime", "--wait", "--target", "a", "--target", "b,c", "--arg", "K=V=W", "--async")
     assert settings.wait and settings.asynchronous
@@ -318,7 +252,6 @@ def test_a_yes_or_no_flag_takes_no_word_that_is_not_its_own():
     assert load("--list-jobs", "--no-header", "last").words == ("last",)
     settings = load("--job-info", "--no-header", "false", "last")
     assert (settings.words, settings.no_header) == (("last",), False)
-    assert load("--exec", "RUN", "--", "x", "--wait", "y").text == "RUN -- x --wait y"
 
 
 def test_mode_is_the_action_when_none_is_asked_for():
@@ -330,7 +263,7 @@ def test_mode_is_the_action_when_none_is_asked_for():
 def test_words_of_actions():
     assert load("--list-jobs", "a", "b", "--limit", "3").words == ("a", "b")
     assert load("--orchestrate", "-", "f").words == ("-", "f")
-    plan = load("--plan", "--exec", "RUN", "x")
+    plan = load("--plan", "--exec", "RUN x")
     assert (plan.action, plan.words, plan.text) == ("plan", (), "RUN x")
 
 
@@ -350,17 +283,42 @@ def test_help_and_page_name_every_setting_and_action(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         load("--help")
     assert ended.value.code == 0
-    shown, page = capsys.readouterr().out, settings.reference()
+    shown, page = capsys.readouterr().out, settings_page()
     for thing in (*SETTINGS, *ACTIONS):
         assert f"--{thing.name}" in shown
         assert f"`--{thing.name}" in page
     for setting in SETTINGS:
-        assert not setting.env or f"`{setting.variable}`" in page
+        assert not setting.variable or f"`{setting.variable}`" in page
     assert shown.index("settings of the server") < shown.index("settings of the client")
     assert shown == parser.build().format_help()
 
 
-def test_the_page_in_docs_is_what_the_table_says(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.undo()
-    page = Path(__file__).parents[2] / "docs/settings.md"
-    assert page.read_text(encoding="utf-8") == settings.reference()
+def test_the_page_in_docs_is_what_the_table_says():
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def settings_page() -> str:
+    script = [sys.executable, str(ROOT / "scripts/settings-page"), "--print"]
+    return subprocess.run(script, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("action", "has", "lacks"), [
+    ("exec", "--target", "--limit"), ("list-jobs", "--limit", "--target"), ("cancel-job", "--output", "--bind-address"),
+])  # fmt: skip
+def test_a_call_has_the_options_of_its_action_only(monkeypatch: pytest.MonkeyPatch, action: str, has: str, lacks: str):
+    build, built = parser.build, []
+    monkeypatch.setattr(parser, "build", lambda *args: built.append(build(*args)) or built[-1])
+    load(f"--{action}", "x")
+    options = {option for option_action in built[0]._actions for option in option_action.option_strings}
+    assert {"--" + name for name in settings.ACTION_NAMES} | {has} <= options
+    assert lacks not in options
+
+
+def test_the_help_of_a_call_shows_all_options(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        load("--list-jobs", "--help")
+    assert capsys.readouterr().out == parser.build().format_help()
+
+
+def test_a_daemon_reads_the_settings_of_the_other_from_variables():
+    assert load("--client", DIRECTOR_PORT="1").port == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from director.config.table import ACTIONS, BY_NAME, SETTINGS
+from director.config.table import ACTIONS, BY_FLAG
 from director.errors import UsageError
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def _flag(word: str) -> str:
 
 
 def _is_directors(name: str) -> bool:
-    return name in BY_NAME or any(name == action.name for action in ACTIONS) or any(name in s.aliases for s in SETTINGS)
+    return "--" + name in BY_FLAG or any(name == action.name for action in ACTIONS)
 
 
 def _verb(word: str) -> Verb | None:
