@@ -6,6 +6,8 @@ from director.cli.connection import Connection
 from director.cli.listing import JOB_STATES, filters
 from director.cli.output import answer
 from director.errors import EXIT_OK
+from director.report.columns import Column
+from director.report.tables import render_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
 
 def cancel(settings: Settings) -> int:
     """Stop jobs everywhere; one that is final already is well, too."""
-    from director.report import render_list
-    from director.report.columns import Column
-
     with Connection(settings) as link:
         jobs = link.ask({"do": "cancel", "ids": list(settings.words)})["jobs"]
     columns = (Column("ID", "id"), Column("CANCEL", "was_final", _what))
@@ -48,9 +47,6 @@ def _purge(settings: Settings, request: Mapping[str, Any], what: str) -> int:
     if settings.output == "table":
         answer((f"forgot {count} {what[:-1] if count == 1 else what}\n",))
     else:
-        from director.report import render_list
-        from director.report.columns import Column
-
         rows = [{"count": count}]
         answer(render_list(rows, (Column("COUNT", "count"),), settings.output, not settings.no_header))
     return EXIT_OK

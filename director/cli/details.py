@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def job(settings: Settings) -> int:
     """Everything known of one job."""
-    from director.report import render_job
+    from director.report.jobs import render_job
 
     with Connection(settings) as link:
         info = link.ask({"do": "job-info", "id": settings.words[0]})
@@ -23,7 +23,7 @@ def job(settings: Settings) -> int:
 
 def node(settings: Settings) -> int:
     """Everything known of one node."""
-    from director.report import render_node
+    from director.report.nodes import render_node
 
     with Connection(settings) as link:
         info = link.ask({"do": "node-info", "node": settings.words[0]})

@@ -6,7 +6,10 @@ import time
 
 from director.cli.connection import Connection
 from director.cli.output import answer
+from director.config.values import nearest
 from director.errors import EXIT_OK, UsageError
+from director.report.columns import JOB_COLUMNS, NODE_COLUMNS, Column
+from director.report.tables import render_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ NODE_STATES = ("online", "offline", "pending", "revoked")
 
 def jobs(settings: Settings) -> int:
     """List jobs, newest last; with ids exactly those."""
-    from director.report import JOB_COLUMNS
-
     request = {"do": "list-jobs", **filters(settings, JOB_STATES), "ids": list(settings.words)}
     request["limit"] = 0 if settings.words else settings.limit
     return _show(settings, request, JOB_COLUMNS)
@@ -30,8 +31,6 @@ def jobs(settings: Settings) -> int:
 
 def nodes(settings: Settings) -> int:
     """List nodes; all of them unless --limit says otherwise."""
-    from director.report import NODE_COLUMNS
-
     request = {"do": "list-nodes", **filters(settings, NODE_STATES)}
     request["limit"] = 0 if settings.sources.get("limit") == "default" else settings.limit
     return _show(settings, request, NODE_COLUMNS)
@@ -41,16 +40,12 @@ def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
     """--state, --since and --node as the server takes them; `states` are those there are."""
     for state in settings.state:
         if state not in states:
-            from director.config.values import nearest
-
             raise UsageError(f"--state: {state!r} is none of {', '.join(states)}{nearest(state, states)}")
     since = None if settings.since is None else time.time() - settings.since
     return {"state": list(settings.state), "since": since, "node": settings.node}
 
 
-def _show(settings: Settings, request: dict[str, Any], columns: Sequence[Any]) -> int:
-    from director.report import render_list
-
+def _show(settings: Settings, request: dict[str, Any], columns: Sequence[Column]) -> int:
     with Connection(settings) as link:
         rows = [row for rows in link.items(request) for row in rows]
     answer(render_list(rows, columns, settings.output, not settings.no_header))

@@ -79,7 +79,7 @@ def _accepted(settings: Settings, answered: Mapping[str, Any], link: Connection 
         from director.cli.waiting import wait
 
         return wait(settings, jobs, link)
-    from director.report import render_ids
+    from director.report.tables import render_ids
 
     try:
         answer(render_ids(jobs, settings.output, not settings.no_header))

@@ -8,11 +8,20 @@ from director.cli.connection import Connection, ServerGoneError, again
 from director.cli.interrupts import end_as_interrupted
 from director.cli.output import answer, decode, note
 from director.cli.patience import Patience, ServerSilentError
-from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT, DirectorError, NoServerError, WaitTimeoutError
+from director.errors import (
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_WAIT_TIMEOUT,
+    DirectorError,
+    NoServerError,
+    WaitTimeoutError,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from director.config.settings import Settings
@@ -21,6 +30,9 @@ FIRST_NOTE = 5.0
 NEXT_NOTE = 60.0
 AWAY = 60.0  # how long a server that has gone is waited for
 GRACE = 0.7  # how long the server may take for a first sign of life when a wait that was given up asks what is known
+JOB_CODES = {
+    "success": EXIT_OK, "failed": EXIT_FAILED, "cancelled": EXIT_INCOMPLETE, "incomplete": EXIT_INCOMPLETE
+}  # fmt: skip
 TIMED_OUT = "--wait-timeout passed; the job goes on"
 
 
@@ -88,7 +100,7 @@ def _results(settings: Settings, jobs: Sequence[str], link: Connection, ended: i
 
 
 def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: int) -> int:
-    from director.report import render_jobs, verdict
+    from director.report.jobs import render_jobs
 
     try:
         if results:
@@ -100,6 +112,12 @@ def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: 
     waiter.tell()
     note(_way_back(waiter.jobs))
     return ended
+
+
+def verdict(jobs: Iterable[Mapping[str, Any]]) -> int:
+    """The exit code of jobs: that of the worst state, of which a job that is not final has the first place."""
+    codes = {JOB_CODES.get(job["state"], EXIT_WAIT_TIMEOUT) for job in jobs}
+    return next((code for code in (EXIT_WAIT_TIMEOUT, EXIT_FAILED, EXIT_INCOMPLETE) if code in codes), EXIT_OK)
 
 
 class _Waiter:
@@ -157,7 +175,7 @@ class _Waiter:
 
     def tell(self) -> None:
         """Name on stderr what is waited for."""
-        from director.report import waiting_lines
+        from director.report.waiting import waiting_lines
 
         self._told, self._halted = time.monotonic(), _halted(self._progress)
         lines = waiting_lines(self._progress) or [f"waiting for job {' '.join(self.jobs)}"]

@@ -1,4 +1,4 @@
-"""The columns of the listings: what a table shows of a row, and the names and values a CSV has of it."""
+"""The columns of the listings in table and CSV."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Column:
     """One column of a listing.
 
     Attributes:
-        title: the table's heading; "" for a column only CSV has.
-        key: the field's name; dots lead into mappings; CSV has underscores for them; "" keeps it out of CSV.
-        show: the text of the table from the row; None shows the field as it is.
+        title: the heading in a table; "" leaves the column out of tables.
+        key: the name of the field, with dots for nested ones (underscores in CSV); "" leaves it out of CSV.
+        show: makes the text of a table from the row; None shows the field as it is.
     """
 
     __slots__ = ("key", "show", "title")
@@ -42,7 +42,7 @@ class Column:
 
 
 def done_of_total(job: Mapping[str, Any]) -> str:
-    """`38/40`: the tasks that are final, of all."""
+    """`38/40`: the final tasks of all."""
     counts = job.get("tasks") or {}
     return f"{sum(counts.get(name, 0) for name in FINAL_COUNTS)}/{counts.get('total', 0)}"
 

@@ -76,8 +76,20 @@ def yaml_object(value: Any) -> Iterator[str]:
     yield dump(_without_surrogates(value))
 
 
+def rows_as(format: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], header: bool) -> Iterator[str]:
+    """Rows as `json`, `jsonl`, `yaml` or `csv`; `columns` and `header` matter for CSV only."""
+    if format == "csv":
+        return csv_rows(rows, columns, header)
+    return {"json": json_list, "jsonl": json_lines, "yaml": yaml_list}[format](rows)
+
+
+def object_as(format: str, value: Any) -> Iterator[str]:
+    """One value as `json` or `yaml`."""
+    return json_object(value) if format == "json" else yaml_object(value)
+
+
 class _Line:
-    """A file of one line, for the csv module to write to."""
+    """A file of one line, which the csv module writes to."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -88,7 +100,7 @@ class _Line:
 
 
 def csv_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], header: bool) -> Iterator[str]:
-    """RFC 4180: lines end in CR LF; fields by the JSON's names, lists and mappings as JSON, None empty."""
+    """RFC 4180: lines end in CR LF; lists and mappings are JSON, None is empty."""
     import csv
 
     line = _Line()

@@ -1,4 +1,4 @@
-"""Tasks of a step that came to the same, put together: the biggest group first, the odd ones apart."""
+"""Groups the tasks of a step that have the same result, the largest group first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OUT, _ERR = "  ", "! "
 
 
 def grouped(tasks: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The tasks in groups alike in state, exit code, outputs and reason; equal sizes as they came."""
+    """The tasks in groups with the same state, exit code, outputs and reason; the order of tasks decides ties."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for task in tasks:
         groups.setdefault((*map(task.get, _SAME), _late(task)), []).append(task)
@@ -26,7 +26,7 @@ def grouped(tasks: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]
 
 
 def quiet(tasks: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether all of the tasks were well and said nothing."""
+    """Whether all of the tasks succeeded without output."""
     return all(
         task["state"] in WELL and not task.get("stdout") and not task.get("stderr") and not task.get("late")
         for task in tasks
@@ -36,8 +36,7 @@ def quiet(tasks: Iterable[Mapping[str, Any]]) -> bool:
 def group_lines(group: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A heading with the folded names and the state, then the output.
 
-    Output is untrusted, so it stands behind two blanks (stdout) or `! ` (stderr): no line of it can pass
-    for a heading.
+    Each line of output begins with two blanks (stdout) or `! ` (stderr), so that none looks like a heading.
     """
     task = group[0]
     yield f"{_folded(tuple(str(task['node']) for task in group))}: {_state(task)}{_size(group)}\n"
@@ -51,7 +50,7 @@ def group_lines(group: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 @lru_cache(16)
 def _folded(names: tuple[str, ...]) -> str:
-    """A job's steps mostly have the same few groups."""
+    """Kept for the next steps of the job, which mostly have the same groups."""
     return cell(fold(names))
 
 

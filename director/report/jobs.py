@@ -1,22 +1,54 @@
-"""One job for people: its results as `--wait` groups them, and all that `--job-info` knows."""
+"""Jobs as `--wait` and `--job-info` show them."""
 
 from __future__ import annotations
 
-from director.report.columns import COUNTS, FINAL_COUNTS
+from director.report.columns import COUNTS, FINAL_COUNTS, TASK_COLUMNS
 from director.report.groups import group_lines, grouped, quiet, state_text
 from director.report.tables import aligned
 from director.report.text import cell, moment, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
+
+    Job = Mapping[str, Any]
 
 _TASK_TITLES = ("NODE", "STATE", "TIME", "ATTEMPT", "REASON")
 
 
-def results(job: Mapping[str, Any]) -> Iterator[str]:
-    """The groups of each step, then a line about the job; a step that was well and silent is one line."""
+def render_jobs(jobs: Sequence[Job], format: str, header: bool = True) -> Iterator[str]:
+    """The answer of `--wait` and `--wait-job`; a table has identical results grouped.
+
+    Args:
+        jobs: as `job-info` answers them, in the order of the call.
+        format: as for `render_list`; JSON and YAML of exactly one job are an object, else a list.
+    """
+    if format == "table":
+        return _results_of_all(jobs)
+    from director.report.formats import object_as, rows_as
+
+    if format in ("jsonl", "csv"):
+        rows = (row for job in jobs for row in task_rows(job, verb=format == "csv"))
+        return rows_as(format, rows, TASK_COLUMNS, header)
+    return object_as(format, jobs[0] if len(jobs) == 1 else list(jobs))
+
+
+def render_job(job: Job, format: str, header: bool = True) -> Iterator[str]:
+    """The answer of `--job-info`."""
+    return _info(job, header) if format == "table" else render_jobs([job], format, header)
+
+
+def _results_of_all(jobs: Sequence[Job]) -> Iterator[str]:
+    for number, job in enumerate(jobs):
+        if len(jobs) > 1:
+            gap = "\n" if number else ""
+            yield f"{gap}=== job {job['id']} {cell(job.get('name'))}\n"
+        yield from _results(job)
+
+
+def _results(job: Job) -> Iterator[str]:
+    """The groups of each step, then a line about the job; a successful step without output is one line."""
     steps = job.get("steps") or []
     for step in steps:
         if len(steps) > 1:
@@ -63,11 +95,11 @@ def _count(step: Mapping[str, Any]) -> dict[str, int]:
 
 
 def tally(counts: Mapping[str, int]) -> str:
-    """`38 success, 2 failed`, in the order of the contract; states nobody is in are left out."""
+    """`38 success, 2 failed`; states without a task are left out."""
     return ", ".join(f"{counts[name]} {name}" for name in COUNTS[1:] if counts.get(name))
 
 
-def summary(job: Mapping[str, Any]) -> str:
+def summary(job: Job) -> str:
     """`success: 40/40 done, 38 success, 2 cached, 1.2s`."""
     counts = job.get("tasks") or {}
     done = sum(counts.get(name, 0) for name in FINAL_COUNTS)
@@ -75,8 +107,8 @@ def summary(job: Mapping[str, Any]) -> str:
     return f"{job['state']}: " + ", ".join(part for part in parts if part)
 
 
-def info(job: Mapping[str, Any], header: bool = True) -> Iterator[str]:
-    """Everything known: the job's fields, then each step with a row per node and the outputs."""
+def _info(job: Job, header: bool) -> Iterator[str]:
+    """The fields of the job, then each step with a row for each node, and the outputs."""
     yield from aligned(_fields(job))
     for step in job.get("steps") or []:
         yield f"\n{step_head(step)}\n"
@@ -87,7 +119,7 @@ def info(job: Mapping[str, Any], header: bool = True) -> Iterator[str]:
                 yield from group_lines(group)
 
 
-def _fields(job: Mapping[str, Any]) -> list[list[str]]:
+def _fields(job: Job) -> list[list[str]]:
     rows = [
         ("id", job["id"]),
         ("name", job.get("name")),
@@ -114,8 +146,8 @@ def _task_row(task: Mapping[str, Any]) -> list[str]:
     return [cell(value) for value in values]
 
 
-def task_rows(job: Mapping[str, Any], verb: bool = False) -> Iterator[dict[str, Any]]:
-    """Each task with its `job` and `step`, for JSON lines; with its verb for CSV."""
+def task_rows(job: Job, verb: bool = False) -> Iterator[dict[str, Any]]:
+    """A row for each task, with its `job` and `step`, and with its verb where `verb` is true."""
     for step in job.get("steps") or []:
         more = {"verb": step.get("verb")} if verb else {}
         for task in step["tasks"]:

@@ -1,7 +1,8 @@
-"""One node for people: its fields, labels, facts and remembered ARGs."""
+"""A node as `--node-info` shows it."""
 
 from __future__ import annotations
 
+from director.report.columns import NODE_COLUMNS, Column
 from director.report.tables import aligned
 from director.report.text import cell, moment, pairs, seconds
 
@@ -18,8 +19,19 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
 }
 
 
-def info(node: Mapping[str, Any]) -> Iterator[str]:
-    """A line per field; facts and ARGs in blocks of their own, nested names joined by dots."""
+def render_node(node: Mapping[str, Any], format: str, header: bool = True) -> Iterator[str]:
+    """The answer of `--node-info`."""
+    if format == "table":
+        return _info(node)
+    from director.report.formats import object_as, rows_as
+
+    if format in ("json", "yaml"):
+        return object_as(format, node)
+    return rows_as(format, [node], (*NODE_COLUMNS, Column("", "facts"), Column("", "args")), header)
+
+
+def _info(node: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each field; facts and ARGs have blocks of their own, with dots in nested names."""
     plain = {name: value for name, value in node.items() if name not in ("facts", "args")}
     yield from aligned([[name, cell(_SHOWN.get(name, _text)(value))] for name, value in plain.items()])
     for block in ("facts", "args"):

@@ -1,8 +1,10 @@
-"""A plan for people: the stages with their nodes, then what each step would do where and why."""
+"""Plans as `--plan` shows them: the stages with their nodes, then what each step would do where and why."""
 
 from __future__ import annotations
 
 from director.node_sets import fold
+from director.report.columns import PLAN_COLUMNS
+from director.report.formats import object_as, rows_as
 from director.report.jobs import step_head
 from director.report.text import cell, safe
 
@@ -14,8 +16,30 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def info(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of a plan; its warnings are for stderr and not here."""
+def render_plans(
+    plans: Sequence[Mapping[str, Any]], names: Sequence[str], format: str, header: bool = True
+) -> Iterator[str]:
+    """The answer of `--plan`; a table leaves out the warnings, which are for stderr.
+
+    Args:
+        names: the files of the plans, for a table of more than one.
+        format: as for `render_list`; JSON and YAML of exactly one plan are an object, else a list.
+    """
+    if format == "table":
+        return _tables(plans, names)
+    if format in ("json", "yaml"):
+        return object_as(format, plans[0] if len(plans) == 1 else list(plans))
+    return rows_as(format, (row for plan in plans for row in _rows(plan)), PLAN_COLUMNS, header)
+
+
+def _tables(plans: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    for number, plan in enumerate(plans):
+        if len(plans) > 1:
+            yield f"=== {names[number]}\n"
+        yield from _table(plan)
+
+
+def _table(plan: Mapping[str, Any]) -> Iterator[str]:
     for number, stage in enumerate(plan.get("stages") or []):
         yield f"stage {cell(stage.get('name') or number)}: {fold(stage['nodes']) or 'no node'}\n"
         for text in stage.get("unmatched") or []:
@@ -29,7 +53,7 @@ def info(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _details(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The texts and diffs that these nodes have, equal ones once."""
+    """The texts and diffs of these nodes, equal ones once."""
     groups = {key: found for key, found in _grouped(nodes, "rendered", "diff").items() if any(key)}
     for (text, diff), found in list(groups.items())[:SHOWN]:
         name = f"{cell(fold(map(_name, found)))}: " if len(found) < len(nodes) else ""
@@ -54,8 +78,8 @@ def _name(node: Mapping[str, Any]) -> str:
     return str(node["node"])
 
 
-def rows(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row for each step and node, for JSON lines and CSV."""
+def _rows(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each step and node."""
     for step in plan.get("steps") or []:
         head = {"step": step["index"], **{name: step.get(name) for name in ("verb", "text", "stage")}}
         for node in step.get("nodes") or []:

@@ -1,4 +1,4 @@
-"""Text from nodes made fit for a terminal: control characters shown, not obeyed; widths as displayed."""
+"""Makes text from nodes safe for a terminal, and measures its width there."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def safe(text: str) -> str:
-    """`text` with control characters escaped, but newline and tab: it cannot steer a terminal."""
+    """The text with all control characters escaped but newline and tab."""
     return text if text.isprintable() else re.sub(_UNSAFE, _shown, text)
 
 
 def cell(value: object) -> str:
-    """A value as one line of a table; `-` when there is none."""
+    """A value as one line; `-` for None and for an empty text."""
     text = "" if value is None else str(value)
     if not text.isprintable():
         text = re.sub(_UNSAFE_OR_BREAK, _shown, text)
@@ -34,7 +34,7 @@ def cell(value: object) -> str:
 
 
 def width(text: str) -> int:
-    """The columns `text` takes on a terminal: wide characters two, combining ones none."""
+    """The columns of the text on a terminal: wide characters take two, combining ones none."""
     if text.isascii():
         return len(text)
     from unicodedata import category, combining, east_asian_width
@@ -47,12 +47,12 @@ def width(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """`text` filled with blanks on the right to `columns`."""
+    """The text with blanks on the right up to so many columns."""
     return text + " " * (columns - width(text))
 
 
 def seconds(value: float | None) -> str:
-    """A duration for a table: `0.24s`, `12.3s`, `3m05s`, `2h00m`, `4d03h`; "" for None."""
+    """Seconds as `0.24s`, `12.3s`, `3m05s`, `2h00m`, `4d03h`; "" for None."""
     if value is None:
         return ""
     if value < 59.95:
@@ -65,7 +65,7 @@ def seconds(value: float | None) -> str:
 
 
 def moment(value: object) -> str:
-    """An ISO 8601 time to the second, `2031-05-04T10:20:30Z`; epoch seconds become one; "" for None."""
+    """An ISO 8601 text or epoch seconds as `2031-05-04T10:20:30Z`; "" for None."""
     if value is None or value == "":
         return ""
     if isinstance(value, (int, float)):
@@ -80,5 +80,5 @@ def moment(value: object) -> str:
 
 
 def pairs(mapping: dict[str, object] | None) -> str:
-    """Labels as `a=1,b=2`, by name."""
+    """Labels as `a=1,b=2`, sorted by name."""
     return ",".join(f"{key}={value}" for key, value in sorted((mapping or {}).items()))

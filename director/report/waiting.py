@@ -1,4 +1,4 @@
-"""Which nodes a wait waits for, why and until when."""
+"""Lines about the nodes that a call of `--wait` waits for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def waiting_lines(progress: Mapping[str, Any]) -> list[str]:
-    """A line for each reason and end there is, the most nodes first; without line breaks, for stderr.
+    """A line for each reason and end, those with the most nodes first.
 
     Args:
-        progress: has `waiting`: a list of `node`, `why`, `since` and `until` (ISO 8601, epoch seconds or
-            None; `since` is shown for the earliest of a group).
+        progress: its `waiting` lists `node`, `why`, `since` and `until` (ISO 8601, epoch seconds or None); a line
+            shows the earliest `since` of its nodes.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in progress.get("waiting") or []:

@@ -10,7 +10,11 @@ import pytest
 import yaml
 from report.answers import ID, job, node, task
 
-from director.report import FORMATS, JOB_COLUMNS, NODE_COLUMNS, render_ids, render_list, render_node, render_plan
+from director.config.table import FORMATS
+from director.report.columns import JOB_COLUMNS, NODE_COLUMNS
+from director.report.nodes import render_node
+from director.report.plans import render_plans
+from director.report.tables import render_ids, render_list
 
 JOB = {key: value for key, value in job(("RUN x", [task("a"), task("b", "running")])).items() if key != "steps"}
 NASTY = "\x1b[2J\r\n\x9b31m\u202e,\"'\x00 \u00fc\u4e2d\ud800"
@@ -126,12 +130,12 @@ def test_plan():
         ],
         "warnings": ["beware"],
     }
-    table = text(render_plan(plan, "table"))
+    table = text(render_plans([plan], [], "table"))
     assert "stage 0: a[1-2]\n  matches nothing: x-*\n" in table and "  cached  a[1-2]: same\n" in table
     assert "beware" not in table
-    assert json.loads(text(render_plan(plan, "json"))) == plan
-    assert [json.loads(line)["node"] for line in text(render_plan(plan, "jsonl")).splitlines()] == ["a1", "a2"]
-    assert text(render_plan(plan, "csv")).splitlines()[1] == "0,RUN,RUN x,,a1,cached,same"
+    assert json.loads(text(render_plans([plan], [], "json"))) == plan
+    assert [json.loads(line)["node"] for line in text(render_plans([plan], [], "jsonl")).splitlines()] == ["a1", "a2"]
+    assert text(render_plans([plan], [], "csv")).splitlines()[1] == "0,RUN,RUN x,,a1,cached,same"
 
 
 def test_ids():
@@ -145,7 +149,8 @@ def test_ids():
 def test_a_table_imports_nothing_heavy():
     heavy = ("typing", "dataclasses", "json", "yaml", "csv", "rich", "unicodedata", "director.node_sets")
     code = (
-        "import sys\nfrom director.report import render_list, JOB_COLUMNS\n"
+        "import sys\nfrom director.report.columns import JOB_COLUMNS\n"
+        "from director.report.tables import render_list\n"
         "''.join(render_list([{'id': 'a', 'tasks': {}}], JOB_COLUMNS, 'table'))\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
@@ -154,7 +159,7 @@ def test_a_table_imports_nothing_heavy():
 
 def test_json_imports_no_yaml():
     code = (
-        "import sys\nfrom director.report import render_ids\nlist(render_ids(['a'], 'json'))\n"
+        "import sys\nfrom director.report.tables import render_ids\nlist(render_ids(['a'], 'json'))\n"
         "print([name for name in ('yaml', 'csv') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-S", "-c", code], text=True) == "[]\n"
