@@ -14,6 +14,7 @@ from harness import ROOT, Fleet, clean_environment, tasks_of
 from pages import commands
 
 from director import errors, states
+from director.cli.unquoted import join_instruction
 from director.config.settings import load
 from director.config.table import ACTIONS, SETTINGS
 from director.targets import parse
@@ -75,7 +76,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("call", sorted(set(director_calls())))
 def test_commands_shown_can_be_parsed(call: str) -> None:
     words = shlex.split(call, comments=True)
-    settings = load(words, {"HOME": "/nonexistent", "DIRECTOR_CONFIG_FILE": os.devnull})
+    settings = load(join_instruction(words), {"HOME": "/nonexistent", "DIRECTOR_CONFIG_FILE": os.devnull})
     assert settings.action
     assert not settings.warnings
 

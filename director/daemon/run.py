@@ -25,10 +25,10 @@ def client(settings: Settings) -> int:
 
 
 def _patch() -> None:
-    """Make blocking calls cooperative, except those on processes.
+    """Make blocking calls cooperative.
 
-    `os`, `signal` and `subprocess` stay as they are: workers are started by plain Popen, tasks by posix_spawn,
-    and both are watched through descriptors (docs/architecture.md).
+    Not those of `os`, `signal` and `subprocess`: workers start by plain Popen, tasks by posix_spawn, and both are
+    watched through descriptors.
     """
     from gevent import monkey
 

@@ -1,1 +1,1 @@
-"""What any process of Director needs to run: greenlets, signals, logs, locks, paths."""
+"""What every process needs: greenlets, signals, logs, locks, paths."""

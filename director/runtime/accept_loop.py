@@ -1,4 +1,4 @@
-"""Takes callers in at a listening socket; at the limit of open descriptors they are refused and nothing spins."""
+"""Accepts connections; at the limit of open descriptors it refuses them instead of spinning."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from director.runtime.logs import Seldom
 log = logging.getLogger(__name__)
 seldom = Seldom(log)
 
-PAUSE = 0.5  # seconds after a call that could not be taken in
+PAUSE = 0.5  # seconds after a connection that could not be accepted
 
 Serve = Callable[[socket.socket, Any], None]
 Refuse = Callable[[socket.socket, str], None]
 
 
 def accept_all(listener: socket.socket, most: int, serve: Serve, refuse: Refuse) -> None:
-    """Serve each caller in a greenlet of its own, until this one is killed.
+    """Serve each connection in its own greenlet, until this one is killed.
 
     Args:
-        most: callers at a time; more wait in the kernel.
-        serve: gets the connection, which it closes, and the caller's address.
-        refuse: gets the connection of a caller for whom no descriptor is left, and why; it must not wait.
+        most: connections at a time; more wait in the kernel.
+        serve: called with the connection, which it closes, and the peer's address.
+        refuse: called with a connection for which no descriptor is left, and the reason; it must not wait.
     """
     places = Semaphore(most)
     while True:
         places.wait()
-        socket.wait_read(listener.fileno())  # at the limit, accept fails also when nobody calls
+        socket.wait_read(listener.fileno())  # at the limit, accept fails even when no connection waits
         try:
             with descriptors.with_the_last():
                 connection, address = listener.accept()
         except OSError as error:
-            seldom.warning("callers cannot be taken in: %s", error.strerror or error)
+            seldom.warning("connections cannot be accepted: %s", error.strerror or error)
             gevent.sleep(PAUSE)
             continue
         if descriptors.is_of_the_last(connection.fileno()):

@@ -1,4 +1,4 @@
-"""How many descriptors this process may still open: some are kept for operators, the last of them for refusals."""
+"""Keeps some of the process's descriptors for operators, and the last ones for refusals."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import resource
 from collections.abc import Iterator
 
-RESERVE = 16  # no new node is let in when fewer are left: operators, workers and files need them
-LAST = 4  # only `with_the_last` opens these
+RESERVE = 16  # with fewer left no new node is accepted: operators, workers and files need them
+LAST = 4  # opened inside `with_the_last` only
 
 
 def hold_back() -> None:
-    """Keep the last descriptors for `with_the_last`; called once, after the limit was raised."""
+    """Keep the last descriptors for `with_the_last`. Call it once, after the limit was raised."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard - LAST, hard))
 
 
 @contextlib.contextmanager
 def with_the_last() -> Iterator[None]:
-    """Inside, the last descriptors may be opened too; for a call that does not wait."""
+    """A context in which the last descriptors may be opened; nothing in it may wait."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
@@ -29,12 +29,12 @@ def with_the_last() -> Iterator[None]:
 
 
 def is_of_the_last(descriptor: int) -> bool:
-    """Whether all others were open when this one was opened: the kernel gives the lowest number that is free."""
+    """Whether the descriptor is one of the last: the kernel gives the lowest free number."""
     return descriptor >= resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def are_scarce() -> bool:
-    """Whether hardly more than the reserve is left."""
+    """Whether at most the reserve is left."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         lowest = os.dup(2)
@@ -45,7 +45,7 @@ def are_scarce() -> bool:
 
 
 def shortage() -> str:
-    """What a caller that is refused is told."""
+    """The reason for a refusal."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         f"the server has nearly all of the {hard} descriptors open that it may have; try again later, "

@@ -1,4 +1,4 @@
-"""Small private files that are there whole or not at all, also after a loss of power."""
+"""Writes small files atomically and durably."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def write_private(path: str, data: bytes) -> None:
-    """Replace the file at `path`, 0600, by one with `data`; durable on return. One writer a path; raises OSError."""
+    """Write a file of mode 0600 and replace `path` by it; durable on return. One writer a path. Raises OSError."""
     temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
@@ -18,7 +18,7 @@ def write_private(path: str, data: bytes) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder durable; raises OSError."""
+    """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

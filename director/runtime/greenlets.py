@@ -1,4 +1,4 @@
-"""Greenlets that cannot die in silence: each has a name, and is declared vital to the program or not."""
+"""Starts greenlets; each has a name, is vital to the program or not, and its death is logged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def calm(objects: int = 100_000) -> None:
-    """For a process with many long-lived objects: rarer garbage collections, no record of who spawned whom."""
+    """Make garbage collections rare, for a process with many long-lived objects.
+
+    Args:
+        objects: new objects between two collections of the youngest.
+    """
     gc.set_threshold(objects, 50, 100)
     gevent.config.track_greenlet_tree = False
 
@@ -25,16 +29,16 @@ _end_program: Callable[[str], None] = log.critical
 
 
 def on_vital_death(end: Callable[[str], None]) -> None:
-    """Let `end(reason)` be called when a vital greenlet dies; it must end this process."""
+    """Set what is called with the reason when a vital greenlet dies; it must end this process."""
     global _end_program
     _end_program = end
 
 
 def spawn(name: str, function: Callable[..., Any], *args: Any, vital: bool, after: float | None = None) -> Greenlet:
-    """Run `function(*args)` in a greenlet; an exception that comes out of it is logged.
+    """Run `function(*args)` in a greenlet; an exception in it is logged.
 
     Args:
-        vital: whether the program is useless without it, so that the exception ends the program.
+        vital: whether the exception ends the program.
         after: seconds to wait before the call.
     """
     greenlet = Greenlet(function, *args)
@@ -54,10 +58,7 @@ def spawn(name: str, function: Callable[..., Any], *args: Any, vital: bool, afte
 
 
 def periodic(name: str, seconds: float, function: Callable[[], Any]) -> Greenlet:
-    """Call `function` every `seconds` until killed; what it raises is logged and the next call still comes.
-
-    The greenlet is vital.
-    """
+    """Call `function` every `seconds` in a vital greenlet; what it raises is logged, and it is called again."""
 
     def loop() -> None:
         while True:
@@ -65,16 +66,16 @@ def periodic(name: str, seconds: float, function: Callable[[], Any]) -> Greenlet
             try:
                 function()
             except Exception:
-                log.exception("%s failed; it is tried again in %g s", name, seconds)
+                log.exception("%s failed; next try in %g s", name, seconds)
 
     return spawn(name, loop, vital=True)
 
 
 def breathe() -> None:
-    """Let the loop look for events, and everybody run who waits for one, before this greenlet goes on.
+    """Let the loop poll for events and run the greenlets that wait for them.
 
-    `gevent.sleep(0)` does not: it comes up to fifty times before the loop looks, which with turns of 5 ms kept
-    heartbeats and operators waiting for a quarter of a second.
+    `gevent.sleep(0)` does not: up to fifty of them run before the loop polls, which delayed heartbeats and operators
+    by a quarter of a second.
     """
     hub = gevent.get_hub()
     timer = hub.loop.timer(0.0)
@@ -85,23 +86,19 @@ def breathe() -> None:
 
 
 class Pace:
-    """Long work in turns: after each piece `pause` lets others go on when the turn has taken long enough.
-
-    Args:
-        seconds: of a turn.
-    """
+    """Splits long work into turns of so many seconds: `pause` lets other greenlets run at the end of each."""
 
     def __init__(self, seconds: float = 0.005) -> None:
         self._seconds = seconds
         self._until = time.monotonic() + seconds
 
     def pause(self) -> None:
-        """Breathe, if it is time."""
+        """Let others run when the turn is over."""
         if time.monotonic() > self._until:
             breathe()
             self._until = time.monotonic() + self._seconds
 
 
 def jitter(seconds: float) -> float:
-    """Full jitter: any time from none to `seconds`."""
+    """A random time between 0 and `seconds`."""
     return random.uniform(0.0, seconds)

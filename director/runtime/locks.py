@@ -1,4 +1,4 @@
-"""One process per state folder: an exclusive lock beside the data, with the holder's pid and host in it."""
+"""Locks a state folder for one process; the lock file names its holder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from director.errors import StartError
 
 @contextlib.contextmanager
 def held(folder: str, what: str) -> Iterator[None]:
-    """Hold the folder for the time of a `with`; StartError names who has it already."""
+    """A context that holds the lock of a folder.
+
+    Args:
+        what: `server` or `client`, for the error.
+
+    Raises:
+        StartError: another process holds it, which the message names, or the folder cannot be used.
+    """
     path = os.path.join(folder, "lock")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""Logs go to stderr, as text or as one JSON object a line."""
+"""Logs to stderr, as text or as one JSON object a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ujson
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z info  director.server.sessions: text`, always one line plus a traceback if any."""
+    """`2026-01-31T12:00:00.123Z info  director.server.sessions: text` in one line, then the traceback, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for `record`."""
@@ -36,7 +36,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class Seldom:
-    """Warnings that may come in a flood: a line at most every `seconds`, which says how many were left out."""
+    """Logs one warning in so many seconds, with the number of those left out."""
 
     def __init__(self, log: logging.Logger, seconds: float = 10.0) -> None:
         self._log, self._seconds = log, seconds
@@ -44,7 +44,7 @@ class Seldom:
         self._left_out = 0
 
     def warning(self, text: str, *args: object) -> None:
-        """Log it, unless a line came a moment ago."""
+        """Log or count the warning."""
         now = time.monotonic()
         if now - self._last < self._seconds:
             self._left_out += 1
@@ -55,14 +55,14 @@ class Seldom:
 
 
 def set_up(level: str = "info", form: str = "text") -> None:
-    """Send everything from `level` on to stderr; later calls replace earlier ones."""
+    """Log everything from `level` up to stderr; a later call replaces an earlier one."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def last_word(text: str, form: str) -> None:
-    """Why the process ends, once: like any error of a call, or as a log line where programs read the log."""
+    """Write why the process ends: as the error of a call, or as a log line when the form is `json`."""
     if form == "json":
         logging.getLogger("director").error("%s", text)
     else:
@@ -70,15 +70,15 @@ def last_word(text: str, form: str) -> None:
 
 
 def stamp(epoch: float) -> str:
-    """ISO 8601 UTC with milliseconds."""
+    """Epoch seconds as ISO 8601 UTC with milliseconds."""
     return f"{_second(int(epoch // 1))}.{int(epoch % 1 * 1000):03d}Z"
 
 
-@lru_cache(64)  # a listing of a fleet has thousands of the same few seconds
+@lru_cache(64)  # a listing of a fleet has few different seconds
 def _second(epoch: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch))
 
 
 def _line(text: str) -> str:
-    """Control characters from peers must not forge or colour a line."""
+    """The text with control characters escaped: a peer must not forge or colour a line."""
     return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text)

@@ -1,7 +1,7 @@
-"""How long the gevent loop was kept from turning: a gauge that says so in the log.
+"""Measures how long the turns of the gevent loop take, and logs long ones.
 
-Two watchers see every turn: one first thing after the loop has looked for events, one last thing before it looks
-again. What lies between is time in which nothing else was heard: no heartbeat, no operator.
+One watcher runs first after the loop has polled for events, another last before it polls again. Between the two the
+loop handles neither heartbeats nor operators.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from director.runtime.greenlets import spawn
 log = logging.getLogger(__name__)
 
 EVERY = 10.0
-LOUD = 0.25  # seconds in one turn that are worth a line
-FIRST, LAST = 2, -2  # priorities of libev: before and behind all others
-LATELY = 6  # stretches of EVERY that `lately` looks back over
+LOUD = 0.25  # seconds; a longer turn is logged
+FIRST, LAST = 2, -2  # priorities of libev
+LATELY = 6  # periods of EVERY that `lately` covers
 
 
 class LoopLag:
@@ -27,14 +27,14 @@ class LoopLag:
 
     Attributes:
         ever: since the start.
-        busy: the most CPU time of this thread in one turn since the start; what a turn took beyond that it
-            waited for a core, with others on the machine.
+        busy: the most CPU time of this thread in one turn since the start; a turn that took longer waited for a
+            core.
     """
 
     def __init__(self, name: str, every: float = EVERY) -> None:
         self.ever = self.busy = 0.0
-        self._taken = 0.0  # the worst since `take`
-        self._stretch = 0.0  # the worst since the last line could be written
+        self._taken = 0.0  # the longest since `take`
+        self._stretch = 0.0  # the longest in this period
         self._stretches = [0.0] * LATELY
         self._name, self._every = name, every
         self._began, self._worked = time.monotonic(), time.thread_time()
@@ -45,18 +45,18 @@ class LoopLag:
         spawn(f"{name} lag gauge", self._tell, vital=False)
 
     def start_anew(self) -> None:
-        """Forget what was seen: a start is one long turn that keeps nobody waiting."""
+        """Forget the turns so far: the start is one long turn that delays nothing."""
         self.ever = self.busy = self._taken = self._stretch = 0.0
         self._begin()
 
     def take(self) -> float:
-        """The worst since the last call."""
+        """The longest turn since the last call, in seconds."""
         taken, self._taken = self._taken, 0.0
         return taken
 
     @property
     def lately(self) -> float:
-        """The worst of about the last minute."""
+        """The longest turn of about the last minute, in seconds."""
         return max(self._stretch, *self._stretches)
 
     def _begin(self) -> None:
@@ -64,7 +64,7 @@ class LoopLag:
 
     def _end(self) -> None:
         lag = time.monotonic() - self._began
-        if lag > self.busy:  # else it cannot have worked longer either
+        if lag > self.busy:  # a shorter turn cannot have more CPU time
             self.busy = max(self.busy, time.thread_time() - self._worked)
         if lag > self._stretch:
             self._stretch = lag
@@ -74,7 +74,7 @@ class LoopLag:
             self.ever = lag
 
     def _tell(self) -> None:
-        """In a greenlet of its own, as the loop itself must not wait for the log."""
+        """Log long turns; a greenlet, as the loop must not wait for the log."""
         while True:
             gevent.sleep(self._every)
             worst, self._stretch = self._stretch, 0.0

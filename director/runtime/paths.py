@@ -1,4 +1,4 @@
-"""Where Director keeps things and which sockets it may have, for root and for ordinary users."""
+"""The paths of state folders and sockets, for root and for ordinary users."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SYSTEM_STATE = "/var/lib/director"
 USER_STATE = "~/.local/state/director"
 SYSTEM_SOCKET = "/run/director/director.sock"
 SOCKET_NAME = "director.sock"
-FOLDER_MODE = 0o755  # so that a group may reach the socket in it
+FOLDER_MODE = 0o755  # a group may reach the socket in it
 PRIVATE_MODE = 0o700  # keys, ledger, files
 UNIX_PATH_LIMIT = 107
 
 
 def state_dir(setting: str | None, role: str) -> str:
-    """The absolute state folder: the one asked for, else the system's, else the user's.
+    """The absolute state folder: that of the setting, else that of the system, else that of the user.
 
-    The system's is taken where its sub-folder for `role`, `server` or `client`, can be written: the folder itself
-    belongs to root, so that neither role has power over the files of the other.
+    That of the system is taken when its sub-folder for `role` (`server` or `client`) can be written. The folder itself
+    belongs to root, so that neither role can change the files of the other.
     """
     if setting:
         return os.path.abspath(setting)
@@ -33,10 +33,10 @@ def state_dir(setting: str | None, role: str) -> str:
 
 
 def state_folder(setting: str | None, role: str) -> str:
-    """The private folder of `server` or `client` in the state folder, made when it is missing.
+    """The private folder of `server` or `client` in the state folder; it is made when it is missing.
 
     Raises:
-        StartError: it cannot be made or written; the message names the way out.
+        StartError: it cannot be made or written.
     """
     folder = os.path.join(state_dir(setting, role), role)
     try:
@@ -54,7 +54,7 @@ def state_folder(setting: str | None, role: str) -> str:
 
 
 def make(folder: str, mode: int) -> None:
-    """Make a folder and those above it whatever the umask is; one that exists stays as it is."""
+    """Make a folder and its parents, independent of the umask; an existing one stays as it is. Raises OSError."""
     if os.path.isdir(folder):
         return
     parent = os.path.dirname(folder)
@@ -70,7 +70,7 @@ def make(folder: str, mode: int) -> None:
 
 
 def usable(folder: str) -> bool:
-    """Whether this process may write in `folder`, or make it."""
+    """Whether this process may write in the folder, or make it."""
     while not os.path.lexists(folder):
         parent = os.path.dirname(folder)
         if parent == folder:
@@ -80,28 +80,11 @@ def usable(folder: str) -> bool:
 
 
 def sockets_to_offer(socket_path: str | None, state: str) -> list[str]:
-    """The paths at which a server may listen, best first; `state` is its state folder."""
+    """The paths at which a server may listen, the preferred first; `state` is its state folder."""
     if socket_path:
         return [os.path.abspath(socket_path)]
     paths = [SYSTEM_SOCKET, *_runtime_socket(), os.path.join(state, SOCKET_NAME)]
     return [path for path in paths if usable(os.path.dirname(path))]
-
-
-def server_socket(socket_path: str | None, folder: str) -> str:
-    """The path at which a server whose private folder is `folder` shall listen; the folder above it exists.
-
-    Raises:
-        StartError: no folder for it can be made.
-    """
-    paths = sockets_to_offer(socket_path, os.path.dirname(folder))
-    free = [path for path in paths if not answers(path)] or paths
-    if not free:
-        raise StartError("no folder for the operator's socket can be written; name one with --socket-path")
-    try:
-        make(os.path.dirname(free[0]), FOLDER_MODE)
-    except OSError as error:
-        raise StartError(f"the folder of {free[0]} cannot be made: {error.strerror} (--socket-path)") from error
-    return free[0]
 
 
 def endpoint(address: str, port: int) -> str:
@@ -111,12 +94,12 @@ def endpoint(address: str, port: int) -> str:
 
 
 def bind_host(address: str) -> str:
-    """The same for a plain socket."""
+    """The bind address for a plain socket."""
     return "0.0.0.0" if address in ("*", "all") else address
 
 
 def sockets_to_try(socket_path: str | None, setting: str | None) -> list[str]:
-    """The paths at which a server may answer a user's call, best first; `setting` is `--state-dir`."""
+    """The paths at which a call looks for a server, in this order; `setting` is `--state-dir`."""
     if socket_path:
         return [os.path.abspath(socket_path)]
     states = [setting] if setting else [SYSTEM_STATE, USER_STATE]
@@ -130,9 +113,9 @@ def _runtime_socket() -> list[str]:
 
 
 class ShortPath:
-    """A context in which a UNIX socket's path fits the kernel's 107 bytes, however deep its folder is.
+    """A context that gives a UNIX socket a path within the kernel's 107 bytes.
 
-    `with ShortPath(path) as short: sock.connect(short)`. Raises OSError when the folder cannot be opened.
+    `with ShortPath(path) as short: sock.connect(short)`. Raises OSError: the folder cannot be opened.
     """
 
     def __init__(self, path: str) -> None:
@@ -156,11 +139,10 @@ class ShortPath:
 
 
 def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
-    """A connected `_socket.socket`; raises OSError when nobody listens or it is not allowed.
+    """A connected `_socket.socket`. Raises OSError: no process listens, or it is not permitted.
 
     Args:
-        pause: called while more callers wait than the listener's queue holds; it may raise to give up. Without it the
-            call waits as long as that takes.
+        pause: called while the listener's queue is full; it may raise to give up. None waits without limit.
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
@@ -178,12 +160,3 @@ def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
         sock.close()
         raise
     return sock
-
-
-def answers(path: str) -> bool:
-    """Whether somebody listens at this socket."""
-    try:
-        dial(path).close()
-    except OSError:
-        return False
-    return True

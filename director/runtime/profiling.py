@@ -1,7 +1,6 @@
-"""Samples where a process spends its time: stacks in folded form, for speedscope, flamegraph.pl and the like.
+"""Samples the stacks of a process for `--profile FOLDER`, in folded form for speedscope, flamegraph.pl and the like.
 
-Off unless `--profile FOLDER` asks for it. A thread of its own looks at all others; to be started before gevent
-patches anything, as it must not wait in gevent's loop.
+A thread looks at all others. Start it before gevent patches anything, as it must not wait in gevent's loop.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from director.errors import UsageError
 
 EVERY = 0.005  # seconds between two looks
 WRITE_EVERY = 5.0  # seconds between two versions of the file
-DEEP = 60  # frames of a stack that are kept, the innermost
-STACKS = 20_000  # different ones; any further is counted as `(other)`
-_sleep = time.sleep  # gevent puts another in its place
+DEEP = 60  # innermost frames of a stack that are kept
+STACKS = 20_000  # different ones; more are counted as `(other)`
+_sleep = time.sleep  # gevent replaces it
 
 
 class Sampler:
@@ -26,7 +25,7 @@ class Sampler:
 
     Args:
         folder: where `director-ROLE-PID.folded` is written; it is made when it is missing.
-        role: of the process, for the name.
+        role: what the process is, for the name.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -43,7 +42,7 @@ class Sampler:
         _thread.start_new_thread(self._run, ())
 
     def write(self) -> None:
-        """Put what was counted so far in place of the file; raises OSError."""
+        """Replace the file by the counts so far. Raises OSError."""
         lines = [f"{stack} {count}\n" for stack, count in self._counts.copy().items()]
         with open(f"{self.path}.new", "w", encoding="utf-8") as file:
             file.writelines(lines)
@@ -63,7 +62,7 @@ class Sampler:
                 try:
                     self.write()
                 except OSError:
-                    return  # the disk is full: the work matters, the profile does not
+                    return  # the disk is full: end the profile, not the work
 
 
 def _folded(frame: object) -> str:
@@ -79,7 +78,7 @@ _samplers: list[Sampler] = []
 
 
 def start(folder: str, role: str) -> None:
-    """Sample this process from now on; raises UsageError."""
+    """Sample this process from now on. Raises UsageError: the folder cannot be written."""
     _samplers.append(Sampler(folder, role))
 
 

@@ -1,6 +1,6 @@
-"""What the service manager (systemd) is told: that the program is ready, that it lives, what it does, that it ends.
+"""Tells the service manager (systemd) that the program is ready, alive, and ending, by the protocol of sd_notify(3).
 
-The protocol is that of sd_notify(3). Nothing happens where no service manager listens.
+Nothing happens without a service manager.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from director.runtime.greenlets import periodic
 log = logging.getLogger(__name__)
 
 EVERY = 10.0
-SIGNS = 3  # of life, in the time after which the watchdog acts
-VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # they are meant for this process alone
+SIGNS = 3  # of life, within the time of the watchdog
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # for this process only
 
 
 def tell(text: str) -> None:
-    """Send one message, such as `STOPPING=1`; a service manager that does not take it is passed over."""
+    """Send one message, such as `STOPPING=1`; a failure is logged only."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -29,17 +29,17 @@ def tell(text: str) -> None:
             link.connect("\0" + address[1:] if address.startswith("@") else address)
             link.sendall(text.encode(errors="replace"))
     except OSError as error:
-        log.debug("the service manager at %s was not told: %s", address, error)
+        log.debug("no message to the service manager at %s: %s", address, error)
 
 
 def pace(environ: Mapping[str, str]) -> float:
-    """Seconds between two reports: often enough for the unit's WatchdogSec, which systemd gives in microseconds."""
+    """Seconds between two reports, by the unit's WatchdogSec, which systemd gives in microseconds."""
     allowed = environ.get("WATCHDOG_USEC", "")
     return min(EVERY, int(allowed) / 1e6 / SIGNS) if allowed.isdecimal() and int(allowed) else EVERY
 
 
 def report(status: Callable[[], str]) -> None:
-    """Say that the program is ready; from then on say that it lives, and its status, as long as the loop turns."""
+    """Report that the program is ready, then regularly that it is alive, with its status."""
     if not os.environ.get("NOTIFY_SOCKET"):
         return
 

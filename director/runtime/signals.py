@@ -1,4 +1,4 @@
-"""Signals queue and return: a greenlet does what they ask for."""
+"""Handles signals in the gevent loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gevent import get_hub
 
 
 def on_end(function: Callable[[str], None]) -> None:
-    """Call `function(name)` in the hub's turn for each SIGTERM or SIGINT; works for process 1 too."""
+    """Call `function` with the name of each SIGTERM or SIGINT, in a turn of the loop; works for process 1 too."""
     loop = get_hub().loop
     notify = loop.async_()
     asked: list[str] = []
