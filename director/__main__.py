@@ -1,4 +1,4 @@
-"""The program: settings, then the action; every error ends as one line on stderr and an exit code."""
+"""The program: loads the settings and runs the action; an error is one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with `sys.argv`'s words; the exit code."""
+    """Run the program with these words, those of `sys.argv` when None; the exit code."""
     try:
         from director.cli import run
         from director.cli.unquoted import join_instruction
@@ -59,25 +59,25 @@ def _failed(code: int, *lines: str) -> int:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """Write one line to stderr."""
     from director.cli.output import note
 
     note(text)
 
 
 def hold_standard_streams() -> None:
-    """Descriptors that the caller has closed go nowhere: no socket or file may get their numbers."""
+    """Open /dev/null for each closed standard descriptor, so that no socket or file gets its number."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def program() -> None:
-    """The console script: ends the process at once, as taking an interpreter apart costs a user milliseconds."""
+    """The console script; it ends by `os._exit`, as the shutdown of the interpreter takes milliseconds."""
     hold_standard_streams()
     code = main()
     for stream in filter(None, (sys.stdout, sys.stderr)):

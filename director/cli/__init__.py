@@ -1,4 +1,4 @@
-"""The user's actions: a table from action to the function that does it, imported when it is asked for."""
+"""The table of actions; the function of an action is imported when it is called."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ACTIONS: dict[str, str] = {
 
 
 def run(settings: Settings) -> int:
-    """Do what the call asks for; the exit code. Raises DirectorError for the caller to show."""
+    """Run the action of a call; the exit code. Raises DirectorError."""
     if not settings.action:
         from director.config.parser import build
 

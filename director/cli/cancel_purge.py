@@ -1,4 +1,4 @@
-"""--cancel-job, --purge-jobs and --purge-nodes: orders that are answered when they are on disk."""
+"""--cancel-job, --purge-jobs and --purge-nodes; the server answers when the order is on disk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def cancel(settings: Settings) -> int:
-    """Stop jobs everywhere; one that is final already is well, too."""
-    with Connection(settings) as link:
-        jobs = link.ask({"do": "cancel", "ids": list(settings.words)})["jobs"]
+    """Stop jobs; a job that is final already is no error."""
+    with Connection(settings) as connection:
+        jobs = connection.ask({"do": "cancel", "ids": list(settings.words)})["jobs"]
     columns = (Column("ID", "id"), Column("CANCEL", "was_final", _what))
     answer(render_list(jobs, columns, settings.output, not settings.no_header))
     return EXIT_OK
@@ -31,7 +31,7 @@ def _what(row: Mapping[str, Any]) -> str:
 
 
 def purge_jobs(settings: Settings) -> int:
-    """Forget final jobs; with ids those, with --node, --state or --since only such."""
+    """Forget final jobs: those with the ids, or all that match --node, --state and --since."""
     request = {"do": "purge-jobs", "ids": list(settings.words), **filters(settings, JOB_STATES)}
     return _purge(settings, request, "jobs")
 
@@ -42,8 +42,8 @@ def purge_nodes(settings: Settings) -> int:
 
 
 def _purge(settings: Settings, request: Mapping[str, Any], what: str) -> int:
-    with Connection(settings) as link:
-        count = link.ask(request)["count"]
+    with Connection(settings) as connection:
+        count = connection.ask(request)["count"]
     if settings.output == "table":
         answer((f"forgot {count} {what[:-1] if count == 1 else what}\n",))
     else:

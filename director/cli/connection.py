@@ -1,4 +1,4 @@
-"""A call's connection to the server: one request, its answer, errors as ours."""
+"""The connection of a call to the server: requests, answers, and the errors of the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from director.cli.output import decode
 from director.cli.patience import Patience, PatientSocket, ServerSilentError
 from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError
-from director.protocol.framing import Channel, close_all
+from director.protocol.framing import Channel
 from director.protocol.unix_socket import connect
 from director.runtime.paths import sockets_to_try
 
@@ -24,18 +24,21 @@ ORDERED = "; the order was sent; it may be carried out"
 
 
 class ServerGoneError(NoServerError):
-    """The connection ended before the answer; `what` says it without what the user can do."""
+    """The connection ended before the answer."""
 
-    def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(what + advice)
-        self.what = what
+    def __init__(self, error: Exception | None) -> None:
+        self.what = f"the server ended the connection{f' ({error})' if error else ''}"
+        super().__init__(f"{self.what}; ask again")
 
 
 class Connection:
     """A connection; close it, or use it in a `with`.
 
-    Each call raises ServerSilentError or WaitTimeoutError when `patience` is at its end; without one that is when
-    the server has given no sign of life for `--server-timeout`.
+    Each method raises what `patience` raises when the time is over; without a patience that is when the server has been
+    silent for `--server-timeout`.
+
+    Raises:
+        NoServerError: no server answers. NotPermittedError: this user may not use the socket.
     """
 
     def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
@@ -46,33 +49,32 @@ class Connection:
         self.channel = Channel(self._sock, take_fds=False)
 
     def send(self, header: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send a request or a part of one; raises ServerGoneError, UsageError when it is too large."""
+        """Send a request or a part of one. Raises ServerGoneError; UsageError: it is too large."""
         self.patience.begin()
         try:
             self.channel.send(header, b"", fds)
             if "do" in header:
-                self.patience.outlook = ORDERED if header["do"] in ORDERS else ""
+                self.patience.request_state = ORDERED if header["do"] in ORDERS else ""
         except ProtocolError as error:
             raise UsageError(f"this is too large to submit: {error}") from error
         except OSError as error:
-            self.receive()  # a server that has refused the call before it read it has said why
-            raise self._gone(error) from error
+            self.receive()  # a server that refuses a call before it reads the request has sent the reason
+            raise ServerGoneError(error) from error
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame that is not only a sign of life.
+        """Header and body of the next frame that is more than a sign of life.
 
         Raises:
-            ServerGoneError: the connection ended. DirectorError: the server's own error, with its exit code.
+            ServerGoneError: the connection ended. DirectorError: the error that the server answers, by its exit code.
         """
         while True:
             try:
                 frame = self.channel.receive()
             except (OSError, ProtocolError) as error:
-                raise self._gone(error) from error
+                raise ServerGoneError(error) from error
             if frame is None:
-                raise self._gone(None)
-            header, body, fds = frame
-            close_all(fds)
+                raise ServerGoneError(None)
+            header, body, _ = frame
             if "alive" not in header:
                 break
         self.patience.answered(event=bool(header.get("more")))
@@ -81,21 +83,21 @@ class Connection:
         return header, body
 
     def ready(self, seconds: float) -> bool:
-        """Whether a frame begins within so many seconds."""
+        """Whether a frame arrives within so many seconds."""
         return self.channel.pending or self._sock.readable(seconds)
 
     def ask(self, request: Mapping[str, Any]) -> Any:
-        """Send a request; its answer, which is one JSON text."""
+        """Send a request; its answer of one JSON text."""
         (answer,) = self.items(request)
         return answer
 
     def items(self, request: Mapping[str, Any]) -> Iterator[Any]:
-        """Send a request; the JSON texts of its answer one by one."""
+        """Send a request; the JSON texts of its answer."""
         self.send(request)
         yield from self.answer(*self.receive())
 
     def answer(self, header: Mapping[str, Any], body: bytes) -> Iterator[Any]:
-        """The JSON texts of an answer of which the first frame has come; those that were cut are whole again."""
+        """The JSON texts of an answer, decoded, from its first frame on; a text may be cut into several frames."""
         held = [body]
         while header.get("more"):
             if not header.get("cut"):
@@ -105,9 +107,6 @@ class Connection:
             held.append(body)
         if any(held):
             yield decode(b"".join(held))
-
-    def _gone(self, error: Exception | None) -> ServerGoneError:
-        return ServerGoneError(f"the server ended the connection{f' ({error})' if error else ''}", "; ask again")
 
     def close(self) -> None:
         """End the connection."""
@@ -128,10 +127,10 @@ def _error(header: Mapping[str, object]) -> DirectorError:
 
 
 def again(settings: Settings, until: float, patience: Patience) -> Connection:
-    """A new connection to a server that was there a moment ago; tried until the monotonic time `until`.
+    """A new connection to a server that has ended the last one; tried until the monotonic time `until`.
 
     Raises:
-        NoServerError: it did not come back. WaitTimeoutError: as `Connection`.
+        NoServerError: it did not come back. WaitTimeoutError: the deadline of `patience` has come.
     """
     until = min(until, patience.deadline)
     while True:

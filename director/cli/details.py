@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 def job(settings: Settings) -> int:
-    """Everything known of one job."""
+    """Show everything known of a job."""
     from director.report.jobs import render_job
 
-    with Connection(settings) as link:
-        info = link.ask({"do": "job-info", "id": settings.words[0]})
+    with Connection(settings) as connection:
+        info = connection.ask({"do": "job-info", "id": settings.words[0]})
     answer(render_job(info, settings.output, not settings.no_header))
     return EXIT_OK
 
 
 def node(settings: Settings) -> int:
-    """Everything known of one node."""
+    """Show everything known of a node."""
     from director.report.nodes import render_node
 
-    with Connection(settings) as link:
-        info = link.ask({"do": "node-info", "node": settings.words[0]})
+    with Connection(settings) as connection:
+        info = connection.ask({"do": "node-info", "node": settings.words[0]})
     answer(render_node(info, settings.output, not settings.no_header))
     return EXIT_OK

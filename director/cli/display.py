@@ -1,4 +1,4 @@
-"""What a waiting call shows on stderr: notes, and on a terminal one line of progress."""
+"""Shows the progress of a call that waits: notes on stderr, and on a terminal one line of progress."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-PATIENCE = 1.0  # most jobs end sooner, and need no library to be loaded
+DELAY = 1.0  # seconds; most jobs end sooner, without the import of rich
 OPEN = ("queued", "sent", "running")
 
 
 class Display:
-    """Progress on stderr where that is a terminal, notes everywhere."""
+    """Notes on stderr, and progress where that is a terminal."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-        self._from = time.monotonic() + PATIENCE
+        self._from = time.monotonic() + DELAY
         self._bar: Any = None
         self._task: Any = None
 
     def show(self, progress: Mapping[str, Any]) -> None:
-        """Take over the numbers of an event."""
+        """Show the progress of an event of the server."""
         if not self._live or time.monotonic() < self._from:
             return
         if self._bar is None and not self._start():
@@ -51,7 +51,7 @@ class Display:
         return True
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Write a line above the progress."""
         if self._bar is None:
             note(text)
         else:
@@ -60,7 +60,7 @@ class Display:
             self._bar.start()
 
     def close(self) -> None:
-        """Take the progress away."""
+        """Remove the progress."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""--export-jobs and --export-nodes: everything, piece by piece, into a file that is there whole or not at all."""
+"""--export-jobs and --export-nodes: write all jobs or nodes into a file that appears when it is complete."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
 
 def jobs(settings: Settings) -> int:
-    """Every job, whole."""
+    """Write every job with its results."""
     return _export(settings, "export-jobs")
 
 
 def nodes(settings: Settings) -> int:
-    """Every node, whole."""
+    """Write every node with its facts."""
     return _export(settings, "export-nodes")
 
 
@@ -33,8 +33,8 @@ def _export(settings: Settings, what: str) -> int:
 
     path = settings.words[0]
     form = _form(path, settings.output)
-    with Connection(settings) as link:
-        rows = (row for rows in link.items({"do": what}) for row in rows)
+    with Connection(settings) as connection:
+        rows = (row for rows in connection.items({"do": what}) for row in rows)
         pieces = yaml_list(rows) if form == "yaml" else json_list(rows)
         if path == "-":
             answer(pieces)
@@ -53,7 +53,7 @@ def _form(path: str, output: str) -> str:
 
 
 def _write(path: str, pieces: Iterable[str]) -> None:
-    """Write beside it and rename; what was there stays until then."""
+    """Write a temporary file beside the path, then rename it."""
     beside = f"{path}.{os.getpid()}.part"
     try:
         with open(beside, "x", encoding="utf-8", errors="replace") as file:

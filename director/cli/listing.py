@@ -23,21 +23,25 @@ NODE_STATES = ("online", "offline", "pending", "revoked")
 
 
 def jobs(settings: Settings) -> int:
-    """List jobs, newest last; with ids exactly those."""
+    """List jobs, newest last; with ids only those."""
     request = {"do": "list-jobs", **filters(settings, JOB_STATES), "ids": list(settings.words)}
     request["limit"] = 0 if settings.words else settings.limit
     return _show(settings, request, JOB_COLUMNS)
 
 
 def nodes(settings: Settings) -> int:
-    """List nodes; all of them unless --limit says otherwise."""
+    """List nodes; all of them without --limit."""
     request = {"do": "list-nodes", **filters(settings, NODE_STATES)}
     request["limit"] = 0 if settings.sources.get("limit") == "default" else settings.limit
     return _show(settings, request, NODE_COLUMNS)
 
 
 def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
-    """--state, --since and --node as the server takes them; `states` are those there are."""
+    """The fields of a request for --state, --since and --node.
+
+    Raises:
+        UsageError: a state that is not among `states`.
+    """
     for state in settings.state:
         if state not in states:
             raise UsageError(f"--state: {state!r} is none of {', '.join(states)}{nearest(state, states)}")
@@ -46,7 +50,7 @@ def filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
 
 
 def _show(settings: Settings, request: dict[str, Any], columns: Sequence[Column]) -> int:
-    with Connection(settings) as link:
-        rows = [row for rows in link.items(request) for row in rows]
+    with Connection(settings) as connection:
+        rows = [row for rows in connection.items(request) for row in rows]
     answer(render_list(rows, columns, settings.output, not settings.no_header))
     return EXIT_OK

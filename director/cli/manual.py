@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def asked_alone(text: str) -> str:
-    """The verb that Director does not have itself and whose manual is asked for, in upper case, or ""."""
+def unknown_verb(text: str) -> str:
+    """The verb of `VERB --help`, in upper case, when it is none of Director's; "" otherwise."""
     from director.verbs import ALIASES, VERBS
 
     words = text.split()
@@ -19,14 +19,14 @@ def asked_alone(text: str) -> str:
 
 
 def manuals(text: str) -> list[str]:
-    """The manuals that a text asks for, in its order; none when it asks for none or cannot be read."""
+    """The manual of each verb that has `--help` in the text; none when the text cannot be read."""
     from director.language.reader import read
     from director.verbs import every, manual
 
     try:
         document = read(text, "exec", "containerfile", every())
     except LanguageError:
-        return []  # the server says what is wrong with it
+        return []  # the server reports the error
     asked: Iterable[str] = (
         instruction.verb
         for stage in document.stages

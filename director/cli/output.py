@@ -1,4 +1,4 @@
-"""Where answers and notes go: stdout for the answer and nothing else, stderr for the rest."""
+"""Writes answers to stdout and notes to stderr."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def answer(pieces: Iterable[str]) -> None:
-    """Write the answer as UTF-8; a reader that has left is no error.
+    """Write the answer as UTF-8; a reader that has closed the pipe is no error.
 
     Raises:
-        DirectorError: it cannot be written (full disk, or the caller has closed standard output).
+        DirectorError: it cannot be written: the disk is full, or standard output is closed.
     """
     if sys.stdout is None:
         raise DirectorError("the answer cannot be written: standard output is closed")
@@ -30,14 +30,14 @@ def answer(pieces: Iterable[str]) -> None:
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        hush()
+        _discard(1)
     except OSError as error:
-        hush()
+        _discard(1)
         raise DirectorError(f"the answer cannot be written: {error.strerror}") from error
 
 
 def _blocks(pieces: Iterable[str]) -> Iterator[bytes]:
-    """The pieces in blocks, as a container with PYTHONUNBUFFERED would write each line by itself."""
+    """The pieces in blocks of 64 KiB: with PYTHONUNBUFFERED, as in containers, each piece would be a write."""
     held, size = [], 0
     for piece in pieces:
         held.append(piece.encode("utf-8", "replace"))
@@ -48,20 +48,20 @@ def _blocks(pieces: Iterable[str]) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def hush() -> None:
-    """Send what is left in stdout's buffer nowhere, so that ending the process does not fail over it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _discard(descriptor: int) -> None:
+    """Let the descriptor lead to /dev/null, so that the end of the process does not fail with what is buffered."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def note(text: str) -> None:
-    """One line on stderr, whatever is in it; nobody reading it is no error."""
+    """Write one line to stderr, with control characters escaped; a failure is ignored."""
     from director.report.text import cell
 
     try:
         sys.stderr.buffer.write(f"director: {cell(text)}\n".encode("utf-8", "replace"))
         sys.stderr.buffer.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        _discard(2)
 
 
 def decode(body: bytes) -> Any:

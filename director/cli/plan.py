@@ -1,4 +1,4 @@
-"""--plan: what would run where and why; nothing runs."""
+"""--plan: shows what would run where and why, and runs nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def run(settings: Settings) -> int:
     """Show the plan of the files or of the text."""
-    link, plan = send(settings, {"do": "plan", **submission(settings)}, [])
-    link.close()
+    connection, plan = send(settings, {"do": "plan", **submission(settings)}, [])
+    connection.close()
     plans = plan.get("plans") or [plan]
     for each in plans:
         for warning in each.get("warnings") or []:

@@ -1,4 +1,4 @@
-"""Sends the server the files that a plan reads: opened here with the caller's rights, passed as descriptors."""
+"""Sends the files of a submission: opened here, with the rights of the user, and passed as descriptors."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from director.cli.connection import Connection
     from director.transfer.sources import Found
 
-ENTRIES = FDS_LIMIT  # of any kind in one frame, so that never more files than descriptors are allowed
+ENTRIES = FDS_LIMIT  # in one frame, of any kind, so that there are never more files than descriptors
 
 
 class Wants:
-    """Answers one want at a time."""
+    """Answers the wants of the server, one at a time; a want names a source."""
 
-    def __init__(self, link: Connection) -> None:
-        self._link = link
+    def __init__(self, connection: Connection) -> None:
+        self._link = connection
         self._left: Iterator[Found] = iter(())
 
     def begin(self, want: Mapping[str, Any]) -> None:
-        """Send the first frame for a want; what is left of the one before is not sent."""
+        """Send the first frame for a want; the rest of the want before it is dropped."""
         from director.transfer.sources import expand
 
         self._left = expand(want)
         self.go_on()
 
     def go_on(self) -> None:
-        """Send the next frame: at most 200 entries, none when there are no more, or why the source cannot be read."""
+        """Send the next frame: up to 200 entries, none at the end, or why the source cannot be read."""
         opened: list[int] = []
         try:
             batch = list(itertools.islice(self._left, ENTRIES))

@@ -1,4 +1,4 @@
-"""What a submission holds: the texts, read here as the caller, and the options."""
+"""Makes a submission: the texts, read with the rights of the user, and the options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS = ("target", "timeout", "valid-for", "no-cache", "arg", "extend-args", "
 
 
 def submission(settings: Settings) -> dict[str, Any]:
-    """What the requests of `--exec`, `--orchestrate` and `--plan` hold.
+    """The fields of a request of `--exec`, `--orchestrate` or `--plan`.
 
     Raises:
         UsageError: a file cannot be read or is no text.
@@ -34,7 +34,7 @@ def submission(settings: Settings) -> dict[str, Any]:
 
 
 def options(settings: Settings, only_given: bool = False) -> dict[str, Any]:
-    """The options as the server takes them; `only_given` leaves out those that have their default."""
+    """The options of a request; `only_given` leaves out those that have their default."""
     from director.config.table import BY_NAME
 
     found = {}
@@ -56,7 +56,7 @@ def _read(name: str) -> dict[str, Any]:
             text = _text(name, file.read(TEXT_LIMIT + 1))
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}; expected an orchestration file") from error
-    # what a shell passes as <(…) lies in no folder of its own
+    # a pipe that a shell passes as <(…) is in no folder
     folder = os.path.dirname(os.path.abspath(name)) if os.path.isfile(name) else _here()
     return _file("orchestrate", name, "auto", text, folder)
 

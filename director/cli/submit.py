@@ -1,4 +1,4 @@
-"""--exec, --orchestrate and --resume: accepted once or not at all, whatever dies in between."""
+"""--exec, --orchestrate and --resume: submit jobs that are accepted at most once, whatever fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RETRY_SECONDS = 10.0
 
 
 def run(settings: Settings) -> int:
-    """Submit a text or files; a text that asks for a verb's manual gets it and submits nothing."""
+    """Submit a text or files; a text with `VERB --help` prints the manual instead."""
     if settings.text is not None and "--help" in settings.text:
         from director.cli.manual import manuals
 
@@ -37,18 +37,18 @@ def run(settings: Settings) -> int:
 
 
 def _own_manual(settings: Settings) -> list[str]:
-    """The manual of a verb that only the server knows: `--exec 'VERB --help'`."""
-    from director.cli.manual import asked_alone
+    """The manual of a verb that only the server knows."""
+    from director.cli.manual import unknown_verb
 
-    verb = asked_alone(settings.text or "")
+    verb = unknown_verb(settings.text or "")
     if not verb:
         return []
-    with Connection(settings) as link:
-        return [link.ask({"do": "verb-help", "verb": verb})["text"]]
+    with Connection(settings) as connection:
+        return [connection.ask({"do": "verb-help", "verb": verb})["text"]]
 
 
 def resume(settings: Settings) -> int:
-    """A new job that runs only what did not succeed in another."""
+    """Submit a job that runs only what did not succeed in another."""
     job = new_job_id()
     request = {"do": "resume", "id": settings.words[0], "new_id": job, "options": options(settings, True)}
     return _submit(settings, request, [job])
@@ -60,25 +60,25 @@ def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) 
     deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
     accepted = False
     try:
-        link, answered = send(settings, request, ids, Patience(settings.server_timeout, deadline))
+        connection, answered = send(settings, request, ids, Patience(settings.server_timeout, deadline))
         accepted = True
-        with link:
-            return _accepted(settings, answered, link if waits else None)
+        with connection:
+            return _accepted(settings, answered, connection if waits else None)
     except KeyboardInterrupt:
         before = "interrupted before the server's answer; if it was accepted its id is"
         note(f"{'interrupted; accepted as' if accepted else before} {' '.join(ids)}")
         return EXIT_INTERRUPTED
 
 
-def _accepted(settings: Settings, answered: Mapping[str, Any], link: Connection | None) -> int:
-    """Print the ids, or with a link wait for the jobs; the exit code."""
+def _accepted(settings: Settings, answered: Mapping[str, Any], connection: Connection | None) -> int:
+    """Print the ids, or with a connection wait for the jobs; the exit code."""
     jobs = [str(job["id"]) for job in answered["jobs"]]
     for line in answered["notes"]:
         note(line)
-    if link is not None:
+    if connection is not None:
         from director.cli.waiting import wait
 
-        return wait(settings, jobs, link)
+        return wait(settings, jobs, connection)
     from director.report.tables import render_ids
 
     try:
@@ -91,32 +91,32 @@ def _accepted(settings: Settings, answered: Mapping[str, Any], link: Connection 
 def send(
     settings: Settings, request: Mapping[str, Any], ids: Sequence[str], patience: Patience | None = None
 ) -> tuple[Connection, Any]:
-    """Send a submission; when the server dies before its answer, ask again with the same ids.
+    """Send a submission; when the server dies before its answer, send it again with the same ids.
 
     Returns:
-        The connection, and the answer.
+        The connection and the answer.
 
     Raises:
-        NoServerError: there was none, it gave no sign of life, or it did not come back within 10 s.
-        WaitTimeoutError: `patience` has a deadline, and it has come.
+        NoServerError: no server answers, it is silent, or it did not come back within 10 s.
+        WaitTimeoutError: the deadline of `patience` has come.
     """
-    link = Connection(settings, patience)
-    patience = link.patience
+    connection = Connection(settings, patience)
+    patience = connection.patience
     until = 0.0
     while True:
         try:
-            return link, _converse(link, request)
+            return connection, _converse(connection, request)
         except ServerGoneError as error:
-            link.close()
+            connection.close()
             until = until or time.monotonic() + RETRY_SECONDS
             try:
-                link = again(settings, until, patience)
+                connection = again(settings, until, patience)
                 request = {**request, "again": True}
             except (NoServerError, WaitTimeoutError):
                 raise NoServerError(f"{error.what}; it did not come back within 10 s{_unknown(ids)}") from error
         except BaseException as error:
-            link.close()
-            if isinstance(error, (ServerSilentError, WaitTimeoutError)) and patience.outlook == ORDERED:
+            connection.close()
+            if isinstance(error, (ServerSilentError, WaitTimeoutError)) and patience.request_state == ORDERED:
                 raise type(error)(f"{error}{_unknown(ids)}") from error
             raise
 
@@ -125,18 +125,18 @@ def _unknown(ids: Sequence[str]) -> str:
     return f"; whether {' '.join(ids)} was accepted, `director --list-jobs {' '.join(ids)}` will tell" if ids else ""
 
 
-def _converse(link: Connection, request: Mapping[str, Any]) -> Any:
-    """Send a submission and the sources that the server wants; the answer."""
-    wants = Wants(link)
-    link.send(request)
+def _converse(connection: Connection, request: Mapping[str, Any]) -> Any:
+    """Send a submission, then the sources that the server wants; the answer."""
+    wants = Wants(connection)
+    connection.send(request)
     while True:
-        header, body = link.receive()
+        header, body = connection.receive()
         if "want" in header:
             wants.begin(header["want"])
         elif "next" in header:
             wants.go_on()
         elif "ok" in header:
-            (answer,) = link.answer(header, body)
+            (answer,) = connection.answer(header, body)
             return answer
         else:
             raise UsageError("the server speaks another version of this protocol; use the same for both")

@@ -1,4 +1,4 @@
-"""`--exec RUN uptime` without quotes, as ssh takes it: which words are the instruction's and which are director's."""
+"""Joins an instruction without quotes, as in `--exec RUN uptime`, to one text."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from director.verbs.base import Verb
 
 _BARE_VERB = r"[A-Za-z][A-Za-z0-9_-]*"
-# flags of a submission that people write behind an instruction, where a command would get them
+# flags of a call that people write behind an instruction by mistake
 MISPLACED = frozenset(("target", "wait", "wait-timeout", "valid-for", "stream", "output", "name"))
 _WITHOUT_VALUE = frozenset(("wait", "stream"))
 
 
 def join_instruction(argv: Sequence[str]) -> list[str]:
-    """The words with everything behind a bare verb made one text, `--exec=RUN uptime -p`.
+    """The words with a bare verb and all words after it joined to one: `--exec=RUN uptime -p`.
 
     Raises:
-        UsageError: a flag of director's is among the words of the instruction, and the verb has none of that name.
+        UsageError: the instruction holds a flag of the call that the verb does not have.
     """
     words = list(argv)
     for index, word in enumerate(words):
@@ -41,7 +41,7 @@ def join_instruction(argv: Sequence[str]) -> list[str]:
 
 
 def _joined(before: Sequence[str], verb: str, behind: list[str]) -> list[str]:
-    """`--exec=TEXT`, and the words behind the text."""
+    """`--exec=TEXT` and the words after the text; `before` are those before `--exec`, for a message."""
     end = behind.index("--") if "--" in behind else len(behind)
     names = [_flag(word) for word in behind[:end]]
     if names and names[0] and _is_directors(names[0]):
@@ -54,7 +54,7 @@ def _joined(before: Sequence[str], verb: str, behind: list[str]) -> list[str]:
 
 
 def _flag(word: str) -> str:
-    """`target` of `--target` and `--target=x`, "" of any other word."""
+    """`target` for `--target` and `--target=x`, "" for any other word."""
     return word[2:].partition("=")[0] if word.startswith("--") else ""
 
 
@@ -63,7 +63,7 @@ def _is_directors(name: str) -> bool:
 
 
 def _verb(word: str) -> Verb | None:
-    """The verb, None when at most the server knows it."""
+    """The verb; None for one that only the server may know."""
     from director.verbs import ALIASES, VERBS, load
 
     name = word.upper()
@@ -71,7 +71,7 @@ def _verb(word: str) -> Verb | None:
 
 
 def _flags(verb: Verb | None) -> Collection[str]:
-    """The names of the verb's flags; None: of those that every verb has."""
+    """The names of the flags of a verb; for None those that every verb has."""
     from director.verbs.base import COMMON_FLAGS
 
     return {flag.name for flag in COMMON_FLAGS} if verb is None else verb.flag_table
@@ -80,7 +80,7 @@ def _flags(verb: Verb | None) -> Collection[str]:
 def _check(before: Sequence[str], verb: str, behind: Sequence[str], names: Sequence[str]) -> None:
     known = _verb(verb)
     own = _flags(known)
-    # the server knows an own verb's flags, and refuses those in front of the argument that it does not have
+    # only the server knows the flags of an own verb; those before the argument may be among them
     first = 0 if known is not None else next((i for i, name in enumerate(names) if not name), len(names))
     found = [i for i in range(first, len(names)) if names[i] in MISPLACED and names[i] not in own]
     if not found:
@@ -96,7 +96,7 @@ def _check(before: Sequence[str], verb: str, behind: Sequence[str], names: Seque
 
 
 def _apart(behind: Sequence[str], names: Sequence[str], found: Collection[int]) -> tuple[list[str], list[str]]:
-    """The flags at `found` with their values, and the other words."""
+    """The flags at the indexes `found` with their values, and the other words."""
     taken = set(found)
     taken.update(at + 1 for at in found if "=" not in behind[at] and names[at] not in _WITHOUT_VALUE)
     moved = [word for at, word in enumerate(behind) if at in taken]

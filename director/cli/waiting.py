@@ -1,4 +1,4 @@
-"""--wait and --wait-job: until jobs are final, with word of what is waited for and a way back."""
+"""--wait and --wait-job: wait until jobs are final, and name on stderr the nodes that are waited for."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from director.config.settings import Settings
 
-FIRST_NOTE = 5.0
-NEXT_NOTE = 60.0
-AWAY = 60.0  # how long a server that has gone is waited for
-GRACE = 0.7  # how long the server may take for a first sign of life when a wait that was given up asks what is known
+FIRST_NOTE = 5.0  # seconds until the nodes are named
+NEXT_NOTE = 60.0  # seconds between two such notes
+AWAY = 60.0  # seconds for a server that has gone to come back
+GRACE = 0.7  # seconds for the first sign of life when results are fetched after a wait that was given up
 JOB_CODES = {
     "success": EXIT_OK, "failed": EXIT_FAILED, "cancelled": EXIT_INCOMPLETE, "incomplete": EXIT_INCOMPLETE
 }  # fmt: skip
@@ -42,9 +42,11 @@ def wait_job(settings: Settings) -> int:
     limit = settings.wait_timeout
     deadline = None if limit is None else time.monotonic() + limit
     try:
-        with Connection(settings, Patience(settings.server_timeout, deadline)) as link:
-            return wait(settings, list(dict.fromkeys(_whole_id(link, word) for word in settings.words)), link)
-    except WaitTimeoutError:  # before anything was known of the jobs
+        with Connection(settings, Patience(settings.server_timeout, deadline)) as connection:
+            return wait(
+                settings, list(dict.fromkeys(_whole_id(connection, word) for word in settings.words)), connection
+            )
+    except WaitTimeoutError:  # before the first progress
         note(TIMED_OUT)
         note(_way_back(settings.words))
         return EXIT_WAIT_TIMEOUT
@@ -54,45 +56,47 @@ def _way_back(jobs: Sequence[str]) -> str:
     return f"come back with: director --wait-job {' '.join(jobs)}"
 
 
-def _whole_id(link: Connection, word: str) -> str:
-    """Settled at once: `last` and a prefix may mean another job by the time this one has ended."""
+def _whole_id(connection: Connection, word: str) -> str:
+    """The whole id for a prefix or `last`, which may name another job later."""
     from director.ids import is_job_id
 
     if is_job_id(word):
         return word
-    return str(link.ask({"do": "list-jobs", "ids": [word]})[0]["id"])
+    return str(connection.ask({"do": "list-jobs", "ids": [word]})[0]["id"])
 
 
-def wait(settings: Settings, jobs: Sequence[str], link: Connection) -> int:
-    """Wait for jobs, as long as the link's patience has it, and print their results; the exit code."""
+def wait(settings: Settings, jobs: Sequence[str], connection: Connection) -> int:
+    """Wait for jobs, as long as the patience of the connection allows, and print their results; the exit code."""
     waiter = _Waiter(settings, jobs)
-    link.patience.note = waiter.display.note
-    ended, said = 0, ""
+    connection.patience.note = waiter.display.note
+    ended, reason = 0, ""
     try:
-        link = waiter.until_final(link)
+        connection = waiter.until_final(connection)
     except WaitTimeoutError:
-        ended, said = EXIT_WAIT_TIMEOUT, TIMED_OUT
+        ended, reason = EXIT_WAIT_TIMEOUT, TIMED_OUT
     except KeyboardInterrupt:
-        ended, said = EXIT_INTERRUPTED, f"interrupted; the job goes on ({' '.join(jobs)})"
+        ended, reason = EXIT_INTERRUPTED, f"interrupted; the job goes on ({' '.join(jobs)})"
     finally:
         waiter.display.close()
     if ended:
-        note(said)  # first of all: the terminal may be about to close
-    results = _results(settings, jobs, link, ended)
+        note(reason)  # before all else: the terminal may be about to close
+    results = _results(settings, jobs, connection, ended)
     return _report(settings, waiter, results, ended)
 
 
-def _results(settings: Settings, jobs: Sequence[str], link: Connection, ended: int) -> list[Any]:
-    """What is known of the jobs; nothing when the wait was given up and the server is away or silent."""
-    if ended and link.patience.is_silent():
+def _results(settings: Settings, jobs: Sequence[str], connection: Connection, ended: int) -> list[Any]:
+    """The results of the jobs; none when the wait was given up and the server is away or silent."""
+    if ended and connection.patience.is_silent():
         return []
     try:
         if ended:
-            link.close()
-            # the other connection has events on their way
-            link = Connection(settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout)))
-        with link:
-            return [link.ask({"do": "job-info", "id": job}) for job in jobs]
+            connection.close()
+            # a new connection: on the other one more events arrive
+            connection = Connection(
+                settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout))
+            )
+        with connection:
+            return [connection.ask({"do": "job-info", "id": job}) for job in jobs]
     except NoServerError:
         if not ended:
             raise
@@ -109,19 +113,19 @@ def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: 
         raise DirectorError(f"{error}; {_way_back(waiter.jobs)}") from error
     if not ended:
         return verdict(results)
-    waiter.tell()
+    waiter.name_nodes()
     note(_way_back(waiter.jobs))
     return ended
 
 
 def verdict(jobs: Iterable[Mapping[str, Any]]) -> int:
-    """The exit code of jobs: that of the worst state, of which a job that is not final has the first place."""
+    """The exit code of jobs: 4 when one is not final, else 1 when one failed, else 8 when one is incomplete, else 0."""
     codes = {JOB_CODES.get(job["state"], EXIT_WAIT_TIMEOUT) for job in jobs}
     return next((code for code in (EXIT_WAIT_TIMEOUT, EXIT_FAILED, EXIT_INCOMPLETE) if code in codes), EXIT_OK)
 
 
 class _Waiter:
-    """Follows the server's events until all jobs are final."""
+    """Follows the events of a wait until all jobs are final."""
 
     def __init__(self, settings: Settings, jobs: Sequence[str]) -> None:
         from director.cli.display import Display
@@ -130,60 +134,60 @@ class _Waiter:
         self.jobs = list(jobs)
         self.display = Display()
         self._progress: dict[str, Any] = {}
-        self._told = 0.0  # monotonic, when the nodes were named last
-        self._halted: set[tuple[str, str]] = set()  # those of them that did not go on then, and why
+        self._named_at = 0.0  # monotonic, the last time
+        self._halted: set[tuple[str, str]] = set()  # as of `_halted`, at that time
         self._note_at = time.monotonic() + FIRST_NOTE
 
-    def until_final(self, link: Connection) -> Connection:
-        """The connection on which the server said that all are final; it may be a new one."""
+    def until_final(self, connection: Connection) -> Connection:
+        """The connection on which the wait ended; a new one when the server was away."""
         while True:
             try:
-                link.send({"do": "wait", "ids": self.jobs})
-                self._follow(link)
-                return link
+                connection.send({"do": "wait", "ids": self.jobs})
+                self._follow(connection)
+                return connection
             except ServerGoneError as error:
-                link.close()
-                link = self._come_back(error, link.patience)
+                connection.close()
+                connection = self._come_back(error, connection.patience)
             except ServerSilentError as error:
                 raise ServerSilentError(f"{error}; the job goes on; {_way_back(self.jobs)}") from error
 
     def _come_back(self, error: ServerGoneError, patience: Patience) -> Connection:
         self.display.note(f"{error.what}; waiting for it to come back")
         try:
-            link = again(self._settings, time.monotonic() + AWAY, patience)
+            connection = again(self._settings, time.monotonic() + AWAY, patience)
         except (NoServerError, WaitTimeoutError):
             back = f"director --wait-job {' '.join(self.jobs)}"
             raise NoServerError(f"the server has not come back; once it has, `{back}` waits on") from error
         self.display.note("the server is back")
-        return link
+        return connection
 
-    def _follow(self, link: Connection) -> None:
+    def _follow(self, connection: Connection) -> None:
         while True:
             now = time.monotonic()
             if now >= self._note_at:
-                self.tell()
+                self.name_nodes()
                 self._note_at = now + NEXT_NOTE
-            if not link.ready(self._note_at - now):
+            if not connection.ready(self._note_at - now):
                 continue
-            header, body = link.receive()
+            header, body = connection.receive()
             if not header.get("more"):
                 return
             self._progress = decode(body)
-            if self._told and _halted(self._progress) - self._halted:
-                self._note_at = min(self._note_at, self._told + FIRST_NOTE)  # news: no minute is waited for it
+            if self._named_at and _halted(self._progress) - self._halted:
+                self._note_at = min(self._note_at, self._named_at + FIRST_NOTE)  # name a newly halted node soon
             self.display.show(self._progress)
 
-    def tell(self) -> None:
-        """Name on stderr what is waited for."""
+    def name_nodes(self) -> None:
+        """Name on stderr the nodes that are waited for."""
         from director.report.waiting import waiting_lines
 
-        self._told, self._halted = time.monotonic(), _halted(self._progress)
+        self._named_at, self._halted = time.monotonic(), _halted(self._progress)
         lines = waiting_lines(self._progress) or [f"waiting for job {' '.join(self.jobs)}"]
         for line in lines:
             self.display.note(line)
 
 
 def _halted(progress: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """The nodes that are waited for and do not answer or cannot go on, and why."""
+    """The nodes that are waited for and cannot go on, and why."""
     rows = progress.get("waiting") or ()
     return {(row["node"], row["why"]) for row in rows if row["why"] in ("silent", "offline") or row.get("stuck")}
