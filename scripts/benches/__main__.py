@@ -55,7 +55,7 @@ def measure(names: list[str], bench: Bench) -> Iterator[Row]:
         if fleet.LAGS:
             turns = [1000 * busy for _, busy in fleet.LAGS]
             more = {"with_waiting_for_a_core": [1000 * lag for lag, _ in fleet.LAGS]}
-            yield Row(name, "longest work of the hub in one turn of its loop", max(turns), "ms", bar=50.0,
+            yield Row(name, "longest work of the server in one turn of its loop", max(turns), "ms", bar=50.0,
                       bar_on="figure", samples=turns, more=more)  # fmt: skip
 
 

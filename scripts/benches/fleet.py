@@ -161,7 +161,7 @@ class Fleet:
         self.processes.pop(name).wait()
 
     def _note_lag(self) -> None:
-        """Keep how long the hub's loop was blocked at the worst, for the bench's last row."""
+        """Keep how long the server's loop was blocked at the worst, for the bench's last row."""
         with contextlib.suppress(OSError, RuntimeError), self.operator() as operator:
             hello = ujson.loads(operator.ask("hello")[0])
             LAGS.append((hello["lag_ever"], hello["busy_ever"]))
