@@ -1,4 +1,4 @@
-"""The table of commands, and the one way in which every front door runs them."""
+"""The table of commands, and `Commands.call`, through which every front door runs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from director.api.peer_credentials import Caller
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
 from director.errors import UsageError
 
-#: What a command gives: an object, a JSON text (`bytes`), or an iterator of objects, lists and JSON texts.
+#: The answer of a command: an object, a JSON text (`bytes`), or an iterator of objects, lists and JSON texts.
 #: A JSON text that is a `Cut` goes on in the next item.
 Answer = Mapping[str, Any] | bytes | Iterator[Any]
 
@@ -25,9 +25,9 @@ class Command:
 
     Attributes:
         request: the type of its request, a dataclass.
-        role: what a caller must at least be: `viewer`, `operator`, `enroller` or `admin`.
-        handler: takes the request and the caller. What a caller must know before anything is sent is raised at once,
-            not by the iterator.
+        role: the least role of the caller: `viewer`, `operator`, `enroller` or `admin`.
+        handler: takes the request and the caller. It raises errors of the request itself, not from the iterator, so that
+            they come before any part of the answer.
     """
 
     request: type[Any]
@@ -39,9 +39,9 @@ Permit = Callable[[Caller, Command], None]
 
 
 def permit(caller: Caller, command: Command) -> None:
-    """Raise NotPermittedError when the caller may not give the command.
+    """Raise NotPermittedError when the caller may not run the command.
 
-    Who may open the operator's socket may give every command: its mode and its group decide that.
+    Every caller that can open the operator's socket may run every command; mode and group of the socket decide.
     """
 
 
@@ -76,8 +76,8 @@ class Commands:
         """Check the fields of a request, then the caller, then run the command.
 
         Raises:
-            UsageError: there is no such command, or a field is wrong. NotPermittedError: the caller may not.
-            DirectorError: the command's own errors.
+            UsageError: no such command, or a wrong field. NotPermittedError: the caller may not run it.
+            DirectorError: an error of the command.
         """
         command = self.table.get(name)
         if command is None:

@@ -1,4 +1,4 @@
-"""Turns the fields of a request into a typed request object, and names the field that is wrong."""
+"""Makes a typed request of the fields of a message; an error names the wrong field."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
 from director.targets import resolve
 
-PACE = 0.5  # seconds between two looks at jobs that a caller waits for
-CALM = 2.0  # seconds after which progress is reported although nothing changed
+PACE = 0.5  # seconds between two checks of jobs that a caller waits for
+CALM = 2.0  # seconds after which unchanged progress is reported again
 PURGED_AT_ONCE = 100
 WAITING_SHOWN = 100
 SILENT = 5.0  # seconds after which a node's silence is reported
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are meant; every field that is given narrows the choice.
+    """Selects jobs that match all fields given.
 
     Attributes:
         ids: ids, unique prefixes of ids, or `last`.
@@ -112,7 +112,7 @@ class Jobs:
         return job if job in self._scheduler.runs else self._ledger.ask("resolve", id=job).decode()
 
     def _filters(self, request: JobFilter) -> Row:
-        """A filter as the ledger takes it: with the names of the nodes that are meant."""
+        """The filter for the ledger, with the names of the nodes of the expression."""
         nodes = resolve([request.node], self._roster, may_be_empty=True).nodes if request.node else None
         return {**asdict(request), "nodes": nodes}
 
@@ -147,7 +147,7 @@ class Jobs:
         return rows
 
     def _why(self, run: JobRun, node: NodeRun, step: int) -> Row:
-        """Why a job waits for a node, and since and until when where that is known."""
+        """Why a job waits for a node, and since and until when, if known."""
         record, now = self._roster.nodes.get(node.node), time.monotonic()
         if record is None:
             return {"why": "forgotten"}
@@ -165,7 +165,7 @@ class Jobs:
         return {**since, "why": awaited or ("sent" if node.states.count(st.SENT) else "queued")}
 
     def _why_offline(self, run: JobRun, node: NodeRun, record: NodeRecord, silence: float) -> Row:
-        """Tasks that were handed over are lost after a while, others expire."""
+        """For an offline node; tasks that were handed over become lost, others expire."""
         if node.handed > 0:
             return {"why": "silent", "since": _in(-silence), "until": _in(max(0.0, self._lost_after - silence))}
         left = run.valid_for - (time.monotonic() - max(record.offline_since, run.since))
@@ -173,7 +173,7 @@ class Jobs:
 
 
 def live(runs: Mapping[str, JobRun], detailed: str = "") -> Row:
-    """What the ledger must know of open jobs to answer for them; of job `detailed` also the state of every task."""
+    """What the ledger needs of open jobs for its answers; of job `detailed` also the state of every task."""
     view: Row = {
         run.id: {"state": run.state, "tasks": run.tasks(), "started_at": run.started_at} for run in runs.values()
     }
@@ -185,5 +185,5 @@ def live(runs: Mapping[str, JobRun], detailed: str = "") -> Row:
 
 
 def _in(seconds: float) -> str:
-    """The time so many seconds from now, as it is shown."""
+    """The time so many seconds from now, as ISO 8601."""
     return stamp(time.time() + seconds)

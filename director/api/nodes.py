@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class NodeFilter:
-    """Which nodes are meant; every field that is given narrows the choice.
+    """Selects nodes that match all fields given.
 
     Attributes:
         node: a target expression.
@@ -77,7 +77,7 @@ class Nodes:
         self._back_by = time.monotonic() + grace
 
     def hello(self, request: Nothing, caller: Caller) -> Row:
-        """Version, pid, how many nodes are in which state, and how long the server's loop was blocked, in seconds."""
+        """Version, pid, the number of nodes by state, and the longest turns of the server's loop, in seconds."""
         lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4),
                "busy_ever": round(self._lag.busy, 4)}  # fmt: skip
         nodes = Counter(record.state for record in self._roster.nodes.values())
@@ -89,7 +89,7 @@ class Nodes:
         Raises:
             UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
         """
-        names = sorted(self._names(request.node), reverse=bool(request.limit))  # the last ones are few: make no others
+        names = sorted(self._names(request.node), reverse=bool(request.limit))  # make rows of the last names only
         newcomers = [] if request.node else _newcomers(self._enrolment)
         rows = self._rows(names, request.state)
         every = chain(reversed(newcomers), rows) if request.limit else chain(rows, newcomers)
@@ -129,7 +129,7 @@ class Nodes:
         return {"count": len(names)}
 
     def _names(self, expression: str | None) -> list[str]:
-        """The nodes that an expression means, all without one. An unknown name is an error, no match is none."""
+        """The nodes of an expression, all without one. Raises NoTargetError: an unknown name."""
         if not expression:
             return list(self._roster.nodes)
         return resolve([expression], self._roster, may_be_empty=True).nodes
@@ -141,8 +141,8 @@ class Nodes:
     def _rows(self, names: Iterable[str], states: tuple[str, ...]) -> Iterator[Row]:
         for number, name in enumerate(names, 1):
             if number % BATCH == 0:
-                breathe()  # few of many rows may pass the filters
-            record = self._roster.nodes.get(name)  # it may be purged while the rows before it are sent
+                breathe()  # many names may pass without a row
+            record = self._roster.nodes.get(name)  # it may be purged while earlier rows are sent
             if record is not None and (not states or record.state in states):
                 yield node_row(record)
 
@@ -179,7 +179,7 @@ def node_detail(record: NodeRecord) -> Row:
 
 
 def _newcomers(enrolment: Enrolment) -> list[Row]:
-    """Keys that are no nodes yet, as nodes in state `pending`."""
+    """Keys that wait for enrolment or were refused, as nodes in state `pending`."""
     return [
         {
             "id": p.name, "state": "pending", "address": p.address, "version": None, "labels": {},

@@ -1,4 +1,4 @@
-"""Who gives a command, and what the kernel says of the process at the other end of a UNIX socket."""
+"""The caller of a command, as the kernel reports the process at the other end of a UNIX socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from director.server.planner_pool import NO_SOURCES, Sources
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who gives a command.
+    """The caller of a command.
 
     Attributes:
         user: name of the user, the uid as text when it has none.

@@ -1,4 +1,4 @@
-"""The operator's socket: listens, accepts, limits and times connections, and puts commands and answers in frames."""
+"""The operator's socket: accepts and limits connections, and decodes commands and encodes answers as frames."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ class OperatorSocket:
 
 
 class CallerSources:
-    """The files on the caller's side: it opens them with its own rights and sends descriptors."""
+    """The caller's files: the caller opens them with its rights and sends descriptors."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], list[int]]]:
-        """As `Sources.fetch`. Raises DirectorError: the caller left."""
+        """See `Sources.fetch`. Raises UsageError: a source cannot be read. DirectorError: the caller left."""
         self._channel.send({"want": want})
         while True:
             with gevent.Timeout(SOURCES_PATIENCE, UsageError("the sources did not come within a minute")):
@@ -116,7 +116,7 @@ class CallerSources:
 
 
 def _request(channel: Channel) -> dict[str, Any] | None:
-    """The header of the next request; None when the caller has ended the connection or is silent for too long."""
+    """The header of the next request; None when the connection has ended, or after two minutes without one."""
     frame = None
     with gevent.Timeout(PATIENCE, False):
         frame = channel.receive()
@@ -129,7 +129,7 @@ def _request(channel: Channel) -> dict[str, Any] | None:
 
 
 def _send(channel: Channel, item: Any, more: bool) -> None:
-    """Send one item of an answer; raises TimeoutError, which ends the connection, when the caller does not read it."""
+    """Send one item of an answer. Raises TimeoutError, which ends the connection: the caller does not read."""
     body = item if isinstance(item, bytes) else ujson.dumps(item).encode()
     for start in range(0, len(body) or 1, PART):
         cut = isinstance(item, Cut) or start + PART < len(body)

@@ -61,7 +61,7 @@ DEFAULTS["async"] = False
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Texts that become jobs, all of them or none. Raises UsageError: their number, an id, a kind or a size.
+    """Texts that become jobs, all of them or none. Raises UsageError: a wrong number of texts, id, kind or size.
 
     Attributes:
         again: the caller has sent it before and got no answer.
@@ -86,7 +86,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Job `new_id` shall run what did not succeed in job `id`; only the options that differ are given."""
+    """Asks for a job `new_id` that runs what did not succeed in job `id`; `options` has only those that differ."""
 
     id: str
     new_id: str
@@ -117,10 +117,10 @@ class Submissions:
     def submit(self, request: Submission, caller: Caller) -> Row:
         """Plan every text, then accept all of them: `{"jobs": [{id, name}], "notes": [text]}`.
 
-        The same submission again has the same answer and makes no further jobs.
+        A repeated submission has the same answer and makes no further jobs.
 
         Raises:
-            DirectorError: a text, a target or a source is wrong, or the server takes nothing now.
+            DirectorError: a text, a target or a source is wrong, or the server accepts no submissions now.
         """
         options = Options(**{**DEFAULTS, **request.options})
         with self._once([file["id"] for file in request.files]):
@@ -152,7 +152,7 @@ class Submissions:
 
         Raises:
             NotFoundError: there is no such job. UsageError: it is not final. NoTargetError: `target` leaves no node.
-            DirectorError: the server takes nothing now.
+            DirectorError: the server accepts no submissions now.
         """
         digest = _sha256(["resume", request.id, request.options])
         with self._once([request.new_id]):
@@ -170,7 +170,7 @@ class Submissions:
 
     @contextmanager
     def _once(self, names: Collection[str]) -> Iterator[None]:
-        """Wait until no request for these jobs is under way, then let no other begin."""
+        """A context in which no other request for these jobs runs; waits for those that do."""
         while self._under_way.intersection(names):
             gevent.sleep(0.05)
         self._under_way.update(names)
