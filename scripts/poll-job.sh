@@ -1,8 +1,8 @@
 #!/bin/sh
-# Submits a job, polls `director --list-jobs` until it is final, prints what failed and exits as the job ended.
+# Submits a job, polls `director --list-jobs` until it is final, prints what failed; the exit code is that of the job.
 #   scripts/poll-job.sh 'RUN uptime' [OPTIONS OF A SUBMISSION]
-# Needs nothing but a POSIX shell and director. INTERVAL (seconds) is the pause between two polls.
-# Exit code: 0 success, 1 failed, 8 cancelled or incomplete; director's own when it refuses what is asked.
+# Needs a POSIX shell and director. INTERVAL (seconds) is the pause between two polls.
+# Exit code: 0 success, 1 failed, 8 cancelled or incomplete; that of director when it refuses the submission.
 set -eu
 
 instruction=${1:?give an instruction, such as 'RUN uptime'}

@@ -43,9 +43,8 @@ def wait_job(settings: Settings) -> int:
     deadline = None if limit is None else time.monotonic() + limit
     try:
         with Connection(settings, Patience(settings.server_timeout, deadline)) as connection:
-            return wait(
-                settings, list(dict.fromkeys(_whole_id(connection, word) for word in settings.words)), connection
-            )
+            jobs = dict.fromkeys(_whole_id(connection, word) for word in settings.words)
+            return wait(settings, list(jobs), connection)
     except WaitTimeoutError:  # before the first progress
         note(TIMED_OUT)
         note(_way_back(settings.words))

@@ -1,4 +1,4 @@
-"""scripts/bench: runs the rows it is asked for and prints each as soon as it is measured."""
+"""scripts/bench: measures the named rows and prints each at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BENCHES = (
     "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "client", "spawn",
     "parse", "files",
 )  # fmt: skip
-APART = ("peers", "plots")  # run only when they are named
+APART = ("peers", "plots")  # only when named
 DEEPEST = 107 - len("/director-bench-12345678/12345678/fleet/sock")  # the longest path a socket may have
 
 

@@ -1,4 +1,4 @@
-"""What a bench is given: how large and how often to measure, and a folder of its own on a real disk."""
+"""The parameters of a bench: how large and how often to measure, and its folder on a real disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Bench:
 
 
 def limit(module: str, *args: object) -> str:
-    """What one of `benches/limits` prints on its standard output; it runs in a process of its own."""
+    """Run one of `benches/limits` in a process of its own; its standard output."""
     words: Sequence[str] = [sys.executable, "-m", f"benches.limits.{module}", *map(str, args)]
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, timeout=900).stdout
 

@@ -1,4 +1,4 @@
-"""An idle client, one of twenty on a machine: its memory beside a bare process's, its CPU and how often it wakes."""
+"""One of twenty idle clients on a machine: its memory against that of a bare process, its CPU and wake-ups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULE = [sys.executable, "-m", "benches.limits.bare_client"]
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    """Twenty bare processes first, then twenty clients, never both: shared pages would be counted for both."""
+    """Measure twenty bare processes, then twenty clients; together they would share pages."""
     count = bench.pick(20, 20, 2)
     seconds = bench.pick(60.0, 20.0, 1.0)
     bare = _bare(count)
@@ -63,7 +63,7 @@ def _bare(count: int) -> list[float]:
 
 
 class _Process:
-    """A bare process that is ended with the block."""
+    """A context with a bare process."""
 
     def __init__(self, *words: str) -> None:
         self._process = subprocess.Popen([*MODULE, *words], stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Puts what was measured into docs/performance.md, between two marks."""
+"""Writes the rows into docs/performance.md, between two marks."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from benches.operator import Operator
 ROOT = Path(__file__).resolve().parents[2]
 LAGS: list[tuple[float, float]] = []  # of the servers that ended in this bench: longest turn, most CPU in one; seconds
 CONFIG = """\
-# a user's settings file, as it lies in ~/.config on a real machine
+# a user's settings file, as in ~/.config on a real machine
 socket-path: {socket}
 no-header: false
 limit: 100
@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below those that the kernel gives to connections."""
+    """Free ports, below those that the kernel gives to connections."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     found: list[int] = []
     with contextlib.ExitStack() as held:
@@ -113,7 +113,7 @@ class Fleet:
         self.wait_online(last)
 
     def simulate(self, count: int, *options: str) -> None:
-        """Start a simulated fleet `sim-00000` … and return when the server calls all of it online."""
+        """Start a simulated fleet `sim-00000` … and return when all of it is online."""
         where = ["--port", str(self.port), "--enroll-port", str(self.enroll_port)]
         self._spawn("simulator", [sys.executable, "-m", "director.agent.simulator", str(count), *where, *options],
                     {"PYTHONPATH": os.pathsep.join([str(ROOT), self.environment.get("PYTHONPATH", "")])})  # fmt: skip
@@ -154,20 +154,20 @@ class Fleet:
         return machine.tree(self.processes[name].pid)
 
     def kill(self, name: str) -> None:
-        """SIGKILL to this one process; returns when it is gone."""
+        """Send SIGKILL to this process and wait for its end."""
         if name == "server":
             self._note_lag()
         self.processes[name].kill()
         self.processes.pop(name).wait()
 
     def _note_lag(self) -> None:
-        """Keep how long the server's loop was blocked at the worst, for the bench's last row."""
+        """Keep the longest turn of the server's loop, for the last row of the bench."""
         with contextlib.suppress(OSError, RuntimeError), self.operator() as operator:
             hello = ujson.loads(operator.ask("hello")[0])
             LAGS.append((hello["lag_ever"], hello["busy_ever"]))
 
     def close(self) -> None:
-        """End everything: asked first, by force after five seconds."""
+        """End everything, by SIGKILL after five seconds."""
         self._note_lag()
         workers = [pid for name in self.processes for pid in self.pids(name)[1:]]
         for process in self.processes.values():
@@ -178,7 +178,7 @@ class Fleet:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, end - time.monotonic()))
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # a session of its own: nobody else's processes are in it
+                os.killpg(process.pid, signal.SIGKILL)  # its own session has no processes of others
             process.wait()
         until(lambda: not any(map(machine.runs, workers)), "the workers end with their server", 10)
 

@@ -1,4 +1,4 @@
-"""Whether a long history makes work slower: a small job, and the newest jobs, with none behind them and with many."""
+"""Whether a long history slows down a small job and a listing of the newest jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AT_ONCE = 100  # jobs of one submission
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    """The same two questions before and after."""
+    """Measure both before and after the history is made."""
     jobs = bench.pick(10_000, 1000, 20)
     rounds = bench.pick(40, 20, 2)
     with Fleet(bench.place()) as fleet:

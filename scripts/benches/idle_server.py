@@ -1,4 +1,4 @@
-"""Nodes that only beat: what they cost the server in CPU and memory, beside a bare ROUTER with as many peers."""
+"""What nodes that only send heartbeats cost the server in CPU and memory, against a bare ROUTER with as many peers."""
 
 from __future__ import annotations
 

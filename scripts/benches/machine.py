@@ -1,4 +1,4 @@
-"""What the machine is, and what processes cost on it: CPU seconds, wake-ups and proportional memory from /proc."""
+"""Describes the machine, and reads CPU seconds, wake-ups and proportional memory of processes from /proc."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("gevent", "pyzmq", "ConfigArgParse", "ujson", "psutil", "Jinja2", "P
 
 
 def describe() -> dict[str, str]:
-    """The machine, its kernel and the versions of all that takes part."""
+    """The machine, its kernel and all versions."""
     import zmq
 
     from director import __version__
@@ -57,7 +57,7 @@ def tree(pid: int) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    """Whether the process lives; one that only waits to be reaped does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -86,7 +86,7 @@ def cpu(pids: Iterable[int]) -> float:
 
 
 def wakeups(pid: int) -> int:
-    """How often the threads of a process went to sleep by themselves so far."""
+    """The voluntary context switches of the threads of a process so far."""
     total = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
@@ -97,7 +97,7 @@ def wakeups(pid: int) -> int:
 
 
 def warn_when_busy() -> None:
-    """Say so on stderr when other work takes the cores: figures are noise then."""
+    """Warn on stderr when other work takes the cores, as the figures mean nothing then."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load > 0.5 * cores:
         sys.stderr.write(f"bench: the load is {load:.1f} on {cores} cores before anything was started; expect noise\n")

@@ -1,4 +1,4 @@
-"""The operator's socket, spoken without the CLI: for what is polled often or must not count the CLI's start."""
+"""A client of the operator's socket, for calls that are frequent or must not include the start of the CLI."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Operator:
         self._channel.close()
 
     def ask(self, do: str, **fields: Any) -> list[bytes]:
-        """The JSON texts of the answer; RuntimeError with the server's words when it refuses."""
+        """The JSON texts of the answer. Raises RuntimeError: the error of the server."""
         self._channel.send({"do": do, **fields})
         answers, text = [], b""
         while True:
@@ -72,7 +72,7 @@ class Operator:
         self.ask("wait", ids=list(ids))
 
     def run(self, text: str, target: Sequence[str] = ()) -> float:
-        """Seconds from asking to the last result on disk; every task must have been successful."""
+        """Seconds from the request to the last result on disk; every task must succeed."""
         began = time.perf_counter()
         ids = self.submit(text, target=target)
         self.wait(ids)

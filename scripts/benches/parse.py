@@ -24,7 +24,7 @@ EOF
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    """Both read the very same lines, one after the other."""
+    """Measure both parsers on the same text."""
     import dockerfile
 
     from director import verbs

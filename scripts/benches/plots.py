@@ -75,7 +75,7 @@ def _steps(bench: Bench, counts: Sequence[int]) -> tuple[Points, Points]:
 
 
 def _straight(what: str, points: Points, unit: str) -> Row:
-    """How far the cost of one more is, in the upper half of the line, from what it is in the lower half."""
+    """The cost of one more in the upper half of the line, relative to that in the lower half."""
     low, middle, high = points[0], points[len(points) // 2], points[-1]
     if middle in (low, high):
         middle = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2)

@@ -15,7 +15,7 @@ from benches.row import Row
 from director.agent.simulator import processes_for
 
 STEPS = 20
-LATENCY = 2.0  # seconds a step takes: work is under way all the time, and the simulators leave cores for the server
+LATENCY = 2.0  # seconds of a step: there is always work, and the simulators leave CPU time to the server
 PROBED = "node-1"  # a real client, on which other work goes on
 LIMIT = 120.0
 
@@ -61,7 +61,7 @@ def _watch(fleet: Fleet, nodes: int, began: float) -> list[float]:
 
 def _probe(operator: Operator) -> list[float]:
     if operator.ask("list-nodes", node=PROBED, state=["online"], limit=1):
-        with contextlib.suppress(RuntimeError):  # the node fell silent between the question and the job
+        with contextlib.suppress(RuntimeError):  # the node went offline between the listing and the job
             return [operator.run("RUN true", target=[PROBED])]
     time.sleep(0.2)
     return []

@@ -1,4 +1,4 @@
-"""A row of the table: a figure, the limit it is held against, the bar, and whether the bar was reached."""
+"""A row of the table: a figure, its limit, the bar, and whether the bar was reached."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def paired(
 
 
 def shown(value: float | None, unit: str) -> str:
-    """A number as people read it: `1.73 s`, `2,310 /s`, `73%`, `4.2`."""
+    """A number with its unit: `1.73 s`, `2,310 /s`, `73%`, `4.2`."""
     if value is None:
         return ""
     if unit == "%":

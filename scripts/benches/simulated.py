@@ -14,7 +14,7 @@ from benches.operator import Operator
 from benches.row import Row, paired
 from director.agent.simulator import processes_for
 
-PAUSE = 1.5  # seconds between two measures: what follows a job is not part of the next
+PAUSE = 1.5  # seconds between two measures, as work after a job must not count for the next
 
 
 def run(bench: Bench) -> Iterator[Row]:
