@@ -66,7 +66,7 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def marked_processes(folder: Path) -> list[int]:
-    """Every process, however far it went, that was started with this fleet's mark."""
+    """Every process with this fleet's mark in its environment."""
     mark = f"{MARK}={folder}".encode()
     found = []
     for entry in os.listdir("/proc"):
@@ -77,7 +77,7 @@ def marked_processes(folder: Path) -> list[int]:
 
 
 def cgroup_of(note: Path) -> Path | None:
-    """The cgroup that a client remembers in its state folder, where it is mounted; None when it has none."""
+    """The mounted path of the cgroup that a client remembers in its state folder; None when it has none."""
     with contextlib.suppress(OSError):
         path = note.read_text().strip().lstrip("/")
         return next((found for top in CGROUPS if (found := Path(top, path)).is_dir()), None)
@@ -93,7 +93,7 @@ def pids_in(cgroup: Path) -> set[int]:
 
 
 def own_cgroup() -> Path | None:
-    """The folder of the cgroup in which tests run, None where none can be made in it: clients then have none."""
+    """The folder of the cgroup in which tests run; None where none can be made in it, so that clients have none."""
     with open("/proc/self/cgroup", encoding="utf-8") as lines:
         path = next((line[3:].strip().lstrip("/") for line in lines if line.startswith("0::")), "")
     for top in CGROUPS:
@@ -107,7 +107,7 @@ def own_cgroup() -> Path | None:
 
 
 def remove_cgroup(folder: Path) -> None:
-    """End who is in a client's cgroup and take it away, as a client that was killed could not."""
+    """End the processes in a client's cgroup and remove it, as a killed client could not."""
     tasks = [path.name for path in folder.glob("task-*")]
     for name in ("tasks", "loose", *tasks, "."):
         end = time.monotonic() + 5
@@ -132,7 +132,7 @@ def children_of(pid: int) -> dict[int, str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and waits to be reaped does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -159,7 +159,7 @@ class Fleet:
         self.environments: dict[str, dict[str, str]] = {}
         self.bounds: dict[str, list[str]] = {}  # words before the command of the server or a client: prlimit …
         (self.folder / "home").mkdir()
-        self.temporary = self.folder / "tmp"  # so that what is left behind there was left by this fleet
+        self.temporary = self.folder / "tmp"  # a file that is left there is of this fleet
         self.temporary.mkdir()
         (self.folder / "none.yaml").touch()
         self.environment = clean_environment(
@@ -260,7 +260,7 @@ class Fleet:
     # commands
 
     def director(self, *args: str, timeout: float = 60.0, **popen: Any) -> subprocess.CompletedProcess[str]:
-        """Run a user's command against this server; the exit code is the caller's to judge."""
+        """Run a user's command against this server; the caller checks the exit code."""
         popen["env"] = {**self.environment, **(popen.get("env") or {})}
         popen.setdefault("cwd", self.folder)
         return subprocess.run(
@@ -293,12 +293,12 @@ class Fleet:
         return {node["id"]: node for node in self.run_json("--list-nodes", "--limit", "0")}
 
     def job(self, job_id: str = "last") -> dict[str, Any]:
-        """All that is known of a job."""
+        """Everything known of a job."""
         info: dict[str, Any] = self.run_json("--job-info", job_id)
         return info
 
     def wait_job(self, job_id: str, timeout: float = 60.0) -> dict[str, Any]:
-        """Return the job when it is final, whatever became of it."""
+        """Return the job when it is final, in whatever state."""
         listed = ("--list-jobs", job_id)
         wait_until(lambda: self.run_json(*listed)[0]["final"], f"{job_id} is final", timeout, every=0.2)
         return self.job(job_id)

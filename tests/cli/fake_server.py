@@ -1,4 +1,4 @@
-"""A real UNIX-socket server in a thread that speaks the real frames and answers by a script."""
+"""A scripted server in a thread, at a real UNIX socket with real frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders and exports: cancel, purge, files written whole or not at all."""
+"""Orders and exports: cancel, purge, files that appear when they are complete."""
 
 from __future__ import annotations
 

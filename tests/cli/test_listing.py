@@ -1,4 +1,4 @@
-"""Listings and single records: what is asked, every form of the answer, what they load and cost."""
+"""Listings and single records: requests, all formats, imports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NODE = {
 ROWS = [job("a" * 16), job("b" * 16, "running", success=2, running=3)]
 
 
-def test_what_a_listing_asks_for(server: FakeServer, run: Run):
+def test_the_request_of_a_listing(server: FakeServer, run: Run):
     server.handlers["list-jobs"] = server.handlers["list-nodes"] = body([])
     before = time.time()
     assert (
@@ -59,7 +59,7 @@ def test_forms_for_programs(server: FakeServer, run: Run):
     assert [(row["id"], row["state"]) for row in rows] == [("a" * 16, "success"), ("b" * 16, "running")]
 
 
-def test_nothing_to_list_is_well(server: FakeServer, run: Run):
+def test_an_empty_listing_is_no_error(server: FakeServer, run: Run):
     server.handlers["list-jobs"] = body([])
     done = run("--list-jobs", "--output", "json")
     assert (json.loads(done.stdout), done.returncode, done.stderr) == ([], 0, "")
@@ -110,7 +110,7 @@ def test_a_server_that_dies_before_its_answer(server: FakeServer, run: Run):
     assert (done.returncode, done.stderr) == (3, "director: the server ended the connection; ask again\n")
 
 
-def test_a_server_that_talks_nonsense(server: FakeServer, run: Run):
+def test_a_server_that_sends_no_frames(server: FakeServer, run: Run):
     server.handlers["list-jobs"] = lambda header, channel: channel.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n")
     done = run("--list-jobs")
     assert done.returncode == 3
@@ -147,7 +147,7 @@ def test_streams_that_the_caller_has_closed(server: FakeServer, environ: dict[st
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "standard input is closed" in done.stderr
 
 
-def test_a_full_disk_is_said(server: FakeServer, environ: dict[str, str]):
+def test_a_full_disk_is_an_error(server: FakeServer, environ: dict[str, str]):
     server.handlers["list-jobs"] = body(ROWS)
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "director", "--list-jobs"]

@@ -1,4 +1,4 @@
-"""A server that does not answer: a word after 3 s, an end by --server-timeout or --wait-timeout, signs of life."""
+"""A server that does not answer: a note after 3 s, an error by --server-timeout or --wait-timeout, signs of life."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_wait_timeout_holds_while_planning(deaf: FakeServer, run: Run):
     assert "it may be carried out" in done.stderr and f"director --list-jobs {id}" in done.stderr
 
 
-def test_the_wait_timeout_holds_while_waiting_and_when_what_is_known_does_not_come(deaf: FakeServer, run: Run):
+def test_the_wait_timeout_holds_while_waiting_and_fetching_results(deaf: FakeServer, run: Run):
     deaf.handlers["submit"] = accept
     done = run("--exec", "RUN a", "--wait", "--wait-timeout", "300ms", "--server-timeout", "1h")
     id = deaf.requests[0]["files"][0]["id"]
@@ -125,13 +125,13 @@ def test_the_wait_timeout_holds_while_waiting_and_when_what_is_known_does_not_co
     assert done.stderr.endswith(f"director: come back with: director --wait-job {id}\n")
 
 
-def test_a_wait_that_the_server_leaves_alone_names_the_job(deaf: FakeServer, run: Run):
+def test_a_wait_with_a_silent_server_names_the_job(deaf: FakeServer, run: Run):
     done = run("--wait-job", A, "--server-timeout", "300ms")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == f"{SILENT}; the job goes on; come back with: director --wait-job {A}\n"
 
 
-def test_a_wait_timeout_that_no_wait_was_asked_for_ends_nothing(server: FakeServer, run: Run):
+def test_a_wait_timeout_without_a_wait_has_no_effect(server: FakeServer, run: Run):
     def slow(header: dict[str, Any], channel: Channel) -> None:
         time.sleep(0.5)
         accept(header, channel)
@@ -140,7 +140,7 @@ def test_a_wait_timeout_that_no_wait_was_asked_for_ends_nothing(server: FakeServ
     assert run("--exec", "RUN a", DIRECTOR_WAIT_TIMEOUT="100ms").returncode == 0
 
 
-def test_what_is_known_is_waited_for_when_the_server_lives(server: FakeServer, run: Run):
+def test_results_are_fetched_when_the_server_is_alive(server: FakeServer, run: Run):
     def slow(header: dict[str, Any], channel: Channel) -> None:
         channel.send({"alive": True})
         time.sleep(1.5)
@@ -152,7 +152,7 @@ def test_what_is_known_is_waited_for_when_the_server_lives(server: FakeServer, r
 
 
 @pytest.mark.slow
-def test_after_three_seconds_a_word(deaf: FakeServer, start):
+def test_a_note_after_three_seconds(deaf: FakeServer, start):
     calls = [start(*argv, "--server-timeout", "4s") for argv in (["--list-jobs"], ["--exec", "RUN a"])]
     for call in calls:
         _, err = call.communicate(timeout=60)
@@ -163,7 +163,7 @@ def test_after_three_seconds_a_word(deaf: FakeServer, start):
 
 
 @pytest.mark.slow
-def test_a_server_that_was_silent_for_long_is_not_asked_what_is_known(deaf: FakeServer, run: Run):
+def test_no_results_are_fetched_from_a_silent_server(deaf: FakeServer, run: Run):
     done = run("--wait-job", A, "--wait-timeout", "3100ms")
     assert (done.returncode, f"director --wait-job {A}" in done.stderr) == (4, True)
     assert [request["do"] for request in deaf.requests] == ["wait"]

@@ -1,4 +1,4 @@
-"""Submissions: what is sent, sources on request, servers that die in between, answers and exit codes."""
+"""Submissions: requests, sources, servers that die in between, answers and exit codes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_exec_prints_the_id_alone(server: FakeServer, run: Run, tmp_path: Path):
 
 
 @pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
-def test_an_id_that_cannot_be_written_is_said(server: FakeServer, environ: dict[str, str], stdout: str):
+def test_an_id_that_cannot_be_written_is_in_the_error(server: FakeServer, environ: dict[str, str], stdout: str):
     server.handlers["submit"] = accept
     line = f"exec {sys.executable} -m director --exec 'RUN uptime' {stdout}"
     done = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True)
@@ -64,7 +64,7 @@ def test_ids_in_every_form(server: FakeServer, run: Run, tmp_path: Path):
     assert done.stdout.split() == [file["id"] for file in server.requests[-1]["files"]]
 
 
-def test_files_and_standard_input_are_read_here(server: FakeServer, run: Run, tmp_path: Path):
+def test_files_and_standard_input_are_read_by_the_call(server: FakeServer, run: Run, tmp_path: Path):
     server.handlers["submit"] = accept
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/site.yaml").write_bytes(b"\xef\xbb\xbf- jobs: []\n")
@@ -75,7 +75,7 @@ def test_files_and_standard_input_are_read_here(server: FakeServer, run: Run, tm
     assert first["form"] == second["form"] == "auto"
 
 
-def test_what_cannot_be_read_is_exit_2_and_nothing_is_sent(server: FakeServer, run: Run, tmp_path: Path):
+def test_an_unreadable_file_is_exit_2_and_nothing_is_sent(server: FakeServer, run: Run, tmp_path: Path):
     (tmp_path / "latin").write_bytes(b"RUN a\nRUN \xe9\n")
     (tmp_path / "large").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
     for argv, said in (
@@ -127,7 +127,7 @@ def test_sources_come_as_descriptors_in_pieces(server: FakeServer, run: Run, tmp
     assert contents == [str(n).encode() for n in range(450)]
 
 
-def test_a_want_may_be_asked_again(server: FakeServer, run: Run, tmp_path: Path):
+def test_a_want_may_be_repeated(server: FakeServer, run: Run, tmp_path: Path):
     for n in range(300):
         (tmp_path / f"f{n:03}").write_text(str(n))
     want = {"base": str(tmp_path), "pattern": "f*"}
@@ -145,7 +145,7 @@ def test_a_want_may_be_asked_again(server: FakeServer, run: Run, tmp_path: Path)
     assert [len(read) for _, read in seen] == [200, 100, 0]
 
 
-def test_sources_that_cannot_be_read_are_told_to_the_server(server: FakeServer, run: Run, tmp_path: Path):
+def test_an_unreadable_source_is_reported_to_the_server(server: FakeServer, run: Run, tmp_path: Path):
     seen: list[tuple[dict[str, Any], list[bytes]]] = []
 
     def refuse(header: dict[str, Any], channel: Channel) -> None:
@@ -158,7 +158,7 @@ def test_sources_that_cannot_be_read_are_told_to_the_server(server: FakeServer, 
     assert done.stderr == f"director: exec:1: none: no such file or folder ({tmp_path}/none)\n"
 
 
-def test_a_server_that_dies_is_asked_again_with_the_same_id(server: FakeServer, run: Run):
+def test_a_submission_is_repeated_with_the_same_id(server: FakeServer, run: Run):
     def die(header: dict[str, Any], channel: Channel) -> None:
         server.handlers["submit"] = accept
         server.stop()

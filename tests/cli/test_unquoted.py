@@ -77,7 +77,7 @@ def test_a_flag_of_the_call_in_an_unquoted_instruction_is_refused(words: list[st
         ["OWN", "--output", "x", "a"],  # only the server knows whether OWN has it
     ],
 )
-def test_words_that_may_be_the_instructions_own_are_left_alone(words: list[str]):
+def test_words_that_may_belong_to_the_instruction_are_kept(words: list[str]):
     settings = load("--exec", *words)
     assert (settings.text, settings.target, settings.output) == (" ".join(words), (), "table")
 
@@ -91,5 +91,5 @@ def test_a_verb_that_needs_no_argument_is_complete_before_directors_flags(argv: 
     assert load(*argv, "--later").text.upper() == "REBOOT --LATER"
 
 
-def test_a_flag_of_the_call_after_two_dashes_is_the_instructions():
+def test_words_after_two_dashes_belong_to_the_instruction():
     assert load("--exec", "RUN", "--", "x", "--wait", "y").text == "RUN -- x --wait y"

@@ -1,4 +1,4 @@
-"""Waiting: word of what is waited for, time limits, interruptions, servers that come back, several jobs."""
+"""Waiting: names of nodes, time limits, interrupts, servers that come back, several jobs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def waiting(server: FakeServer) -> FakeServer:
     return server
 
 
-def test_wait_timeout_says_what_is_known_what_is_open_and_how_to_come_back(waiting: FakeServer, run: Run):
+def test_wait_timeout_shows_results_open_tasks_and_how_to_wait_on(waiting: FakeServer, run: Run):
     done = run("--wait-job", A, "--wait-timeout", "300ms", "--output", "json")
     assert (done.returncode, json.loads(done.stdout)["state"]) == (4, "running")
     lines = done.stderr.splitlines()
@@ -52,7 +52,7 @@ def test_wait_timeout_says_what_is_known_what_is_open_and_how_to_come_back(waiti
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_says_the_same(waiting: FakeServer, start, number: int):
+def test_an_interrupt_shows_the_same(waiting: FakeServer, start, number: int):
     asked = threading.Event()
 
     def handler(header: dict[str, Any], channel: Channel) -> None:
@@ -142,7 +142,7 @@ def test_a_node_that_falls_silent_later_is_named_soon(monkeypatch: pytest.Monkey
     assert told == ["director: waiting for web-01: running", "director: waiting for web-01: silent"]
 
 
-def test_a_wait_outlives_the_server(server: FakeServer, run: Run):
+def test_a_wait_survives_a_restart_of_the_server(server: FakeServer, run: Run):
     def die(header: dict[str, Any], channel: Channel) -> None:
         send(channel, progress(queued=2), more=True)
         server.handlers["wait"] = end
@@ -185,7 +185,7 @@ def test_several_jobs_are_a_list_and_the_worst_decides(server: FakeServer, run: 
     assert run("--wait-job", A).returncode == 8
 
 
-def test_last_is_settled_once(server: FakeServer, run: Run):
+def test_last_is_resolved_once(server: FakeServer, run: Run):
     server.handlers["list-jobs"] = body([job(B, "running", running=1)])
     server.handlers["wait"] = end
     server.handlers["job-info"] = body(info(B))

@@ -30,7 +30,7 @@ def fails(*argv: str, **environ: str) -> str:
     return str(caught.value)
 
 
-def test_defaults_are_the_contracts():
+def test_defaults():
     settings = load()
     assert (settings.port, settings.enroll_port, settings.server_address) == (5555, 5556, "localhost")
     assert (settings.heartbeat_interval, settings.lost_after, settings.drain) == (10.0, 300.0, 8.0)
@@ -41,7 +41,7 @@ def test_defaults_are_the_contracts():
     assert set(settings.sources.values()) == {"default"}
 
 
-def test_a_flag_beats_the_environment_beats_the_users_file_beats_the_systems(tmp_path: Path):
+def test_a_flag_beats_the_environment_which_beats_files(tmp_path: Path):
     home = tmp_path / "home/.config/director"
     home.mkdir(parents=True)
     (tmp_path / "etc.yaml").write_text("port: 1\nconcurrency: 1\ndrain: 1\nworkers: 1\n")
@@ -64,7 +64,7 @@ def test_with_config_file_only_that_one_is_read(tmp_path: Path, how: str):
     assert (settings.port, settings.drain) == (5555, 3.0)
 
 
-def test_what_is_wrong_in_a_file_is_said_with_its_name(tmp_path: Path):
+def test_an_error_in_a_file_names_the_file(tmp_path: Path):
     file = tmp_path / "x.yaml"
     assert fails("--config-file", str(file)) == f"{file}: No such file or directory; expected a settings file"
     file.mkdir()
@@ -131,7 +131,7 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name():
     assert settings.node is None
 
 
-def test_what_kubernetes_injects_is_ignored():
+def test_variables_of_kubernetes_are_ignored():
     settings = load(
         DIRECTOR_PORT="tcp://10.0.0.1:5555",
         DIRECTOR_SERVICE_HOST="10.0.0.1",
@@ -181,7 +181,7 @@ def test_lists_of_a_flag_replace_those_of_a_variable():
         (["--name", ""], "is empty"),
     ],
 )
-def test_usage_errors_teach(argv: list[str], said: str):
+def test_usage_errors_suggest_the_right_option(argv: list[str], said: str):
     assert said in fails(*argv)
 
 
@@ -212,13 +212,13 @@ def test_a_flag_that_the_action_cannot_use_is_refused(argv: list[str], said: str
     assert said in fails(*argv)
 
 
-def test_variables_and_files_that_the_action_cannot_use_are_passed_over(tmp_path: Path):
+def test_variables_and_keys_that_the_action_cannot_use_are_ignored(tmp_path: Path):
     (tmp_path / "etc.yaml").write_text("target: a\nport: 1\nlog-level: debug\nwait: true\n")
     assert load("--list-jobs", DIRECTOR_NO_CACHE="yes", DIRECTOR_IDENTITY="x").action == "list-jobs"
     assert "cannot use --target" in fails("--list-jobs", "--target", "b", DIRECTOR_TARGET="b")
 
 
-def test_every_action_has_what_its_call_needs():
+def test_every_action_can_use_the_common_settings():
     for setting in SETTINGS:
         assert set(setting.used_by) <= set(settings.ACTION_NAMES), setting.name
         for name in setting.instead:
@@ -239,7 +239,7 @@ def test_no_option_may_be_shortened():
     assert "there is no option --tim" in fails("--tim", "3")
 
 
-def test_yes_or_no_everywhere():
+def test_yes_or_no_from_every_source():
     assert load("--wait").wait is True
     assert load(DIRECTOR_WAIT="yes").wait is True
     assert load("--wait=false", DIRECTOR_WAIT="true").wait is False
@@ -247,7 +247,7 @@ def test_yes_or_no_everywhere():
     assert "DIRECTOR_WAIT" in fails(DIRECTOR_WAIT="perhaps")
 
 
-def test_a_yes_or_no_flag_takes_no_word_that_is_not_its_own():
+def test_a_yes_or_no_flag_takes_no_following_word():
     assert load("--orchestrate", "--wait", "a.director", "--async", "b.director").words == ("a.director", "b.director")
     assert load("--list-jobs", "--no-header", "last").words == ("last",)
     settings = load("--job-info", "--no-header", "false", "last")

@@ -1,4 +1,4 @@
-"""Answers of the server as the contract has them, for the reports to show."""
+"""Answers of the server, as in the contract."""
 
 from __future__ import annotations
 

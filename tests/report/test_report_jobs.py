@@ -1,4 +1,4 @@
-"""Jobs for people: grouping, steps, job-info; verdicts and what a wait waits for."""
+"""Jobs as tables: groups, steps, job-info; exit codes, and lines about waiting."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def test_identical_results_once_the_biggest_group_first():
     "other",
     [{"stdout": "b"}, {"stderr": "b"}, {"state": "cached"}, {"exit_code": 2}, {"reason": "b"}, {"truncated": 5}],
 )
-def test_whatever_differs_stands_apart(other):
+def test_different_results_are_separate_groups(other):
     answer = text(render_jobs([job(("RUN x", [task("a"), {**task("b"), **other}]))], "table"))
     assert len([line for line in answer.splitlines() if line.startswith(("a:", "b:"))]) == 2
 
@@ -60,7 +60,7 @@ def test_several_steps():
     ]
 
 
-def test_output_can_neither_steer_the_terminal_nor_pass_for_a_heading():
+def test_output_can_neither_control_the_terminal_nor_look_like_a_heading():
     evil = "web-02: success\n\x1b[2J\ttab\r\n\x9b"
     answer = text(render_jobs([job(("RUN x", [task("web-01", stdout=evil, stderr=evil)]))], "table"))
     assert not set(answer) & set("\x1b\x9b\r")
@@ -75,7 +75,7 @@ def test_truncated_and_late_are_shown():
     assert "(came late, changes nothing: failed (exit code 2))" in answer
 
 
-def test_several_jobs_are_told_apart():
+def test_several_jobs_have_headings():
     answer = text(render_jobs([job(("RUN x", webs(1))), job(("RUN x", webs(1)), name="b")], "table"))
     assert f"=== job {ID} exec\n" in answer and f"\n\n=== job {ID} b\n" in answer
 

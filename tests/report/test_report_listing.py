@@ -65,7 +65,7 @@ def test_csv_has_every_field_by_its_json_name():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_hostile_text_cannot_steer_a_terminal_nor_break_the_output(format):
+def test_hostile_text_cannot_control_a_terminal_nor_break_the_output(format):
     answer = text(render_list([{**JOB, "name": NASTY}], JOB_COLUMNS, format))
     answer.encode("utf-8")
     if format == "csv":

@@ -1,4 +1,4 @@
-"""Small files that are replaced whole: private, durable, the old one kept when the new one cannot be written."""
+"""Small files are replaced atomically; a failed write keeps the old one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["key"]
 
 
-def test_what_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"old")
     (tmp_path / "key.new").mkdir()

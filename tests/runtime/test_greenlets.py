@@ -108,7 +108,7 @@ SERVER = (
 CLIENT = ("link", "facts", "chains", "blob cache", "adopted processes")
 
 
-def test_all_that_are_vital_are_tried() -> None:
+def test_every_vital_greenlet_is_tried() -> None:
     tried = {re.sub(r"^(ledger|planner 1) ", "NAME ", name) for name in (*SERVER, *CLIENT)}
     assert tried == {name for name, end in documented().items() if end == "ends"}
 

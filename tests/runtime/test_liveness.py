@@ -1,11 +1,11 @@
-"""Silence and pauses: arithmetic on times that are given."""
+"""Silence of peers and pauses between tries."""
 
 from __future__ import annotations
 
 from director.runtime.liveness import Backoff, Pulse
 
 
-def test_three_missed_beats_are_silence() -> None:
+def test_three_missed_heartbeats_are_silence() -> None:
     pulse = Pulse(10.0, 100.0)
     assert not pulse.silent(130.0)
     assert pulse.silent(130.1)
@@ -13,13 +13,13 @@ def test_three_missed_beats_are_silence() -> None:
     assert not pulse.silent(160.0)
 
 
-def test_silence_counts_from_the_last_sign_of_life() -> None:
+def test_silence_counts_from_the_last_message() -> None:
     pulse = Pulse(10.0, 100.0)
     assert pulse.silence(142.0) == 42.0
     assert pulse.silence(99.0) == 0.0
 
 
-def test_the_server_names_the_pace() -> None:
+def test_the_server_sets_the_interval() -> None:
     pulse = Pulse(10.0, 100.0)
     pulse.interval = 1.0
     assert pulse.silent(103.5)

@@ -1,4 +1,4 @@
-"""The gauge sees every turn of the loop, wherever in the turn it was blocked."""
+"""The gauge measures every turn of the loop, wherever in the turn it was blocked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_blocked_turn_is_seen_once_by_those_who_take_it(caplog: pytest.LogCapt
     assert gauge.ever >= 0.3 and gauge.lately >= 0.3
 
 
-def test_many_small_ones_in_a_turn_add_up() -> None:
+def test_many_short_callbacks_in_a_turn_add_up() -> None:
     gauge = LoopLag("x")
     breathe()  # the turn in which it began, this one, is not whole to it
     done: list[None] = []

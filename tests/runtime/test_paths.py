@@ -1,4 +1,4 @@
-"""Where things are, for root and for others; the operator's socket as a file."""
+"""Paths of state folders and sockets, and the socket as a file."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_state_folder_is_private_whatever_the_umask_is(tmp_path: Path):
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
 
 
-def test_a_state_folder_that_cannot_be_made_is_said(tmp_path: Path):
+def test_a_state_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="--state-dir"):
         paths.state_folder(str(tmp_path / "file"), "server")
 
 
-def test_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_paths_of_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.sockets_to_try(None, None) == [
@@ -131,7 +131,7 @@ def test_a_socket_left_behind_is_replaced_and_a_live_one_is_not(tmp_path: Path):
     second.close()
 
 
-def test_what_is_no_socket_stays(tmp_path: Path):
+def test_a_file_that_is_no_socket_is_kept(tmp_path: Path):
     path = tmp_path / "s"
     path.write_text("precious")
     with pytest.raises(StartError, match="no socket is in the way"):
@@ -139,12 +139,12 @@ def test_what_is_no_socket_stays(tmp_path: Path):
     assert path.read_text() == "precious"
 
 
-def test_an_unknown_group_is_said(tmp_path: Path):
+def test_an_unknown_group_is_an_error(tmp_path: Path):
     with pytest.raises(StartError, match="there is no group 'nosuchgroup'"):
         unix_socket.listen([str(tmp_path / "s")], "nosuchgroup")
 
 
-def test_a_socket_that_may_not_be_used_is_said(tmp_path: Path):
+def test_a_socket_without_permission_is_an_error(tmp_path: Path):
     listener = unix_socket.listen([str(tmp_path / "closed/s")])
     os.chmod(tmp_path / "closed", 0)
     pid = os.fork()

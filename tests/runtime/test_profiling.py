@@ -1,4 +1,4 @@
-"""`--profile`: every process of a server, a client and a user's call leave where their time went."""
+"""`--profile`: every process of a server, a client and a call writes its stacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness import Fleet, wait_until
 
 
 @pytest.mark.slow
-def test_each_process_leaves_its_stacks(new_fleet: object, tmp_path: Path) -> None:
+def test_each_process_writes_its_stacks(new_fleet: object, tmp_path: Path) -> None:
     fleet: Fleet = new_fleet()  # type: ignore[operator]
     folder = tmp_path / "profiles"
     fleet.start_server("--profile", str(folder), "--workers", "1")
@@ -28,7 +28,7 @@ def test_each_process_leaves_its_stacks(new_fleet: object, tmp_path: Path) -> No
     assert any("hub.py:run" in stack for stack, _, _ in stacks), "the hub waited in its loop"
 
 
-def test_a_folder_that_cannot_be_is_one_line(new_fleet: object, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line(new_fleet: object, tmp_path: Path) -> None:
     fleet: Fleet = new_fleet()  # type: ignore[operator]
     (tmp_path / "file").touch()
     done = fleet.director("--list-jobs", "--profile", str(tmp_path / "file"))

@@ -1,4 +1,4 @@
-"""How often the service manager hears of a program."""
+"""How often the program reports to the service manager."""
 
 from __future__ import annotations
 
