@@ -26,8 +26,8 @@ class Command:
     Attributes:
         request: the type of its request, a dataclass.
         role: the least role of the caller: `viewer`, `operator`, `enroller` or `admin`.
-        handler: takes the request and the caller. It raises errors itself and not from the iterator, so that they come
-            before any part of the answer.
+        handler: takes the request and the caller. Errors of the request come from the call, not from the iterator,
+            so that they precede any part of the answer.
     """
 
     request: type[Any]

@@ -563,7 +563,7 @@ def restore(run: JobRun, held: Mapping[str, Mapping[str, Any]], cancelled: str =
 
     Args:
         run: from `JobRun.build`.
-        held: node to `{"sent": upto, "rows": [(step, letter)], "rests": [(first, last, letter)]}`.
+        held: node to `{"cursor": int, "results": [(step, letter)], "range_ends": [(first, last, letter)]}`.
         cancelled: the reason of a cancel that was ordered before, "" for none.
     """
     run.cancelled = cancelled
@@ -571,11 +571,11 @@ def restore(run: JobRun, held: Mapping[str, Mapping[str, Any]], cancelled: str =
         node = run.nodes.get(name)
         if node is None:
             continue
-        if record["sent"]:
-            run.hand(node, record["sent"])
-        for step, letter in record["rows"]:
+        if record["cursor"]:
+            run.hand(node, record["cursor"])
+        for step, letter in record["results"]:
             _replay(run, node, step, _letter(letter))
-        for first, last, letter in record["rests"]:
+        for first, last, letter in record["range_ends"]:
             run.end_range(node, first, last, _letter(letter), "")
     run.open_gates()
 

@@ -86,7 +86,7 @@ class NodeRecord:
         return {
             "name": self.name, "key": self.key, "address": self.address, "version": self.version,
             "labels": self.labels, "facts": self.facts, "args": self.args, "last_seen": self.last_seen,
-            "reason": self.reason, "mark": self.journal_position, "instance": self.instance,
+            "reason": self.reason, "journal_position": self.journal_position, "instance": self.instance,
         }  # fmt: skip
 
     @classmethod
@@ -96,7 +96,7 @@ class NodeRecord:
         record.address, record.version = row["address"] or "", row["version"] or ""
         record.labels, record.args = row["labels"] or {}, row["args"] or {}
         record.facts, record.reason = row["facts"] or "{}", row["reason"] or ""
-        record.journal_position, record.instance = row["mark"] or 0, row["instance"] or ""
+        record.journal_position, record.instance = row["journal_position"] or 0, row["instance"] or ""
         return record
 
 

@@ -126,7 +126,7 @@ class Scheduler:
             fields = {
                 **job.record, "meta": job.meta, "node_count": len(run.nodes), "task_count": run.total,
                 "step_count": run.steps, "nodes": list(run.nodes),
-                "sent": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
+                "cursors": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
             }  # fmt: skip
             ops += [("accept", fields, job.chunks), *self._early.pop(run.id)]
         try:
@@ -311,7 +311,7 @@ class Scheduler:
         for hand in hands:
             ops.setdefault(hand.run.id, {})[hand.node.node] = hand.node.cursor
         self._ledger.write(
-            *(("sent", {"job": job, "upto": upto}) for job, upto in ops.items()),
+            *(("cursors", {"job": job, "cursors": cursors}) for job, cursors in ops.items()),
             then=lambda error: self._delivery.give(hands),
         )
 
@@ -321,7 +321,7 @@ class Scheduler:
         if record is not None:
             record.due = 0.0
         run.take_back(node, first)
-        self._ledger.write(("sent", {"job": run.id, "upto": {node.node: first}}))
+        self._ledger.write(("cursors", {"job": run.id, "cursors": {node.node: first}}))
         self._end_cancelled(run, node)
 
     def _end_cancelled(self, run: JobRun, node: NodeRun) -> None:
@@ -360,7 +360,7 @@ class Scheduler:
             node = run.nodes.get(record.name) if run else None
             if run is None or node is None:
                 if rows:
-                    ops.append(("late", {"job": job, "node": record.name, "rows": rows}, blob))
+                    ops.append(("late_results", {"job": job, "node": record.name, "results": rows}, blob))
                 close.append(job)
                 continue
             self._begin(run, node, begun)
@@ -409,14 +409,14 @@ class Scheduler:
                     continue
                 ops.append(
                     (
-                        "late" if _is_late(node, row) else "results",
-                        {"job": run.id, "node": name, "rows": [row]},
+                        "late_results" if _is_late(node, row) else "results",
+                        {"job": run.id, "node": name, "results": [row]},
                         blob[cut : cut + size],
                     )
                 )
                 cut += size
         elif rows:
-            ops.append(("results", {"job": run.id, "node": name, "rows": rows}, blob))
+            ops.append(("results", {"job": run.id, "node": name, "results": rows}, blob))
         if rests:
             ops.append(self._rest_op(run, rests))
         return ops
@@ -531,7 +531,7 @@ class Scheduler:
             record = self._roster.nodes.get(rest.node)
             if not node.open and record is not None:
                 record.jobs.pop(run.id, None)
-        return ("rest", {"job": run.id, "items": items})
+        return ("range_ends", {"job": run.id, "items": items})
 
     def _touch(self) -> None:
         self.changed.set()
@@ -561,7 +561,7 @@ class Scheduler:
             elif upto < node.cursor:
                 moved = run.take_back(node, upto)
                 log.debug("%s never had %d tasks of %s", record.name, moved, job)
-                self._ledger.write(("sent", {"job": job, "upto": {record.name: upto}}))
+                self._ledger.write(("cursors", {"job": job, "cursors": {record.name: upto}}))
                 self._end_cancelled(run, node)
             else:
                 self._catch_up(run, node, upto)
@@ -578,7 +578,7 @@ class Scheduler:
             log.warning("%s has %d steps of job %s that this ledger does not know of", node.node,
                         upto - node.cursor, run.id)  # fmt: skip
             run.hand(node, upto)
-            self._ledger.write(("sent", {"job": run.id, "upto": {node.node: node.cursor}}))
+            self._ledger.write(("cursors", {"job": run.id, "cursors": {node.node: node.cursor}}))
 
     def _order(self, record: NodeRecord, job: str) -> dict[str, Any]:
         node = record.jobs.get(job)

@@ -185,6 +185,6 @@ class Sessions:
         record.online = False
         record.offline_since = record.heard or time.monotonic()
         record.last_seen = time.time() - (time.monotonic() - record.offline_since)
-        fields = {"name": record.name, "last_seen": record.last_seen, "mark": record.journal_position}
+        fields = {"name": record.name, "last_seen": record.last_seen, "journal_position": record.journal_position}
         self._ledger.write(("node", fields))
         self._note(record.name, record)

@@ -1,4 +1,4 @@
-"""The queries that are the same for every store, over a few things each store knows how to find."""
+"""The queries that are the same for every store, made of a few lookups that each store has."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 from director.errors import NotFoundError, UsageError
 from director.states import JOB_FINAL
-from director.stores.contract import Live, OpenJob, OpenNode, ResumeRecord
+from director.stores.contract import JobHead, Live
 from director.stores.rows import encode
 from director.stores.serializers import (
     Info,
-    JobHead,
     JobView,
     counted,
     gather,
@@ -27,11 +26,11 @@ from director.stores.serializers import (
 )
 
 LARGE = 4 << 20  # bytes of a job that is exported in parts
-NAMED = 5  # ids an "ambiguous" message names
+NAMED = 5  # ids that the message for an ambiguous prefix names
 
 
 class Pick(NamedTuple):
-    """What a listing picks, decided: final states, ids of open jobs, since when, on which nodes, how many."""
+    """What a listing selects: final states, ids of open jobs, since when, on which nodes, how many of the newest."""
 
     final: tuple[str, ...]
     open_ids: tuple[str, ...]
@@ -40,24 +39,12 @@ class Pick(NamedTuple):
     limit: int
 
 
-class StoredJob(JobView, ABC):
-    """A job for recovery too: what `JobView` has, and the plain facts of `OpenJob`."""
-
-    @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """The fields of OpenJob but `nodes`."""
-
-    @abstractmethod
-    def seeded(self) -> list[str]:
-        """Nodes with a row that went well and had effects, in the order of the job's nodes."""
-
-
 class Queries(ABC):
-    """The read side of `Store`; a store adds what is abstract here."""
+    """The read side of `Store`; a store adds what is abstract here, and the lookups of `Store`."""
 
     @abstractmethod
-    def view(self, job: str) -> AbstractContextManager[StoredJob]:
-        """One job, unchanging inside the `with`; NotFoundError when it is not (or no longer) there."""
+    def view(self, job: str) -> AbstractContextManager[JobView]:
+        """One job, unchanging inside the `with`. Raises NotFoundError."""
 
     @abstractmethod
     def ids(self, final: bool | None = None) -> Iterator[str]:
@@ -65,15 +52,15 @@ class Queries(ABC):
 
     @abstractmethod
     def starting_with(self, prefix: str, limit: int) -> list[str]:
-        """At most `limit` ids that begin so, sorted."""
+        """At most `limit` ids that begin with `prefix`, sorted."""
 
     @abstractmethod
     def newest(self) -> str | None:
-        """The id of the newest job."""
+        """The id of the newest job, None without jobs."""
 
     @abstractmethod
     def head(self, job: str) -> JobHead:
-        """The head of the job with exactly this id; NotFoundError."""
+        """The head of a job. Raises NotFoundError."""
 
     @abstractmethod
     def open_heads(self) -> list[JobHead]:
@@ -81,34 +68,42 @@ class Queries(ABC):
 
     @abstractmethod
     def pick(self, pick: Pick) -> list[JobHead]:
-        """Heads of the jobs picked, oldest first."""
+        """Heads of the selected jobs, oldest first."""
 
     # recovery
 
-    def open_jobs(self) -> Iterator[OpenJob]:
+    def open_jobs(self) -> Iterator[dict[str, Any]]:
         """See `Store.open_jobs`."""
         for job in self.ids(final=False):
             with self.view(job) as view:
-                found = OpenJob(**view.facts(), nodes=_open_nodes(view))
+                found = {**_fields(view), "nodes": _open_nodes(view)}
             yield found
 
     # queries
 
-    def resolve(self, prefix: str) -> str:
+    def find(self, id: str) -> dict[str, str] | None:
+        """See `Store.find`."""
+        try:
+            head = self.head(id)
+        except NotFoundError:
+            return None
+        return {"state": head.state, "digest": head.digest}
+
+    def resolve(self, id: str) -> str:
         """See `Store.resolve`."""
-        if prefix == "last":
+        if id == "last":
             newest = self.newest()
             if newest is None:
                 raise NotFoundError("no such job: last (there are no jobs)")
             return newest
-        found = self.starting_with(prefix, NAMED + 1) if prefix else []
-        if prefix in found[:1]:  # the id itself sorts before all that it begins
-            return prefix
+        found = self.starting_with(id, NAMED + 1) if id else []
+        if id in found[:1]:  # the id itself sorts before all longer ones
+            return id
         if not found:
-            raise NotFoundError(f"no such job: {prefix}")
+            raise NotFoundError(f"no such job: {id}")
         if len(found) > 1:
             some = ", ".join(found[:NAMED]) + (", …" if len(found) > NAMED else "")
-            raise UsageError(f"{prefix} begins several job ids: {some}; give more of the id")
+            raise UsageError(f"{id} begins several job ids: {some}; give more of the id")
         return found[0]
 
     def list_jobs(self, filters: Mapping[str, Any], live: Live) -> bytes:
@@ -116,39 +111,24 @@ class Queries(ABC):
         pieces = (self._object(head, live) for head in self._heads(filters, live))
         return b"[" + b",".join(piece for piece in pieces if piece) + b"]"
 
-    def job_info(self, job: str, live: Live) -> bytes:
+    def job_info(self, id: str, live: Live) -> Iterator[bytes]:
         """See `Store.job_info`."""
-        return b"".join(self.job_info_parts(job, live))
+        with self.view(id) as view:
+            yield from gather(Info(view, live.get(id)).pieces())
 
-    def job_info_parts(self, job: str, live: Live) -> Iterator[bytes]:
-        """See `Store.job_info_parts`."""
-        with self.view(self.resolve(job)) as view:
-            yield from gather(Info(view, live.get(view.head.id)).pieces())
-
-    def export_jobs(self, live: Live | None = None) -> Iterator[bytes]:
+    def export_jobs(self, live: Live) -> Iterator[bytes]:
         """See `Store.export_jobs`."""
-        return lists(self._exported(live or {}), LARGE)
+        return lists(self._exported(live), LARGE)
 
     def final_jobs(self, filters: Mapping[str, Any]) -> list[str]:
         """See `Store.final_jobs`."""
         heads = self._heads({**filters, "limit": 0}, {})
         return [head.id for head in heads if head.state in JOB_FINAL]
 
-    def resume_record(self, job: str) -> ResumeRecord:
+    def resume_record(self, id: str) -> dict[str, Any]:
         """See `Store.resume_record`."""
-        with self.view(self.resolve(job)) as view:
-            head, facts = view.head, view.facts()
-            return ResumeRecord(
-                head.id,
-                head.name,
-                head.kind,
-                head.state,
-                head.step_count,
-                facts["options"],
-                facts["meta"],
-                succeeded(view),
-                view.seeded(),
-            )
+        with self.view(self.resolve(id)) as view:
+            return {**_fields(view), "succeeded": succeeded(view), "seeded": view.seeded()}
 
     # parts
 
@@ -175,9 +155,9 @@ class Queries(ABC):
         return encode(job_object(head, overlay, counts)).encode()
 
     def _exported(self, live: Live) -> Iterator[bytes | Iterator[bytes]]:
-        """Each job whole, or, when it is large, its parts."""
+        """Each job as one piece, a large one as its parts."""
         for job in self.ids():
-            parts = self.job_info_parts(job, live)
+            parts = self.job_info(job, live)
             held: list[bytes] = []
             try:
                 while sum(map(len, held)) <= LARGE and (part := next(parts, None)):
@@ -188,10 +168,14 @@ class Queries(ABC):
             yield itertools.chain(held, parts) if large else b"".join(held)
 
 
-def _open_nodes(view: StoredJob) -> dict[str, OpenNode]:
-    found = [OpenNode(sent=sent, rows=[], rests=[]) for sent in view.sent]
+def _fields(view: JobView) -> dict[str, Any]:
+    return {**view.head._asdict(), "options": view.options, "meta": view.meta}
+
+
+def _open_nodes(view: JobView) -> dict[str, dict[str, Any]]:
+    found: list[dict[str, Any]] = [{"cursor": cursor, "results": [], "range_ends": []} for cursor in view.cursors]
     for index, step, state in view.states():
-        found[index]["rows"].append((step, state))
-    for index, rests in view.rests.items():
-        found[index]["rests"] = [(rest.first, rest.last, rest.state) for rest in rests]
+        found[index]["results"].append((step, state))
+    for index, range_ends in view.range_ends.items():
+        found[index]["range_ends"] = [(ended.first, ended.last, ended.state) for ended in range_ends]
     return dict(zip(view.nodes, found, strict=True))

@@ -1,43 +1,27 @@
-"""One result as the ledger keeps it: a flat tuple, cut out of an operation's rows and its body of outputs."""
+"""Checks and cleans what an operation brings, for every store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ujson
 
+from director.protocol.results import TaskResult
 from director.states import FINAL, GOOD, JOB_FINAL, JOB_QUEUED, JOB_RUNNING
 from director.stores.contract import BadOperationError
 
 FINAL_LETTERS = frozenset(map(chr, FINAL))
+GOOD_LETTERS = frozenset(map(chr, GOOD))
 GIVEN = (
     "id", "name", "kind", "created_at", "submitted_by", "step_count", "node_count", "task_count", "digest",
 )  # fmt: skip
-CHANGING = ("state", "started_at", "finished_at", "cancel_at")
-GOOD_LETTERS = frozenset(map(chr, GOOD))
+CHANGING = ("state", "started_at", "finished_at", "cancel_at", "cancel_reason")
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
-class TaskRow(NamedTuple):
-    """The result of one task; `output` is stdout then stderr, `effects` JSON text or None."""
-
-    step: int
-    state: str
-    exit_code: int | None
-    started_at: float | None
-    finished_at: float | None
-    execution_time: float | None
-    roundtrip_time: float | None
-    attempt: int
-    reason: str
-    truncated: int
-    out_len: int
-    effects: str | None
-    output: bytes
-
-
-class Rest(NamedTuple):
-    """Tasks of a node from step `first` to `last` that ended in `state` without a row each."""
+class RangeRecord(NamedTuple):
+    """A range end of one node: its tasks from step `first` to `last` ended in `state` without a result each."""
 
     first: int
     last: int
@@ -46,8 +30,13 @@ class Rest(NamedTuple):
     at: float | None
 
 
+def malformed(error: Exception) -> BadOperationError:
+    """The error for an operation that made the store raise one of `MALFORMED`."""
+    return BadOperationError(f"the ledger cannot keep this operation: {error!r}")
+
+
 def encode(value: Any) -> str:
-    """Compact JSON that is plain ASCII, so that any text can be kept."""
+    """Compact JSON in ASCII, which can hold any text."""
     return ujson.dumps(value, escape_forward_slashes=False)
 
 
@@ -63,54 +52,40 @@ def plain(value: Any) -> Any:
     return clean(value) if isinstance(value, str) else value
 
 
-def cut_rows(
-    fields: dict[str, Any], body: bytes, make: Callable[..., Any] = lambda *values: TaskRow._make(values)
-) -> Iterator[Any]:
-    """`make` of the 13 values of each row of a `results` or `late` operation, in its order.
+def results_of(fields: dict[str, Any], body: bytes = b"") -> Iterator[tuple[Sequence[Any], bytes]]:
+    """The values of each `TaskResult` of a `results` or `late_results` operation, text made clean, and its output.
 
-    Raises: BadOperationError when a state is not final or the lengths do not add up to the body's.
+    Raises: BadOperationError when a state is not final or the sizes do not add up to the body's.
     """
-    at = 0
-    for step, state, code, started, finished, took, trip, attempt, reason, cut, out, err, effects in fields["rows"]:
-        end = at + out + err
+    end = 0
+    for values in fields["results"]:  # plain sequences, as this runs for every result of a fleet
+        _, state, _, _, _, _, _, _, reason, _, out, err, _ = values
         if state not in FINAL_LETTERS or out < 0 or err < 0:
-            raise BadOperationError(f"a result has the state {state!r} and lengths {out} and {err}")
-        kept = encode(effects) if effects else None
-        yield make(
-            step,
-            state,
-            code,
-            started,
-            finished,
-            took,
-            trip,
-            attempt,
-            clean(reason),
-            cut,
-            out,
-            kept,
-            body[at:end],
-        )
-        at = end
-    if at != len(body):
-        raise BadOperationError(f"results name {at} bytes of output but came with {len(body)}")
+            raise BadOperationError(f"a result has the state {state!r} and outputs of {out} and {err} bytes")
+        if reason and not reason.isascii():
+            values = TaskResult._make(values)._replace(reason=clean(reason))
+        start, end = end, end + out + err
+        yield values, body[start:end]
+    if end != len(body):
+        raise BadOperationError(f"results name {end} bytes of output but came with {len(body)}")
 
 
-def cut_rests(items: list[list[Any]]) -> Iterator[tuple[str, Rest]]:
-    """`(node, Rest)` of each item of a `rest` operation; BadOperationError when a state is not final."""
-    for node, first, last, state, reason, at in items:
+def range_ends_of(fields: dict[str, Any]) -> Iterator[tuple[str, RangeRecord]]:
+    """`(node, RangeRecord)` of each item of a `range_ends` operation. Raises BadOperationError."""
+    for node, first, last, state, reason, at in fields["items"]:
         if state not in FINAL_LETTERS:
-            raise BadOperationError(f"a rest has the state {state!r}")
-        yield node, Rest(first, last, state, clean(reason), at)
+            raise BadOperationError(f"a range end has the state {state!r}")
+        yield node, RangeRecord(first, last, state, clean(reason), at)
 
 
-def check_job_state(fields: dict[str, Any]) -> None:
-    """BadOperationError when a `job` operation gives a state that no job has."""
+def changes_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """Column to new value of a `job` operation. Raises BadOperationError for a state that no job has."""
     if fields.get("state", JOB_QUEUED) not in (*JOB_FINAL, JOB_QUEUED, JOB_RUNNING):
         raise BadOperationError(f"{fields['state']!r} is no state of a job")
+    counts = {"counts": encode(fields["counts"])} if "counts" in fields else {}
+    return {**{name: plain(fields[name]) for name in CHANGING if name in fields}, **counts}
 
 
-def digests_of(fields: dict[str, Any]) -> dict[str, int | None]:
-    """`{digest: size}` of the blobs an accepted job needs; size None where it was not given."""
-    given = fields.get("digests") or fields.get("meta", {}).get("digests") or {}
-    return dict(given) if isinstance(given, dict) else dict.fromkeys(given)
+def digests_of(fields: dict[str, Any]) -> list[str]:
+    """The digests of an `accept` operation, each once."""
+    return list(dict.fromkeys(fields.get("digests") or ()))

@@ -1,4 +1,4 @@
-"""The tables of the SQLite ledger, and the steps that bring an older file up to date."""
+"""The tables of the SQLite ledger, and the migrations that bring an older file up to date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIRST = (
         digest TEXT NOT NULL, cancel_at REAL, cancel_reason TEXT NOT NULL)""",
     "CREATE INDEX jobs_state ON jobs (state, seq)",
     "CREATE INDEX jobs_created ON jobs (created_at)",
-    # apart from jobs: large, never changed, and no part of a listing
+    # apart from jobs: large, seldom changed, and not part of a listing
     "CREATE TABLE plans (job INTEGER PRIMARY KEY, options TEXT NOT NULL, meta TEXT NOT NULL)",
     """CREATE TABLE chunks (
         job INTEGER NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, n))""",
@@ -45,20 +45,36 @@ _FIRST = (
         mark, instance) WITHOUT ROWID""",
 )
 
-# jobs that are forgotten, whose many rows go in small steps
+# jobs that were purged and whose many rows are deleted in small steps
 _SECOND = ("CREATE TABLE doomed (job INTEGER PRIMARY KEY)",)
 
-# when nodes were last heard, apart from nodes: it is written each minute, and their facts may be long
+# when nodes were last seen, apart from nodes: it is written each minute, and their facts may be long
 _THIRD = (
     "CREATE TABLE seen (name TEXT PRIMARY KEY, at REAL) WITHOUT ROWID",
     "INSERT INTO seen (name, at) SELECT name, last_seen FROM nodes WHERE last_seen IS NOT NULL",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
-"""MIGRATIONS[n] are the statements that make version n + 1 of version n; never change one, append."""
+# names of the glossary in docs/architecture.md; nothing read the size of a blob
+_FOURTH = (
+    "ALTER TABLE late RENAME TO late_results",
+    "ALTER TABLE results RENAME COLUMN out_len TO stdout_size",
+    "ALTER TABLE late_results RENAME COLUMN out_len TO stdout_size",
+    "ALTER TABLE rests RENAME TO range_ends",
+    "DROP INDEX rests_range",
+    "CREATE UNIQUE INDEX range_ends_range ON range_ends (job, node, first, last)",
+    "ALTER TABLE job_nodes RENAME COLUMN sent TO cursor",
+    "ALTER TABLE nodes RENAME COLUMN mark TO journal_position",
+    "ALTER TABLE doomed RENAME TO purged",
+    "CREATE TABLE blobs (job INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (job, digest)) WITHOUT ROWID",
+    "INSERT INTO blobs SELECT job, digest FROM digests",
+    "DROP TABLE digests",
+)
 
-OF_A_JOB = ("results", "late", "rests", "chunks", "digests", "plans", "job_nodes")
-"""Tables whose rows go with their job (column `job`)."""
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+"""MIGRATIONS[n] are the statements that turn version n into version n + 1; never change one, append."""
+
+OF_A_JOB = ("results", "late_results", "range_ends", "chunks", "blobs", "plans", "job_nodes")
+"""Tables whose rows are deleted with their job (column `job`)."""
 
 
 def version_of(db: sqlite3.Connection) -> int:
@@ -68,12 +84,15 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 def migrate(db: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:
-    """Bring the file up to the newest version, all or none; StoreError when it is of a newer program."""
+    """Bring the file up to the newest version, in one transaction.
+
+    Raises: StoreError when a newer program wrote it.
+    """
     version = version_of(db)
     if version > len(migrations):
         raise StoreError(
-            f"the ledger is of a newer version of Director (schema {version}, this one knows up to "
-            f"{len(migrations)}); start that version, or another --state-dir"
+            f"a newer version of Director wrote the ledger (schema {version}, this one knows up to "
+            f"{len(migrations)}); start that version, or use another --state-dir"
         )
     if version == len(migrations):
         return

@@ -1,16 +1,17 @@
-"""The JSON that people and scripts see of jobs, made the same way from whatever a store has of them."""
+"""The JSON that users and scripts see of jobs, made the same way from whatever store holds them."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import ujson
 
 from director.protocol.framing import Cut
 from director.protocol.messages import STEPS_PER_CHUNK
+from director.protocol.results import TaskResult
 from director.states import (
     CANCELLED,
     COUNT_NAMES,
@@ -25,53 +26,41 @@ from director.states import (
     SENT,
     SKIPPED,
 )
-from director.stores.rows import Rest, TaskRow, encode
+from director.stores.contract import JobHead
+from director.stores.rows import RangeRecord, encode
 
-Overlay = Mapping[str, Any]
+Overlay = Mapping[str, Any]  # what `live` of the contract has of one job
 PART = 1 << 20
 
 
-class JobHead(NamedTuple):
-    """What a listing needs of a job; `counts` is JSON text, None until the server has told them."""
-
-    id: str
-    name: str
-    kind: str
-    state: str
-    step_count: int
-    node_count: int
-    task_count: int
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    submitted_by: str
-    counts: str | None
-
-
 class JobView(Protocol):
-    """One job as a store has it; a node is known by its position in `nodes`."""
+    """One job as a store has it, unchanging; a node is known by its position in `nodes`."""
 
     head: JobHead
+    options: dict[str, Any]
     meta: dict[str, Any]
     nodes: list[str]
-    sent: list[int]
-    rests: dict[int, list[Rest]]
+    cursors: list[int]
+    range_ends: dict[int, list[RangeRecord]]
 
     def chunk(self, n: int) -> bytes:
-        """The n-th chunk of encoded steps."""
+        """The n-th chunk of encoded steps. Raises NotFoundError."""
 
     def states(self) -> Iterable[tuple[int, int, str]]:
-        """(position, step, state letter) of each row."""
+        """(position, step, state letter) of each result."""
 
-    def rows(self, step: int) -> Iterable[tuple[int, TaskRow]]:
-        """Results of one step by position, ascending."""
+    def results(self, step: int) -> Iterable[tuple[int, TaskResult, bytes]]:
+        """(position, result, output) of one step by position; `effects` may be missing."""
 
-    def late(self, step: int) -> dict[int, TaskRow]:
-        """Late results of one step by position."""
+    def late_results(self, step: int) -> Iterable[tuple[int, TaskResult, bytes]]:
+        """The same of late results."""
+
+    def seeded(self) -> list[str]:
+        """Nodes with a result that is good and has effects, in the order of the job's nodes."""
 
 
 def iso(at: float | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds of epoch seconds; None for None or what no calendar has."""
+    """Epoch seconds as ISO 8601 in UTC with milliseconds; None for None and for times out of any calendar."""
     if at is None:
         return None
     try:
@@ -92,7 +81,7 @@ def seconds(value: float | None) -> float | None:
 
 
 def full_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts with every name the contract has, in its order."""
+    """Counts with every name of the contract, in its order."""
     return {name: counts.get(name, 0) for name in ("total", *COUNT_NAMES)}
 
 
@@ -100,7 +89,7 @@ def full_counts(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def members(meta: Mapping[str, Any], steps: int, nodes: Sequence[str]) -> list[bytearray]:
-    """For each node the letters of a job nobody has begun: queued where the node has the step, else none."""
+    """For each node the state letters of a new job: queued where the node has the step, else none."""
     letters = [bytearray(bytes((NONE,)) * steps) for _ in nodes]
     position = {name: index for index, name in enumerate(nodes)}
     for block in meta.get("blocks", ()):
@@ -112,68 +101,72 @@ def members(meta: Mapping[str, Any], steps: int, nodes: Sequence[str]) -> list[b
     return letters
 
 
-def _not_yet(letter: int) -> int:
-    """The letter to show for what ended in memory only; it could still end otherwise if the server died now."""
+def _durable_letter(letter: int) -> int:
+    """The letter to show for one in the server's memory: a final state there is not durable yet."""
     if letter in (CANCELLED, EXPIRED, SKIPPED):
         return SENT
     return RUNNING if letter in FINAL else letter
 
 
-def fold(letters: bytearray, sent: int, rests: Sequence[Rest]) -> bytearray:
-    """Mark in `letters` what was sent and what ended by a rest; an earlier rest beats a later one."""
-    letters[:sent] = letters[:sent].replace(bytes((QUEUED,)), bytes((SENT,)))
-    for rest in reversed(rests):
-        for step in range(rest.first, min(rest.last + 1, len(letters))):
+def fold(letters: bytearray, cursor: int, range_ends: Sequence[RangeRecord]) -> bytearray:
+    """Mark in `letters` what was sent and what a range end ended; an earlier range end beats a later one."""
+    letters[:cursor] = letters[:cursor].replace(bytes((QUEUED,)), bytes((SENT,)))
+    for ended in reversed(range_ends):
+        for step in range(ended.first, min(ended.last + 1, len(letters))):
             if letters[step] != NONE:
-                letters[step] = ord(rest.state)
+                letters[step] = ord(ended.state)
     return letters
 
 
-# what memory holds to be over is told when it is on disk: by its row, or by a rest
-_NOT_YET = bytes(_not_yet(letter) for letter in range(256))
+# final states are reported only once durable: from results and range ends
+_DURABLE = bytes(map(_durable_letter, range(256)))
 
 
 def known_letters(view: JobView, overlay: Overlay | None) -> list[bytearray]:
-    """Letters of each node but for the rows: those of the server's memory, else what the ledger says."""
+    """The letters of each node without the results: from the server's memory, else from the ledger."""
     live = (overlay or {}).get("nodes") or {}
     letters = members(view.meta, view.head.step_count, view.nodes)
     for index, (name, mine) in enumerate(zip(view.nodes, letters, strict=True)):
         if name in live:
-            mine[: len(live[name])] = live[name].encode("ascii").translate(_NOT_YET)[: len(mine)]
-        fold(mine, 0 if name in live else view.sent[index], view.rests.get(index, ()))
+            mine[: len(live[name])] = live[name].encode("ascii").translate(_DURABLE)[: len(mine)]
+        fold(mine, 0 if name in live else view.cursors[index], view.range_ends.get(index, ()))
     return letters
 
 
-def with_rows(view: JobView, letters: list[bytearray]) -> list[bytearray]:
-    """Put the state of each row into `letters`."""
+def with_results(view: JobView, letters: list[bytearray]) -> list[bytearray]:
+    """Put the state of each result into `letters`."""
     for index, step, state in view.states():
         if step < len(letters[index]):
             letters[index][step] = ord(state)
     return letters
 
 
+def ledger_letters(view: JobView) -> list[bytearray]:
+    """The letters of each node by the ledger alone."""
+    return with_results(view, known_letters(view, None))
+
+
 def counted(view: JobView) -> dict[str, int]:
-    """Counts made from the ledger alone, for a job of which the server has told none."""
-    counts = dict.fromkeys(("total", *COUNT_NAMES), 0)
-    for letters in with_rows(view, known_letters(view, None)):
-        counts["total"] += len(letters) - letters.count(NONE)
-        for letter, name in NAMES.items():
-            counts[name] += letters.count(letter)
-    return counts
+    """Counts made from the ledger alone, for a job without counts of the server."""
+    found = ledger_letters(view)
+    counts = {name: sum(letters.count(letter) for letters in found) for letter, name in NAMES.items()}
+    return {**counts, "total": sum(counts.values())}
 
 
-def succeeded(view: JobView) -> dict[str, bytearray]:
-    """For each node one byte per step, 1 where the task succeeded or was cached."""
-    table = bytes(letter in GOOD for letter in range(256))
-    letters = with_rows(view, known_letters(view, None))
-    return {name: mine.translate(table) for name, mine in zip(view.nodes, letters, strict=True)}
+def succeeded(view: JobView) -> list[tuple[str, list[str]]]:
+    """`[(flags, [node])]`, flags a text with `1` for each step that succeeded or was cached, else `0`."""
+    table = bytes(b"01"[letter in GOOD] for letter in range(256))
+    patterns: dict[str, list[str]] = {}
+    for node, letters in zip(view.nodes, ledger_letters(view), strict=True):
+        patterns.setdefault(letters.translate(table).decode(), []).append(node)
+    return list(patterns.items())
 
 
 # objects
 
 
 def state_of(head: JobHead, overlay: Overlay | None) -> str:
-    """The job's state by name: the ledger's when final, else the server's memory."""
+    """The job's state by name: the ledger's when it is final, else that in the server's memory."""
     if head.state in JOB_FINAL or not overlay:
         return head.state
     state: str = overlay.get("state") or head.state
@@ -205,45 +198,37 @@ def job_object(head: JobHead, overlay: Overlay | None, counts: Mapping[str, int]
 
 
 def known_counts(head: JobHead, overlay: Overlay | None) -> dict[str, int] | None:
-    """Counts without a look at the tasks: the server's memory for an open job, else what it told."""
+    """Counts from the server's memory for an open job, else those it wrote; None when it wrote none."""
     if head.state not in JOB_FINAL and overlay and overlay.get("tasks"):
         return dict(overlay["tasks"])
     return None if head.counts is None else ujson.loads(head.counts)
 
 
-def result_object(row: TaskRow) -> dict[str, Any]:
-    """What a result says, by the names of the contract."""
+def result_object(result: TaskResult, output: bytes) -> dict[str, Any]:
+    """A result with the names of the contract."""
     return {
-        "state": NAMES[ord(row.state)],
-        "exit_code": row.exit_code,
-        "stdout": row.output[: row.out_len].decode("utf-8", "replace"),
-        "stderr": row.output[row.out_len :].decode("utf-8", "replace"),
-        "truncated": row.truncated,
-        "reason": row.reason,
-        "started_at": iso(row.started_at),
-        "finished_at": iso(row.finished_at),
-        "execution_time": seconds(row.execution_time),
-        "roundtrip_time": seconds(row.roundtrip_time),
-        "attempt": row.attempt,
+        "state": NAMES[ord(result.state)],
+        "exit_code": result.exit_code,
+        "stdout": output[: result.stdout_size].decode("utf-8", "replace"),
+        "stderr": output[result.stdout_size :].decode("utf-8", "replace"),
+        "truncated": result.truncated,
+        "reason": result.reason or "",
+        "started_at": iso(result.started_at),
+        "finished_at": iso(result.finished_at),
+        "execution_time": seconds(result.execution_time),
+        "roundtrip_time": seconds(result.roundtrip_time),
+        "attempt": result.attempt,
     }
 
 
-def bare_task(letter: int, step: int, rests: Sequence[Rest], begun: float | None) -> dict[str, Any]:
-    """A task without a row: its state, and the reason of the rest that ended it."""
-    rest = next((r for r in rests if r.first <= step <= r.last), None) if letter in FINAL else None
-    return {
-        "state": NAMES[letter],
-        "exit_code": None,
-        "stdout": "",
-        "stderr": "",
-        "truncated": 0,
-        "reason": rest.reason if rest else "",
-        "started_at": iso(begun),
-        "finished_at": iso(rest.at) if rest else None,
-        "execution_time": None,
-        "roundtrip_time": None,
-        "attempt": int(letter == RUNNING),
-    }
+def bare_task(letter: int, step: int, range_ends: Sequence[RangeRecord], begun: float | None) -> dict[str, Any]:
+    """A task without a result: its state, and the reason and time of the range end that covers it."""
+    covers = (ended for ended in range_ends if ended.first <= step <= ended.last)
+    ended = next(covers, None) if letter in FINAL else None
+    reason, at = (ended.reason, ended.at) if ended else ("", None)
+    attempt = int(letter == RUNNING)
+    values = (step, chr(letter), None, begun, at, None, None, attempt, reason, 0, 0, 0, None)
+    return result_object(TaskResult._make(values), b"")
 
 
 class Info:
@@ -277,31 +262,31 @@ class Info:
 
     def tasks(self, step: int, letters: list[bytearray]) -> Iterator[bytes]:
         """The tasks of one step in the order of the job's nodes; one result in memory at a time."""
-        rows = iter(self.view.rows(step))
-        late = self.view.late(step)
-        row = next(rows, None)
+        results = iter(self.view.results(step))
+        late = {index: result_object(result, output) for index, result, output in self.view.late_results(step)}
+        found = next(results, None)
         comma = b""
         for index, node in enumerate(self.view.nodes):
-            if row and row[0] == index:
-                task = result_object(row[1])
-                row = next(rows, None)
+            if found and found[0] == index:
+                task = result_object(*found[1:])
+                found = next(results, None)
             elif letters[index][step] == NONE:
                 continue
             else:
-                task = bare_task(letters[index][step], step, self.view.rests.get(index, ()), self.begun(node, step))
-            task["late"] = result_object(late[index]) if index in late else None
-            yield comma + encode({"node": node, **task}).encode()
+                ended = self.view.range_ends.get(index, ())
+                task = bare_task(letters[index][step], step, ended, self.begun(node, step))
+            yield comma + encode({"node": node, **task, "late": late.get(index)}).encode()
             comma = b","
 
     def begun(self, node: str, step: int) -> float | None:
-        """When a task that runs now was started, if the server knows."""
+        """When a running task started, if the server knows."""
         times = self.running.get(node) or {}
         at: float | None = times.get(step, times.get(str(step)))
         return at
 
 
 def gather(pieces: Iterable[bytes], size: int = PART) -> Iterator[bytes]:
-    """Join small pieces to parts of at least `size` bytes."""
+    """Join small pieces into parts of at least `size` bytes."""
     held: list[bytes] = []
     length = 0
     for piece in pieces:
@@ -315,7 +300,7 @@ def gather(pieces: Iterable[bytes], size: int = PART) -> Iterator[bytes]:
 
 
 def lists(objects: Iterable[bytes | Iterable[bytes]], size: int = 4 * PART) -> Iterator[bytes]:
-    """JSON lists of whole objects, of about `size` bytes; an object that comes in parts makes a list in parts."""
+    """JSON lists of whole objects, each of about `size` bytes; an object in parts makes a list in parts."""
     held: list[bytes] = []
     length = 1
     for item in objects:
@@ -335,6 +320,6 @@ def lists(objects: Iterable[bytes | Iterable[bytes]], size: int = 4 * PART) -> I
 
 @functools.cache
 def wanted_states(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(final, open) names among those a listing asks for; no names ask for all."""
+    """(final, open) names among the states that a listing selects; none selects all."""
     names = names or ("queued", "running", *sorted(JOB_FINAL))
     return tuple(n for n in names if n in JOB_FINAL), tuple(n for n in names if n not in JOB_FINAL)

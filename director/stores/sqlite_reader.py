@@ -1,29 +1,38 @@
-"""SQL to jobs: what the shared queries need, each by an index, one result in memory at a time."""
+"""SQL to jobs: the lookups behind the queries, each by an index, one result in memory at a time."""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ujson
 
 from director.errors import NotFoundError
+from director.protocol.results import TaskResult
 from director.states import JOB_FINAL
-from director.stores.queries import Pick, StoredJob
-from director.stores.rows import GIVEN, Rest, TaskRow
-from director.stores.serializers import JobHead
+from director.stores import sqlite_purge
+from director.stores.contract import JobHead
+from director.stores.queries import Pick, Queries
+from director.stores.rows import RangeRecord
+from director.stores.serializers import JobView
+from director.stores.sqlite_connection import connect, plain_errors
+from director.stores.sqlite_purge import FINAL_SQL
+from director.stores.sqlite_writer import IN_NODES
 
 HEAD = ", ".join(f"j.{name}" for name in JobHead._fields)
-_FINAL = ", ".join(f"'{state}'" for state in sorted(JOB_FINAL))
-_RESULT = ", ".join(f"r.{name}" for name in TaskRow._fields)
-_FACTS = (*GIVEN, "state", "started_at", "cancel_at", "cancel_reason")
+_COMPUTED = {"stderr_size": "length(r.output) - r.stdout_size", "effects": "NULL"}  # effects are not shown
+_RESULT = ", ".join(_COMPUTED.get(name, f"r.{name}") for name in TaskResult._fields)
+_PAGE = 1000
 _FEW_NODES = 64
 _FEW_JOBS = 10_000
 _ON_NODE = "FROM job_nodes n CROSS JOIN jobs j ON j.seq = n.job WHERE n.node = (SELECT id FROM names WHERE name = ?)"
+_SEEDED = "r.state IN ('S', 'C') AND r.effects IS NOT NULL"
 
 
-class SqliteView(StoredJob):
+class SqliteView(JobView):
     """One job inside a read transaction of `db`."""
 
     def __init__(self, db: sqlite3.Connection, job: str) -> None:
@@ -33,66 +42,47 @@ class SqliteView(StoredJob):
             raise NotFoundError(f"no such job: {job}")
         self.seq: int = found[0]
         self.head = JobHead._make(found[1:])
-        options, meta = db.execute("SELECT options, meta FROM plans WHERE job = ?", (self.seq,)).fetchone()
+        options, meta = self._select("SELECT options, meta FROM plans WHERE job = ?").fetchone()
         self.options, self.meta = ujson.loads(options), ujson.loads(meta)
-        nodes = db.execute(
-            """SELECT m.name, n.sent FROM job_nodes n JOIN names m ON m.id = n.node
-               WHERE n.job = ? ORDER BY n.position""",
-            (self.seq,),
+        nodes = self._select(
+            """SELECT m.name, n.cursor FROM job_nodes n JOIN names m ON m.id = n.node
+               WHERE n.job = ? ORDER BY n.position"""
         ).fetchall()
         self.nodes = [name for name, _ in nodes]
-        self.sent = [sent for _, sent in nodes]
-        self.rests = self._rests()
-        late = db.execute("SELECT 1 FROM late WHERE job = ? LIMIT 1", (self.seq,))
-        self._any_late = late.fetchone() is not None
+        self.cursors = [cursor for _, cursor in nodes]
+        self.range_ends = {}
+        for position, *ended in self._select(
+            """SELECT n.position, r.first, r.last, r.state, r.reason, r.at FROM range_ends r
+               JOIN job_nodes n ON n.job = r.job AND n.node = r.node WHERE r.job = ? ORDER BY r.n"""
+        ):
+            self.range_ends.setdefault(position, []).append(RangeRecord._make(ended))
+        self._any_late = self._select("SELECT 1 FROM late_results WHERE job = ? LIMIT 1").fetchone() is not None
+
+    def _select(self, query: str, *values: Any) -> sqlite3.Cursor:
+        return self.db.execute(query, (self.seq, *values))
 
     def chunk(self, n: int) -> bytes:
-        return chunk(self.db, self.head.id, n)
+        return _chunk(self.db, self.head.id, n)
 
     def states(self) -> Iterator[tuple[int, int, str]]:
-        return self.db.execute(
-            f"SELECT n.position, r.step, r.state {_of_job('results')} ORDER BY n.position, r.step",
-            (self.seq,),
-        )
+        return self._select(f"SELECT n.position, r.step, r.state {_of_job('results')} ORDER BY n.position, r.step")
 
-    def rows(self, step: int) -> Iterator[tuple[int, TaskRow]]:
-        return ((row[0], TaskRow._make(row[1:])) for row in self._step("results", step))
+    def results(self, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
+        return self._of_step("results", step)
 
-    def late(self, step: int) -> dict[int, TaskRow]:
-        if not self._any_late:
-            return {}
-        return {row[0]: TaskRow._make(row[1:]) for row in self._step("late", step)}
+    def late_results(self, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
+        return self._of_step("late_results", step) if self._any_late else iter(())
+
+    def _of_step(self, table: str, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
+        query = f"SELECT n.position, r.output, {_RESULT} {_of_job(table)} AND r.step = ? ORDER BY n.position"
+        return ((row[0], TaskResult._make(row[2:]), row[1]) for row in self._select(query, step))
 
     def seeded(self) -> list[str]:
-        found = self.db.execute(
-            """SELECT n.position FROM job_nodes n WHERE n.job = ? AND EXISTS (SELECT 1 FROM results r
-               WHERE r.job = n.job AND r.node = n.node AND r.state IN ('S', 'C') AND r.effects IS NOT NULL)
-               ORDER BY n.position""",
-            (self.seq,),
+        found = self._select(
+            f"""SELECT n.position FROM job_nodes n WHERE n.job = ? AND EXISTS (SELECT 1 FROM results r
+               WHERE r.job = n.job AND r.node = n.node AND {_SEEDED}) ORDER BY n.position"""
         )
         return [self.nodes[position] for (position,) in found]
-
-    def facts(self) -> dict[str, Any]:
-        values = self.db.execute(f"SELECT {', '.join(_FACTS)} FROM jobs WHERE seq = ?", (self.seq,)).fetchone()
-        facts = dict(zip(_FACTS, values, strict=True))
-        return {**facts, "options": self.options, "meta": self.meta}
-
-    def _step(self, table: str, step: int) -> sqlite3.Cursor:
-        return self.db.execute(
-            f"SELECT n.position, {_RESULT} {_of_job(table)} AND r.step = ? ORDER BY n.position",
-            (self.seq, step),
-        )
-
-    def _rests(self) -> dict[int, list[Rest]]:
-        found: dict[int, list[Rest]] = {}
-        rests = self.db.execute(
-            """SELECT n.position, r.first, r.last, r.state, r.reason, r.at FROM rests r
-               JOIN job_nodes n ON n.job = r.job AND n.node = r.node WHERE r.job = ? ORDER BY r.n""",
-            (self.seq,),
-        )
-        for position, *rest in rests:
-            found.setdefault(position, []).append(Rest._make(rest))
-        return found
 
 
 def _of_job(table: str) -> str:
@@ -100,87 +90,149 @@ def _of_job(table: str) -> str:
     return f"FROM job_nodes n CROSS JOIN {table} r ON r.job = n.job AND r.node = n.node WHERE n.job = ?"
 
 
-def effects(db: sqlite3.Connection, job: str, node: str) -> list[tuple[int, str]]:
-    """(step, JSON text) of a node's tasks that went well and had effects."""
-    found = db.execute(
-        """SELECT step, effects FROM results WHERE job = (SELECT seq FROM jobs WHERE id = ?)
-           AND node = (SELECT id FROM names WHERE name = ?) AND state IN ('S', 'C') AND effects IS NOT NULL
-           ORDER BY step""",
-        (job, node),
-    )
-    return found.fetchall()
+class Reader(Queries):
+    """The queries of `Store` on the file `path`, which has the newest schema."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._read_lock = threading.RLock()
+        self._idle: list[sqlite3.Connection] = []
+        self._read = connect(path, read_only=True)
+
+    def close_readers(self) -> None:
+        """Close all connections; a second call does nothing."""
+        with self._read_lock:
+            for db in (self._read, *self._idle):
+                db.close()
+            self._idle.clear()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._read_lock, plain_errors(self.path):
+            yield self._read
+
+    def _column(self, query: str, *values: Any) -> list[Any]:
+        """The first column of what the query selects."""
+        with self._reading() as db:
+            return [row[0] for row in db.execute(query, values)]
+
+    @contextmanager
+    def view(self, job: str) -> Iterator[JobView]:
+        # a connection of its own: a reader may take long over the parts of a large job
+        with plain_errors(self.path):
+            try:
+                db = self._idle.pop()
+            except IndexError:  # all are in use
+                db = connect(self.path, read_only=True)
+            try:
+                db.execute("BEGIN")
+                yield SqliteView(db, job)
+                db.execute("COMMIT")
+            except BaseException:
+                db.close()
+                raise
+            self._idle.append(db)
+
+    def ids(self, final: bool | None = None) -> Iterator[str]:
+        after = 0
+        state = "" if final is None else f"AND {'' if final else '+'}state {'' if final else 'NOT'} IN ({FINAL_SQL})"
+        while True:
+            with self._reading() as db:
+                query = f"SELECT seq, id FROM jobs WHERE seq > ? {state} ORDER BY seq LIMIT ?"
+                page = db.execute(query, (after, _PAGE)).fetchall()
+            if not page:
+                return
+            after = page[-1][0]
+            yield from (job for _, job in page)
+
+    def starting_with(self, prefix: str, limit: int) -> list[str]:
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        return self._column("SELECT id FROM jobs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", prefix, end, limit)
+
+    def newest(self) -> str | None:
+        return next(iter(self._column("SELECT id FROM jobs ORDER BY seq DESC LIMIT 1")), None)
+
+    def head(self, job: str) -> JobHead:
+        with self._reading() as db:
+            found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE id = ?", (job,)).fetchone()
+        if found is None:
+            raise NotFoundError(f"no such job: {job}")
+        return JobHead._make(found)
+
+    def open_heads(self) -> list[JobHead]:
+        with self._reading() as db:
+            found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE state IN ('queued', 'running') ORDER BY seq")
+            return [JobHead._make(row) for row in found]
+
+    def pick(self, pick: Pick) -> list[JobHead]:
+        """The newest of each source, merged."""
+        found: dict[int, JobHead] = {}
+        with self._reading() as db:
+            for source, values in _sources(db, pick):
+                query = f"SELECT j.seq, {HEAD} {source} DESC LIMIT ?"
+                for seq, *head in db.execute(query, (*values, pick.limit or -1)):
+                    found[seq] = JobHead._make(head)
+        return [found[seq] for seq in sorted(found)[-pick.limit :]]
+
+    def prunable(self, before: float, keep: int, limit: int) -> list[str]:
+        """See `Store.prunable`."""
+        with self._reading() as db:
+            return [job for _, job in sqlite_purge.prunable(db, before, keep, limit)]
+
+    def chunk(self, job: str, n: int) -> bytes:
+        """See `Store.chunk`."""
+        with self._reading() as db:
+            return _chunk(db, job, n)
+
+    def effects(self, job: str, node: str) -> list[tuple[int, str]]:
+        """See `Store.effects`."""
+        with self._reading() as db:
+            found = db.execute(
+                f"""SELECT r.step, r.effects FROM results r WHERE r.job = (SELECT seq FROM jobs WHERE id = ?)
+                   AND r.node = (SELECT id FROM names WHERE name = ?) AND {_SEEDED} ORDER BY r.step""",
+                (job, node),
+            )
+            return found.fetchall()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """See `Store.nodes`."""
+        names = ("name", "last_seen", *IN_NODES)
+        query = f"SELECT name, at, {', '.join(IN_NODES)} FROM nodes LEFT JOIN seen USING (name) ORDER BY name"
+        with self._reading() as db:
+            found = [dict(zip(names, row, strict=True)) for row in db.execute(query)]
+        return [{**row, **{name: ujson.loads(row[name] or "{}") for name in ("labels", "args")}} for row in found]
+
+    def blobs(self) -> set[str]:
+        """See `Store.blobs`."""
+        return set(self._column("SELECT DISTINCT digest FROM blobs"))
 
 
-def chunk(db: sqlite3.Connection, job: str, n: int) -> bytes:
-    """The n-th chunk of a job's steps; NotFoundError."""
-    found = db.execute(
-        "SELECT body FROM chunks WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND n = ?", (job, n)
-    ).fetchone()
+def _chunk(db: sqlite3.Connection, job: str, n: int) -> bytes:
+    query = "SELECT body FROM chunks WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND n = ?"
+    found = db.execute(query, (job, n)).fetchone()
     if found is None:
         raise NotFoundError(f"job {job} has no chunk {n}")
     return bytes(found[0])
 
 
-def ids(db: sqlite3.Connection, final: bool | None, after: int, limit: int) -> list[tuple[int, str]]:
-    """(number, id) of the next jobs behind number `after`."""
-    state = "" if final is None else f"AND {'' if final else '+'}state {'' if final else 'NOT'} IN ({_FINAL})"
-    found = db.execute(f"SELECT seq, id FROM jobs WHERE seq > ? {state} ORDER BY seq LIMIT ?", (after, limit))
-    return found.fetchall()
-
-
-def head(db: sqlite3.Connection, job: str) -> JobHead:
-    """The head of the job with exactly this id; NotFoundError."""
-    found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE id = ?", (job,)).fetchone()
-    if found is None:
-        raise NotFoundError(f"no such job: {job}")
-    return JobHead._make(found)
-
-
-def starting_with(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
-    """At most `limit` ids that begin with `prefix`, sorted, by the index of ids."""
-    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    found = db.execute("SELECT id FROM jobs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (prefix, end, limit))
-    return [job for (job,) in found]
-
-
-def open_heads(db: sqlite3.Connection) -> list[JobHead]:
-    """Heads of the jobs that are not final."""
-    found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE state IN ('queued', 'running') ORDER BY seq")
-    return [JobHead._make(row) for row in found]
-
-
-def pick(db: sqlite3.Connection, picked: Pick) -> list[JobHead]:
-    """Heads of the jobs picked, oldest first: the newest of each source, merged."""
-    limit = picked.limit or -1
-    found: dict[int, JobHead] = {}
-    for source, values in _sources(db, picked):
-        for seq, *head in db.execute(f"SELECT j.seq, {HEAD} {source} DESC LIMIT ?", (*values, limit)):
-            found[seq] = JobHead._make(head)
-    newest = sorted(found)
-    return [found[seq] for seq in (newest[-picked.limit :] if picked.limit else newest)]
-
-
-def _sources(db: sqlite3.Connection, picked: Pick) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(FROM … ORDER BY, values) of queries that find all that is picked, newest first by an index."""
-    since, bound = _since(db, picked)
-    opened = ujson.dumps(picked.open_ids)
-    final = ", ".join(f"'{state}'" for state in picked.final)
+def _sources(db: sqlite3.Connection, pick: Pick) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """(FROM … ORDER BY, values) of queries that together find all selected jobs, newest first by an index."""
+    since, bound = _since(db, pick.since)
+    opened = ujson.dumps(pick.open_ids)
+    final = ", ".join(f"'{state}'" for state in pick.final)
     state = f"(+j.state IN ({final}) OR j.id IN (SELECT value FROM json_each(?)))"
-    if picked.nodes is not None:
-        yield from _node_sources(picked.nodes, f"{state}{since}", (opened, *bound))
-    elif len(picked.final) == len(JOB_FINAL):
+    if pick.nodes is not None:
+        yield from _node_sources(pick.nodes, f"{state}{since}", (opened, *bound))
+    elif len(pick.final) == len(JOB_FINAL):
         yield f"FROM jobs j WHERE {state}{since} ORDER BY j.seq", (opened, *bound)
     else:
-        for name in picked.final:
+        for name in pick.final:
             yield f"FROM jobs j WHERE j.state = ?{since} ORDER BY j.seq", (name, *bound)
-        yield (
-            f"FROM jobs j WHERE j.id IN (SELECT value FROM json_each(?)){since} ORDER BY j.seq",
-            (opened, *bound),
-        )
+        yield f"FROM jobs j WHERE j.id IN (SELECT value FROM json_each(?)){since} ORDER BY j.seq", (opened, *bound)
 
 
 def _node_sources(nodes: tuple[str, ...], where: str, values: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """The same for jobs on any of some nodes: few by the index of each node, many by a look at each job."""
+    """The same for jobs on any of some nodes: few nodes by the index of each, many by testing each job."""
     if len(nodes) <= _FEW_NODES:
         for node in nodes:
             yield f"{_ON_NODE} AND {where} ORDER BY n.job", (node, *values)
@@ -190,9 +242,8 @@ def _node_sources(nodes: tuple[str, ...], where: str, values: tuple[Any, ...]) -
         yield f"FROM jobs j WHERE {on_any} AND {where} ORDER BY j.seq", (ujson.dumps(nodes), *values)
 
 
-def _since(db: sqlite3.Connection, picked: Pick) -> tuple[str, tuple[Any, ...]]:
+def _since(db: sqlite3.Connection, since: float | None) -> tuple[str, tuple[Any, ...]]:
     """A condition on the time of creation; where few jobs meet it, with a bound so that no older one is read."""
-    since = picked.since
     if since is None:
         return "", ()
     newer = "FROM jobs WHERE created_at >= ?"

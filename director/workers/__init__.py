@@ -1,1 +1,1 @@
-"""The server's child processes: planners, and the keeper of the ledger."""
+"""The server's child processes (planners, ledger, files) and their supervisor."""

@@ -1,4 +1,4 @@
-"""The process that takes files in from nodes: asks for pieces, checks digests, keeps them, writes what was fetched.
+"""The files worker: asks nodes for pieces of their files, checks and stores them as blobs, writes fetched files.
 
 Frames in: `{"offer": key, "part": i, "parts": n, "land": {…} or null}` with rows of `manifests` as body, or with
 `"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"drop": key}`; `{"touch": [digest]}`.
@@ -23,17 +23,17 @@ from director.protocol.framing import Channel
 from director.transfer import fetch_writer
 from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError, Temp
 from director.transfer.manifests import Row, check, contents
-from director.workers.worker import connect, dumps
+from director.workers.worker import connect, dumps, serve, serving
 
 log = logging.getLogger(__name__)
 
 PIECE = 512 * 1024
-CREDIT = 4 * 1024 * 1024  # bytes asked for and not yet here, of one upload
-PULLS = 64  # pieces asked for and not yet here, of one upload
-ACTIVE = 16  # uploads whose pieces are asked for at a time
-UPLOADS = 20_000  # uploads that wait at most
+CREDIT = 4 * 1024 * 1024  # bytes requested and not received yet, of one upload
+PULLS = 64  # pieces requested and not received yet, of one upload
+ACTIVE = 16  # uploads whose pieces are requested at a time
+UPLOADS = 20_000  # uploads at most
 PARTS = 10_000
-INLINE, INLINE_BYTES = 1000, 64 * 1024  # rows that are answered directly; more become a content of their own
+INLINE, INLINE_BYTES = 1000, 64 * 1024  # rows in an answer; more are stored as a blob
 TEXT_LIMIT = 1 << 20  # bytes of destinations in an answer
 CHANGED = "{!a:.200} was changed while it was read; try again"
 BATCH = 5000  # digests in a frame
@@ -42,25 +42,25 @@ Key = tuple[str, int, int, str]
 
 
 class Upload:
-    """The files of one node for one step: first the list, then the pieces."""
+    """The files of one node for one step: first the manifest in parts, then the pieces."""
 
     def __init__(self, key: Key, parts: int, land: dict[str, Any] | None) -> None:
         self.key = key
         self.land = land
         self.parts: list[bytes | None] = [None] * parts
-        self.mark = b""  # digest of the list, once it is whole
+        self.digest = b""  # of the manifest, once it is complete
         self.rows: list[Row] = []
         self.wanted: deque[tuple[int, int, int]] = deque()
-        self.asked: dict[tuple[int, int], int] = {}
+        self.requested: dict[tuple[int, int], int] = {}
         self.temps: dict[int, tuple[Temp, int]] = {}
 
     def take_part(self, number: int, body: bytes) -> bool:
-        """Whether the list is whole now."""
+        """Take a part of the manifest; whether it is complete now."""
         self.parts[number] = body
         return all(part is not None for part in self.parts)
 
     def read(self) -> None:
-        """The rows of the whole list; raises VerbError when one is not as it should be."""
+        """Read the complete manifest. Raises VerbError when a row is malformed."""
         whole = hashlib.sha256()
         rows: list[Row] = []
         for part in self.parts:
@@ -69,22 +69,22 @@ class Upload:
             if not isinstance(found, list):
                 raise VerbError("a list of files has another shape")
             rows += found
-        self.rows, self.mark, self.parts = check(rows), whole.digest(), []
+        self.rows, self.digest, self.parts = check(rows), whole.digest(), []
 
     def next_pulls(self) -> list[tuple[int, int, int]]:
-        """The pieces to ask for now."""
+        """(row, offset, length) of the pieces to request now."""
         pulls = []
-        room = CREDIT - sum(self.asked.values())
-        while self.wanted and room > 0 and len(self.asked) < PULLS:
+        room = CREDIT - sum(self.requested.values())
+        while self.wanted and room > 0 and len(self.requested) < PULLS:
             row, offset, length = self.wanted.popleft()
-            self.asked[row, offset] = length
+            self.requested[row, offset] = length
             room -= length
             pulls.append((row, offset, length))
         return pulls
 
 
 class Intake:
-    """All uploads under way."""
+    """All uploads."""
 
     def __init__(self, channel: Channel, blobs: BlobStore) -> None:
         self._channel = channel
@@ -92,7 +92,7 @@ class Intake:
         self._uploads: dict[Key, Upload] = {}
 
     def handle(self, header: dict[str, Any], body: bytes) -> None:
-        """One frame of the hub."""
+        """One frame of the parent."""
         if "touch" in header:
             for digest in header["touch"]:
                 self._blobs.has(digest)
@@ -109,11 +109,11 @@ class Intake:
             self._fail(key, str(getattr(error, "strerror", None) or error))
         self._go_on()
 
-    # -- the list -----------------------------------------------------------------------------------------
+    # -- the manifest -----------------------------------------------------------------------------------------
 
     def _offer(self, key: Key, header: dict[str, Any], body: bytes) -> None:
         upload = self._uploads.get(key)
-        if upload is None or (upload.mark and header["part"] == 0):
+        if upload is None or (upload.digest and header["part"] == 0):
             again = upload
             if not 0 < header["parts"] <= PARTS or len(self._uploads) >= UPLOADS:
                 raise VerbError("the server takes no more files at the moment; try again")
@@ -127,22 +127,22 @@ class Intake:
     def _take_part(self, upload: Upload, header: dict[str, Any], body: bytes) -> None:
         if header.get("error"):
             self._end(upload, str(header["error"]))
-        elif not upload.mark and 0 <= header["part"] < len(upload.parts) and upload.take_part(header["part"], body):
+        elif not upload.digest and 0 <= header["part"] < len(upload.parts) and upload.take_part(header["part"], body):
             upload.read()
             self._plan(upload)
 
     def _resume(self, known: Upload, fresh: Upload, body: bytes) -> None:
-        """The node offers again: the same short list goes on where it was, anything else begins anew."""
-        if len(fresh.parts) == 1 and hashlib.sha256(body).digest() == known.mark:
-            known.wanted.extendleft((row, at, length) for (row, at), length in known.asked.items())
-            known.asked.clear()
+        """The node offers again: an equal manifest of one part continues the upload, any other starts anew."""
+        if len(fresh.parts) == 1 and hashlib.sha256(body).digest() == known.digest:
+            known.wanted.extendleft((row, at, length) for (row, at), length in known.requested.items())
+            known.requested.clear()
             return
         self._drop(known.key)
         self._uploads[fresh.key] = fresh
         self._take_part(fresh, {"part": 0}, body)
 
     def _plan(self, upload: Upload) -> None:
-        """Which pieces are missing here."""
+        """Find the pieces whose blobs the server does not have."""
         missing: set[str] = set()
         for number, row in enumerate(upload.rows):
             digest, size = row[4], row[3]
@@ -161,19 +161,19 @@ class Intake:
             raise VerbError(f"the server has no room for {size} bytes")
 
     def _go_on(self) -> None:
-        """Ask for pieces of the first uploads; end those that want nothing more."""
-        for upload in list(islice((one for one in self._uploads.values() if one.mark), ACTIVE)):
+        """Request pieces of the first uploads; end those that are complete."""
+        for upload in list(islice((one for one in self._uploads.values() if one.digest), ACTIVE)):
             pulls = upload.next_pulls()
             if pulls:
                 self._channel.send({"pull": upload.key, "pieces": pulls})
-            elif not upload.asked and not upload.wanted:
+            elif not upload.requested and not upload.wanted:
                 self._finish(upload)
 
     # -- the pieces ---------------------------------------------------------------------------------------
 
     def _piece(self, key: Key, header: dict[str, Any], body: bytes) -> None:
         upload = self._uploads.get(key)
-        length = upload.asked.pop((header["file"], header["offset"]), None) if upload else None
+        length = upload.requested.pop((header["file"], header["offset"]), None) if upload else None
         if upload is None or length is None:
             return
         if header["error"] or len(body) != length:
@@ -250,7 +250,7 @@ class Intake:
 
 
 def _bounded(lines: list[str]) -> list[str]:
-    """As many lines as an answer may hold, and how many more there were."""
+    """As many lines as an answer may hold, and the number of the others."""
     size = 0
     for number, line in enumerate(lines):
         size += len(line) * 2 + 2
@@ -260,13 +260,11 @@ def _bounded(lines: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Serve the hub until it closes the channel."""
+    """Serve the parent until it closes the channel."""
     channel, settings = connect()
-    intake = Intake(channel, BlobStore(settings["blobs"]))
-    channel.send({"ready": True})
-    while (frame := channel.receive()) is not None:
-        header, body, _ = frame
-        intake.handle(header, body)
+    with serving(channel):
+        intake = Intake(channel, BlobStore(settings["blobs"]))
+        serve(channel, lambda header, body, fds: intake.handle(header, body))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What makes room in the server's state folder: rows of forgotten jobs, free pages, contents nobody needs.
+"""Frees space in the server's state folder: rows of purged jobs, free pages, blobs that no job needs.
 
-All of it in small steps beside the writer, so that forgetting a huge job never keeps a small one waiting.
+It works in small steps beside the writer, so that purging a huge job does not delay other writes.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from director.transfer.blobs import BlobStore
 
 log = logging.getLogger(__name__)
 
-EVERY = 600.0  # seconds between two looks though nothing was forgotten
-PAUSE = 0.02  # seconds for the writer between two steps
+EVERY = 600.0  # seconds between two runs without a purge
+PAUSE = 0.02  # seconds between two steps, for the writer
 
 
 class Housekeeper:
-    """Runs in a thread of its own; `stir` wakes it when jobs were forgotten."""
+    """Cleans after each purge and every ten minutes; `run` is its thread."""
 
     def __init__(self, store: Store, blobs: BlobStore) -> None:
         self._store = store
         self._blobs = blobs
         self._work = threading.Event()
 
-    def stir(self) -> None:
-        """Jobs were forgotten: there may be something to do."""
+    def wake(self) -> None:
+        """Clean now: jobs were purged."""
         self._work.set()
 
     def run(self) -> None:
-        """For ever; what fails is tried again the next time."""
+        """Clean for ever; a failure is logged and tried again the next time."""
         while True:
             try:
                 self.clean()
@@ -43,9 +43,9 @@ class Housekeeper:
             self._work.clear()
 
     def clean(self) -> None:
-        """All that is to do now."""
+        """Free all space that can be freed now. Raises StoreError, OSError."""
         while self._store.tidy():
             time.sleep(PAUSE)
-        gone = self._blobs.sweep(set(expanded(self._store.blobs(), self._blobs)))
-        if gone:
-            log.info("removed %d contents that no job needs", gone)
+        removed = self._blobs.sweep(set(expanded(self._store.blobs(), self._blobs)))
+        if removed:
+            log.info("removed %d blobs that no job needs", removed)

@@ -1,10 +1,11 @@
-"""The keeper of the ledger: one process with a writer that groups commits and a reader that answers.
+"""The ledger process: a writer thread that groups commits, and threads that answer queries.
 
-Frames in: `{"writes": [[seq, refusable, [[name, fields, lengths], …]], …]}` with the blobs in the body, and
-`{"query": id, "name": …, "args": {…}}`. Frames out: `{"done": seq}` once everything up to seq is durable,
-`{"refused": seq, "error": …}`, `{"stuck": text}` while the disk takes nothing (and `{"stuck": ""}` after),
-and `{"query": id, "more": bool}` with the answer's bytes or `{"query": id, "error": …, "exit": n}`. Of long answers the
-hub says how much it has passed on, `{"taken": id, "size": n}`, and when nobody wants the rest, `{"left": id}`.
+Frames in: `{"writes": [[seq, refusable, [[name, fields, lengths], …]], …]}` with the bodies of the operations one
+after another, and `{"query": number, "name": …, "args": {…}}`. For a long answer the parent reports how many bytes it
+passed on, `{"taken": number, "size": n}`, and stops it early with `{"left": number}`. Frames out: `{"done": seq}` once
+everything up to seq is durable, `{"refused": seq, "error": …}`, `{"stuck": reason}` while nothing can be written
+(`{"stuck": ""}` after), and `{"query": number, "more": bool}` with the answer's bytes or `{"query": number, "error": …,
+"exit": code}`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -29,257 +30,212 @@ from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
 from director.workers.housekeeping import Housekeeper
 from director.workers.streams import Streams
-from director.workers.worker import connect, dumps, serving
+from director.workers.worker import connect, dumps, serve, serving
 
 log = logging.getLogger(__name__)
 
-GROUP_ROWS = 4000
-RETRY = 1.0
+GROUP_SIZE = 4000  # operations and results in one transaction
+RETRY = 1.0  # seconds
 OUTLINES = 64
 OUTLINE = ("i", "stage", "lane", "group", "inherit")
+QUERIES = (
+    "list_jobs", "job_info", "resolve", "export_jobs", "chunk", "lost", "settle", "open_jobs", "find",
+    "final_jobs", "prunable", "resume_record",
+)  # fmt: skip
+LONG = frozenset(("job_info", "export_jobs"))  # answers that may be of any size
 Write = tuple[int, bool, list[tuple[Any, ...]]]
+Send = Callable[..., None]
 
 
-class Keeper:
-    """Applies writes in the order they came and answers queries beside them."""
+class Writer:
+    """Applies writes in their order; `run` is the writer thread.
 
-    def __init__(self, store: Store, channel: Channel) -> None:
-        self.store = store
-        self.channel = channel
-        self.sending = threading.Lock()
-        self.writes: queue.Queue[Write | None] = queue.Queue()
-        self.queries: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.streams = Streams()
-        self.housekeeper: Housekeeper | None = None
-        self.outlines: dict[tuple[str, int], list[str]] = {}
+    Args:
+        purged: called after jobs were deleted.
+    """
 
-    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """One frame to the hub, from either thread; when it is gone nobody needs to hear."""
-        with self.sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.channel.send(header, body)
+    def __init__(self, store: Store, send: Send, purged: Callable[[], None]) -> None:
+        self._store = store
+        self._send = send
+        self._purged = purged
+        self._ended = False
+        self.writes: queue.Queue[Write | None] = queue.Queue()  # None ends the thread
 
-    def take_all(self) -> None:
-        """Share the hub's frames out to the threads until it is gone."""
-        with contextlib.suppress(ConnectionResetError):
-            while (frame := self.channel.receive()) is not None:
-                header, body, _ = frame
-                if "writes" in header:
-                    for write in unpack(header, body):
-                        self.writes.put(write)
-                elif "taken" in header:
-                    self.streams.taken(header["taken"], header["size"])
-                elif "left" in header:
-                    self.streams.left(header["left"])
-                elif header["name"] in LONG:
-                    self._begin_long(header)
-                else:
-                    self.queries.put(header)
+    def run(self) -> None:
+        """Make the writes that wait durable in one transaction and report them, again and again."""
+        while not self._ended:
+            group = self._take()
+            if group:
+                self._apply(group)
+                self._send({"done": group[-1][0]})
+            if any(op[0] in ("purge_jobs", "prune") for _, _, ops in group for op in ops):
+                self._purged()
 
-    # -- the writer ---------------------------------------------------------------------------------------
-
-    def write_loop(self) -> None:
-        """Until None comes: take all that waits, make it durable in one transaction, say so."""
-        while True:
-            first = self.writes.get()
-            if first is None:
-                return
-            group, end = self._group(first)
-            self._apply(group)
-            self.send({"done": group[-1][0]})
-            if self.housekeeper and any(op[0] in ("purge_jobs", "prune") for write in group for op in write[2]):
-                self.housekeeper.stir()
-            if end:
-                return
-
-    def _group(self, first: Write) -> tuple[list[Write], bool]:
-        group, rows = [first], _rows(first)
-        while rows < GROUP_ROWS:
+    def _take(self) -> list[Write]:
+        group: list[Write] = []
+        size = 0
+        while size < GROUP_SIZE:
             try:
-                write = self.writes.get_nowait()
+                write = self.writes.get(block=not group)
             except queue.Empty:
                 break
             if write is None:
-                return group, True
+                self._ended = True
+                break
             group.append(write)
-            rows += _rows(write)
-        return group, False
+            size += sum(len(op[1].get("results", ())) + 1 for op in write[2])
+        return group
 
     def _apply(self, group: list[Write]) -> None:
         try:
-            self.store.apply([op for write in group for op in write[2]])
+            self._store.apply([op for write in group for op in write[2]])
         except StoreError:
             for write in group:
-                self._apply_alone(write)
+                self._apply_alone(*write)
 
-    def _apply_alone(self, write: Write) -> None:
-        """What may be refused is refused; everything else waits for room, as it must not be lost."""
-        seq, refusable, ops = write
+    def _apply_alone(self, seq: int, refusable: bool, ops: list[tuple[Any, ...]]) -> None:
+        """Refuse the write if it may be refused; retry any other until there is space, as it must not be lost."""
         stuck = ""
         while True:
             try:
-                self.store.apply(ops)
-                break
-            except BadOperationError as error:
-                log.error("a write that cannot be understood is dropped: %s", error)
-                if refusable:
-                    self.send({"refused": seq, "error": str(error)})
+                self._store.apply(ops)
                 break
             except StoreError as error:
                 if refusable:
-                    self.send({"refused": seq, "error": str(error)})
+                    self._send({"refused": seq, "error": str(error)})
+                if isinstance(error, BadOperationError):
+                    log.error("a malformed write is dropped: %s", error)
+                if refusable or isinstance(error, BadOperationError):
                     break
                 if str(error) != stuck:
                     stuck = str(error)
-                    log.error("the ledger takes nothing: %s; trying again every %g s", stuck, RETRY)
-                    self.send({"stuck": stuck})
+                    log.error("the ledger cannot be written: %s; trying again every %g s", stuck, RETRY)
+                    self._send({"stuck": stuck})
                 time.sleep(RETRY)
         if stuck:
-            log.warning("the ledger takes writes again")
-            self.send({"stuck": ""})
+            log.warning("the ledger can be written again")
+            self._send({"stuck": ""})
 
-    # -- the reader ---------------------------------------------------------------------------------------
 
-    def query_loop(self) -> None:
-        """Answer queries until None comes."""
-        while (request := self.queries.get()) is not None:
-            self._answer_all(request, self._answer(request["name"], request["args"]))
+class Seeds:
+    """Where a resumed job goes on at a node: what its good steps set."""
 
-    def _begin_long(self, request: dict[str, Any]) -> None:
-        try:
-            self.streams.begin(request["query"], partial(self._answer_long, request))
-        except BusyError as error:
-            self.send({"query": request["query"], "error": str(error), "exit": error.exit_code})
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._outlines: dict[tuple[str, int], list[str]] = {}
 
-    def _answer_long(self, request: dict[str, Any]) -> None:
-        parts = self._answer(request["name"], request["args"])
-        self._answer_all(request, self.streams.paced(request["query"], parts))
-
-    def _answer_all(self, request: dict[str, Any], parts: Iterator[bytes]) -> None:
-        number = request["query"]
-        try:
-            for part in parts:
-                self.send({"query": number, "more": True, "cut": isinstance(part, Cut)}, part)
-            self.send({"query": number, "more": False})
-        except DirectorError as error:
-            self.send({"query": number, "error": str(error), "exit": error.exit_code})
-        except Exception as error:
-            log.exception("query %s failed", request["name"])
-            self.send({"query": number, "error": f"the ledger could not answer: {error}", "exit": 1})
-
-    def _answer(self, name: str, args: dict[str, Any]) -> Iterator[bytes]:
-        handler = getattr(self, f"ask_{name}", None) if name in QUERIES else None
-        if handler is None:
-            raise DirectorError(f"no such query: {name}")
-        answer = handler(**args)
-        if isinstance(answer, bytes):
-            yield answer
-        else:
-            yield from answer
-
-    def ask_list_jobs(self, filters: dict[str, Any], live: dict[str, Any]) -> bytes:
-        """The contract's list of jobs."""
-        return self.store.list_jobs(filters, live)
-
-    def ask_job_info(self, id: str, live: dict[str, Any]) -> Iterator[bytes]:
-        """One job with its steps and tasks."""
-        return self.store.job_info_parts(id, live)
-
-    def ask_resolve(self, id: str) -> bytes:
-        """The whole id of a prefix or of `last`."""
-        return self.store.resolve(id).encode()
-
-    def ask_export_jobs(self, live: dict[str, Any]) -> Iterator[bytes]:
-        """Every job, in JSON lists of whole jobs."""
-        return self.store.export_jobs(live)
-
-    def ask_chunk(self, job: str, n: int) -> bytes:
-        """One chunk of a job's encoded steps."""
-        return self.store.chunk(job, n)
-
-    def ask_nodes(self) -> Iterator[bytes]:
-        """Every node ever enrolled, one JSON object a part."""
-        return (dumps(row) for row in self.store.nodes())
-
-    def ask_lost(self) -> bytes:
-        """What the store says it has lost."""
-        return self.store.lost().encode()
-
-    def ask_settle(self) -> bytes:
-        """What follows from the loss is on disk."""
-        self.store.settle()
-        return b""
-
-    def ask_open_jobs(self) -> Iterator[bytes]:
-        """Every job that is not final, one JSON object a part."""
-        return (dumps({name: getattr(job, name) for name in job.__slots__}) for job in self.store.open_jobs())
-
-    def ask_find(self, id: str) -> bytes:
-        """State and digest of a job, or null."""
-        return dumps(self.store.find(id))
-
-    def ask_final_jobs(self, filters: dict[str, Any]) -> bytes:
-        """Ids of the final jobs that match, for a purge."""
-        return dumps(self.store.final_jobs(filters))
-
-    def ask_prunable(self, before: float, keep: int, limit: int) -> bytes:
-        """Ids of the jobs that have outlived the history."""
-        return dumps(self.store.prunable(before, keep, limit))
-
-    def ask_blobs(self) -> bytes:
-        """Digests that any job needs."""
-        return dumps(sorted(self.store.blobs()))
-
-    def ask_resume_record(self, id: str) -> bytes:
-        """What `--resume` needs; `succeeded` is `[[a text of 0 and 1 a step, [nodes]]]`."""
-        record = self.store.resume_record(id)
-        fields = {name: getattr(record, name) for name in record.__slots__ if name != "succeeded"}
-        patterns: dict[bytes, list[str]] = {}
-        for node, flags in record.succeeded.items():
-            patterns.setdefault(bytes(flags), []).append(node)
-        fields["succeeded"] = [(flags.translate(_DIGITS).decode(), nodes) for flags, nodes in patterns.items()]
-        return dumps(fields)
-
-    def ask_seed(self, job: str, node: str) -> bytes:
-        """A JSON list of the node's steps that went well and had effects: `{"i", "stage", …, "effects"}`."""
+    def seed(self, job: str, node: str) -> bytes:
+        """A JSON list of the node's steps that ended well and had effects: `{"i", "stage", …, "effects"}`."""
         pieces = []
-        for step, effects in self.store.effects(job, node):
-            n, place = divmod(step, STEPS_PER_CHUNK)
-            pieces.append(f'{self._outline(job, n)[place][:-1]},"effects":{effects}}}')
+        for step, effects in self._store.effects(job, node):
+            n, offset = divmod(step, STEPS_PER_CHUNK)
+            pieces.append(f'{self._outline(job, n)[offset][:-1]},"effects":{effects}}}')
         return f"[{','.join(pieces)}]".encode()
 
     def _outline(self, job: str, n: int) -> list[str]:
-        """The steps of a chunk as JSON, without what they do; the same for many nodes, so a few are kept."""
-        found = self.outlines.get((job, n))
+        """The steps of a chunk as JSON with the fields `OUTLINE`; cached, as it is the same for many nodes."""
+        found = self._outlines.get((job, n))
         if found is None:
-            if len(self.outlines) > OUTLINES:
-                self.outlines.clear()
-            steps = ujson.loads(self.store.chunk(job, n))
+            if len(self._outlines) > OUTLINES:
+                self._outlines.clear()
+            steps = ujson.loads(self._store.chunk(job, n))
             kept = [{key: step[key] for key in OUTLINE if key in step} for step in steps]
-            found = self.outlines[job, n] = [dumps(step).decode() for step in kept]
+            found = self._outlines[job, n] = [dumps(step).decode() for step in kept]
         return found
 
 
-_DIGITS = bytes([48, 49, *range(2, 256)])
-LONG = frozenset(("job_info", "export_jobs"))  # answers that may be of any size
-QUERIES = frozenset(name[4:] for name in vars(Keeper) if name.startswith("ask_"))
+class Reader:
+    """Answers queries; `run` is the reader thread, long answers have threads of their own."""
+
+    def __init__(self, store: Store, send: Send) -> None:
+        self._handlers: dict[str, Callable[..., Any]] = {name: getattr(store, name) for name in QUERIES}
+        self._handlers |= {"seed": Seeds(store).seed, "nodes": lambda: iter(store.nodes())}  # a node a part
+        self._send = send
+        self._queries: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.streams = Streams()
+
+    def put(self, request: dict[str, Any]) -> None:
+        """Have a query answered."""
+        if request["name"] not in LONG:
+            self._queries.put(request)
+            return
+        try:
+            self.streams.begin(request["query"], partial(self._answer, request))
+        except BusyError as error:
+            self._send({"query": request["query"], "error": str(error), "exit": error.exit_code})
+
+    def run(self) -> None:
+        """Answer all short queries in turn."""
+        while True:
+            self._answer(self._queries.get())
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        number = request["query"]
+        try:
+            for part in self._parts(request):
+                self._send({"query": number, "more": True, "cut": isinstance(part, Cut)}, part)
+            self._send({"query": number, "more": False})
+        except DirectorError as error:
+            self._send({"query": number, "error": str(error), "exit": error.exit_code})
+        except Exception as error:
+            log.exception("query %s failed", request["name"])
+            self._send({"query": number, "error": f"the ledger could not answer: {error}", "exit": 1})
+
+    def _parts(self, request: dict[str, Any]) -> Iterable[bytes]:
+        """The answer: bytes and text as they are, all else as JSON, one part for each item of an iterator."""
+        if request["name"] not in self._handlers:
+            raise DirectorError(f"no such query: {request['name']}")
+        answer = self._handlers[request["name"]](**request["args"])
+        if request["name"] in LONG:
+            return self.streams.paced(request["query"], answer)
+        return map(_encoded, answer if isinstance(answer, Iterator) else [answer])
 
 
-def _rows(write: Write) -> int:
-    return sum(len(op[1].get("rows", ())) + 1 for op in write[2])
+def _encoded(part: Any) -> bytes:
+    if isinstance(part, str):
+        return part.encode()
+    return part if isinstance(part, bytes) else dumps(part)
+
+
+class Ledger:
+    """Hands the parent's frames to the writer and the reader."""
+
+    def __init__(self, store: Store, channel: Channel, housekeeper: Housekeeper) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+        self.writer = Writer(store, self._send, housekeeper.wake)
+        self.reader = Reader(store, self._send)
+
+    def _send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """One frame from any thread; a parent that is gone is ignored."""
+        with self._sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._channel.send(header, body)
+
+    def handle(self, header: dict[str, Any], body: bytes, fds: list[int]) -> None:
+        """One frame of the parent."""
+        if "writes" in header:
+            for write in unpack(header, body):
+                self.writer.writes.put(write)
+        elif "taken" in header:
+            self.reader.streams.taken(header["taken"], header["size"])
+        elif "left" in header:
+            self.reader.streams.left(header["left"])
+        else:
+            self.reader.put(header)
 
 
 def unpack(header: dict[str, Any], body: bytes) -> Iterator[Write]:
-    """The writes of a frame, with their blobs cut out of the body."""
+    """The writes of a frame, with the bodies of their operations."""
     view, start = memoryview(body), 0
     for seq, refusable, ops in header["writes"]:
         done: list[tuple[Any, ...]] = []
         for name, fields, lengths in ops:
-            blobs = []
+            parts = []
             for length in lengths if isinstance(lengths, list) else [lengths]:
-                blobs.append(bytes(view[start : start + length]))
+                parts.append(bytes(view[start : start + length]))
                 start += length
-            blob: Any = blobs if isinstance(lengths, list) else blobs[0]
-            done.append((name, fields, blob) if blob else (name, fields))
+            part: Any = parts if isinstance(lengths, list) else parts[0]
+            done.append((name, fields, part) if part else (name, fields))
         yield seq, refusable, done
 
 
@@ -289,19 +245,18 @@ def main() -> None:
     with serving(channel):
         store = open_store(settings["store"], settings["folder"])
         if settings.get("again") and store.lost():
-            raise StoreError(f"{store.lost()}; the next start of the server says what became of open jobs")
-        keeper = Keeper(store, channel)
-        keeper.housekeeper = Housekeeper(keeper.store, BlobStore(os.path.join(settings["folder"], "blobs")))
-        writer = threading.Thread(target=keeper.write_loop, name="writer", daemon=True)
-        reader = threading.Thread(target=keeper.query_loop, name="reader", daemon=True)
+            raise StoreError(f"{store.lost()}; the next start of the server decides what becomes of open jobs")
+        housekeeper = Housekeeper(store, BlobStore(os.path.join(settings["folder"], "blobs")))
+        ledger = Ledger(store, channel, housekeeper)
+        writer = threading.Thread(target=ledger.writer.run, name="writer", daemon=True)
         writer.start()
-        reader.start()
-        threading.Thread(target=keeper.housekeeper.run, name="housekeeper", daemon=True).start()
-        keeper.send({"ready": True})
+        threading.Thread(target=ledger.reader.run, name="reader", daemon=True).start()
+        threading.Thread(target=housekeeper.run, name="housekeeper", daemon=True).start()
         try:
-            keeper.take_all()
+            with contextlib.suppress(ConnectionResetError):
+                serve(channel, ledger.handle)
         finally:
-            keeper.writes.put(None)
+            ledger.writer.writes.put(None)
             writer.join()
 
 

@@ -1,8 +1,8 @@
-"""A planner process: reads what was submitted, settles its targets, digests its sources, makes the plan.
+"""A planner process: reads a submitted text, evaluates its targets, stores its sources as blobs, makes the plan.
 
-Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` keep its picture of the fleet;
-`{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` brings what a want asked for (with
-descriptors); `{"drop": req}` forgets one; `{"manual": req, "verb"}` asks for a verb's manual. Frames out:
+Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` update its copy of the roster;
+`{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` answers a want (with descriptors);
+`{"drop": req}` gives a plan up; `{"manual": req, "verb"}` asks for a verb's manual. Frames out:
 `{"req", "want": {…}}`, `{"req", "next": spec}`, chunks of encoded steps as the body of `{"req", "lengths": […]}`, at
 last `{"req", "planned": meta}`; or `{"req", "error", "exit", "errors"}`.
 """
@@ -10,7 +10,6 @@ last `{"req", "planned": meta}`; or `{"req", "error", "exit", "errors"}`.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from director.targets import RosterView
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry, Want
 from director.verbs.own import Broken, Folder
-from director.workers.worker import connect, serving
+from director.workers.worker import connect, serve, serving
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +33,13 @@ FRAME_BYTES = 1024 * 1024  # of encoded steps that go in one frame
 
 
 class Mirror:
-    """The planner's picture of the roster, fed by the hub; a `RosterView`."""
+    """The planner's copy of the roster; a `RosterView`."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, tuple[bool, Mapping[str, str], str]] = {}
 
     def update(self, header: Mapping[str, Any]) -> None:
-        """Take over what changed."""
+        """Apply a change."""
         for name, online, labels, facts in header["nodes"]:
             self._nodes[name] = (online, labels, facts)
         for name in header.get("gone", ()):
@@ -55,7 +54,7 @@ class Mirror:
         return name in self._nodes
 
     def online(self, name: str) -> bool:
-        """Whether it was here a moment ago."""
+        """Whether it was online at the last change."""
         return self._nodes[name][0]
 
     def labels(self, name: str) -> Mapping[str, str]:
@@ -63,13 +62,13 @@ class Mirror:
         return self._nodes[name][1]
 
     def facts(self, name: str) -> Mapping[str, Any]:
-        """Its facts, parsed now."""
+        """Its facts; parsed at each call."""
         facts: Mapping[str, Any] = ujson.loads(self._nodes[name][2])
         return facts
 
 
 class Draft:
-    """One plan in the making: the generator, what is wrong so far, and the entries of the want it waits for."""
+    """An unfinished plan: its generator, its errors so far, and the entries received for its open want."""
 
     def __init__(self, request: Mapping[str, Any], roster: RosterView, blobs: BlobStore) -> None:
         self.faults = Faults()
@@ -80,7 +79,7 @@ class Draft:
 
 
 class Planner:
-    """Serves the hub: several drafts may wait for their sources at a time."""
+    """All drafts; several may wait for their sources at a time."""
 
     def __init__(self, channel: Channel, blobs: BlobStore, own: Folder) -> None:
         self.channel = channel
@@ -90,7 +89,7 @@ class Planner:
         self.drafts: dict[int, Draft] = {}
 
     def handle(self, header: dict[str, Any], fds: list[int]) -> None:
-        """One frame from the hub."""
+        """One frame of the parent; the caller closes the descriptors."""
         if "nodes" in header:
             self.mirror.update(header)
         elif "manual" in header:
@@ -136,26 +135,17 @@ class Planner:
             self.channel.send({"req": req, "next": draft.spec})
 
     def _digest(self, rows: list[dict[str, Any]], fds: list[int], keep: bool) -> list[Entry]:
-        """The entries of these rows; without `keep` no content is read, as there will be no plan."""
+        """The entries of these rows; without `keep` no file is read, as there will be no plan."""
         left = iter(fds)
         entries = []
         for row in rows:
             digest, size = self.blobs.put_fd(next(left)) if keep and row["kind"] == "file" else ("", 0)
-            entries.append(
-                Entry(
-                    row["path"],
-                    row["kind"],
-                    row["mode"],
-                    size,
-                    digest,
-                    row.get("target") or "",
-                    row.get("name") or "",
-                )
-            )
+            link, name = row.get("target") or "", row.get("name") or ""
+            entries.append(Entry(row["path"], row["kind"], row["mode"], size, digest, link, name))
         return entries
 
     def _advance(self, req: int, draft: Draft, value: Any) -> None:
-        """Give the generator what it asked for; send on what it asks next, or the end."""
+        """Give the generator the value it waits for; send its next want, or the end of the plan."""
         try:
             asked = draft.steps.throw(value) if isinstance(value, Exception) else draft.steps.send(value)
         except StopIteration as end:
@@ -188,7 +178,7 @@ class Planner:
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Chunks that go in one frame, of about `FRAME_BYTES` at most."""
+    """Chunks grouped into frames of about `FRAME_BYTES` at most."""
     some: list[bytes] = []
     for chunk in chunks:
         if some and sum(map(len, some)) + len(chunk) > FRAME_BYTES:
@@ -205,14 +195,7 @@ def main() -> None:
     with serving(channel):
         own = Folder(settings["verbs"], {**verbs.VERBS, **verbs.ALIASES})
         planner = Planner(channel, BlobStore(settings["blobs"]), own)
-        channel.send({"ready": True})
-        while (frame := channel.receive()) is not None:
-            header, _, fds = frame
-            try:
-                planner.handle(header, fds)
-            finally:
-                for fd in fds:
-                    os.close(fd)
+        serve(channel, lambda header, body, fds: planner.handle(header, fds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The ledger's long answers: each in a thread of its own, and no further ahead than the hub can pass on.
+"""The ledger's long answers: each in a thread of its own, at most `WINDOW` bytes ahead of what the parent passed on.
 
-So one who reads slowly costs neither the hub's memory nor keeps others waiting, and one who has left costs nothing.
+So a caller that reads slowly needs little of the parent's memory and delays no one, and one that left costs nothing.
 """
 
 from __future__ import annotations
@@ -10,26 +10,25 @@ from collections.abc import Callable, Iterator
 
 from director.errors import BusyError
 
-WINDOW = 8 * 1024 * 1024  # bytes of an answer that the hub has not passed on yet
-AT_ONCE = 8  # more wait for one of them to end
+WINDOW = 8 * 1024 * 1024  # bytes of an answer that the parent has not passed on yet
+AT_ONCE = 8  # answers; others wait until one of them ends
 
 
 class Streams:
-    """Answers under way, by the numbers of their queries."""
+    """Answers under way, by query number."""
 
     def __init__(self) -> None:
-        self._flying: dict[int, int] = {}
+        self._unread: dict[int, int] = {}
         self._changed = threading.Condition()
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
 
     def begin(self, number: int, answer: Callable[[], None]) -> None:
-        """Call `answer` in a thread, as soon as there is a place for it and unless the asker has left by then.
+        """Call `answer` in a new thread once fewer than `AT_ONCE` others run, unless the caller has left by then.
 
-        Raises:
-            BusyError: the machine has no thread for it now.
+        Raises: BusyError when no thread can be started.
         """
         with self._changed:
-            self._flying[number] = 0
+            self._unread[number] = 0
         try:
             threading.Thread(target=self._run, args=(number, answer), name=f"query {number}", daemon=True).start()
         except RuntimeError as error:
@@ -37,30 +36,30 @@ class Streams:
             raise BusyError(f"the ledger could not answer: {error}; try again in a moment") from error
 
     def taken(self, number: int, size: int) -> None:
-        """The hub has passed on `size` bytes more."""
+        """The parent passed on `size` more bytes."""
         with self._changed:
-            if number in self._flying:
-                self._flying[number] -= size
+            if number in self._unread:
+                self._unread[number] -= size
                 self._changed.notify_all()
 
     def left(self, number: int) -> None:
-        """Nobody wants the rest."""
+        """Stop the answer early."""
         with self._changed:
-            self._flying.pop(number, None)
+            self._unread.pop(number, None)
             self._changed.notify_all()
 
     def paced(self, number: int, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """The same parts, each when there is room for it; ends early when the asker has left."""
+        """The same parts, each as soon as the window has room; ends early after `left`."""
         for part in parts:
             with self._changed:
-                self._changed.wait_for(lambda: self._flying.get(number, 0) < WINDOW)
-                if number not in self._flying:
+                self._changed.wait_for(lambda: self._unread.get(number, 0) < WINDOW)
+                if number not in self._unread:
                     return
-                self._flying[number] += len(part)
+                self._unread[number] += len(part)
             yield part
 
     def _run(self, number: int, answer: Callable[[], None]) -> None:
-        with self._places:
-            if number in self._flying:
+        with self._slots:
+            if number in self._unread:
                 answer()
         self.left(number)

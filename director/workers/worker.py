@@ -1,13 +1,14 @@
-"""A worker process's side of the frames: where its parent is, and what to do when the parent is gone."""
+"""The worker's end: connects to the server's main process and serves its frames."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ujson
@@ -18,15 +19,17 @@ from director.runtime import heap
 from director.runtime.logs import set_up
 from director.runtime.profiling import finish, start
 
+Handle = Callable[[dict[str, Any], bytes, list[int]], object]
+
 
 def connect() -> tuple[Channel, dict[str, Any]]:
-    """The channel to the parent and the settings it sent; logging is set up from them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """The channel to the parent and the settings it sent; sets logging and profiling up from them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     heap.give_back()
-    link = socket.socket(fileno=int(sys.argv[1]))
-    link.setblocking(True)
-    channel = Channel(link, take_fds=True, limit=WORKER_HEADER_LIMIT)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.setblocking(True)
+    channel = Channel(sock, take_fds=True, limit=WORKER_HEADER_LIMIT)
     frame = channel.receive()
     if frame is None:
         raise SystemExit(0)
@@ -38,11 +41,22 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     return channel, settings
 
 
+def serve(channel: Channel, handle: Handle) -> None:
+    """Report ready, then give each frame to `handle` until the parent closes the channel; closes descriptors."""
+    channel.send({"ready": True})
+    while (frame := channel.receive()) is not None:
+        try:
+            handle(*frame)
+        finally:
+            for fd in frame[2]:
+                os.close(fd)
+
+
 @contextlib.contextmanager
 def serving(channel: Channel) -> Iterator[None]:
-    """What a worker does for its parent: it ends in silence with the parent, and tells it why it cannot begin.
+    """Ends the process in silence when the parent is gone, and with a frame `fatal` after a DirectorError.
 
-    A DirectorError that comes out is an error that starting again would not mend.
+    A DirectorError here is one that starting the process again would not mend.
     """
     try:
         yield
@@ -62,5 +76,5 @@ def serving(channel: Channel) -> Iterator[None]:
 
 
 def dumps(value: Any) -> bytes:
-    """JSON bytes, quickly."""
+    """JSON in UTF-8."""
     return bytes(ujson.dumps(value, escape_forward_slashes=False).encode())

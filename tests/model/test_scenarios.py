@@ -193,7 +193,7 @@ def test_a_late_result_is_kept_beside_the_state(world: World) -> None:
     world.pass_time(40)
     settle(world)
     with world.store.view(JOB) as view:
-        assert [late.state for late in view.late(0).values()] == ["S"]
+        assert [late.state for _, late, _ in view.late_results(0)] == ["S"]
     assert states(world) == {"a": "LL"}
     assert client.agent is not None
     assert not client.agent.held
@@ -251,7 +251,7 @@ def test_a_node_that_knows_less_than_the_server_gives_the_job_up(world: World) -
     world.server.ledger.flush()
     assert states(world)["a"] == "SLK"
     with world.store.view(JOB) as view:
-        assert not view.late(0)
+        assert not list(view.late_results(0))
 
 
 def test_a_server_that_dies_between_taking_back_and_cancelling_ends_the_task_all_the_same(world: World) -> None:
@@ -260,9 +260,8 @@ def test_a_server_that_dies_between_taking_back_and_cancelling_ends_the_task_all
     world.server.ledger.flush()
     world.clients["a"].disconnect(0, True)
     world.crash_server()
-    world.store.apply(
-        [("job", {"id": JOB, "cancel_at": EPOCH, "cancel_reason": "why"}), ("sent", {"job": JOB, "upto": {"a": 0}})]
-    )
+    world.store.apply([("job", {"id": JOB, "cancel_at": EPOCH, "cancel_reason": "why"})])
+    world.store.apply([("cursors", {"job": JOB, "cursors": {"a": 0}})])
     world.cancels.add(JOB)
     world.start_server()
     settle(world)
@@ -279,7 +278,7 @@ def test_a_round_trip_is_no_eternity_after_a_restart_of_the_server(world: World)
     world.clients["a"].finish()
     settle(world)
     with world.store.view(JOB) as view:
-        assert [found.roundtrip_time for _, found in view.rows(0)] == [pytest.approx(5.0)]
+        assert [found.roundtrip_time for _, found, _ in view.results(0)] == [pytest.approx(5.0)]
 
 
 def test_steps_that_cross_a_hello_are_not_here(world: World) -> None:

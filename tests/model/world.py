@@ -40,7 +40,7 @@ from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Accepted, Scheduler
 from director.server.sessions import Sessions
 from director.stores.memory import MemoryStore
-from director.stores.serializers import known_letters, with_rows
+from director.stores.serializers import ledger_letters
 from director.verbs.base import Outcome
 
 LOST_AFTER = 100.0
@@ -151,7 +151,7 @@ class Ledger:
         return True
 
 
-JOB_OPS = ("accept", "results", "rest", "job", "sent", "late")
+JOB_OPS = ("accept", "results", "range_ends", "job", "cursors", "late_results")
 
 
 class Connection:
@@ -361,14 +361,13 @@ class Server:
         self.wire: Any = Wire(world)
         for row in world.store.nodes():
             record = NodeRecord(row["name"], row["key"])
-            record.journal_position, record.instance = row["mark"] or 0, row["instance"] or ""
+            record.journal_position, record.instance = row["journal_position"] or 0, row["instance"] or ""
             record.offline_since = world.clock.now
             self.roster.add(record)
         sender = NodeSender(self.wire, self.roster)
         self.desk = Scheduler(self.ledger, self.roster, sender.send, LOST_AFTER)
         for job in world.store.open_jobs():
-            row = {name: getattr(job, name) for name in job.__slots__}
-            self.desk.restore(ujson.loads(ujson.dumps(row)))
+            self.desk.restore(ujson.loads(ujson.dumps(job)))
         enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None, sender.identify)
         shared: Any = {"ledger": self.ledger, "interval": INTERVAL, "note": lambda name, record: None}
         self.sessions = Sessions(
@@ -588,7 +587,7 @@ class World:
     def letters(self, job: str) -> dict[str, bytearray]:
         """States of all tasks as the ledger alone tells them."""
         with self.store.view(job) as view:
-            return dict(zip(view.nodes, with_rows(view, known_letters(view, None)), strict=True))
+            return dict(zip(view.nodes, ledger_letters(view), strict=True))
 
     def watch(self, store: MemoryStore, job: str) -> None:
         """After every write: what was final is as it was."""

@@ -106,8 +106,8 @@ def test_a_restart_keeps_the_choice() -> None:
     end(run, "a", 0)
     run.open_gates()
     run.choose(lambda name: name == "c")
-    held = {name: {"sent": 0, "rows": [], "rests": []} for name in run.nodes}
-    held["a"] = {"sent": 1, "rows": [(0, "S")], "rests": []}
+    held = {name: {"cursor": 0, "results": [], "range_ends": []} for name in run.nodes}
+    held["a"] = {"cursor": 1, "results": [(0, "S")], "range_ends": []}
     again = JobRun.build("j", ujson.loads(ujson.dumps(stored)), 0.0, 60.0, ())
     restore(again, held)
     assert not again.choose(lambda name: True)

@@ -15,7 +15,7 @@ from director import states as st
 from director.scheduler import job_state
 from director.scheduler.job_state import JobRun, NodeRun, RangeEnd, StepRange, blocks_of, restore, stage_nodes
 from director.stores.memory import MemoryStore
-from director.stores.serializers import known_letters, with_rows
+from director.stores.serializers import ledger_letters
 
 NAMES = ("a", "b", "c")
 
@@ -373,20 +373,20 @@ class History(RuleBasedStateMachine):
         fields = {
             "id": "j", "name": "n", "kind": "exec", "created_at": 0.0, "submitted_by": "root", "digest": "d",
             "step_count": self.run.steps, "node_count": len(self.run.nodes), "task_count": self.run.total,
-            "options": {}, "meta": plan, "nodes": list(self.run.nodes), "sent": {}, "digests": {},
+            "options": {}, "meta": plan, "nodes": list(self.run.nodes),
         }  # fmt: skip
         self.store.apply([("accept", fields, [b"[]"])])
 
     def _rests(self, rests: list[RangeEnd]) -> None:
         items = [(r.node, r.first, r.last, chr(r.state), r.reason, 1.0) for r in rests]
-        self.store.apply([("rest", {"job": "j", "items": items})])
+        self.store.apply([("range_ends", {"job": "j", "items": items})])
 
     def _node(self, name: str) -> NodeRun:
         nodes = self.run.nodes
         return nodes.get(name) or next(iter(nodes.values()))
 
     def _sent(self, node: NodeRun) -> None:
-        self.store.apply([("sent", {"job": "j", "upto": {node.node: node.cursor}})])
+        self.store.apply([("cursors", {"job": "j", "cursors": {node.node: node.cursor}})])
 
     @rule(name=some.sampled_from(NAMES), room=some.integers(1, 6))
     def hand(self, name: str, room: int) -> None:
@@ -437,7 +437,7 @@ class History(RuleBasedStateMachine):
         if rests is not None:
             self.number += 1
             row = [step, letter, 0, 1.0, 2.0, 1.0, 1.0, 1, "why", 0, 0, 0, None]
-            self.store.apply([("results", {"job": "j", "node": node.node, "rows": [row]}, b"")])
+            self.store.apply([("results", {"job": "j", "node": node.node, "results": [row]}, b"")])
             self._rests(rests)
 
     @rule(name=some.sampled_from(NAMES), how=some.sampled_from(["lose", "expire", "give_up"]))
@@ -492,7 +492,7 @@ class History(RuleBasedStateMachine):
     def a_restart_finds_it_as_it_was(self) -> None:
         self.run.open_gates()
         jobs = list(self.store.open_jobs())
-        nodes = ujson.loads(ujson.dumps(jobs[0].nodes))
+        nodes = ujson.loads(ujson.dumps(jobs[0]["nodes"]))
         again = JobRun.build("j", self.meta, 0.0, 60.0, self.waived)
         restore(again, nodes, self.run.cancelled)
         for name, node in self.run.nodes.items():
@@ -505,7 +505,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def the_ledger_alone_tells_the_same(self) -> None:
         with self.store.view("j") as view:
-            letters = dict(zip(view.nodes, with_rows(view, known_letters(view, None)), strict=True))
+            letters = dict(zip(view.nodes, ledger_letters(view), strict=True))
         assert letters == {name: node.states.replace(b"r", b"s") for name, node in self.run.nodes.items()}
 
 

@@ -24,7 +24,7 @@ WRITES = 3000
 def job(name: str, digest: str = "d", size: int = 10) -> tuple[str, dict[str, Any], list[bytes]]:
     fields = {
         "id": name, "name": name, "kind": "exec", "created_at": 1.0, "submitted_by": "root", "digest": digest,
-        "step_count": 1, "node_count": 1, "task_count": 1, "options": {}, "nodes": ["n"], "sent": {},
+        "step_count": 1, "node_count": 1, "task_count": 1, "options": {}, "nodes": ["n"],
         "meta": {"stages": [{"name": "", "nodes": ["n"]}], "blocks": [{"first": 0, "last": 0, "stage": 0}]},
         "digests": {},
     }  # fmt: skip
@@ -37,7 +37,7 @@ def killed(ledger: LedgerClient) -> dict[str, Any]:
     kills = 0
     ledger.commit(job("j"))
     for number in range(WRITES):
-        fields = {"name": f"n{number % 100}", "mark": number}
+        fields = {"name": f"n{number % 100}", "journal_position": number}
         ledger.write(("node", fields), then=lambda error, n=number: done.append(n))
         if number % 50 == 0:
             gevent.sleep(0.001)
@@ -46,8 +46,8 @@ def killed(ledger: LedgerClient) -> dict[str, Any]:
             kills += 1
     with gevent.Timeout(30):
         ledger.commit()  # all earlier writes are durable then
-    marks = {row["name"]: row["mark"] for row in map(json.loads, ledger.stream("nodes"))}
-    return {"kills": kills, "ordered": done == list(range(WRITES)), "marks": marks}
+    positions = {row["name"]: row["journal_position"] for row in map(json.loads, ledger.stream("nodes"))}
+    return {"kills": kills, "ordered": done == list(range(WRITES)), "positions": positions}
 
 
 def answers(ledger: LedgerClient) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def answers(ledger: LedgerClient) -> dict[str, Any]:
     ledger.commit(job("j"))
     found = {"found": json.loads(ledger.ask("find", id="j")), "none": json.loads(ledger.ask("find", id="k"))}
     found["chunk"] = ledger.ask("chunk", job="j", n=0).decode().strip()
-    ledger.commit(("sent", {"job": "j", "upto": {"n": 1}}), ("job", {"id": "j", "state": "running", "started_at": 2.0}))
+    ledger.commit(("cursors", {"job": "j", "cursors": {"n": 1}}))
+    ledger.commit(("job", {"id": "j", "state": "running", "started_at": 2.0}))
     found["open"] = [json.loads(part) for part in ledger.stream("open_jobs")]
     try:
         ledger.ask("chunk", job="j", n=7)
@@ -128,7 +129,7 @@ def slow(ledger: LedgerClient) -> dict[str, Any]:
     outputs = b"x" * (1 << 20)
     for n in range(30):
         row = [n, "S", 0, 1.0, 2.0, 1.0, 0.0, 1, None, 0, len(outputs), 0, None]
-        ledger.commit(("results", {"job": "j", "node": "n", "rows": [row]}, outputs))
+        ledger.commit(("results", {"job": "j", "node": "n", "results": [row]}, outputs))
     streams = [ledger.stream("export_jobs", live={}) for _ in range(12)]
     sizes = [len(next(stream)) for stream in streams[:8]]
     with gevent.Timeout(10):

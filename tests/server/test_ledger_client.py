@@ -35,7 +35,7 @@ def test_a_ledger_that_is_killed_loses_nothing_and_keeps_the_order(tmp_path: Pat
     found = run(tmp_path / "s", "killed")
     assert found["kills"] >= 1
     assert found["ordered"]
-    assert found["marks"] == {f"n{number}": 2900 + number for number in range(100)}
+    assert found["positions"] == {f"n{number}": 2900 + number for number in range(100)}
 
 
 @pytest.mark.parametrize("store", ["sqlite", "memory:"])
@@ -44,7 +44,7 @@ def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
     assert found["found"] == {"state": "queued", "digest": "d"}
     assert found["none"] is None
     assert found["chunk"].replace(" ", "") == "[]"
-    assert [(job["state"], job["nodes"]["n"]["sent"]) for job in found["open"]] == [("running", 1)]
+    assert [(job["state"], job["nodes"]["n"]["cursor"]) for job in found["open"]] == [("running", 1)]
     assert found["error"] == "NotFoundError"
     assert "another job" in found["refused"]
     assert found["nodes"] == ["x"], "a write after a refused one is there"

@@ -206,4 +206,4 @@ def test_silence_ends_the_session(scene: Scene) -> None:
     scene.record.heard -= 1000.0
     scene.sessions.tick()
     assert (scene.record.online, scene.record.peer) == (False, None)
-    assert ("node", {"name": "n", "last_seen": scene.record.last_seen, "mark": 7}) in scene.ledger.writes
+    assert ("node", {"name": "n", "last_seen": scene.record.last_seen, "journal_position": 7}) in scene.ledger.writes

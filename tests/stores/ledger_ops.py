@@ -7,6 +7,7 @@ from typing import Any
 import ujson
 
 from director.protocol.messages import STEPS_PER_CHUNK
+from director.stores.contract import Store
 
 T0 = 1_790_000_000.0
 
@@ -29,7 +30,7 @@ def accept(
         "id": job, "name": "exec", "kind": "exec", "created_at": at, "submitted_by": "root",
         "step_count": count,
         "node_count": len(nodes), "task_count": count * len(nodes), "digest": digest,
-        "options": {"timeout": 600.0}, "meta": meta, "nodes": list(nodes), "sent": {}, "digests": {}, **more,
+        "options": {"timeout": 600.0}, "meta": meta, "nodes": list(nodes), **more,
     }  # fmt: skip
     listed = steps(count)
     chunks = [
@@ -38,23 +39,28 @@ def accept(
     return "accept", fields, chunks
 
 
-def row(step: int, state: str = "S", out: bytes = b"", err: bytes = b"", **more: Any) -> dict[str, Any]:
+def result(step: int, state: str = "S", out: bytes = b"", err: bytes = b"", **more: Any) -> dict[str, Any]:
     return {
         "step": step, "state": state, "exit_code": 0, "started_at": T0 + 1, "finished_at": T0 + 1.5,
         "execution_time": 0.25, "roundtrip_time": 0.5, "attempt": 1, "reason": "", "truncated": 0,
-        "out_len": len(out), "err_len": len(err), "effects": None, "body": out + err, **more,
+        "stdout_size": len(out), "stderr_size": len(err), "effects": None, "body": out + err, **more,
     }  # fmt: skip
 
 
-def results(job: str, node: str, *rows: dict[str, Any], late: bool = False) -> tuple[str, dict[str, Any], bytes]:
-    listed = [[value for name, value in row.items() if name != "body"] for row in rows]
-    body = b"".join(row["body"] for row in rows)
-    return "late" if late else "results", {"job": job, "node": node, "rows": listed}, body
+def results(job: str, node: str, *given: dict[str, Any], late: bool = False) -> tuple[str, dict[str, Any], bytes]:
+    listed = [[value for name, value in one.items() if name != "body"] for one in given]
+    body = b"".join(one["body"] for one in given)
+    return "late_results" if late else "results", {"job": job, "node": node, "results": listed}, body
 
 
-def rest(job: str, node: str, first: int, last: int, state: str = "L", reason: str = "silent") -> tuple[str, Any]:
-    return "rest", {"job": job, "items": [[node, first, last, state, reason, T0 + 9]]}
+def range_end(job: str, node: str, first: int, last: int, state: str = "L", reason: str = "silent") -> tuple[str, Any]:
+    return "range_ends", {"job": job, "items": [[node, first, last, state, reason, T0 + 9]]}
 
 
 def done(job: str, state: str = "success", **more: Any) -> tuple[str, dict[str, Any]]:
     return "job", {"id": job, "state": state, "started_at": T0 + 1, "finished_at": T0 + 3, **more}
+
+
+def whole(store: Store, job: str, live: Any = None) -> bytes:
+    """The object of `--job-info`."""
+    return b"".join(store.job_info(job, live or {}))

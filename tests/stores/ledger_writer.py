@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ledger_ops import accept, done, rest, results, row
+from ledger_ops import accept, done, range_end, result, results
 
 from director.stores.sqlite import SqliteStore
 
@@ -15,9 +15,10 @@ def main(path: str, first: int) -> None:
     n = first
     while True:
         job = f"j{n:06}"
-        rows = [row(step, "S", b"o" * 300) for step in range(40)]
+        rows = [result(step, "S", b"o" * 300) for step in range(40)]
         store.apply([accept(job, count=60), results(job, "a", *rows)])
-        store.apply([rest(job, "a", 40, 59), rest(job, "b", 0, 59), done(job, "failed", counts={"total": 120})])
+        ended = [range_end(job, "a", 40, 59), range_end(job, "b", 0, 59)]
+        store.apply([*ended, done(job, "failed", counts={"total": 120})])
         if n % 5 == 4:
             store.apply([("purge_jobs", {"ids": [job]})])
         os.write(1, f"{n}\n".encode())

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ledger_ops import T0, accept, done, rest, results, row
+from ledger_ops import T0, accept, done, range_end, result, results, whole
 
 from director.errors import NotFoundError, StoreError, UsageError
 from director.stores import open_store
@@ -14,7 +14,7 @@ from director.stores.contract import BadOperationError, DuplicateJobError, GoneJ
 
 
 def info(store: Store, job: str, live: Any = None) -> Any:
-    return json.loads(store.job_info(job, live or {}))
+    return json.loads(whole(store, job, live))
 
 
 def listed(store: Store, live: Any = None, **filters: Any) -> list[str]:
@@ -50,9 +50,9 @@ def test_another_submission_with_the_same_id_is_refused_and_nothing_is_applied(s
 
 
 def test_job_info_has_the_shape_of_the_contract(store: Store) -> None:
-    store.apply([accept("j1"), ("sent", {"job": "j1", "upto": {"a": 3}})])
-    store.apply([results("j1", "a", row(0, "F", b"out", b"\xff!", exit_code=3, reason="exit code 3"))])
-    store.apply([rest("j1", "a", 1, 2, "K", "step 0 failed")])
+    store.apply([accept("j1"), ("cursors", {"job": "j1", "cursors": {"a": 3}})])
+    store.apply([results("j1", "a", result(0, "F", b"out", b"\xff!", exit_code=3, reason="exit code 3"))])
+    store.apply([range_end("j1", "a", 1, 2, "K", "step 0 failed")])
     store.apply([done("j1", "failed", counts={"total": 6, "failed": 1, "skipped": 2, "queued": 3})])
     found = info(store, "j1")
     assert {name: found[name] for name in found if name != "steps"} == {
@@ -77,24 +77,24 @@ def test_job_info_has_the_shape_of_the_contract(store: Store) -> None:
 
 
 def test_a_final_task_state_is_set_once(store: Store) -> None:
-    store.apply([accept("j1"), results("j1", "a", row(0, "S", b"first"))])
-    store.apply([results("j1", "a", row(0, "F", b"second")), rest("j1", "a", 0, 1)])
-    store.apply([rest("j1", "a", 1, 2, "X", "cancelled by root")])
+    store.apply([accept("j1"), results("j1", "a", result(0, "S", b"first"))])
+    store.apply([results("j1", "a", result(0, "F", b"second")), range_end("j1", "a", 0, 1)])
+    store.apply([range_end("j1", "a", 1, 2, "X", "cancelled by root")])
     states = [(task(store, "j1", i, "a")["state"], task(store, "j1", i, "a")["reason"]) for i in range(3)]
     assert states == [("success", ""), ("lost", "silent"), ("cancelled", "cancelled by root")]
     assert task(store, "j1", 0, "a")["stdout"] == "first"
 
 
 def test_a_result_that_comes_again_is_not_late(store: Store) -> None:
-    store.apply([accept("j1"), results("j1", "a", row(0)), done("j1")])
-    store.apply([results("j1", "a", row(0), late=True)])
+    store.apply([accept("j1"), results("j1", "a", result(0)), done("j1")])
+    store.apply([results("j1", "a", result(0), late=True)])
     assert task(store, "j1", 0, "a")["late"] is None
 
 
-def test_a_result_after_a_rest_is_late_and_changes_no_state(store: Store) -> None:
-    store.apply([accept("j1"), rest("j1", "a", 0, 2)])
-    store.apply([results("j1", "a", row(0, "S", b"after all")), results("j1", "a", row(1), late=True)])
-    store.apply([results("j1", "b", row(1, "L")), results("j1", "b", row(1, "F", b"", b"e"), late=True)])
+def test_a_result_after_a_range_end_is_late_and_changes_no_state(store: Store) -> None:
+    store.apply([accept("j1"), range_end("j1", "a", 0, 2)])
+    store.apply([results("j1", "a", result(0, "S", b"after all")), results("j1", "a", result(1), late=True)])
+    store.apply([results("j1", "b", result(1, "L")), results("j1", "b", result(1, "F", b"", b"e"), late=True)])
     found = task(store, "j1", 0, "a")
     assert (found["state"], found["late"]["state"], found["late"]["stdout"]) == (
         "lost",
@@ -109,14 +109,14 @@ def test_a_result_after_a_rest_is_late_and_changes_no_state(store: Store) -> Non
 def test_applied_again_after_a_crash_is_the_same(store: Store) -> None:
     ops = [
         accept("j1"),
-        results("j1", "a", row(0)),
-        rest("j1", "a", 0, 2),
-        ("sent", {"job": "j1", "upto": {"a": 2}}),
+        results("j1", "a", result(0)),
+        range_end("j1", "a", 0, 2),
+        ("cursors", {"job": "j1", "cursors": {"a": 2}}),
     ]
     store.apply(ops)
-    before = store.job_info("j1", {})
+    before = whole(store, "j1")
     store.apply(ops)
-    assert store.job_info("j1", {}) == before
+    assert whole(store, "j1") == before
     assert task(store, "j1", 0, "a")["late"] is None
 
 
@@ -143,8 +143,8 @@ def test_a_step_exists_only_where_its_block_says(store: Store) -> None:
     assert info(store, "j1")["tasks"]["total"] == 3
 
 
-def test_the_memory_of_the_server_beats_the_ledger_for_tasks_without_a_row(store: Store) -> None:
-    store.apply([accept("j1"), results("j1", "a", row(0))])
+def test_the_memory_of_the_server_beats_the_ledger_for_tasks_without_a_result(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", result(0))])
     live = {
         "j1": {
             "state": "running",
@@ -197,44 +197,25 @@ def test_ids_are_found_by_a_unique_prefix_or_last(store: Store) -> None:
         with pytest.raises(NotFoundError):
             store.resolve(absent)
     with pytest.raises(NotFoundError):
-        store.job_info("x", {})
+        whole(store, "x")
 
 
 def test_open_jobs_come_back_for_recovery(store: Store) -> None:
-    store.apply([accept("old"), done("old"), accept("j1", sent={"b": 1}), accept("j2")])
-    store.apply([("sent", {"job": "j1", "upto": {"a": 3}}), ("sent", {"job": "j1", "upto": {"a": 2}})])
-    store.apply([results("j1", "a", row(1, "F"), row(0)), rest("j1", "a", 2, 2, "K"), rest("j1", "a", 0, 2)])
-    store.apply(
-        [
-            (
-                "job",
-                {
-                    "id": "j1",
-                    "state": "running",
-                    "started_at": T0 + 1,
-                    "cancel_at": T0 + 2,
-                    "cancel_reason": "x",
-                },
-            )
-        ]
-    )
+    store.apply([accept("old"), done("old"), accept("j1", cursors={"b": 1}), accept("j2")])
+    store.apply([("cursors", {"job": "j1", "cursors": {"a": 3}}), ("cursors", {"job": "j1", "cursors": {"a": 2}})])
+    store.apply([results("j1", "a", result(1, "F"), result(0))])
+    store.apply([range_end("j1", "a", 2, 2, "K"), range_end("j1", "a", 0, 2)])
+    changes = {"state": "running", "started_at": T0 + 1, "cancel_at": T0 + 2, "cancel_reason": "x"}
+    store.apply([("job", {"id": "j1", **changes})])
     first, second = store.open_jobs()
-    assert (first.id, second.id, second.state) == ("j1", "j2", "queued")
-    assert first.nodes == {
-        "a": {"sent": 2, "rows": [(0, "S"), (1, "F")], "rests": [(2, 2, "K"), (0, 2, "L")]},
-        "b": {"sent": 1, "rows": [], "rests": []},
+    assert (first["id"], second["id"], second["state"]) == ("j1", "j2", "queued")
+    assert first["nodes"] == {
+        "a": {"cursor": 2, "results": [(0, "S"), (1, "F")], "range_ends": [(2, 2, "K"), (0, 2, "L")]},
+        "b": {"cursor": 1, "results": [], "range_ends": []},
     }
-    assert (first.state, first.started_at, first.cancel_at, first.cancel_reason) == (
-        "running",
-        T0 + 1,
-        T0 + 2,
-        "x",
-    )
-    assert (first.options, first.meta["stages"][0]["nodes"], first.digest) == (
-        {"timeout": 600.0},
-        ["a", "b"],
-        "d",
-    )
+    assert {name: first[name] for name in changes} == changes
+    assert (first["options"], first["digest"]) == ({"timeout": 600.0}, "d")
+    assert first["meta"]["stages"][0]["nodes"] == ["a", "b"]
 
 
 def test_nodes_change_only_in_what_is_given(store: Store) -> None:
@@ -243,21 +224,22 @@ def test_nodes_change_only_in_what_is_given(store: Store) -> None:
     store.apply([("node_seen", {"seen": {"a": T0, "gone": T0}}), ("forget_node", {"name": "never"})])
     assert store.nodes() == [
         {"name": "a", "key": "K", "address": "10.0.0.1", "version": None, "labels": {"t": "w"}, "facts": "{}",
-         "args": {"X": "1"}, "last_seen": T0, "reason": None, "state": None, "mark": None, "instance": None},
+         "args": {"X": "1"}, "last_seen": T0, "reason": None, "state": None, "journal_position": None,
+         "instance": None},
     ]  # fmt: skip
 
 
 def test_purging_deletes_final_jobs_only_and_frees_their_blobs(store: Store) -> None:
     store.apply([accept("j1", digests={"f1": 10, "f2": 20}), accept("j2", digests=["f2", "f3"])])
-    store.apply([results("j1", "a", row(0)), done("j1")])
-    assert (store.blobs_of("j1"), store.blobs()) == (["f1", "f2"], {"f1", "f2", "f3"})
+    store.apply([results("j1", "a", result(0)), done("j1")])
+    assert store.blobs() == {"f1", "f2", "f3"}
     store.apply([("purge_jobs", {"ids": ["j1", "j2", "gone"]})])
-    assert (listed(store), store.blobs_of("j1"), store.blobs()) == (["j2"], [], {"f2", "f3"})
+    assert (listed(store), store.blobs()) == (["j2"], {"f2", "f3"})
     store.apply(
         [
-            results("j1", "a", row(1)),
-            rest("j1", "a", 0, 2),
-            ("sent", {"job": "j1", "upto": {"a": 1}}),
+            results("j1", "a", result(1)),
+            range_end("j1", "a", 0, 2),
+            ("cursors", {"job": "j1", "cursors": {"a": 1}}),
             done("j1"),
         ]
     )
@@ -287,28 +269,27 @@ def test_a_job_that_was_created_while_the_clock_was_behind_is_not_old(store: Sto
 
 def test_a_resume_knows_what_succeeded_with_its_effects(store: Store) -> None:
     store.apply([accept("j1")])
-    store.apply(
-        [results("j1", "a", row(0, effects={"arg": {"X": "é"}}), row(1, "C"), row(2, "F", effects={"env": {}}))]
-    )
-    store.apply([rest("j1", "b", 0, 2), results("j1", "b", row(1), late=True), done("j1", "failed")])
+    failed = result(2, "F", effects={"env": {}})
+    store.apply([results("j1", "a", result(0, effects={"arg": {"X": "é"}}), result(1, "C"), failed)])
+    store.apply([range_end("j1", "b", 0, 2), results("j1", "b", result(1), late=True), done("j1", "failed")])
     record = store.resume_record("last")
-    assert record.succeeded == {"a": bytearray(b"\1\1\0"), "b": bytearray(3)}
-    assert (record.seeded, record.state, record.options) == (["a"], "failed", {"timeout": 600.0})
+    assert record["succeeded"] == [("110", ["a"]), ("000", ["b"])]
+    assert (record["seeded"], record["state"], record["options"]) == (["a"], "failed", {"timeout": 600.0})
     assert [(step, json.loads(text)) for step, text in store.effects("j1", "a")] == [(0, {"arg": {"X": "é"}})]
     assert store.effects("j1", "b") == store.effects("j1", "x") == store.effects("j9", "a") == []
 
 
 def test_a_job_that_resumes_another_has_cached_what_succeeded_there(store: Store) -> None:
-    rows = (row(0, "S", b"out", effects={"user": "u"}), row(1, "C"), row(2, "F"))
+    rows = (result(0, "S", b"out", effects={"user": "u"}), result(1, "C"), result(2, "F"))
     store.apply([accept("j1"), results("j1", "a", *rows), done("j1", "failed")])
     name, fields, *_ = accept("j2")
     again = (name, {**fields, "digest": "other", "resumes": "j1"}, [])
     store.apply([again])
     store.apply([again])  # twice changes nothing
     assert store.chunk("j2", 0) == store.chunk("j1", 0)
-    opened = next(store.open_jobs()).nodes
-    assert (opened["a"]["rows"], opened["b"]["rows"]) == ([(0, "C"), (1, "C")], [])
-    task = json.loads(store.job_info("j2", {}))["steps"][0]["tasks"][0]
+    opened = next(store.open_jobs())["nodes"]
+    assert (opened["a"]["results"], opened["b"]["results"]) == ([(0, "C"), (1, "C")], [])
+    task = json.loads(whole(store, "j2"))["steps"][0]["tasks"][0]
     assert (task["state"], task["reason"], task["stdout"]) == ("cached", "succeeded in j1", "")
     store.apply([("purge_jobs", {"ids": ["j1"]})])
     assert store.effects("j2", "a") == [(0, '{"user":"u"}')]
@@ -320,16 +301,16 @@ def test_a_job_that_resumes_another_has_cached_what_succeeded_there(store: Store
 def test_exports_hold_whole_jobs(store: Store) -> None:
     store.apply([accept(f"j{n}") for n in range(3)])
     output = b"x" * (3 << 20)
-    store.apply([results("j0", "a", row(0, "S", output)), results("j1", "b", row(0, "S", output))])
-    chunks = [json.loads(chunk) for chunk in store.export_jobs()]
+    store.apply([results("j0", "a", result(0, "S", output)), results("j1", "b", result(0, "S", output))])
+    chunks = [json.loads(chunk) for chunk in store.export_jobs({})]
     assert [[job["id"] for job in chunk] for chunk in chunks] == [["j0"], ["j1", "j2"]]
-    parts = list(store.job_info_parts("j0", {}))
+    parts = list(store.job_info("j0", {}))
     assert len(parts) > 1
-    assert b"".join(parts) == store.job_info("j0", {})
+    assert b"".join(parts) == whole(store, "j0")
 
 
 def test_steps_of_several_chunks_come_in_order(store: Store) -> None:
-    store.apply([accept("j1", ("a",), 600), results("j1", "a", *(row(i) for i in range(600)))])
+    store.apply([accept("j1", ("a",), 600), results("j1", "a", *(result(i) for i in range(600)))])
     found = info(store, "j1")
     assert [step["index"] for step in found["steps"]] == list(range(600))
     assert found["tasks"]["success"] == 600
@@ -340,30 +321,30 @@ def test_steps_of_several_chunks_come_in_order(store: Store) -> None:
     [
         ("nonsense", {}),
         ("accept", {"id": "j2"}),
-        ("results", {"job": "j1", "node": "a", "rows": [[0, "S"]]}, b""),
-        results("j1", "a", row(0, "r")),
-        results("j1", "a", row(0, "S", b"x", out_len=2)),
-        ("rest", {"job": "j1", "items": [["a", 0, 1, "q", "", T0]]}),
+        ("results", {"job": "j1", "node": "a", "results": [[0, "S"]]}, b""),
+        results("j1", "a", result(0, "r")),
+        results("j1", "a", result(0, "S", b"x", stdout_size=2)),
+        ("range_ends", {"job": "j1", "items": [["a", 0, 1, "q", "", T0]]}),
         ("job", {"id": "j1", "state": "odd"}),
         ("node_seen", {}),
     ],
 )
 def test_what_makes_no_sense_is_refused_whole(store: Store, bad: Any) -> None:
     store.apply([accept("j1"), ("node", {"name": "a", "labels": {"x": "1"}})])
-    before = store.job_info("j1", {}), store.nodes()
+    before = whole(store, "j1"), store.nodes()
     with pytest.raises(BadOperationError):
         store.apply(
-            [accept("j9"), results("j1", "a", row(1)), rest("j1", "b", 0, 2),
-             ("node", {"name": "a", "key": "K"}), ("sent", {"job": "j1", "upto": {"a": 3}}),
+            [accept("j9"), results("j1", "a", result(1)), range_end("j1", "b", 0, 2),
+             ("node", {"name": "a", "key": "K"}), ("cursors", {"job": "j1", "cursors": {"a": 3}}),
              ("forget_node", {"name": "a"}), bad]
         )  # fmt: skip
-    assert (store.job_info("j1", {}), store.nodes()) == before
-    store.apply([results("j1", "a", row(1))])
+    assert (whole(store, "j1"), store.nodes()) == before
+    store.apply([results("j1", "a", result(1))])
     assert task(store, "j1", 1, "a")["state"] == "success"
 
 
 def test_text_that_is_no_unicode_is_kept_with_replacements(store: Store) -> None:
-    store.apply([accept("j1", name="n\ud800é"), results("j1", "a", row(0, "F", reason="\udcffbad"))])
+    store.apply([accept("j1", name="n\ud800é"), results("j1", "a", result(0, "F", reason="\udcffbad"))])
     store.apply([("job", {"id": "j1", "cancel_reason": "\ud800"}), ("node", {"name": "a", "reason": "\ud83d\ude00"})])
     assert info(store, "j1")["name"] == "n\ufffdé"
     assert task(store, "j1", 0, "a")["reason"] == "\ufffdbad"
@@ -381,7 +362,7 @@ def test_a_duplicate_is_a_store_error() -> None:
 
 def test_a_plan_may_change(store: Store) -> None:
     store.apply([accept("j1")])
-    meta = {**next(store.open_jobs()).meta, "stages": [], "blocks": []}
+    meta = {**next(store.open_jobs())["meta"], "stages": [], "blocks": []}
     store.apply([("plan", {"id": "j1", "meta": meta}), ("plan", {"id": "gone", "meta": {}})])
     store.apply([("plan", {"id": "j1", "meta": meta})])
-    assert next(store.open_jobs()).meta == meta
+    assert next(store.open_jobs())["meta"] == meta

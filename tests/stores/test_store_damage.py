@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_ops import accept, done, results, row
+from ledger_ops import accept, done, result, results
 
 from director.errors import StoreError
 from director.stores import wal
@@ -35,7 +35,7 @@ class Ledger:
         for _ in range(jobs):
             self.count += 1
             job = f"j{self.count:03}"
-            self.store.apply([accept(job), results(job, "a", row(0, "S", b"o" * 3000)), done(job)])
+            self.store.apply([accept(job), results(job, "a", result(0, "S", b"o" * 3000)), done(job)])
 
     def checkpoint(self) -> None:
         """All of the log is copied to the database; the log stays as it is."""

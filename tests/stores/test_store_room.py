@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from pathlib import Path
 
 import pytest
-from ledger_ops import accept, done, results, row
+from ledger_ops import accept, done, range_end, result, results, steps, whole
 
 from director.errors import StoreError
-from director.stores import schema, sqlite_writer
+from director.stores import schema, sqlite_purge
 from director.stores.sqlite import SqliteStore
 from director.transfer.blobs import BlobStore
 from director.workers.housekeeping import Housekeeper
@@ -22,7 +23,7 @@ def fill(store: SqliteStore, job: str, steps: int = 200) -> None:
     """A job whose rows are larger than what is deleted at once."""
     store.apply([accept(job, NODES, steps)])
     for node in NODES:
-        store.apply([results(job, node, *(row(step, out=b"x" * 2000) for step in range(steps)))])
+        store.apply([results(job, node, *(result(step, out=b"x" * 2000) for step in range(steps)))])
     store.apply([done(job)])
 
 
@@ -31,31 +32,31 @@ def test_a_huge_job_is_forgotten_at_once_and_its_room_comes_back(tmp_path: Path)
     store = SqliteStore(str(path))
     fill(store, "huge")
     store.apply([accept("small"), done("small")])
-    assert len(NODES) * 200 > sqlite_writer.SMALL
+    assert len(NODES) * 200 > sqlite_purge.SMALL
     store.apply([("purge_jobs", {"ids": ["huge", "small"]})])
     assert store.list_jobs({}, {}) == b"[]"
     rows = sqlite3.connect(path).execute("SELECT COUNT(*) FROM results").fetchone()[0]
     assert rows == len(NODES) * 200, "its rows are still there"
-    store.apply([accept("other", ("n1", "z")), results("other", "n1", row(0))])
+    store.apply([accept("other", ("n1", "z")), results("other", "n1", result(0))])
     steps = 0
     while store.tidy():
         steps += 1
     assert steps > 3
-    assert next(store.open_jobs()).nodes["n1"]["rows"] == [(0, "S")]
+    assert next(store.open_jobs())["nodes"]["n1"]["results"] == [(0, "S")]
     store.close()
     assert path.stat().st_size < 20 << 20
-    tables = (*schema.OF_A_JOB, "names", "doomed")
+    tables = (*schema.OF_A_JOB, "names", "purged")
     left = {table: sqlite3.connect(path).execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables}
     held = {"results": 1, "chunks": 1, "plans": 1, "job_nodes": 2, "names": 2}
     assert left == {**dict.fromkeys(tables, 0), **held}
 
 
 def test_of_many_jobs_only_some_rows_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "SMALL", 3)
+    monkeypatch.setattr(sqlite_purge, "SMALL", 3)
     path = tmp_path / "ledger.sqlite"
     store = SqliteStore(str(path))
     for job in ("j1", "j2", "j3"):
-        store.apply([accept(job, ("a",), 2), results(job, "a", row(0), row(1)), done(job)])
+        store.apply([accept(job, ("a",), 2), results(job, "a", result(0), result(1)), done(job)])
     store.apply([("prune", {"before": 9e9, "keep": 100, "limit": 100})])
     assert store.list_jobs({}, {}) == b"[]"
     count = "SELECT COUNT(*) FROM results"
@@ -97,3 +98,35 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> No
     again.close()
     with pytest.raises(StoreError, match="newer version"):
         SqliteStore(str(path))
+
+
+def test_what_a_file_of_the_third_version_holds_is_still_there(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    db = sqlite3.connect(path, isolation_level=None)
+    schema.migrate(db, schema.MIGRATIONS[:3])
+    meta = {"blocks": [{"first": 0, "last": 3, "stage": 0}], "stages": [{"nodes": ["a"]}]}
+    kept = ("", 0, 3, None, b"outerr")
+    for statement, values in {
+        "INSERT INTO jobs VALUES (1,'j1','n','exec','running',4,1,4,1,2,NULL,'root',NULL,'d',NULL,'')": (),
+        "INSERT INTO plans VALUES (1,'{}',?)": (json.dumps(meta),),
+        "INSERT INTO chunks VALUES (1,0,?)": (json.dumps(steps(4)).encode(),),
+        "INSERT INTO names VALUES (7,'a')": (),
+        "INSERT INTO job_nodes VALUES (1,0,7,3)": (),
+        "INSERT INTO results VALUES (1,7,0,'S',0,1,2,1,1,1,?,?,?,?,?)": kept,
+        "INSERT INTO late VALUES (1,7,1,'F',1,1,2,1,1,1,?,?,?,?,?)": kept,
+        "INSERT INTO rests VALUES (1,1,7,1,1,'L','silent',3)": (),
+        "INSERT INTO digests VALUES (1,'f1',6)": (),
+        "INSERT INTO nodes (name, mark) VALUES ('a', 5)": (),
+    }.items():
+        db.execute(statement, values)
+    db.close()
+    store = SqliteStore(str(path))
+    tasks = [step["tasks"][0] for step in json.loads(whole(store, "j1"))["steps"]]
+    assert [task["state"] for task in tasks] == ["success", "lost", "sent", "queued"]
+    assert (tasks[0]["stdout"], tasks[0]["stderr"], tasks[1]["late"]["stderr"]) == ("out", "err", "err")
+    assert (store.blobs(), store.nodes()[0]["journal_position"]) == ({"f1"}, 5)
+    store.apply([range_end("j1", "a", 1, 1, "X"), results("j1", "a", result(1)), done("j1")])
+    assert whole(store, "j1").count(b'"lost"') == 2  # its name among the counts is one of them
+    store.apply([("purge_jobs", {"ids": ["j1"]})])
+    assert store.blobs() == set()
+    store.close()

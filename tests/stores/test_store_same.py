@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_ops import T0, accept, done, rest, results, row
+from ledger_ops import T0, accept, done, range_end, result, results
 
 from director.errors import StoreError
 from director.stores import open_store
@@ -16,7 +16,7 @@ from director.stores.contract import Store
 JOBS, NODES, LETTERS = ("a1", "a2", "b1"), ("x", "y", "z"), "SCFTXELK"
 job, node, step = st.sampled_from(JOBS), st.sampled_from(NODES), st.integers(0, 3)
 chosen_rows = st.lists(
-    st.builds(row, step, st.sampled_from(LETTERS), st.binary(max_size=3), st.binary(max_size=3)), max_size=3
+    st.builds(result, step, st.sampled_from(LETTERS), st.binary(max_size=3), st.binary(max_size=3)), max_size=3
 )
 operation = st.one_of(
     st.builds(
@@ -29,8 +29,8 @@ operation = st.one_of(
         digests=st.lists(st.sampled_from(("f1", "f2")), unique=True),
     ),
     st.builds(lambda j, n, rows, late: results(j, n, *rows, late=late), job, node, chosen_rows, st.booleans()),
-    st.builds(rest, job, node, step, step, st.sampled_from(LETTERS)),
-    st.builds(lambda j, n, upto: ("sent", {"job": j, "upto": {n: upto}}), job, node, step),
+    st.builds(range_end, job, node, step, step, st.sampled_from(LETTERS)),
+    st.builds(lambda j, n, cursor: ("cursors", {"job": j, "cursors": {n: cursor}}), job, node, step),
     st.builds(done, job, st.sampled_from(("running", "success", "failed", "odd"))),
     st.builds(
         lambda n, text: ("node", {"name": n, "labels": {"k": text}, "reason": text}),
@@ -61,16 +61,16 @@ def answers(store: Store) -> list[Any]:
     ]  # fmt: skip
     open_jobs = list(store.open_jobs())
     for found in open_jobs:
-        for known in found.nodes.values():
-            known["rows"].sort()
+        for known in found["nodes"].values():
+            known["results"].sort()
     return [
         [store.list_jobs(each, live) for each in filters],
-        list(store.export_jobs()),
+        list(store.export_jobs({})),
         list(store.export_jobs(live)),
         open_jobs,
         store.nodes(),
         store.blobs(),
-        [(store.find(name), store.blobs_of(name)) for name in JOBS],
+        [store.find(name) for name in JOBS],
         [store.resume_record(name) for name in JOBS if store.find(name)],
         store.final_jobs({}),
     ]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_ops import accept, done, rest, results, row
+from ledger_ops import accept, done, range_end, result, results, whole
 
 from director.errors import StoreError
 from director.stores import schema, wal
@@ -56,7 +56,7 @@ def kill_at_some_moment(path: str, first: int, batches: int, delay: float) -> in
 
 
 def check_job(store: SqliteStore, n: int) -> None:
-    found = json.loads(store.job_info(f"j{n:06}", {}))
+    found = json.loads(whole(store, f"j{n:06}"))
     assert (found["state"], found["tasks"]["total"], len(found["steps"])) == ("failed", 120, 60)
     states = [task["state"] for step in found["steps"] for task in step["tasks"]]
     assert (states.count("success"), states.count("lost")) == (40, 80)
@@ -84,16 +84,16 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(path: str) -> 
 
 def test_a_full_disk_is_said_plainly_and_changes_nothing(store: SqliteStore) -> None:
     store.apply([accept("j1")])
-    before = store.job_info("j1", {})
+    before = whole(store, "j1")
     pages = store._write.execute("PRAGMA page_count").fetchone()[0]
     store._write.execute(f"PRAGMA max_page_count = {pages + 5}")
-    more = [results("j1", "a", row(0)), accept("j2"), results("j1", "b", row(0, "S", b"x" * 100_000))]
+    more = [results("j1", "a", result(0)), accept("j2"), results("j1", "b", result(0, "S", b"x" * 100_000))]
     with pytest.raises(StoreError, match="is full"):
         store.apply(more)
-    assert (store.job_info("j1", {}), store.find("j2")) == (before, None)
+    assert (whole(store, "j1"), store.find("j2")) == (before, None)
     store._write.execute("PRAGMA max_page_count = 100000")
     store.apply(more)
-    assert json.loads(store.job_info("j1", {}))["tasks"]["success"] == 2
+    assert json.loads(whole(store, "j1"))["tasks"]["success"] == 2
 
 
 def test_a_damaged_file_is_said_plainly(store: SqliteStore, path: str, tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_migrations_go_forward_and_keep_what_is_there(path: str) -> None:
 
 
 def test_every_table_of_a_job_is_emptied_with_it(store: SqliteStore) -> None:
-    store.apply([accept("j1", digests=["f1"]), results("j1", "a", row(0)), rest("j1", "a", 0, 2)])
-    store.apply([results("j1", "a", row(0), late=True), done("j1"), ("purge_jobs", {"ids": ["j1"]})])
+    store.apply([accept("j1", digests=["f1"]), results("j1", "a", result(0)), range_end("j1", "a", 0, 2)])
+    store.apply([results("j1", "a", result(0), late=True), done("j1"), ("purge_jobs", {"ids": ["j1"]})])
     tables = [name for (name,) in store._read.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert set(schema.OF_A_JOB) < set(tables)
     assert {
@@ -167,7 +167,7 @@ def test_every_table_of_a_job_is_emptied_with_it(store: SqliteStore) -> None:
 
 
 def test_room_is_given_back(store: SqliteStore) -> None:
-    store.apply([accept("j1"), results("j1", "a", row(0, "S", b"x" * 4_000_000)), done("j1")])
+    store.apply([accept("j1"), results("j1", "a", result(0, "S", b"x" * 4_000_000)), done("j1")])
     pages = store._read.execute("PRAGMA page_count").fetchone()[0]
     store.apply([("purge_jobs", {"ids": ["j1"]})])
     assert store._read.execute("PRAGMA page_count").fetchone()[0] < pages / 10
@@ -175,10 +175,10 @@ def test_room_is_given_back(store: SqliteStore) -> None:
 
 def test_a_value_no_column_holds_is_a_bad_operation(store: SqliteStore) -> None:
     store.apply([accept("j1")])
-    for bad in (row(0, exit_code=1 << 70), row(0, truncated=None), row(None)):  # type: ignore[arg-type]
+    for bad in (result(0, exit_code=1 << 70), result(0, truncated=None), result(None)):  # type: ignore[arg-type]
         with pytest.raises(BadOperationError):
-            store.apply([results("j1", "a", row(1)), results("j1", "a", bad)])
-    assert json.loads(store.job_info("j1", {}))["tasks"]["success"] == 0
+            store.apply([results("j1", "a", result(1)), results("j1", "a", bad)])
+    assert json.loads(whole(store, "j1"))["tasks"]["success"] == 0
 
 
 def test_readers_see_whole_applies_while_a_writer_writes(store: SqliteStore) -> None:
@@ -188,7 +188,7 @@ def test_readers_see_whole_applies_while_a_writer_writes(store: SqliteStore) -> 
     def write() -> None:
         try:
             for step in range(0, 400, 4):
-                both = [row(step + k) for k in range(4)]
+                both = [result(step + k) for k in range(4)]
                 store.apply([results("j1", "a", *both), results("j1", "b", *both)])
         except BaseException as error:
             failed.append(error)
@@ -197,7 +197,7 @@ def test_readers_see_whole_applies_while_a_writer_writes(store: SqliteStore) -> 
     writer.start()
     seen = 0
     while seen < 800 and not failed:
-        found = json.loads(store.job_info("j1", {}))
+        found = json.loads(whole(store, "j1"))
         now = found["tasks"]["success"]
         assert now % 8 == 0 and now >= seen
         states = [task["state"] for step in found["steps"] for task in step["tasks"]]
@@ -209,8 +209,8 @@ def test_readers_see_whole_applies_while_a_writer_writes(store: SqliteStore) -> 
 
 def test_an_export_that_is_given_up_holds_nothing(store: SqliteStore) -> None:
     store.apply([accept(f"j{n}") for n in range(3)])
-    store.apply([results("j0", "a", row(0, "S", b"x" * (5 << 20)))])
-    export, parts = store.export_jobs(), store.job_info_parts("j0", {})
+    store.apply([results("j0", "a", result(0, "S", b"x" * (5 << 20)))])
+    export, parts = store.export_jobs({}), store.job_info("j0", {})
     next(export), next(parts)
     store.apply([done("j0"), ("purge_jobs", {"ids": ["j0"]})])
     assert len(b"".join(parts)) > 1000

@@ -1,8 +1,8 @@
-"""Times and letters as the shapes have them."""
+"""Times, state letters and lists as the serializers make them."""
 
 from __future__ import annotations
 
-from director.stores.rows import Rest
+from director.stores.rows import RangeRecord
 from director.stores.serializers import fold, iso, lists, members
 
 
@@ -27,10 +27,10 @@ def test_a_node_has_the_steps_of_its_blocks_only() -> None:
     assert members(meta, 5, ["a", "b"]) == [b"qqq--", b"qq-qq"]
 
 
-def test_rests_cover_what_is_there_and_the_earlier_one_wins() -> None:
-    rests = [Rest(2, 3, "K", "", 0), Rest(0, 9, "X", "", 0)]
+def test_range_ends_cover_existing_tasks_and_the_earlier_one_wins() -> None:
+    range_ends = [RangeRecord(2, 3, "K", "", 0), RangeRecord(0, 9, "X", "", 0)]
     assert fold(bytearray(b"qq-qqq"), 1, []) == b"sq-qqq"
-    assert fold(bytearray(b"qq-qqq"), 1, rests) == b"XX-KXX"
+    assert fold(bytearray(b"qq-qqq"), 1, range_ends) == b"XX-KXX"
 
 
 def test_lists_hold_whole_objects_and_stay_small_where_they_can() -> None:
