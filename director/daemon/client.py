@@ -50,7 +50,7 @@ class Client:
         self._end: AsyncResult[str] = AsyncResult()
         started = time.time()
         journal = Journal.open(folder)
-        process.PLACE.open(os.path.join(folder, "cgroup"), f"director-client-{journal.instance}")
+        process.CGROUP.open(os.path.join(folder, "cgroup"), f"director-client-{journal.instance}")
         self.profile = Profile(folder, facts.read())
         self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
         fetcher = Fetcher(self.blobs)
@@ -88,9 +88,9 @@ class Client:
         left = [(job, step) for job, record in records.items() for step in may_run(record, copied)]
         place = self._executor.place
         tokens = [task_token(place, former, job, step) for job, step in left]
-        if ended := process.end_leftovers(tokens, f"{place}.", inside=process.PLACE.left):
+        if ended := process.end_leftovers(tokens, f"{place}.", inside=process.CGROUP.left):
             log.warning("ended %d processes that an earlier client had left", ended)
-        process.PLACE.enter()
+        process.CGROUP.enter()
         take_up(self.agent, records, self._journal.boot.changed, self._journal.boot.id)
         gauge = LoopLag("client")
         self.agent.lag = gauge.take
@@ -193,7 +193,7 @@ def serve(settings: Settings) -> int:
                 log.info("ends: %s", client.wait())
                 client.stop()
             finally:
-                process.PLACE.leave()
+                process.CGROUP.leave()
             return 0
     except DirectorError as error:
         logs.last_word(str(error), settings.log_format)

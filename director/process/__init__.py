@@ -1,18 +1,18 @@
 """Runs one process of a task to its end, with everything it started: `run(Spec(...)) -> Result`.
 
-Everything here belongs to the one thread that runs the gevent hub, and expects `os`, `signal` and
-`subprocess` unpatched: `monkey.patch_all(os=False, signal=False, subprocess=False)`.
+All of it is for the one thread that runs the gevent hub, with `os`, `signal` and `subprocess` unpatched:
+`monkey.patch_all(os=False, signal=False, subprocess=False)`.
 """
 
 from director.process.bounds import default_pids
-from director.process.cgroup import PLACE
-from director.process.descendants import become_subreaper, end_leftovers, reap_adopted, spare
+from director.process.cgroup import CGROUP
+from director.process.descendants import become_subreaper, end_leftovers, reap_adopted
 from director.process.runner import cancel, run
 from director.process.spawn import seal_descriptors
 from director.process.spec import Handle, Result, Spec
 
 __all__ = [
-    "PLACE",
+    "CGROUP",
     "Handle",
     "Result",
     "Spec",
@@ -23,5 +23,4 @@ __all__ = [
     "reap_adopted",
     "run",
     "seal_descriptors",
-    "spare",
 ]

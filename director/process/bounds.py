@@ -1,4 +1,4 @@
-"""What a task may take: how many processes and how much memory, and what is said of one that took more."""
+"""Bounds of a task: how many processes and how much memory it may have, and the error when it has more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 MOST_PIDS = 4096
 MANY = 64  # processes beyond which a task gets a cgroup of its own
-SHOWN = {"pids": "--task-pids", "memory": "--task-memory"}
+FLAGS = {"pids": "--task-pids", "memory": "--task-memory"}
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -27,7 +27,7 @@ def default_pids(limits: Collection[str] = ("/proc/sys/kernel/pid_max", "/proc/s
 
 
 def memory_of(pids: Collection[int]) -> int:
-    """Bytes of memory that are these processes' own: without files and without what they share."""
+    """Bytes of memory of these processes alone: without files and shared memory."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/statm", "rb") as file:
@@ -37,6 +37,6 @@ def memory_of(pids: Collection[int]) -> int:
 
 
 def excess(name: str, bound: int) -> str:
-    """What a task did that it may not, in one line."""
+    """The error of a task that exceeded a bound, in one line."""
     what = f"{bound} processes" if name == "pids" else f"{bound >> 20} MiB of memory"
-    return f"it took more than {what} ({SHOWN[name]})"
+    return f"it took more than {what} ({FLAGS[name]})"

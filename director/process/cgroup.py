@@ -1,12 +1,12 @@
-"""The client's place in the cgroup v2 tree: whatever its tasks start stays in it, however well it hides.
+"""The client's cgroup (v2): a process that a task starts cannot leave it, whatever it does to hide.
 
     PARENT/NAME/tasks   the client, and so every process of its tasks
-               /loose   what `--no-block` started, and all that comes of it
+               /loose   what `--no-block` started, and its descendants
                /task-PID  a task with many processes, or one that signals did not end (`task_cgroup.py`)
 
-`PARENT` is where the client was started. A step costs nothing, as a process begins in the cgroup of the one
-that starts it. Where there is no such tree, or it may not be written, all is as without it: the next start
-then knows what is left by its marker only.
+`PARENT` is the cgroup in which the client was started. It costs a step nothing: a process starts in the cgroup of its
+parent. Without a cgroup v2 tree that may be written the client runs as usual, and its next start finds leftovers by
+their marker only.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from director.runtime.durable import write_private
 log = logging.getLogger(__name__)
 
 TASKS, LOOSE = "tasks", "loose"
+SELF = "0"  # as a pid in cgroup.procs: the writing process
 
 
-class Place:
-    """Where this process and its tasks are; there is one, as a process is in one cgroup.
+class ClientCgroup:
+    """The cgroup of this process and its tasks; there is one, as a process is in one cgroup.
 
-    A path begins at the root of the tree, as in /proc/self/cgroup; a folder is where it is mounted.
+    A `path` begins at the root of the tree, as in /proc/self/cgroup; a `folder` is where it is mounted.
     """
 
     def __init__(self) -> None:
         self._name = ""
         self._note = ""
         self._noted = ""  # the path in the note
-        self._former = ""  # the same, where it is of an earlier client of this state folder and not of a copy's
-        self._folder = ""  # ours while we are in it
+        self._former = ""  # the same, "" when the note was copied from another state folder
+        self._folder = ""  # of NAME while this process is in it
 
     def open(self, note: str, name: str) -> None:
-        """Read where an earlier client was.
+        """Read which cgroup an earlier client had.
 
         Args:
-            note: the file that remembers it, in the state folder: a restart may be from another cgroup.
-            name: of the state folder and no other; a copied note names a client that may be running.
+            note: the file with its path, in the state folder: a restart may come from another cgroup.
+            name: unique to the state folder; a copied note has another name, whose client may be running.
         """
         self._note, self._name, self._noted = note, name, ""
         with contextlib.suppress(OSError), open(note, encoding="utf-8", errors="surrogateescape") as file:
@@ -50,7 +51,7 @@ class Place:
         self._former = self._noted if os.path.basename(self._noted) == name else ""
 
     def left(self) -> set[int]:
-        """Processes that are still where an earlier client and its tasks were, without this one."""
+        """Processes that an earlier client and its tasks left in its cgroup, without this one."""
         try:
             folder = _mounted(self._former) if self._former else ""
         except OSError:
@@ -58,7 +59,7 @@ class Place:
         return members(folder) - members(os.path.join(folder, LOOSE)) - {os.getpid()} if folder else set()
 
     def enter(self) -> bool:
-        """Move there, after what was left has ended; False, and nothing is changed, where that cannot be."""
+        """Move this process into its cgroup, after leftovers have ended; False where that is not possible."""
         folder = ""
         try:
             path = self._path()
@@ -67,8 +68,8 @@ class Place:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(os.path.join(folder, name))
             if path != self._former:
-                self._take(path, folder)
-            _move(os.path.join(folder, TASKS))
+                self._claim(path, folder)
+            write(os.path.join(folder, TASKS), "cgroup.procs", SELF)
         except OSError as error:
             log.debug("no cgroup of its own: %s", error)
             _remove(folder)
@@ -83,9 +84,9 @@ class Place:
         parent = "/".join(parts).rstrip("/")
         return f"{parent}/{self._name}"
 
-    def _take(self, path: str, folder: str) -> None:
-        """Have the next start look here; raises OSError."""
-        if members(os.path.join(folder, TASKS)):  # given up by `_give_up`: some there may not be ended
+    def _claim(self, path: str, folder: str) -> None:
+        """Write the note for the next start. Raises OSError."""
+        if members(os.path.join(folder, TASKS)):  # after `_give_up`: some of them must not be ended
             raise OSError(f"{folder} is in use")
         write_private(self._note, os.fsencode(path + "\n"))
         if self._noted:
@@ -93,7 +94,7 @@ class Place:
                 _remove(_mounted(self._noted))
 
     def separate(self, name: str) -> str:
-        """The folder of a new cgroup beside `tasks`, "" where there can be none."""
+        """Make a cgroup beside `tasks`; its folder, "" where that is not possible."""
         folder = os.path.join(self._folder, name)
         if self._folder:
             with contextlib.suppress(OSError):
@@ -102,56 +103,54 @@ class Place:
         return ""
 
     def delegate(self, controller: str) -> None:
-        """Have the cgroups beside `tasks` keep bounds of `controller`, where whoever started the client allows it.
+        """Have the kernel keep bounds of `controller` in the cgroups beside `tasks`, where it may be used.
 
-        Only here, where no process is: to do the same in the parent would keep systemd from starting the client
-        there again while something of an earlier one lives.
+        Only in this cgroup, which has no process itself: done in the parent it would keep systemd from starting the
+        client there again while a leftover of an earlier one lives.
         """
-        with contextlib.suppress(OSError), open(os.path.join(self._folder, "cgroup.subtree_control"), "w") as file:
-            file.write(f"+{controller}")
+        with contextlib.suppress(OSError):
+            write(self._folder, "cgroup.subtree_control", f"+{controller}")
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """What starts in this `with` is not among the tasks; for one turn of the hub, as threads move too."""
-        if not self._folder:
-            yield
-            return
+        """Processes started in this `with` are not among the tasks; no switch inside, as all threads move."""
         self._change(LOOSE)
         try:
             yield
         finally:
-            if self._folder:
-                self._change(TASKS)
+            self._change(TASKS)
 
     def _change(self, name: str) -> None:
+        if not self._folder:
+            return
         folder = os.path.join(self._folder, name)
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
-            _move(folder)
+            write(folder, "cgroup.procs", SELF)
         except OSError as error:
             log.debug("cgroup %s: %s", folder, error)
             self._give_up()
 
     def _give_up(self) -> None:
-        """From now on tasks and what must be spared are in one cgroup, so no start may go by it."""
+        """Tasks and `--no-block` processes now share a cgroup, so the next start must not end what is in it."""
         self._folder = ""
         with contextlib.suppress(OSError):
             os.unlink(self._note)
 
     def leave(self) -> None:
-        """Go back to where the client was started and take away what is empty."""
+        """Move back to the cgroup in which the client was started and remove the empty ones."""
         folder, self._folder = self._folder, ""
         if not folder:
             return
         try:
-            _move(os.path.dirname(folder))
+            write(os.path.dirname(folder), "cgroup.procs", SELF)
         except OSError as error:
             log.debug("cgroup %s stays: %s", folder, error)
         _remove(folder)
 
 
-PLACE = Place()
+CGROUP = ClientCgroup()
 
 
 def members(folder: str) -> set[int]:
@@ -160,20 +159,20 @@ def members(folder: str) -> set[int]:
     for path, _, _ in os.walk(folder):
         with contextlib.suppress(OSError), open(os.path.join(path, "cgroup.procs"), "rb") as file:
             found.update(map(int, file.read().split()))
-    return found - {0}  # one of another pid namespace, and as a pid of kill(2) this very process's group
+    return found - {0}  # a process of another pid namespace; for kill(2) 0 is this process's own group
 
 
-def _move(folder: str) -> None:
-    """Move this process with its threads; raises OSError."""
-    fd = os.open(os.path.join(folder, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC)
+def write(folder: str, name: str, text: str) -> None:
+    """Write a control file of a cgroup. Raises OSError."""
+    fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, b"0")
+        os.write(fd, text.encode())
     finally:
         os.close(fd)
 
 
 def _remove(folder: str) -> None:
-    """Take away what is empty; a cgroup with processes in it cannot be."""
+    """Remove the empty cgroups; one with processes in it stays."""
     if not folder:
         return
     names = next(os.walk(folder), ("", [], []))[1]
@@ -183,17 +182,17 @@ def _remove(folder: str) -> None:
 
 
 def _own() -> str:
-    """This process's path; raises OSError."""
+    """The path of this process. Raises OSError."""
     with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             path = line.rstrip("\n").removeprefix("0::")
             if line.startswith("0::/") and not path.startswith("/..") and not path.endswith(" (deleted)"):
                 return path
-    raise OSError("this process is in no cgroup that it can see")
+    raise OSError("this process is in no visible cgroup")
 
 
 def _mounted(path: str, mounts: str = "/proc/self/mountinfo") -> str:
-    """The folder of a path, in a folder that may be written, wherever cgroup v2 is mounted; raises OSError."""
+    """The folder of a path, wherever cgroup v2 is mounted and its parent may be written. Raises OSError."""
     with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             fields, _, kind = line.partition(" - ")
@@ -208,5 +207,5 @@ def _mounted(path: str, mounts: str = "/proc/self/mountinfo") -> str:
 
 
 def _plain(word: str) -> str:
-    """A word of mountinfo without its escapes, `\\040` for a space."""
+    """A word of mountinfo with its escapes replaced, `\\040` by a space."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)

@@ -1,9 +1,9 @@
-"""Who belongs to a task, and its end: orphans come to the client as their subreaper and are told apart here.
+"""Finds the descendants of each task: the client is their subreaper, so orphans become its children.
 
-Every descendant of a task stays below its leader or, when its parents have ended, becomes a child of the
-client. So the list of the client's own children, one read from /proc, proves that nothing is left: each
-pid in it is a running leader, one that is spared (`--no-block`, other code's), or an orphan to be judged by
-session, marker and, where a program cleared its environment, by when it began.
+A descendant of a task is below its leader or, when its parents have ended, a child of the client. So the list of the
+client's own children, one read from /proc, proves that nothing is left: each pid in it is a running leader, spared
+(`--no-block`, other code), or an orphan. An orphan's task is found by session, by marker or, where a program cleared
+its environment, by its start time.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from director.process.termination import end
 from director.runtime.greenlets import Pace
 
 PR_SET_CHILD_SUBREAPER = 36
-PAGE, LONGEST_PID = 4096, 12  # bytes of the list of children that the kernel gives at a time, and of a pid in it
+PAGE, LONGEST_PID = 4096, 12  # bytes of one read of the list of children, and of a pid in it
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Leader:
-    """What is remembered of a running task's first process."""
+    """The first process of a task."""
 
     __slots__ = ("pid", "tick", "token")
 
@@ -38,19 +38,19 @@ class Leader:
 
 
 class Descendants:
-    """The client's children; there is one, as the kernel has one such list for the process."""
+    """The client's children; there is one list of them in the kernel, so there is one object."""
 
     def __init__(self) -> None:
         self.running: dict[int, Leader] = {}
-        self.ending: dict[int, Leader] = {}  # the leader may be gone, something of its task may not
-        self.spared: dict[int, Leader | None] = {}  # ours to wait for, never ended
-        self.foreign: set[int] = set()  # of other code: neither waited for nor ended
-        self.unclaimed: set[int] = set()  # orphans that could be of more than one task
+        self.ending: dict[int, Leader] = {}  # their leader may have ended, other processes may be alive
+        self.spared: dict[int, Leader | None] = {}  # waited for, never ended
+        self.foreign: set[int] = set()  # started by other code: neither waited for nor ended
+        self.ambiguous: set[int] = set()  # orphans that may belong to several tasks
         self.adopts: bool | None = None
         self._list = -1
 
     def open(self) -> bool:
-        """Become the one to whom orphans come; False where the kernel cannot."""
+        """Become the subreaper, once, in the hub's thread; False where the kernel cannot."""
         if self.adopts is None:
             self.adopts = _prctl(PR_SET_CHILD_SUBREAPER, 1) and self._open_list()
         return self.adopts
@@ -70,28 +70,28 @@ class Descendants:
             data += piece
         return [int(word) for word in data.split()]
 
-    def _is_unknown(self, pid: int) -> bool:
+    def _is_orphan(self, pid: int) -> bool:
         return pid not in self.running and pid not in self.spared and pid not in self.foreign
 
-    def unknown(self) -> list[int]:
-        """Children that are neither running leaders nor spared: orphans, dead or alive."""
-        return [pid for pid in self._children() if self._is_unknown(pid)]
+    def orphans(self) -> list[int]:
+        """Children that are neither running leaders nor spared, dead or alive."""
+        return [pid for pid in self._children() if self._is_orphan(pid)]
 
-    def strays(self, leader: Leader) -> list[int]:
-        """What is alive of the task of `leader`; where there are many orphans, in slices."""
+    def leftovers(self, leader: Leader) -> list[int]:
+        """Living orphans of the task of `leader`, found in slices."""
         if not self.adopts:
             return sorted(scan({leader.token}, {leader.pid}))
-        while orphans := self.unknown():
+        while orphans := self.orphans():
             found, reaped, pace = [], False, Pace()
-            for pid in filter(self._is_unknown, orphans):  # in a pause its number may have gone to a new step
+            for pid in filter(self._is_orphan, orphans):  # during a pause a new step may have got its number
                 if self._reaped(pid):
                     reaped = True
-                elif self._judge(pid, leader):
+                elif self._belongs(pid, leader):
                     found.append(pid)
                 pace.pause()
             if found or not reaped:
                 return found
-            # the children of those that ended may have come after the list was read
+            # children of those that ended may have become orphans after the list was read
         return []
 
     def _reaped(self, pid: int) -> bool:
@@ -100,21 +100,21 @@ class Descendants:
         except ChildProcessError:
             return True
 
-    def _judge(self, pid: int, leader: Leader) -> bool:
+    def _belongs(self, pid: int, leader: Leader) -> bool:
         """Whether the orphan `pid` is of the task of `leader`, which has ended."""
-        told = self._told(pid, leader)
-        if told is not None:
-            return told
+        marked = self._is_marked(pid, leader)
+        if marked is not None:
+            return marked
         born = _born(pid)
-        own = _may_have_begun(leader, born) or pid in self.unclaimed
+        own = _may_have_begun(leader, born) or pid in self.ambiguous
         others = [*self._tasks(), *filter(None, self.spared.values())]
         if own and any(_may_have_begun(other, born) for other in others if other is not leader):
-            self.unclaimed.add(pid)  # the last of them that ends takes it
+            self.ambiguous.add(pid)  # it is ended with the last of them
             return False
         return own
 
-    def _told(self, pid: int, leader: Leader) -> bool | None:
-        """What session and marker say of an orphan, None when nothing; spares those of `--no-block`."""
+    def _is_marked(self, pid: int, leader: Leader) -> bool | None:
+        """The same by session and marker only, None without them; spares those of `--no-block`."""
         session = _session(pid)
         if session == leader.pid or session in self.running or session in self.ending:
             return session == leader.pid
@@ -130,18 +130,18 @@ class Descendants:
     def _tasks(self) -> list[Leader]:
         return [*self.running.values(), *self.ending.values()]
 
-    def loosed(self, leader: Leader) -> None:
-        """A `--no-block` process ended: what it leaves behind without a mark is spared too."""
-        for pid in self.unknown() if self.adopts else ():
-            if self._told(pid, leader) is not False and _may_have_begun(leader, _born(pid)):
+    def detached_ended(self, leader: Leader) -> None:
+        """A `--no-block` process ended: spare its orphans without session or marker too."""
+        for pid in self.orphans() if self.adopts else ():
+            if self._is_marked(pid, leader) is not False and _may_have_begun(leader, _born(pid)):
                 self.spared[pid] = None
         if self._reaped(leader.pid):
             self.spared.pop(leader.pid, None)
 
     def reap(self) -> None:
-        """Wait, in slices, for every child that has ended and is not a running task's leader."""
+        """Wait, in slices, for all children that have ended and are not leaders of running tasks; cheap."""
         pace = Pace()
-        for pid in [*self.spared, *(self.unknown() if self.adopts else ())]:
+        for pid in [*self.spared, *(self.orphans() if self.adopts else ())]:
             if pid not in self.running and self._reaped(pid):
                 self.spared.pop(pid, None)
             pace.pause()
@@ -149,25 +149,11 @@ class Descendants:
             return
         children = set(self._children())
         self.foreign &= children
-        self.unclaimed &= children
+        self.ambiguous &= children
 
 
-FAMILY = Descendants()
-
-
-def become_subreaper() -> bool:
-    """Have orphans come to this process (once, in the hub's thread); False where the kernel cannot."""
-    return FAMILY.open()
-
-
-def reap_adopted() -> None:
-    """Wait for adopted processes that have ended; cheap, to be called on a slow tick."""
-    FAMILY.reap()
-
-
-def spare(pid: int) -> None:
-    """A child that other code has started and waits for: it is left alone."""
-    FAMILY.foreign.add(pid)
+DESCENDANTS = Descendants()
+become_subreaper, reap_adopted = DESCENDANTS.open, DESCENDANTS.reap
 
 
 def end_leftovers(
@@ -176,12 +162,16 @@ def end_leftovers(
     grace: float = GRACE,
     inside: Callable[[], Collection[int]] | None = None,
 ) -> int:
-    """End what is alive of tasks of the client's earlier run; how many processes there were.
+    """End the processes of tasks of the client's earlier run.
 
     Args:
-        tokens: of the tasks; whatever has one as its marker is ended, with all that is below it.
-        prefix: the same for every marker that begins so, but for what `--no-block` started.
-        inside: names the processes where nothing but tasks was, marked or not.
+        tokens: of the tasks; ends each process with one of them as marker, with its descendants.
+        prefix: the same for every marker that begins so, without what `--no-block` started.
+        grace: seconds between SIGTERM and SIGKILL.
+        inside: gives processes that surely belong to tasks, marked or not.
+
+    Returns:
+        How many processes there were.
     """
     wanted = {os.fsencode(token) for token in tokens}
     seen: set[int] = set()
@@ -197,7 +187,7 @@ def end_leftovers(
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """`roots` and all that is below them now, looked up in slices."""
+    """`roots` and their descendants now, looked up in slices."""
     found, pace = list(roots), Pace()
     known = set(found)
     for pid in found:
@@ -209,7 +199,7 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 def scan(tokens: Collection[bytes], sessions: Collection[int], prefix: bytes = b"") -> set[int]:
-    """Processes of this machine with one of the markers or sessions, and those in the same sessions."""
+    """Processes of this machine with one of the markers or sessions, all in their sessions, and all descendants."""
 
     def is_wanted(markers: dict[bytes, bytes]) -> bool:
         marker = markers.get(MARKER, b"")
@@ -225,14 +215,14 @@ def scan(tokens: Collection[bytes], sessions: Collection[int], prefix: bytes = b
 
 
 def _not_detached(pids: Collection[int]) -> set[int]:
-    """Those that live and are not of `--no-block`, as far as marker and session tell."""
+    """Those that are alive and not of `--no-block` by marker and session."""
     detached = {pid for pid in pids if DETACHED in environment(pid)}
     sessions = {_session(pid) for pid in detached} - {0}
     return {pid for pid in pids if pid not in detached and _session(pid) not in sessions and _alive(pid)}
 
 
 def environment(pid: int) -> dict[bytes, bytes]:
-    """Our markers in the environment with which `pid` was started; empty when it cannot be read."""
+    """The markers in the environment with which `pid` was started; empty when it cannot be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             lines = file.read().split(b"\0")
@@ -252,7 +242,7 @@ def _children_of(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat behind the name, the state first; empty when it is gone."""
+    """The fields of /proc/PID/stat after the name, the state first; empty for no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
@@ -266,7 +256,7 @@ def _alive(pid: int) -> bool:
 
 
 def _born(pid: int) -> int:
-    """Clock ticks since boot at which it began."""
+    """Its start time in clock ticks since boot."""
     fields = _stat(pid)
     return int(fields[19]) if fields else 0
 

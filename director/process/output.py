@@ -1,11 +1,11 @@
-"""Output of a process within a bound: its first and its last half are kept, what was between is counted."""
+"""The output of a process, bounded: keeps its beginning and its end, counts the bytes between."""
 
 from __future__ import annotations
 
 import os
 
 READ = 65536  # the usual capacity of a pipe
-DRAINS = 32  # reads after the end; a process that is spared may go on writing for ever
+DRAINS = 32  # reads after the end; a `--no-block` process may write for ever
 
 
 class Output:
@@ -21,7 +21,7 @@ class Output:
         self.total = 0
 
     def add(self, data: bytes) -> None:
-        """Take what was read; memory stays below twice the cap."""
+        """Add what was read; memory stays below twice the cap."""
         self.total += len(data)
         room = self._head_size - len(self._head)
         if room > 0:
@@ -36,7 +36,7 @@ class Output:
         del self._tail[: len(self._tail) - self._tail_size]
 
     def value(self) -> bytes:
-        """What was kept, head and tail joined."""
+        """The kept bytes, beginning and end joined."""
         if len(self._tail) > self._tail_size:
             self._trim()
         return bytes(self._head + self._tail)
@@ -48,7 +48,7 @@ class Output:
 
 
 def read_some(fd: int) -> bytes | None:
-    """At most `READ` bytes from a non-blocking pipe; b"" at its end, None when there is nothing now."""
+    """At most `READ` bytes of a non-blocking pipe; b"" at its end, None when it is empty now."""
     try:
         return os.read(fd, READ)
     except BlockingIOError:
@@ -56,7 +56,7 @@ def read_some(fd: int) -> bytes | None:
 
 
 def drain(fd: int, output: Output) -> None:
-    """Read what is left in a pipe after the end of its process."""
+    """Read the rest of a pipe after its process has ended."""
     for _ in range(DRAINS):
         data = read_some(fd)
         if data:

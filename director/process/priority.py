@@ -1,6 +1,4 @@
-"""Has the client run before its tasks while one has many processes: among thousands of busy ones it would wait for
-seconds, and end none.
-"""
+"""The client's priority, raised while a task has many processes: among thousands of busy ones it would wait seconds."""
 
 from __future__ import annotations
 
@@ -9,13 +7,13 @@ import os
 
 
 class Priority:
-    """Of this thread, not of what it starts; where it may not be raised, it stays as it is."""
+    """Of this thread, not of what it starts; unchanged where it may not be raised."""
 
     def __init__(self) -> None:
         self._usual: tuple[int, os.sched_param] | None = None
 
     def high(self) -> None:
-        """Real time, as niceness only gives a larger share: small still where many sessions have one each."""
+        """Raise it to real time: niceness only gives a larger share, which is small beside thousands."""
         if self._usual is None:
             usual = os.sched_getscheduler(0), os.sched_getparam(0)
             with contextlib.suppress(OSError):
@@ -23,7 +21,7 @@ class Priority:
                 self._usual = usual
 
     def usual(self) -> None:
-        """As it was before."""
+        """Restore it."""
         if self._usual is not None:
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(0, *self._usual)

@@ -1,7 +1,7 @@
-"""One task's process from start to result, in the greenlet that calls `run`.
+"""Runs one task's process from start to result, in the greenlet that calls `run`.
 
-A quick step costs one watcher on its pidfd and one timer: its output waits in the pipes and is read at the
-end. Only a step that lasts longer than `QUICK` gets watchers on the pipes, so that no output can block it.
+A quick step costs one watcher on its pidfd and one timer: its output stays in the pipes and is read at the end. Only a
+step that lasts longer than `QUICK` gets watchers on the pipes, so that a full pipe cannot block it.
 """
 
 from __future__ import annotations
@@ -9,43 +9,43 @@ from __future__ import annotations
 import os
 import signal
 import time
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 
 from director.process.bounds import MANY, excess, memory_of
-from director.process.descendants import FAMILY, Leader, tree
+from director.process.descendants import DESCENDANTS, Leader, tree
 from director.process.output import READ, Output, drain, read_some
-from director.process.spawn import StartFailure, Supervisor, start
+from director.process.spawn import Started, StartFailure, start
 from director.process.spec import Handle, Result, Spec
 from director.process.task_cgroup import TaskCgroup
 from director.process.termination import end, send_groups
 from director.process.watch import OFTEN, RARELY, WATCH
 
 QUICK = 0.015  # seconds before a step counts as long
-LINGER = 0.2  # seconds that what a step left behind has to end by itself
-LOOK = 0.01  # seconds between looks at what lingers, and at a process where the kernel has no pidfd
-SHOWN = 10  # pids of processes that cannot be ended
+LINGER = 0.2  # seconds for leftovers of a step to end by themselves
+POLL = 0.01  # seconds between two checks of leftovers, and of a process without a pidfd
+SHOWN = 10  # pids in the error of processes that cannot be ended
 CANCELLED = 128 + signal.SIGTERM
 
 
 def run(spec: Spec, handle: Handle | None = None) -> Result:
-    """Run `spec` to its end, and everything it started with it; other greenlets go on meanwhile.
+    """Run `spec` until it and its descendants have ended; blocks this greenlet only.
 
-    What goes wrong with the process is in the result. A greenlet that is killed ends the process the
-    same way and lets the exception out; killed again it does so by SIGKILL at once.
+    Failures of the process are in the result. Killing the greenlet ends the process as its timeout would and
+    raises the exception; killing it again sends SIGKILL at once.
     """
     if handle is not None and handle.cancelled:
         return Result(CANCELLED, cancelled=True)
-    FAMILY.open()
+    DESCENDANTS.open()
     began = time.monotonic()
     try:
         child = start(spec)
     except StartFailure as failure:
         return Result(failure.exit_code, duration=time.monotonic() - began, error=failure.reason)
     if spec.detach:
-        return _let_go(spec, child, began)
+        return _detach(spec, child, began)
     task = _Task(spec, child, handle, began)
     try:
         if spec.on_start is not None:
@@ -61,16 +61,16 @@ def run(spec: Spec, handle: Handle | None = None) -> Result:
 
 
 def cancel(handle: Handle) -> None:
-    """End the process that runs under `handle` as its timeout would; one that has ended keeps its result."""
+    """End the process that runs under `handle` as its timeout would; after its end it keeps its result."""
     handle.cancelled = True
     if handle.wake is not None:
         gevent.get_hub().loop.run_callback(handle.wake)
 
 
-def _let_go(spec: Spec, child: Supervisor, began: float) -> Result:
-    """Only wait for the end of a `--no-block` process so that it does not stay a zombie."""
+def _detach(spec: Spec, child: Started, began: float) -> Result:
+    """Do not wait for a `--no-block` process, but reap it at its end."""
     leader = Leader(child.pid, child.token)
-    FAMILY.spared[child.pid] = leader
+    DESCENDANTS.spared[child.pid] = leader
     pidfd = _pidfd(child.pid)
     if pidfd >= 0:
         watcher = gevent.get_hub().loop.io(pidfd, 1)
@@ -79,7 +79,7 @@ def _let_go(spec: Spec, child: Supervisor, began: float) -> Result:
             watcher.stop()
             watcher.close()
             os.close(pidfd)
-            FAMILY.loosed(leader)
+            DESCENDANTS.detached_ended(leader)
 
         watcher.start(ended)
     if spec.on_start is not None:
@@ -96,7 +96,7 @@ def _pidfd(pid: int) -> int:
 
 
 class _Sleep:
-    """One greenlet's sleep, ended by a timer, a watcher or another greenlet; a late wake does nothing."""
+    """One greenlet's sleep, ended by a timer, a watcher or another greenlet; `wake` does nothing after its end."""
 
     __slots__ = ("_asleep", "_hub", "_switch")
 
@@ -119,22 +119,22 @@ class _Sleep:
                 timer.close()
 
     def wake(self) -> None:
-        """To be called in the hub."""
+        """End the sleep; only to be called in the hub."""
         if self._asleep:
             self._asleep = False
             self._switch()
 
 
 class _Task:
-    """A running process and what is gathered of it."""
+    """A running process and its result so far."""
 
-    def __init__(self, spec: Spec, child: Supervisor, handle: Handle | None, began: float) -> None:
+    def __init__(self, spec: Spec, child: Started, handle: Handle | None, began: float) -> None:
         self.spec = spec
         self.child = child
         self.began = began
         self.result = Result(pid=child.pid)
-        self.leader = FAMILY.running[child.pid] = Leader(child.pid, child.token)
-        self.ended = False  # the pidfd says so
+        self.leader = DESCENDANTS.running[child.pid] = Leader(child.pid, child.token)
+        self.ended = False  # by its pidfd
         self.reaped = False
         self.outputs: tuple[Output, Output] | None = None  # made for long steps only
         self.watchers: list[Any] = []
@@ -143,11 +143,10 @@ class _Task:
         if handle is not None:
             handle.wake = self.sleep.wake
         self.pidfd = _pidfd(child.pid)
-        self.watcher: Any = None
         self.cgroup = TaskCgroup(child.pid, spec.pids, spec.memory)
         self.every = OFTEN if spec.memory else RARELY
-        self.gathered = False  # it has moved into its cgroup as a whole
-        self.excess = ""  # why it must end: which bound it did not keep
+        self.gathered = False  # all of it is in its own cgroup
+        self.excess = ""  # the bound that it exceeded, as an error
         self.closed = False
         self.suspended = WATCH.suspended
 
@@ -156,29 +155,33 @@ class _Task:
         return self.handle is not None and self.handle.cancelled
 
     def wait(self) -> None:
-        """Until the process has ended by itself, its time is over or it is cancelled; then it is ended."""
+        """Wait until the process has ended; end it when its time is over or it is cancelled."""
         limit = self.spec.timeout
         if self.pidfd >= 0:
-            self.watcher = gevent.get_hub().loop.io(self.pidfd, 1)
-            self.watcher.start(self._on_end)
+            self._start_watcher(self.pidfd, self._on_end)
             self.sleep(QUICK if limit is None or limit > QUICK else limit)
         if not self.ended:
             self._watch_output()
             self._wait_long(limit)
 
-    def _on_end(self) -> None:
-        self.watcher.stop()
+    def _start_watcher(self, fd: int, callback: Callable[..., None], *arguments: Any) -> None:
+        watcher = gevent.get_hub().loop.io(fd, 1)
+        self.watchers.append(watcher)
+        watcher.start(callback, watcher, *arguments)
+
+    def _on_end(self, watcher: Any) -> None:
+        watcher.stop()
         self.ended = True
         self.sleep.wake()
 
     def _has_ended(self) -> bool:
-        """By the kernel, as the loop may not have come to its watcher yet."""
+        """Asks the kernel, as the loop may not have called the watcher yet."""
         if not self.ended:
             self.ended = os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return self.ended
 
     def _wait_long(self, limit: float | None) -> None:
-        """What has ended when its time is over has not timed out, though nobody could see it in time."""
+        """A process that has ended when its time is over has not timed out, even if that is only noticed now."""
         WATCH.add(self, self.began, self.every)
         began = self.began - self.suspended
         while not self._has_ended():
@@ -189,11 +192,11 @@ class _Task:
                 self._end()
                 return
             if self.pidfd < 0:
-                left = LOOK if left is None else min(left, LOOK)
+                left = POLL if left is None else min(left, POLL)
             self.sleep(left)
 
     def count(self) -> int:
-        """How many processes it has, held to its bounds; for the watch."""
+        """How many processes it has; ends it when it exceeds a bound. Called by the watch."""
         pids = self.cgroup.members() if self.gathered else self._members()
         if self.closed:
             return 0
@@ -202,7 +205,7 @@ class _Task:
             self.excess = excess(name, getattr(self.spec, name))
             gevent.get_hub().loop.run_callback(self.sleep.wake)
         elif len(pids) > MANY or memory * 2 > self.spec.memory > 0:
-            self.gathered = self.cgroup.take(pids)
+            self.gathered = self.cgroup.move(pids)
         return len(pids)
 
     def _exceeds(self, pids: int, memory: int) -> str:
@@ -214,11 +217,8 @@ class _Task:
         if self.outputs is not None:
             return
         self.outputs = Output(self.spec.cap), Output(self.spec.cap)
-        loop = gevent.get_hub().loop
         for fd, output in zip((self.child.out, self.child.err), self.outputs, strict=True):
-            watcher = loop.io(fd, 1)
-            self.watchers.append(watcher)
-            watcher.start(partial(self._on_output, watcher, fd, output))
+            self._start_watcher(fd, self._on_output, fd, output)
 
     @staticmethod
     def _on_output(watcher: Any, fd: int, output: Output) -> None:
@@ -229,40 +229,39 @@ class _Task:
             watcher.stop()
 
     def finish(self) -> None:
-        """After the end of the leader: what it left behind ends too, then the result is gathered."""
+        """After the end of the leader: end its leftovers, then complete the result."""
         self._reap()
-        if FAMILY.strays(self.leader):
+        if DESCENDANTS.leftovers(self.leader):
             WATCH.add(self, time.monotonic(), self.every)
             self._linger()
             self._end()
         self._gather()
 
     def _linger(self) -> None:
-        """A short grace for what a step left behind, `cmd | tee log &` for one."""
-        FAMILY.ending[self.child.pid] = self.leader
+        """Give leftovers a short time to end by themselves, as in `cmd | tee log &`."""
+        DESCENDANTS.ending[self.child.pid] = self.leader
         self._watch_output()
         until = time.monotonic() + LINGER
-        while time.monotonic() < until and not (self.cancelled or self.excess) and FAMILY.strays(self.leader):
-            self.sleep(LOOK)
+        while time.monotonic() < until and not (self.cancelled or self.excess) and DESCENDANTS.leftovers(self.leader):
+            self.sleep(POLL)
 
     def _reap(self) -> None:
         if self.reaped or not self._has_ended():
             return
-        _, status, usage = os.wait4(self.child.pid, 0)
+        _, status = os.waitpid(self.child.pid, 0)
         self.reaped = True
-        FAMILY.running.pop(self.child.pid, None)
+        DESCENDANTS.running.pop(self.child.pid, None)
         code = os.waitstatus_to_exitcode(status)
         self.result.exit_code = code if code >= 0 else 128 - code
-        self.result.cpu = usage.ru_utime + usage.ru_stime
 
     def _members(self) -> list[int]:
         """Every living process of the task."""
         self._reap()
-        strays = FAMILY.strays(self.leader)
-        return tree(strays if self.reaped else [self.child.pid, *strays])
+        leftovers = DESCENDANTS.leftovers(self.leader)
+        return tree(leftovers if self.reaped else [self.child.pid, *leftovers])
 
     def _end(self) -> None:
-        FAMILY.ending[self.child.pid] = self.leader
+        DESCENDANTS.ending[self.child.pid] = self.leader
         grace = 0.0 if self.excess else self.spec.grace
         if not end(self._members, grace, self.sleep, self.cgroup, lambda: bool(self.excess)):
             left = self._members()
@@ -271,7 +270,7 @@ class _Task:
 
     def _gather(self) -> None:
         result, child = self.result, self.child
-        if not self.reaped:  # it could not be ended; the tick waits for it
+        if not self.reaped:  # it could not be ended; `reap_adopted` waits for it
             result.exit_code = 128 + signal.SIGKILL
         if self.outputs is None:
             self._gather_quick()
@@ -290,7 +289,7 @@ class _Task:
         result.suspended = WATCH.suspended - self.suspended
 
     def _gather_quick(self) -> None:
-        """One read a pipe is all, where it fits the pipe and the cap."""
+        """One read of each pipe, enough when the output fits the pipe and the cap."""
         out, err = read_some(self.child.out) or b"", read_some(self.child.err) or b""
         if len(out) < READ and len(err) < READ and max(len(out), len(err)) <= self.spec.cap:
             self.result.stdout, self.result.stderr = out, err
@@ -301,7 +300,7 @@ class _Task:
         self._gather()
 
     def abandon(self) -> None:
-        """End the process because its greenlet was killed; at once when it is killed again."""
+        """End the process because its greenlet was killed; with SIGKILL when it is killed again."""
         try:
             self._end()
         except BaseException:
@@ -310,22 +309,19 @@ class _Task:
             raise
 
     def close(self) -> None:
-        """Give every descriptor and watcher back."""
+        """Close all descriptors and watchers."""
         self.closed = True
         WATCH.remove(self)
         self.cgroup.remove()
         if self.handle is not None:
             self.handle.wake = None
-        if self.watcher is not None:
-            self.watcher.stop()
-            self.watcher.close()
         for watcher in self.watchers:
             watcher.stop()
             watcher.close()
         for fd in (self.pidfd, self.child.out, self.child.err, self.child.report):
             if fd >= 0:
                 os.close(fd)
-        FAMILY.ending.pop(self.child.pid, None)
+        DESCENDANTS.ending.pop(self.child.pid, None)
         if not self.reaped:
-            FAMILY.running.pop(self.child.pid, None)
-            FAMILY.spared[self.child.pid] = None
+            DESCENDANTS.running.pop(self.child.pid, None)
+            DESCENDANTS.spared[self.child.pid] = None

@@ -1,4 +1,4 @@
-"""Starts a process by posix_spawn, with its pipes, folder, user and marker; nothing here waits."""
+"""Starts a process by posix_spawn, with its pipes, folder, user and marker; nothing here blocks."""
 
 from __future__ import annotations
 
@@ -9,33 +9,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from director.process.cgroup import PLACE
+from director.process import exec_as
+from director.process.cgroup import CGROUP
+from director.process.exec_as import NOT_FOUND, NOT_STARTED, StartFailure
 from director.process.spec import DETACHED, MARKER, Spec
 
-NOT_FOUND = 127
-NOT_STARTED = 126
-DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK = 0o022
-# what the client ignores or found ignored (SIGPIPE, SIGXFSZ, SIGHUP under nohup …) is default again
+# signals that the client ignores (SIGPIPE, SIGXFSZ, SIGHUP under nohup …) get their default action again
 DEFAULT_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
-LAUNCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exec_as.py")
 
 _numbers = itertools.count(1)
-_kept: dict[str, int] = {}  # descriptors that are opened once: /dev/null and the client's own folder
-
-
-class StartFailure(Exception):
-    """A process that could not be started: a shell's exit code and one line for a person."""
-
-    def __init__(self, exit_code: int, reason: str) -> None:
-        self.exit_code = exit_code
-        self.reason = reason
-        super().__init__(reason)
+_kept: dict[str, int] = {}  # descriptors that stay open: /dev/null and the client's own folder
 
 
 @dataclass(slots=True)
-class Supervisor:
-    """A process that was started, and our ends of its pipes (-1 where there is none)."""
+class Started:
+    """A started process, and this client's ends of its pipes (-1 for none)."""
 
     pid: int
     token: bytes
@@ -45,7 +34,7 @@ class Supervisor:
 
 
 def seal_descriptors() -> None:
-    """Keep descriptors of the starting shell away from children; 0, 1 and 2 are open afterwards."""
+    """Do not pass descriptors of the starting shell on to children; 0, 1 and 2 are open afterwards."""
     while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
         pass
     os.close(fd)
@@ -53,16 +42,16 @@ def seal_descriptors() -> None:
         try:
             if int(name) > 2:
                 os.set_inheritable(int(name), False)
-        except OSError:  # the listing's own descriptor is gone by now
+        except OSError:  # the descriptor of the listing itself
             continue
 
 
-def start(spec: Spec) -> Supervisor:
-    """Start `spec`; raises StartFailure. The caller closes the pipes and waits for the pid."""
+def start(spec: Spec) -> Started:
+    """Start `spec`; the caller closes the pipes and waits for the pid. Raises StartFailure."""
     token = os.fsencode(spec.token) or b"%d.%d" % (os.getpid(), next(_numbers))
     if spec.detach:
-        with PLACE.apart():
-            return Supervisor(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
+        with CGROUP.apart():
+            return Started(_spawn(spec, {**spec.env, DETACHED: token}, []), token)
     env = {**spec.env, MARKER: token}
     fds: list[int] = []
     try:
@@ -71,16 +60,15 @@ def start(spec: Spec) -> Supervisor:
         if _other_user(spec):
             fds += os.pipe()
         pid = _spawn(spec, env, fds[1::2])
-    except OSError as error:
+    except BaseException as error:
         _close(fds)
-        raise StartFailure(NOT_STARTED, f"cannot start: {error.strerror}") from None
-    except BaseException:
-        _close(fds)
+        if isinstance(error, OSError):
+            raise StartFailure(NOT_STARTED, f"cannot start: {error.strerror}") from None
         raise
     _close(fds[1::2])
     for fd in fds[::2]:
         os.set_blocking(fd, False)
-    return Supervisor(pid, token, *fds[::2])
+    return Started(pid, token, *fds[::2])
 
 
 def _close(fds: Sequence[int]) -> None:
@@ -89,7 +77,7 @@ def _close(fds: Sequence[int]) -> None:
 
 
 def _spawn(spec: Spec, env: dict[bytes, bytes], pipes: list[int]) -> int:
-    """The pid, with `pipes` (or /dev/null) as output and, behind them, as descriptor 3."""
+    """The pid; `pipes` become stdout, stderr and descriptor 3, without pipes the output is /dev/null."""
     null = _keep("null", "/dev/null", os.O_RDWR)
     stdin = _stdin(spec.stdin) if spec.stdin else null
     dup = os.POSIX_SPAWN_DUP2
@@ -109,7 +97,7 @@ def _spawn(spec: Spec, env: dict[bytes, bytes], pipes: list[int]) -> int:
 
 
 def _spawn_in(cwd: str, spec: Spec, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]) -> int:
-    """posix_spawn knows no folder, so the client goes there and back within one turn of the hub."""
+    """posix_spawn takes no folder, so the client changes to it and back without a switch of greenlets."""
     home = _keep("home", ".", os.O_PATH | os.O_DIRECTORY)
     try:
         os.chdir(cwd)
@@ -126,7 +114,7 @@ def _exec_named(spec: Spec, env: dict[bytes, bytes], actions: list[tuple[int, in
     if not spec.argv:
         raise StartFailure(NOT_STARTED, "no program is named")
     path = os.fsencode(spec.argv[0])
-    return _exec(path if b"/" in path else _find(path, env), spec.argv, env, actions)
+    return _exec(exec_as.find(path, env), spec.argv, env, actions)
 
 
 def _exec(
@@ -138,20 +126,6 @@ def _exec(
         )
     except (OSError, ValueError) as error:
         raise _failure(os.fsdecode(path), error) from None
-
-
-def _find(name: bytes, env: dict[bytes, bytes]) -> bytes:
-    """The program `name` on the task's own PATH; raises StartFailure."""
-    refused = b""
-    for folder in env.get(b"PATH", DEFAULT_PATH).split(b":"):
-        path = os.path.join(folder or b".", name)
-        if os.path.isfile(path):
-            if os.access(path, os.X_OK):
-                return path
-            refused = path
-    if refused:
-        raise StartFailure(NOT_STARTED, f"not executable: {os.fsdecode(refused)}")
-    raise StartFailure(NOT_FOUND, f"no such program: {os.fsdecode(name)}")
 
 
 def _failure(path: str, error: OSError | ValueError) -> StartFailure:
@@ -175,17 +149,29 @@ def _other_user(spec: Spec) -> bool:
 
 
 def _launcher(spec: Spec) -> list[str | bytes]:
-    """The command that changes the user and then becomes the program; see `director/process/exec_as.py`."""
+    """The command that changes the user and then becomes the program; see `exec_as.py`."""
     uid = "-" if spec.uid is None else str(spec.uid)
     gid = "-" if spec.gid is None else str(spec.gid)
     groups = "-" if spec.groups is None else ",".join(map(str, spec.groups))
-    # an empty folder is none; descriptor 3 takes the reason when it fails, unless nobody waits for it
+    # descriptor 3 takes the reason of a failure, unless nothing waits for it
     report = "-" if spec.detach else "3"
-    return [sys.executable, "-I", "-S", LAUNCH, uid, gid, groups, spec.cwd or "", report, "--", *spec.argv]
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        os.path.abspath(exec_as.__file__),
+        uid,
+        gid,
+        groups,
+        spec.cwd or "",
+        report,
+        "--",
+        *spec.argv,
+    ]
 
 
 def _stdin(data: bytes) -> int:
-    """A descriptor that reads `data`; memory, so that nobody needs to feed it."""
+    """A descriptor in memory that reads `data`, so that nothing has to write it meanwhile."""
     fd = os.memfd_create("stdin")
     try:
         view = memoryview(data)

@@ -1,4 +1,4 @@
-"""What a task asks of the process runner, what it gets back, and the handle by which it is ended early."""
+"""The records of the process runner: what to run, how it ended, and the handle that ends it early."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Spec:
         uid, gid: numeric user and group, None for the client's. With only `uid` the group is the user's own.
         groups: supplementary groups; None keeps them, or takes those of the user when the user changes.
         stdin: what the process reads; empty is /dev/null.
-        timeout: seconds until it is ended, those not counted in which this client was stopped; None for never.
+        timeout: seconds until it is ended, without those in which this client was suspended; None for never.
         grace: seconds between SIGTERM and SIGKILL.
         cap: bytes kept of each output stream: the first half and the last half.
-        pids: processes that it may have at a time, 0 for any number; it is ended when it has more.
-        memory: bytes of memory that its processes may have together, 0 for any number; the same.
-        token: value of `DIRECTOR_TASK` in the environment, unique to the task; descendants are found by it.
+        pids: processes that it may have at a time, 0 for any number; with more it is ended.
+        memory: bytes of memory that its processes may have together, 0 for any number; with more it is ended.
+        token: value of `DIRECTOR_TASK` in the environment, unique to the task; identifies descendants.
         detach: start it in its own session with output to /dev/null, do not wait, never end it.
-        on_start: called with the pid as soon as it runs; must not switch to another greenlet.
+        on_start: called with the pid once it runs; must not switch to another greenlet.
     """
 
     argv: Sequence[str | bytes]
@@ -55,16 +55,15 @@ class Result:
     """How a process ended.
 
     Attributes:
-        exit_code: its own, or 128+n after signal n; 127 no such program, 126 it could not be started.
-        stdout, stderr: as they came, at most `cap` bytes each.
-        truncated: bytes left out of both streams together, in the middle.
-        duration: seconds by the monotonic clock, from the start until its last descendant was gone.
-        cpu: seconds of user and system time of the process and the children it waited for.
-        timed_out, cancelled: why it was ended; both false when it ended by itself.
-        suspended: seconds in which this client did not run, which `timeout` does not count.
-        error: one line when it could not start, when it took more than it may or when a descendant could not be
-            ended, else "".
-        pid: of the process, 0 when it never was.
+        exit_code: its own, or 128+n after signal n; 127 for no such program, 126 when it could not be started.
+        stdout, stderr: at most `cap` bytes each.
+        truncated: bytes left out of the middle of both streams together.
+        duration: seconds from the start until its last descendant had ended.
+        timed_out, cancelled: why it was ended; both False when it ended by itself.
+        suspended: seconds in which this client was suspended, which `timeout` does not count.
+        error: one line when it could not start, exceeded a bound or left a descendant that could not be ended,
+            else "".
+        pid: of the process, 0 when it was not started.
     """
 
     exit_code: int = 0
@@ -72,7 +71,6 @@ class Result:
     stderr: bytes = b""
     truncated: int = 0
     duration: float = 0.0
-    cpu: float = 0.0
     timed_out: bool = False
     cancelled: bool = False
     suspended: float = 0.0
@@ -82,7 +80,7 @@ class Result:
 
 @dataclass(slots=True, eq=False)
 class Handle:
-    """Made by the caller before `run`, given to `cancel` from another greenlet, also before the start."""
+    """Given to `run` and, from another greenlet, to `cancel`, which may come first."""
 
     cancelled: bool = False
     wake: Callable[[], Any] | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""The end of a task's processes: SIGTERM once, time to clean up, then SIGKILL to all, however fast they fork."""
+"""Ends the processes of a task: SIGTERM once, a grace to clean up, then SIGKILL to all, however fast they fork."""
 
 from __future__ import annotations
 
@@ -7,51 +7,43 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
-KILL_FOR = 5.0  # seconds of SIGKILL to the same processes after which they count as ones that cannot be ended
-SHORTEST, LONGEST = 0.002, 0.05  # seconds between looks while processes end
-ROUNDS = 20  # of stopping what is new; after so many what is known is killed, though there is more
-STUBBORN = 2  # rounds after which signals alone do not seem to do
+from director.process.task_cgroup import TaskCgroup
+
+KILL_FOR = 5.0  # seconds of SIGKILL to the same processes after which they are given up
+SHORTEST, LONGEST = 0.002, 0.05  # seconds between two checks while processes end
+ROUNDS = 20  # of stopping new processes; after so many the known ones are killed, though there are new ones
+STUBBORN = 2  # rounds of signals alone; later ones use a cgroup
 
 Alive = Callable[[], Collection[int]]
-
-
-class Cgroup(Protocol):
-    """What `kill` needs of a `TaskCgroup`."""
-
-    def take(self, pids: Collection[int]) -> bool:
-        """Move processes there."""
-
-    def freeze(self) -> None:
-        """Let nothing in it run."""
-
-    def kill(self) -> None:
-        """SIGKILL to all in it."""
 
 
 def end(
     alive: Alive,
     grace: float,
     sleep: Callable[[float], Any],
-    cgroup: Cgroup | None = None,
+    cgroup: TaskCgroup | None = None,
     hurry: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """SIGTERM to what `alive()` names now, after `grace` seconds SIGKILL to what it names then, until that is nobody.
+    """SIGTERM to what `alive()` gives now, after the grace SIGKILL to what it gives then, until it gives nothing.
 
-    What starts within the grace gets no SIGTERM: it may be the clean-up of what did.
+    Processes started within the grace get no SIGTERM: they may clean up.
 
     Args:
-        cgroup: where processes are moved that start others as fast as they are stopped.
-        hurry: whether the grace is over before its time.
+        alive: gives the pids that are to end.
+        grace: seconds.
+        sleep: takes seconds.
+        cgroup: for processes that start others as fast as they are stopped.
+        hurry: whether to end the grace early.
 
     Returns:
-        False when something is alive after `KILL_FOR` seconds of SIGKILL.
+        False when a process is alive after `KILL_FOR` seconds of SIGKILL.
     """
     kill_at = time.monotonic() + grace
     for pid in alive() if grace > 0 else ():
         send(pid, signal.SIGTERM)
-        send(pid, signal.SIGCONT)  # one that is stopped would not hear the first
+        send(pid, signal.SIGCONT)  # a stopped process does not handle the first
     pause = SHORTEST
     while alive():
         left = kill_at - time.monotonic()
@@ -62,10 +54,10 @@ def end(
     return True
 
 
-def kill(alive: Alive, sleep: Callable[[float], Any], cgroup: Cgroup | None = None) -> bool:
-    """Stop whole groups until nothing new appears, then SIGKILL; False when something lives `KILL_FOR` seconds later.
+def kill(alive: Alive, sleep: Callable[[float], Any], cgroup: TaskCgroup | None = None) -> bool:
+    """Stop whole groups until no new process appears, then SIGKILL; False when one is alive `KILL_FOR` seconds later.
 
-    A process that is killed before another one of its task can be replaced by that one, a stopped one cannot.
+    A process that is killed first can be replaced by another one of its task; a stopped one cannot.
     """
     known: set[int] = set()
     rounds, pause, give_up = 0, SHORTEST, 0.0
@@ -87,15 +79,15 @@ def kill(alive: Alive, sleep: Callable[[float], Any], cgroup: Cgroup | None = No
     return True
 
 
-def _hold(pids: Collection[int], cgroup: Cgroup | None) -> None:
+def _hold(pids: Collection[int], cgroup: TaskCgroup | None) -> None:
     send_groups(pids, signal.SIGSTOP)
     if cgroup is not None:
-        cgroup.take(pids)
+        cgroup.move(pids)
         cgroup.freeze()
 
 
 def send_groups(pids: Collection[int], number: int) -> None:
-    """A signal to processes and to their whole groups: in a group nobody can fork between one and the next."""
+    """A signal to processes and to their whole groups: a group gets it at once, so none of it can fork in between."""
     groups = set()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -108,7 +100,6 @@ def send_groups(pids: Collection[int], number: int) -> None:
 
 
 def send(pid: int, number: int) -> None:
-    """A signal to a process that may be gone or not ours to end."""
-    # whoever may not be ended is still there at the end, and told
+    """A signal to a process that may be gone, or that this one may not signal: `end` finds it alive then."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)

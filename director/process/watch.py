@@ -1,7 +1,7 @@
-"""Looks at long tasks while they run: how many processes each has, and how long this client itself did not run.
+"""Watches long tasks: counts the processes of each, and measures how long this client itself was suspended.
 
-One timer serves all tasks. Counting the processes of a task reads /proc for each of them, so it is done rarely, and at
-once when the machine has many more threads than at the last count.
+One timer serves all tasks. Counting reads /proc for each process of a task, so it is done rarely, and at once when the
+machine has many more threads than at the last count.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from director.runtime.greenlets import spawn
 
 TICK = 0.1  # seconds
 SUSPENDED = 1.0  # seconds without a tick after which this process or its machine was stopped meanwhile
-RARELY, OFTEN = 2.0, 0.2  # seconds between counts when nothing speaks for one; the second to see memory grow
-SHARE, HASTE = 20, 2  # times what a count took is left alone behind it; the second while a task grows
+RARELY, OFTEN = 2.0, 0.2  # seconds between two counts of a quiet task; the second to see memory grow
+SHARE, HASTE = 20, 2  # the pause after a count as a multiple of its duration; the second while a task grows
 
 
 class Counted(Protocol):
     """A running task."""
 
     def count(self) -> int:
-        """How many processes it has; holds it to its bounds."""
+        """How many processes it has; ends it when it exceeds a bound."""
 
 
 class Watch:
@@ -40,19 +40,19 @@ class Watch:
         self._tasks: dict[Counted, float] = {}  # and the seconds between two counts
         self._timer: Any = None
         self._counter: Any = None
-        self._counted: dict[Counted, int] = {}  # the tasks that had many processes, and how many
+        self._counted: dict[Counted, int] = {}  # processes of the tasks that had many at the last count
         self._priority = Priority()
         self.suspended = 0.0
-        self._last = 0.0  # when the timer was last seen to go
+        self._last = 0.0  # when the clock was last read
         self._threads = 0  # of the machine, the fewest since the last count
         self._soon = self._late = 0.0  # when the next count may come, and when it must
         self._load = -1
 
     def add(self, task: Counted, since: float, every: float = RARELY) -> None:
-        """Count this task at least `every` seconds until it is removed, which costs a twentieth of a core at most.
+        """Count this task every `every` seconds until it is removed, with at most a twentieth of a core.
 
         Args:
-            since: when the client is known to have run, monotonic.
+            since: monotonic time at which the client was surely running.
         """
         if not self._tasks:
             self._last = since
@@ -65,7 +65,7 @@ class Watch:
         self._late = min(self._late, since + every)
 
     def remove(self, task: Counted) -> None:
-        """Look at it no more; it may be unknown."""
+        """Stop watching this task, if it is watched."""
         self._tasks.pop(task, None)
         if not self._tasks and self._timer is not None:
             self._timer.stop()
@@ -75,7 +75,7 @@ class Watch:
             self._priority.usual()
 
     def clock(self) -> float:
-        """Monotonic seconds without those in which this client was stopped; to be compared while a task is watched."""
+        """Monotonic seconds without those in which this client was suspended; only valid while a task is watched."""
         now = time.monotonic()
         if self._timer is not None:
             if now - self._last > SUSPENDED:

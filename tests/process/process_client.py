@@ -143,9 +143,9 @@ def place(note: str, name: str, end: bool = False) -> list[Any]:
     """Take the client's place as it does at its start: how many were ended before, whether, and its cgroup."""
     from director import process
 
-    process.PLACE.open(note, name)
-    ended = process.end_leftovers((), grace=0.5, inside=process.PLACE.left) if end else 0
-    entered = process.PLACE.enter()
+    process.CGROUP.open(note, name)
+    ended = process.end_leftovers((), grace=0.5, inside=process.CGROUP.left) if end else 0
+    entered = process.CGROUP.enter()
     return [ended, entered, own_cgroup()]
 
 
@@ -153,7 +153,7 @@ def leave_place() -> str:
     """As at the client's end; the cgroup it is in then."""
     from director import process
 
-    process.PLACE.leave()
+    process.CGROUP.leave()
     return own_cgroup()
 
 
@@ -170,7 +170,7 @@ def no_loose(path: str) -> bool:
 
     cgroup.LOOSE = path
     process.run(spec({"argv": ["true"], "detach": True}))
-    return not process.PLACE._folder
+    return not process.CGROUP._folder
 
 
 def turns_while_reaping() -> list[int]:
@@ -178,9 +178,9 @@ def turns_while_reaping() -> list[int]:
     import gevent
 
     from director import process
-    from director.process.descendants import FAMILY
+    from director.process.descendants import DESCENDANTS
 
-    before, turns = len(FAMILY.unknown()), 0
+    before, turns = len(DESCENDANTS.orphans()), 0
 
     def other() -> None:
         nonlocal turns
@@ -194,14 +194,14 @@ def turns_while_reaping() -> list[int]:
     process.reap_adopted()
     ran = turns
     greenlet.kill()
-    return [before, len(FAMILY.unknown()), ran]
+    return [before, len(DESCENDANTS.orphans()), ran]
 
 
 def children_list() -> list[int]:
     """Children that are not leaders, dead or alive; none is waited for."""
-    from director.process.descendants import FAMILY
+    from director.process.descendants import DESCENDANTS
 
-    return FAMILY.unknown()
+    return DESCENDANTS.orphans()
 
 
 def on_start(fields: dict[str, Any]) -> list[int]:
@@ -221,7 +221,7 @@ def old_kernel(old: bool) -> None:
     from director.process import descendants, runner
 
     ctypes.CDLL(None).prctl(descendants.PR_SET_CHILD_SUBREAPER, 0 if old else 1, 0, 0, 0)
-    descendants.FAMILY.adopts = not old
+    descendants.DESCENDANTS.adopts = not old
     runner._pidfd = (lambda pid: -1) if old else os.pidfd_open
 
 
