@@ -1,8 +1,7 @@
-"""Keepers of the ledger: a contract, memory and SQLite; a new one is a file and a row in `_KINDS`."""
+"""Stores, the engines behind the ledger: a contract, memory and SQLite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,32 +14,25 @@ if TYPE_CHECKING:
 LEDGER = "ledger.sqlite"  # in the server's folder; files that belong to it have longer names
 
 
-def _sqlite(folder: str) -> Store:
-    from director.stores.sqlite import SqliteStore
-
-    return SqliteStore(str(Path(folder) / LEDGER))
-
-
-def _memory(folder: str) -> Store:
-    from director.stores.memory import MemoryStore
-
-    return MemoryStore()
-
-
-_KINDS: dict[str, Callable[[str], Store]] = {"sqlite": _sqlite, "memory:": _memory}
-
-
 def open_store(url: str, folder: str) -> Store:
-    """The store that the setting `--store` names; `folder` is where it may keep files and must exist.
+    """The store that the setting `--store` names; `folder` is for its files and must exist.
 
-    Raises: UsageError for an unknown store, StoreError when it cannot be opened.
+    Raises:
+        UsageError: an unknown store.
+        StoreError: it cannot be opened.
     """
-    if url not in _KINDS:
-        raise UsageError(f"--store: unknown store {url!r}; expected one of: {', '.join(_KINDS)}")
-    return _KINDS[url](folder)
+    if url == "sqlite":
+        from director.stores.sqlite import SqliteStore
+
+        return SqliteStore(str(Path(folder) / LEDGER))
+    if url == "memory:":
+        from director.stores.memory import MemoryStore
+
+        return MemoryStore()
+    raise UsageError(f"--store: unknown store {url!r}; expected one of: sqlite, memory:")
 
 
 def is_there(folder: str) -> bool:
-    """Whether a ledger file lies in the folder; one without a byte is none."""
+    """Whether the folder has a ledger file that is not empty."""
     path = Path(folder) / LEDGER
     return path.exists() and path.stat().st_size > 0

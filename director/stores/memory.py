@@ -12,13 +12,7 @@ import ujson
 from director.errors import NotFoundError
 from director.protocol.results import TaskResult
 from director.states import JOB_FINAL, JOB_QUEUED
-from director.stores.contract import (
-    NODE_FIELDS,
-    DuplicateJobError,
-    GoneJobError,
-    JobHead,
-    Op,
-)
+from director.stores.contract import NODE_FIELDS, DuplicateJobError, GoneJobError, JobHead, Op
 from director.stores.queries import Pick, Queries
 from director.stores.rows import (
     GIVEN,
@@ -26,10 +20,10 @@ from director.stores.rows import (
     MALFORMED,
     RangeRecord,
     changes_of,
+    clean,
     digests_of,
     encode,
     malformed,
-    plain,
     range_ends_of,
     results_of,
 )
@@ -47,7 +41,7 @@ class MemoryJob:
             **dict.fromkeys(JobHead._fields),
             "state": JOB_QUEUED,
             "cancel_reason": "",
-            **{name: plain(fields[name]) for name in GIVEN},
+            **{name: clean(fields[name]) for name in GIVEN},
         }
         self.options, self.meta = encode(fields["options"]), encode(fields["meta"])
         self.chunks = [bytes(chunk) for chunk in chunks]
@@ -326,7 +320,7 @@ class MemoryStore(Data):
 
     def _do_node(self, undo: Undo, fields: dict[str, Any]) -> None:
         empty = {"name": fields["name"], **dict.fromkeys(NODE_FIELDS), "labels": {}, "args": {}}
-        given = {name: plain(fields[name]) for name in NODE_FIELDS if name in fields}
+        given = {name: clean(fields[name]) for name in NODE_FIELDS if name in fields}
         undo.put(self._nodes, fields["name"], {**self._nodes.get(fields["name"], empty), **given})
 
     def _do_forget_node(self, undo: Undo, fields: dict[str, Any]) -> None:

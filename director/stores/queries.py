@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from director.errors import NotFoundError, UsageError
-from director.states import JOB_FINAL
+from director.states import JOB_FINAL, JOB_QUEUED, JOB_RUNNING
 from director.stores.contract import JobHead, Live
 from director.stores.rows import encode
 from director.stores.serializers import (
@@ -22,7 +22,6 @@ from director.stores.serializers import (
     lists,
     state_of,
     succeeded,
-    wanted_states,
 )
 
 LARGE = 4 << 20  # bytes of a job that is exported in parts
@@ -136,12 +135,17 @@ class Queries(ABC):
         if filters.get("ids"):
             ids = dict.fromkeys(self.resolve(name) for name in filters["ids"])
             return sorted((self.head(job) for job in ids), key=lambda head: head.created_at)
-        final, unfinished = wanted_states(tuple(filters.get("state") or ()))
+        states = filters.get("state") or (JOB_QUEUED, JOB_RUNNING, *JOB_FINAL)
+        unfinished = JOB_FINAL.symmetric_difference(states) - JOB_FINAL
         opened = self.open_heads() if unfinished else []
         open_ids = tuple(h.id for h in opened if state_of(h, live.get(h.id)) in unfinished)
         nodes = filters.get("nodes")
         wanted = None if nodes is None else tuple(dict.fromkeys(nodes))
-        return self.pick(Pick(final, open_ids, filters.get("since"), wanted, filters.get("limit") or 0))
+        return self.pick(
+            Pick(
+                tuple(JOB_FINAL.intersection(states)), open_ids, filters.get("since"), wanted, filters.get("limit") or 0
+            )
+        )
 
     def _object(self, head: JobHead, live: Live) -> bytes:
         overlay = live.get(head.id)

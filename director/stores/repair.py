@@ -1,9 +1,9 @@
-"""What a ledger's write-ahead log is given before SQLite opens it: a torn end is cut off, damage is kept and told.
+"""Repairs a ledger's write-ahead log before SQLite opens it: cuts off a torn end, copies and reports damage.
 
-Of a damaged log SQLite would take the transactions in front of the damage and overwrite the rest. Here the files are
-copied first. Then either these transactions are taken, or, when the database holds later ones already, the database
-without the log; a mixture of both is refused. What is lost is written to the file `-lost` before anything is changed
-and stays there until the server has drawn its conclusions: a crash in between changes nothing.
+SQLite would read the transactions in front of the damage and overwrite the rest. Here the files are copied first. Then
+the ledger is either the database with these transactions or, when the database holds later ones already, the database
+without the log; a mixture of both is refused. The loss is written to the file `-lost` before anything is changed, and
+stays there until the server has stored its consequences, so a crash in between changes nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def mend(database: str) -> str:
-    """Make the log beside the database whole; what was lost, also at an earlier call that was not `settle`d, or "".
+    """Make the log beside the database whole; what was lost, now or at an earlier call without `settle`, or "".
 
-    Raises: StoreError when no state of the ledger can be proven, OSError.
+    Raises:
+        StoreError: no state of the ledger can be proven. OSError.
     """
     found = wal.read(database)
     if found is not None and (found.damaged or _is_known(database, found)):
@@ -35,19 +36,19 @@ def mend(database: str) -> str:
 
 
 def _is_known(database: str, found: wal.Log) -> bool:
-    """Whether the database has pages of a transaction that the log does not have whole: then it was no torn one."""
+    """Whether the database has pages of a transaction that is not whole in the log: then it was not torn."""
     return max(found.commits, default=0) > found.whole and wal.copied(found, database)[0] > found.whole
 
 
 def lost(database: str) -> str:
-    """What `mend` found lost and nobody has settled yet; "" for nothing."""
+    """The loss that `mend` found, until `settle`; "" for none."""
     with suppress(FileNotFoundError), open(f"{database}-lost", encoding="utf-8") as file:
         return file.read().strip()
     return ""
 
 
 def settle(database: str) -> None:
-    """The loss was told, and its consequences are on disk."""
+    """Remove the record of the loss: its consequences are on disk."""
     with suppress(FileNotFoundError):
         os.unlink(f"{database}-lost")
         sync_folder(os.path.dirname(database))
@@ -77,11 +78,11 @@ def _mend(database: str, found: wal.Log) -> None:
 
 
 def provable(found: wal.Log, least: int, most: int) -> int | None:
-    """The frame up to which the ledger can be had: with the log in front of the damage, or without the log.
+    """The frame up to which a state of the ledger can be proven, None for no state.
 
-    `least` and `most` are what `wal.copied` says of the database. When it holds nothing from behind the damage, it and
-    the log make the state at the end of the whole part. When it holds more, the log's older pages must not be laid over
-    it; it is a state of its own if all of its pages are of one transaction's end. Else there is none: None.
+    `least` and `most` come from `wal.copied`. When the database holds nothing from after the damage, it and the log
+    make the state at the end of the whole part. When it holds more, the log's older pages must not replace its own;
+    then it is a state without the log if all of its pages are of one transaction's end.
     """
     if least <= found.whole:
         return found.whole
@@ -89,7 +90,7 @@ def provable(found: wal.Log, least: int, most: int) -> int | None:
 
 
 def _cut(database: str, found: wal.Log) -> None:
-    """Nothing is left behind the last whole transaction, so that what is written next has nothing behind it."""
+    """Cut off what follows the last whole transaction, so that nothing stands behind what is written next."""
     path = f"{database}-wal"
     if os.path.getsize(path) > found.end_of(found.whole):
         with open(path, "r+b") as file:
@@ -98,7 +99,7 @@ def _cut(database: str, found: wal.Log) -> None:
 
 
 def _keep(database: str) -> str:
-    """A folder with copies of the files as they are; made once for a log, however often the start is tried."""
+    """A folder with copies of the files as they are; made once for a log, even if the start is tried again."""
     changed = datetime.fromtimestamp(os.path.getmtime(f"{database}-wal"), timezone.utc)
     folder = f"{os.path.splitext(database)[0]}.damaged-{changed:%Y-%m-%dT%H.%M.%S.%fZ}"
     if not os.path.isdir(folder):

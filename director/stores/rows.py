@@ -40,16 +40,11 @@ def encode(value: Any) -> str:
     return ujson.dumps(value, escape_forward_slashes=False)
 
 
-def clean(text: str | None) -> str:
-    """Text that is valid Unicode (None is empty): halves of surrogate pairs become U+FFFD."""
-    if not text or text.isascii():
-        return text or ""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def plain(value: Any) -> Any:
-    """A value as a column keeps it: text made clean, all else as it is."""
-    return clean(value) if isinstance(value, str) else value
+def clean(value: Any) -> Any:
+    """A value as a column keeps it: in text, halves of surrogate pairs become U+FFFD."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def results_of(fields: dict[str, Any], body: bytes = b"") -> Iterator[tuple[Sequence[Any], bytes]]:
@@ -83,7 +78,7 @@ def changes_of(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("state", JOB_QUEUED) not in (*JOB_FINAL, JOB_QUEUED, JOB_RUNNING):
         raise BadOperationError(f"{fields['state']!r} is no state of a job")
     counts = {"counts": encode(fields["counts"])} if "counts" in fields else {}
-    return {**{name: plain(fields[name]) for name in CHANGING if name in fields}, **counts}
+    return {**{name: clean(fields[name]) for name in CHANGING if name in fields}, **counts}
 
 
 def digests_of(fields: dict[str, Any]) -> list[str]:

@@ -9,23 +9,10 @@ from typing import Any, Protocol
 
 import ujson
 
+from director import states as st
 from director.protocol.framing import Cut
 from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
-from director.states import (
-    CANCELLED,
-    COUNT_NAMES,
-    EXPIRED,
-    FINAL,
-    GOOD,
-    JOB_FINAL,
-    NAMES,
-    NONE,
-    QUEUED,
-    RUNNING,
-    SENT,
-    SKIPPED,
-)
 from director.stores.contract import JobHead
 from director.stores.rows import RangeRecord, encode
 
@@ -80,40 +67,35 @@ def seconds(value: float | None) -> float | None:
     return None if value is None else round(float(value), 6)
 
 
-def full_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts with every name of the contract, in its order."""
-    return {name: counts.get(name, 0) for name in ("total", *COUNT_NAMES)}
-
-
 # letters: one bytearray per node, one state letter per step
 
 
 def members(meta: Mapping[str, Any], steps: int, nodes: Sequence[str]) -> list[bytearray]:
     """For each node the state letters of a new job: queued where the node has the step, else none."""
-    letters = [bytearray(bytes((NONE,)) * steps) for _ in nodes]
+    letters = [bytearray(bytes((st.NONE,)) * steps) for _ in nodes]
     position = {name: index for index, name in enumerate(nodes)}
     for block in meta.get("blocks", ()):
         first, end = block["first"], min(block["last"] + 1, steps)
         names = block.get("nodes")
         for name in meta["stages"][block["stage"]]["nodes"] if names is None else names:
             if name in position:
-                letters[position[name]][first:end] = bytes((QUEUED,)) * (end - first)
+                letters[position[name]][first:end] = bytes((st.QUEUED,)) * (end - first)
     return letters
 
 
 def _durable_letter(letter: int) -> int:
     """The letter to show for one in the server's memory: a final state there is not durable yet."""
-    if letter in (CANCELLED, EXPIRED, SKIPPED):
-        return SENT
-    return RUNNING if letter in FINAL else letter
+    if letter in (st.CANCELLED, st.EXPIRED, st.SKIPPED):
+        return st.SENT
+    return st.RUNNING if letter in st.FINAL else letter
 
 
 def fold(letters: bytearray, cursor: int, range_ends: Sequence[RangeRecord]) -> bytearray:
     """Mark in `letters` what was sent and what a range end ended; an earlier range end beats a later one."""
-    letters[:cursor] = letters[:cursor].replace(bytes((QUEUED,)), bytes((SENT,)))
+    letters[:cursor] = letters[:cursor].replace(bytes((st.QUEUED,)), bytes((st.SENT,)))
     for ended in reversed(range_ends):
         for step in range(ended.first, min(ended.last + 1, len(letters))):
-            if letters[step] != NONE:
+            if letters[step] != st.NONE:
                 letters[step] = ord(ended.state)
     return letters
 
@@ -133,29 +115,25 @@ def known_letters(view: JobView, overlay: Overlay | None) -> list[bytearray]:
     return letters
 
 
-def with_results(view: JobView, letters: list[bytearray]) -> list[bytearray]:
-    """Put the state of each result into `letters`."""
+def ledger_letters(view: JobView) -> list[bytearray]:
+    """The letters of each node by the ledger alone, results included."""
+    letters = known_letters(view, None)
     for index, step, state in view.states():
         if step < len(letters[index]):
             letters[index][step] = ord(state)
     return letters
 
 
-def ledger_letters(view: JobView) -> list[bytearray]:
-    """The letters of each node by the ledger alone."""
-    return with_results(view, known_letters(view, None))
-
-
 def counted(view: JobView) -> dict[str, int]:
     """Counts made from the ledger alone, for a job without counts of the server."""
     found = ledger_letters(view)
-    counts = {name: sum(letters.count(letter) for letters in found) for letter, name in NAMES.items()}
+    counts = {name: sum(letters.count(letter) for letters in found) for letter, name in st.NAMES.items()}
     return {**counts, "total": sum(counts.values())}
 
 
 def succeeded(view: JobView) -> list[tuple[str, list[str]]]:
     """`[(flags, [node])]`, flags a text with `1` for each step that succeeded or was cached, else `0`."""
-    table = bytes(b"01"[letter in GOOD] for letter in range(256))
+    table = bytes(b"01"[letter in st.GOOD] for letter in range(256))
     patterns: dict[str, list[str]] = {}
     for node, letters in zip(view.nodes, ledger_letters(view), strict=True):
         patterns.setdefault(letters.translate(table).decode(), []).append(node)
@@ -167,7 +145,7 @@ def succeeded(view: JobView) -> list[tuple[str, list[str]]]:
 
 def state_of(head: JobHead, overlay: Overlay | None) -> str:
     """The job's state by name: the ledger's when it is final, else that in the server's memory."""
-    if head.state in JOB_FINAL or not overlay:
+    if head.state in st.JOB_FINAL or not overlay:
         return head.state
     state: str = overlay.get("state") or head.state
     return state
@@ -185,10 +163,10 @@ def job_object(head: JobHead, overlay: Overlay | None, counts: Mapping[str, int]
         "name": head.name,
         "kind": head.kind,
         "state": state,
-        "final": state in JOB_FINAL,
+        "final": state in st.JOB_FINAL,
         "step_count": head.step_count,
         "node_count": head.node_count,
-        "tasks": full_counts(counts),
+        "tasks": {name: counts.get(name, 0) for name in ("total", *st.COUNT_NAMES)},
         "created_at": iso(head.created_at),
         "started_at": iso(begun),
         "finished_at": iso(head.finished_at),
@@ -199,7 +177,7 @@ def job_object(head: JobHead, overlay: Overlay | None, counts: Mapping[str, int]
 
 def known_counts(head: JobHead, overlay: Overlay | None) -> dict[str, int] | None:
     """Counts from the server's memory for an open job, else those it wrote; None when it wrote none."""
-    if head.state not in JOB_FINAL and overlay and overlay.get("tasks"):
+    if head.state not in st.JOB_FINAL and overlay and overlay.get("tasks"):
         return dict(overlay["tasks"])
     return None if head.counts is None else ujson.loads(head.counts)
 
@@ -207,7 +185,7 @@ def known_counts(head: JobHead, overlay: Overlay | None) -> dict[str, int] | Non
 def result_object(result: TaskResult, output: bytes) -> dict[str, Any]:
     """A result with the names of the contract."""
     return {
-        "state": NAMES[ord(result.state)],
+        "state": st.NAMES[ord(result.state)],
         "exit_code": result.exit_code,
         "stdout": output[: result.stdout_size].decode("utf-8", "replace"),
         "stderr": output[result.stdout_size :].decode("utf-8", "replace"),
@@ -224,9 +202,9 @@ def result_object(result: TaskResult, output: bytes) -> dict[str, Any]:
 def bare_task(letter: int, step: int, range_ends: Sequence[RangeRecord], begun: float | None) -> dict[str, Any]:
     """A task without a result: its state, and the reason and time of the range end that covers it."""
     covers = (ended for ended in range_ends if ended.first <= step <= ended.last)
-    ended = next(covers, None) if letter in FINAL else None
+    ended = next(covers, None) if letter in st.FINAL else None
     reason, at = (ended.reason, ended.at) if ended else ("", None)
-    attempt = int(letter == RUNNING)
+    attempt = int(letter == st.RUNNING)
     values = (step, chr(letter), None, begun, at, None, None, attempt, reason, 0, 0, 0, None)
     return result_object(TaskResult._make(values), b"")
 
@@ -236,7 +214,7 @@ class Info:
 
     def __init__(self, view: JobView, overlay: Overlay | None) -> None:
         self.view = view
-        self.overlay = None if view.head.state in JOB_FINAL else overlay
+        self.overlay = None if view.head.state in st.JOB_FINAL else overlay
         self.running: Mapping[str, Any] = (self.overlay or {}).get("running") or {}
 
     def pieces(self) -> Iterator[bytes]:
@@ -270,7 +248,7 @@ class Info:
             if found and found[0] == index:
                 task = result_object(*found[1:])
                 found = next(results, None)
-            elif letters[index][step] == NONE:
+            elif letters[index][step] == st.NONE:
                 continue
             else:
                 ended = self.view.range_ends.get(index, ())
@@ -316,10 +294,3 @@ def lists(objects: Iterable[bytes | Iterable[bytes]], size: int = 4 * PART) -> I
             yield b"]"
     if held:
         yield b"[" + b",".join(held) + b"]"
-
-
-@functools.cache
-def wanted_states(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(final, open) names among the states that a listing selects; none selects all."""
-    names = names or ("queued", "running", *sorted(JOB_FINAL))
-    return tuple(n for n in names if n in JOB_FINAL), tuple(n for n in names if n not in JOB_FINAL)

@@ -11,15 +11,7 @@ from director.protocol.results import TaskResult
 from director.states import JOB_QUEUED, JOB_RUNNING
 from director.stores import sqlite_purge
 from director.stores.contract import NODE_FIELDS, DuplicateJobError, GoneJobError, Op
-from director.stores.rows import (
-    GIVEN,
-    changes_of,
-    digests_of,
-    encode,
-    plain,
-    range_ends_of,
-    results_of,
-)
+from director.stores.rows import GIVEN, changes_of, clean, digests_of, encode, range_ends_of, results_of
 
 Row = tuple[Any, ...]
 RESULT_COLUMNS = ", ".join(("job", "node", *(f for f in TaskResult._fields if f != "stderr_size"), "output"))
@@ -95,7 +87,7 @@ class Writer:
     def _insert_job(self, fields: dict[str, Any], chunks: Sequence[bytes]) -> None:
         seq = self.db.execute(
             f"INSERT INTO jobs (seq, {', '.join(GIVEN)}, state, cancel_reason) VALUES ({_NEXT},?,?,?,?,?,?,?,?,?,?,'')",
-            (*(plain(fields[name]) for name in GIVEN), JOB_QUEUED),
+            (*(clean(fields[name]) for name in GIVEN), JOB_QUEUED),
         ).lastrowid
         plan = (seq, encode(fields["options"]), encode(fields["meta"]))
         self.db.execute("INSERT INTO plans (job, options, meta) VALUES (?,?,?)", plan)
@@ -245,4 +237,4 @@ def _rows(pair: tuple[int, int], fields: dict[str, Any], body: bytes = b"") -> l
 
 
 def _node_value(name: str, value: Any) -> Any:
-    return encode(value) if name in ("labels", "args") else plain(value)
+    return encode(value) if name in ("labels", "args") else clean(value)

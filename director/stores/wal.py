@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log, read without SQLite: how far it is whole, and whether what follows was torn or damaged.
+"""Reads SQLite's write-ahead log without SQLite: how far it is whole, and whether the rest is torn or damaged.
 
 The format is https://www.sqlite.org/fileformat2.html#walformat: a header of 32 bytes, then frames of 24 bytes and a
 page each. A frame's checksum begins with the one stored in the frame before it, so a chain of sound frames proves
@@ -7,21 +7,19 @@ takes the frames up to the last commit before the first frame that is not sound,
 rest may be one of three things:
 
 - Frames of an earlier generation. When all of the log is in the database, SQLite writes it anew from its beginning
-  with a new salt, and what the earlier generation wrote stays behind the new frames. Such frames have other salts;
-  they count for nothing here.
+  with new salts, and frames of the earlier generation stay behind the new ones. Their salts differ; they are ignored.
 - A torn end. With synchronous=FULL a transaction is on disk before a frame of the next one is written, so a crash can
-  break the newest transaction only. Of that one any frame may be missing, with its commit there: the disk may take
-  frames in any order, and a process that is killed may have written the commit before it corrected the checksums of
-  pages that it had written twice. Nobody has heard of that transaction.
-- Damage. The commit of a later transaction stands behind the bad frame, with the salts of this generation. Then the
-  bad frame was on disk once, and something has changed it since. A commit that is the only one from the bad frame on
-  proves nothing, as it may be the torn transaction's own. It is proven by the file `-shm`, where that is left: it
-  holds how far transactions were on disk, and is written behind them.
+  break the newest transaction only. Any of its frames may be missing, also when its commit is there: the disk may
+  write frames in any order, and a killed process may have written the commit before it corrected the checksums of
+  pages that it had written twice. Nothing was acknowledged from that transaction.
+- Damage. The commit of a later transaction follows the bad frame, with the salts of this generation. Then the bad frame
+  was on disk once and has changed since. If only one commit follows, it may be the torn transaction's own and proves
+  nothing, unless the file `-shm` is left: it holds how many frames were on disk, and is written after them.
 
-One thing could make a torn end look like damage: frames that a crash left behind a torn end, when new ones are written
-in front of them with the same salts. So a torn end is cut off before the log is written again (see `mending`). A
-transaction that was taken back as the disk would not sync leaves frames too; two of them in one generation may be
-taken for damage. That errs on the safe side, and the disk is to blame in either case.
+A torn end would look like damage when a crash left frames behind it and new frames were written in front of those with
+the same salts. So a torn end is cut off before the log is written again (see `mend` in `repair.py`). A transaction that
+was rolled back because the disk would not sync leaves frames too; two of them in one generation may be taken for
+damage. That errs on the safe side, and the disk is at fault in either case.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from typing import BinaryIO, NamedTuple
 _HEADER = struct.Struct(">4I8s2I")  # magic, version, size of a page, number of checkpoints, salts, checksum
 _FRAME = struct.Struct(">2I8s2I")  # page, size of the database at a commit or 0, salts, checksum
 _INDEX = struct.Struct("=16xI12x8s2I")  # of -shm: frames that are committed, salts, checksum of what is before
-_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}  # of the words of which checksums are made, by the magic number
+_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}  # magic number to the byte order of the checksums' words
 _VERSION = 3007000
 _WORD = 0xFFFFFFFF
 
@@ -42,7 +40,7 @@ Sum = tuple[int, int]
 
 
 class Frame(NamedTuple):
-    """One frame of the log's generation, or one that is not (`page` is 0).
+    """One frame of the log's generation, or of another one (`page` is 0).
 
     Attributes:
         page: the page's number in the database.
@@ -63,9 +61,9 @@ class Log(NamedTuple):
 
     Attributes:
         page_size: in bytes.
-        header: whether the header is sound; if not, SQLite takes nothing of the log.
+        header: whether the header is sound; if not, SQLite ignores the log.
         frames: all of them.
-        committed: of how many frames the file `-shm` knows that they are transactions on disk, 0 without one.
+        committed: how many frames are transactions on disk by the file `-shm`, 0 without one.
     """
 
     page_size: int
@@ -81,18 +79,18 @@ class Log(NamedTuple):
 
     @property
     def chain(self) -> int:
-        """How many frames from the first on are sound."""
+        """How many frames are sound, from the first one on."""
         bad = (number for number, frame in enumerate(self.frames) if not frame.sound)
         return next(bad, len(self.frames)) if self.header else 0
 
     @property
     def whole(self) -> int:
-        """How many frames SQLite takes: up to the last commit in the chain."""
+        """How many frames SQLite reads: up to the last commit in the chain."""
         return max((number for number in self.commits if number <= self.chain), default=0)
 
     @property
     def damaged(self) -> bool:
-        """Whether a transaction that was on disk cannot be read from the log any more."""
+        """Whether a transaction that was on disk can no longer be read from the log."""
         behind = sum(number > self.chain for number in self.commits)
         torn = 1 if self.header else 0  # a header is on disk before its first frame is written
         return behind > torn or self.committed > self.whole
@@ -107,7 +105,7 @@ class Log(NamedTuple):
 
 
 def read(database: str) -> Log | None:
-    """The log beside a database; None when there is none with a header. Raises OSError."""
+    """The log beside a database, None without one or without a header. Raises OSError."""
     with suppress(FileNotFoundError), open(f"{database}-wal", "rb") as file:
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:
@@ -120,7 +118,7 @@ def read(database: str) -> Log | None:
 
 
 def page_size(database: str) -> int:
-    """The size of a page by the header of the database; 0 for a missing file or one that is no database."""
+    """The size of a page by the database's header; 0 for a missing or a strange file. Raises OSError."""
     with suppress(FileNotFoundError), open(database, "rb") as file:
         file.seek(16)
         size = int.from_bytes(file.read(2), "big")
@@ -145,7 +143,7 @@ def _parse(head: bytes, header: bool, size: int, bodies: Iterator[bytes], index:
         if len(body) < _FRAME.size + size:
             break
         page, commit, own, *stored = _FRAME.unpack_from(body)
-        salts = salts if header or frames else own  # a header that is not sound says nothing of its frames
+        salts = salts if header or frames else own  # a bad header does not tell the salts
         if own == salts:
             sound = page > 0 and _add(words.unpack(body[:8] + body[_FRAME.size :]), before) == tuple(stored)
             frames.append(Frame(page, commit > 0, sound))
@@ -166,7 +164,7 @@ def _add(words: tuple[int, ...], start: Sum) -> Sum:
 
 
 def _index_of(database: str) -> bytes:
-    """The header of the file `-shm`, "" when there is none or its two copies differ."""
+    """The header of the file `-shm`, "" without one or when its two copies differ."""
     with suppress(OSError), open(f"{database}-shm", "rb") as file:
         first, second = file.read(_INDEX.size), file.read(_INDEX.size)
         return first if first == second and len(first) == _INDEX.size else b""
@@ -182,9 +180,9 @@ def _committed(index: bytes, salts: bytes) -> int:
 
 
 def copied(log: Log, database: str) -> Sum:
-    """Of how many frames the database holds the pages already: of the first number at least, of fewer than the second.
+    """How many frames are in the database already: at least the first number, fewer than the second.
 
-    When the second is not larger than the first, its pages are not of one moment. Raises OSError.
+    When the second is not larger than the first, the database's pages are of several moments. Raises OSError.
     """
     least, most = 0, len(log.frames) + 1
     numbers: dict[int, list[int]] = {}
@@ -201,14 +199,14 @@ def copied(log: Log, database: str) -> Sum:
 
 
 def _range(log: Log, versions: list[int], same: list[bool]) -> Sum:
-    """The same for one page: of its frames `versions`, those that are `same` have what the database has."""
+    """The same for one page: which of its frames, numbered in `versions`, are the `same` as in the database."""
     if True in same:
         first = same.index(True)
         later = (number for number, equal in zip(versions[first:], same[first:], strict=True) if not equal)
         return versions[first], next(later, len(log.frames) + 1)
     if all(log.frames[number - 1].sound for number in versions):
         return 0, versions[0]
-    return 0, len(log.frames) + 1  # it may be what stood in the frame that is not sound
+    return 0, len(log.frames) + 1  # the database may hold what the bad frame held
 
 
 def _read(file: BinaryIO, at: int, size: int) -> bytes:

@@ -245,7 +245,7 @@ def main() -> None:
     with serving(channel):
         store = open_store(settings["store"], settings["folder"])
         if settings.get("again") and store.lost():
-            raise StoreError(f"{store.lost()}; the next start of the server decides what becomes of open jobs")
+            raise StoreError(f"{store.lost()}; the next start of the server says what became of open jobs")
         housekeeper = Housekeeper(store, BlobStore(os.path.join(settings["folder"], "blobs")))
         ledger = Ledger(store, channel, housekeeper)
         writer = threading.Thread(target=ledger.writer.run, name="writer", daemon=True)

@@ -1,4 +1,4 @@
-"""The parent's side of a worker process: start it, talk to it in frames, notice its end, start it again."""
+"""The parent's end of a worker process: starts it, exchanges frames with it, starts it again when it ends."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from director.runtime.logs import Seldom
 
 log = logging.getLogger(__name__)
 
-BOOT_DEATHS = 5  # a child that dies this often before it was ever ready is in a crash loop
-Frame = tuple[dict[str, Any], bytes, list[int]]
+BOOT_DEATHS = 5  # ends in a row, before it was ever ready, after which the worker is given up
 
 
 class Supervisor:
@@ -34,11 +33,11 @@ class Supervisor:
     Args:
         name: for logs.
         module: run as `python -m module`.
-        hello: JSON-able settings, the first frame it gets.
-        on_ready: called with the child whenever a fresh process is ready for work.
+        hello: JSON-able settings, the first frame.
+        on_ready: called whenever a new process is ready.
         on_frame: called with each later frame.
-        on_death: called when the process has ended, before it is started again.
-        fatal: called with the reason when it never gets ready.
+        on_death: called when the process has ended, before its next start.
+        fatal: called with the reason when starting it again would not help.
     """
 
     def __init__(
@@ -67,11 +66,11 @@ class Supervisor:
 
     @property
     def pid(self) -> int:
-        """Process id of the current process, 0 between two."""
+        """Process id of the current process, 0 without one."""
         return self._process.pid if self._process else 0
 
     def send(self, header: dict[str, Any] | str, body: bytes = b"", fds: list[int] | None = None) -> None:
-        """Queue a frame; descriptors are closed once they are sent. Raises ProtocolError when it is too large."""
+        """Queue a frame; closes the descriptors once they are sent. Raises ProtocolError when it is too large."""
         try:
             head = encode(header, body, len(fds or ()), WORKER_HEADER_LIMIT)
         except ProtocolError:
@@ -81,7 +80,7 @@ class Supervisor:
         self._wake.set()
 
     def stop(self, grace: float = 5.0) -> None:
-        """End the process: what was queued is sent, its end of file tells it to finish, then SIGKILL."""
+        """End the process: send what is queued, close the channel, SIGKILL after `grace` seconds."""
         self._stopping = True
         process, channel = self._process, self._channel
         deadline = time.monotonic() + grace
@@ -90,11 +89,8 @@ class Supervisor:
         if channel is not None:
             with contextlib.suppress(OSError):  # the process may have ended by itself
                 channel.sock.shutdown(socket.SHUT_RDWR)
-        while process is not None and process.poll() is None and time.monotonic() < deadline:
-            gevent.sleep(0.01)
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
+        if process is not None:
+            _end(process, deadline - time.monotonic())
 
     def _supervise(self) -> None:
         backoff, deaths = Backoff(0.1, 10.0), 0
@@ -105,7 +101,7 @@ class Supervisor:
                 return
             deaths = 0 if self._ever_ready or not began else deaths + 1
             if deaths >= BOOT_DEATHS:
-                self._fatal(f"the {self.name} process ends at every start; its messages are above")
+                self._fatal(f"the {self.name} process ends at every start; see its messages above")
                 return
             if time.monotonic() - started > 30:
                 backoff.reset()
@@ -114,9 +110,9 @@ class Supervisor:
     def _run_once(self) -> bool:
         """Start the process and serve it to its end; False when it could not be started."""
         try:
-            channel = self._channel = self._begin()
+            process, channel = self._process, self._channel = self._begin()
         except OSError as error:
-            self._seldom.warning("%s cannot be started: %s; it is tried again", self.name, error.strerror)
+            self._seldom.warning("%s cannot be started: %s; trying again", self.name, error.strerror)
             return False
         self._out.clear()
         self._out.append((encode(self._hello), b"", []))
@@ -127,23 +123,24 @@ class Supervisor:
             self.ready = False
             writer.kill()
             channel.close()
-            self._end_process()
+            _end(process, 2.0)
+            if not self._stopping:
+                log.warning("%s (pid %d) ended with %s; starting it again", self.name, process.pid, process.returncode)
             for _, _, fds in self._out:
                 _close(fds)
             self._out.clear()
             self._on_death(self)
         return True
 
-    def _begin(self) -> Channel:
-        """A new process; raises OSError when the machine has no process, memory or descriptor for it."""
+    def _begin(self) -> tuple[subprocess.Popen[bytes], Channel]:
+        """A new process. Raises OSError when the machine has no process, memory or descriptor for it."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = _start(self._module, theirs)
+                return _start(self._module, theirs), Channel(ours, limit=WORKER_HEADER_LIMIT)
             except BaseException:
                 ours.close()
                 raise
-        return Channel(ours, limit=WORKER_HEADER_LIMIT)
 
     def _read(self, channel: Channel) -> None:
         while True:
@@ -177,18 +174,15 @@ class Supervisor:
             self._wake.clear()
             self._wake.wait()
 
-    def _end_process(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        deadline = time.monotonic() + 2
-        while process.poll() is None and time.monotonic() < deadline:
-            gevent.sleep(0.01)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if not self._stopping:
-            log.warning("%s (pid %d) ended with %s and is started again", self.name, process.pid, process.returncode)
+
+def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for its end, for `seconds` at most, then kill it."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        gevent.sleep(0.01)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def _start(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -199,7 +193,7 @@ def _start(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},  # no module comes from the working folder
+        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},  # import nothing from the working folder
         start_new_session=True,
     )
 

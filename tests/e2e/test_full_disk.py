@@ -74,7 +74,7 @@ def test_a_server_without_room_refuses_and_forgets_nothing(
     refused = fleet.director("--orchestrate", "long")
     assert refused.returncode == 1 and "full" in refused.stderr, refused.stderr
     go.touch()
-    wait_until(lambda: "takes nothing" in fleet.log("server"), "the ledger says that it takes nothing")
+    wait_until(lambda: "cannot be written" in fleet.log("server"), "the ledger says that it cannot be written")
     refused = fleet.director("--exec", "RUN true")
     assert refused.returncode == 1 and "nothing can be accepted now" in refused.stderr and "full" in refused.stderr
     assert not fleet.job(job)["final"]
