@@ -21,7 +21,7 @@ _KEEP_LATE = f"INSERT INTO late_results ({RESULT_COLUMNS}) VALUES ({_VALUES}) ON
 _SEEN = """INSERT INTO seen (at, name) SELECT ?, name FROM nodes WHERE name = ?
     ON CONFLICT (name) DO UPDATE SET at = excluded.at"""
 IN_NODES = tuple(name for name in NODE_FIELDS if name != "last_seen")  # columns; the other one is in a table of its own
-# a number that neither a job nor rows of a purged job have
+# a number that is not used by a job, nor by the rows of a purged job
 _NEXT = """(SELECT 1 + MAX(COALESCE((SELECT MAX(seq) FROM jobs), 0), COALESCE((SELECT MAX(job) FROM purged), 0)))"""
 _CACHED = 100_000
 
@@ -158,7 +158,7 @@ class Writer:
         self.db.executemany(_KEEP, first)
 
     def _keep_late(self, rows: list[Row], ended: list[tuple[int, int]]) -> list[Row]:
-        """Keep those of `rows` that come after a range end as late results; the others."""
+        """Write the rows of tasks that a range end ended as late results; returns the other rows."""
         kept = []
         for row in rows:
             if not any(first <= row[2] <= last for first, last in ended):

@@ -7,7 +7,7 @@ takes the frames up to the last commit before the first frame that is not sound,
 rest may be one of three things:
 
 - Frames of an earlier generation. When all of the log is in the database, SQLite writes it anew from its beginning
-  with new salts, and frames of the earlier generation stay behind the new ones. Their salts differ; they are ignored.
+  with new salts, and frames of the earlier generation stay after the new ones. Their salts differ; they are ignored.
 - A torn end. With synchronous=FULL a transaction is on disk before a frame of the next one is written, so a crash can
   break the newest transaction only. Any of its frames may be missing, also when its commit is there: the disk may
   write frames in any order, and a killed process may have written the commit before it corrected the checksums of

@@ -118,7 +118,7 @@ class Writer:
 
 
 class Seeds:
-    """Where a resumed job goes on at a node: what its good steps set."""
+    """What the good steps of a resumed job set on a node, to continue there."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

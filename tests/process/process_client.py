@@ -1,4 +1,4 @@
-"""A small client process for the tests of the runner: patched as the real one, it answers one JSON line a request."""
+"""A small client process for tests of the runner: patched as the real one, it answers each request with a JSON line."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def kill_twice(fields: dict[str, Any], path: str) -> float:
 
 
 def children() -> list[int]:
-    """Children of this process after those that have ended were waited for."""
+    """Children of this process, after it waited for those that have ended."""
     from director import process
 
     process.reap_adopted()
@@ -139,8 +139,8 @@ def end_leftovers(*tokens: str) -> int:
     return process.end_leftovers(tokens, grace=0.5)
 
 
-def place(note: str, name: str, end: bool = False) -> list[Any]:
-    """Take the client's place as it does at its start: how many were ended before, whether, and its cgroup."""
+def enter_cgroup(note: str, name: str, end: bool = False) -> list[Any]:
+    """Enter the cgroup as a starting client does: leftovers ended before, whether it entered, its cgroup now."""
     from director import process
 
     process.CGROUP.open(note, name)
@@ -149,8 +149,8 @@ def place(note: str, name: str, end: bool = False) -> list[Any]:
     return [ended, entered, own_cgroup()]
 
 
-def leave_place() -> str:
-    """As at the client's end; the cgroup it is in then."""
+def leave_cgroup() -> str:
+    """Leave the cgroup as an ending client does; its cgroup now."""
     from director import process
 
     process.CGROUP.leave()
@@ -164,7 +164,7 @@ def own_cgroup() -> str:
 
 
 def no_loose(path: str) -> bool:
-    """Nothing can be moved to where `--no-block` goes; whether the place was given up at the next one."""
+    """Make the cgroup of `--no-block` unusable; whether the next such process makes the client give its cgroup up."""
     from director import process
     from director.process import cgroup
 
@@ -174,7 +174,7 @@ def no_loose(path: str) -> bool:
 
 
 def turns_while_reaping() -> list[int]:
-    """Children, dead ones, before and after one call of `reap_adopted`; how often others ran during it."""
+    """Orphans before and after one call of `reap_adopted`, and how often other greenlets ran during it."""
     import gevent
 
     from director import process
@@ -198,7 +198,7 @@ def turns_while_reaping() -> list[int]:
 
 
 def children_list() -> list[int]:
-    """Children that are not leaders, dead or alive; none is waited for."""
+    """Children that are not leaders, dead or alive, without waiting for any."""
     from director.process.descendants import DESCENDANTS
 
     return DESCENDANTS.orphans()
@@ -237,8 +237,8 @@ OPERATIONS = {
         children,
         pause,
         end_leftovers,
-        place,
-        leave_place,
+        enter_cgroup,
+        leave_cgroup,
         no_loose,
         on_start,
         turns_while_reaping,

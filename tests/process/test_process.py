@@ -1,4 +1,4 @@
-"""The process runner: every way a step can end, and that nothing of it is left."""
+"""The process runner: every way a step can end, and that no process of it is left."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _count = iter(range(10**6))
 
 @pytest.fixture
 def nap() -> Iterator[str]:
-    """A `sleep` that no one else runs; what is left of it goes after the test."""
+    """A `sleep` duration unique to the test; leftovers are killed after it."""
     word = f"1000.{os.getpid()}{next(_count):04}"
     yield word
     for pid in alive(word):
@@ -273,7 +273,7 @@ def test_a_quick_helper_may_end_by_itself(client: Client) -> None:
 
 
 def test_a_neighbour_keeps_its_descendants(client: Client, nap: str, tmp_path: Path) -> None:
-    """Orphans without session, marker or pipe of their own are of a task in whose time they began."""
+    """Orphans without session, marker or pipe belong to a task that ran when they started."""
     hide = f"(env -i setsid sh -c 'sleep {nap} & echo $! >{tmp_path}/pid' >/dev/null 2>&1)"
     hold = f"until [ -e {tmp_path}/over ]; do sleep 0.02; done; sleep 0.3; kill -0 $(cat {tmp_path}/pid) && echo there"
     over = f"sleep 0.05; touch {tmp_path}/over"
@@ -377,8 +377,8 @@ HIDDEN = "(env -i setsid sh -c 'sleep {0} & sleep {0}' &) >/dev/null 2>&1"
 
 
 @dataclass
-class Room:
-    """Where clients of one state folder are: what remembers it, and two cgroups in which they are started."""
+class Clients:
+    """Clients of one state folder: its note, and two cgroups in which they are started."""
 
     note: Path
     name: str
@@ -392,17 +392,17 @@ class Room:
             (parent / "cgroup.procs").write_text(str(one.popen.pid))
         return one
 
-    def place(self, one: Client, end: bool = False) -> tuple[int, bool, str]:
-        ended, entered, where = one.ask("place", str(self.note), self.name, end)
+    def enter(self, one: Client, end: bool = False) -> tuple[int, bool, str]:
+        ended, entered, where = one.ask("enter_cgroup", str(self.note), self.name, end)
         return ended, entered, where
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    """Removed at the end with all that is in it; where no cgroup can be made its folders are not there."""
+def clients(tmp_path: Path) -> Iterator[Clients]:
+    """Its cgroups are removed at the end; where none can be made the folders do not exist."""
     name = f"director-test-{os.getpid()}-{next(_count)}"
     top = own_cgroup() or tmp_path / "none"
-    made = Room(tmp_path / "cgroup", name, top / f"{name}.1", top / f"{name}.2")
+    made = Clients(tmp_path / "cgroup", name, top / f"{name}.1", top / f"{name}.2")
     parents = (made.first, made.second) if own_cgroup() else ()
     for parent in parents:
         parent.mkdir()
@@ -412,12 +412,12 @@ def room(tmp_path: Path) -> Iterator[Room]:
         remove_cgroup(parent)
 
 
-def test_what_a_dead_client_left_is_found_by_its_cgroup(room: Room, nap: str) -> None:
-    """Also what made a session of its own and cleared its environment, and also from another cgroup."""
+def test_what_a_dead_client_left_is_found_by_its_cgroup(clients: Clients, nap: str) -> None:
+    """Also a process with its own session and a cleared environment, and also from another cgroup."""
     there = own_cgroup() is not None
-    dead, loose = room.start(room.first if there else None), f"{nap}9"
-    ended, entered, where = room.place(dead)
-    assert (ended, entered, where.endswith(f"/{room.name}/tasks")) == (0, there, there)
+    dead, loose = clients.start(clients.first if there else None), f"{nap}9"
+    ended, entered, where = clients.enter(dead)
+    assert (ended, entered, where.endswith(f"/{clients.name}/tasks")) == (0, there, there)
     command = f"{HIDDEN.format(loose)}; exec sleep {loose}"
     assert dead.run("/bin/sh", "-c", command, detach=True).error == ""
     assert dead.run("no-such-program", detach=True).exit_code == 127
@@ -425,58 +425,59 @@ def test_what_a_dead_client_left_is_found_by_its_cgroup(room: Room, nap: str) ->
     wait_until(lambda: (len(alive(nap)), len(alive(loose))) == (3, 3), "all run", every=0.005)
     dead.popen.kill()
     dead.stop()
-    back = room.start(room.second if there else None)
-    ended, entered, where = room.place(back, True)
+    back = clients.start(clients.second if there else None)
+    ended, entered, where = clients.enter(back, True)
     assert entered is there and len(alive(loose)) == 3, "what --no-block started goes on"
-    if not there:  # it is told by its marker only, and has none
+    if not there:  # only its marker could identify it, and it has none
         assert ended == 0 and len(alive(nap)) == 3
     else:
         assert ended >= 4 and not alive(nap)
-        assert where.endswith(f"/{room.second.name}/{room.name}/tasks")
-        assert {child.name for child in (room.first / room.name).iterdir() if child.is_dir()} == {"loose"}
+        assert where.endswith(f"/{clients.second.name}/{clients.name}/tasks")
+        assert {child.name for child in (clients.first / clients.name).iterdir() if child.is_dir()} == {"loose"}
         assert back.sh("exit 3").exit_code == 3
-        assert back.ask("leave_place").endswith(f"/{room.second.name}") and not (room.second / room.name).exists()
+        assert back.ask("leave_cgroup").endswith(f"/{clients.second.name}")
+        assert not (clients.second / clients.name).exists()
     back.stop()
     for pid in [*alive(loose), *alive(nap)]:
         os.kill(pid, signal.SIGKILL)
 
 
-if own_cgroup():  # elsewhere clients have none, and the test above says what then
+if own_cgroup():  # elsewhere clients have none; the test above covers that
 
-    def test_a_client_that_a_task_starts_takes_the_same_cgroup(room: Room) -> None:
-        dead = room.start(room.first)
-        place = room.place(dead)[2]
-        back = room.start(room.first / room.name / "loose")
+    def test_a_client_that_a_task_starts_takes_the_same_cgroup(clients: Clients) -> None:
+        dead = clients.start(clients.first)
+        place = clients.enter(dead)[2]
+        back = clients.start(clients.first / clients.name / "loose")
         dead.popen.kill()
         dead.stop()
-        assert room.place(back, True) == (0, True, place)
-        assert back.ask("leave_place").endswith(f"/{room.first.name}")
+        assert clients.enter(back, True) == (0, True, place)
+        assert back.ask("leave_cgroup").endswith(f"/{clients.first.name}")
         back.stop()
 
-    def test_a_copied_note_ends_nothing_of_the_client_it_names(room: Room, nap: str) -> None:
-        one, copy = room.start(room.first), room.start(room.first)
-        room.place(one)
+    def test_a_copied_note_ends_nothing_of_the_client_it_names(clients: Clients, nap: str) -> None:
+        one, copy = clients.start(clients.first), clients.start(clients.first)
+        clients.enter(one)
         one.send("run", {"argv": ["sleep", nap]})
         wait_until(lambda: alive(nap), "it runs", every=0.005)
-        ended, entered, where = copy.ask("place", str(room.note), f"{room.name}.copy", True)
+        ended, entered, where = copy.ask("enter_cgroup", str(clients.note), f"{clients.name}.copy", True)
         assert (ended, entered, len(alive(nap))) == (0, True, 1) and where.endswith(".copy/tasks")
-        copy.ask("leave_place")
+        copy.ask("leave_cgroup")
         copy.stop()
         one.popen.kill()
         one.stop()
 
-    def test_what_cannot_be_kept_apart_is_spared_by_giving_the_cgroup_up(room: Room, nap: str) -> None:
-        dead = room.start(room.first)
-        room.place(dead)
-        assert dead.ask("no_loose", "no/such/cgroup") and not room.note.exists()
+    def test_what_cannot_be_kept_apart_is_spared_by_giving_the_cgroup_up(clients: Clients, nap: str) -> None:
+        dead = clients.start(clients.first)
+        clients.enter(dead)
+        assert dead.ask("no_loose", "no/such/cgroup") and not clients.note.exists()
         assert dead.sh(HIDDEN.format(nap), detach=True).error == ""
         wait_until(lambda: len(alive(nap)) == 2, "all run", every=0.005)
         dead.popen.kill()
         dead.stop()
-        back = room.start(room.first)
-        ended, entered, where = room.place(back, True)
-        assert (ended, entered, where.endswith(room.first.name)) == (0, False, True), "nor is it used by the next"
-        assert len(alive(nap)) == 2 and not room.note.exists()
+        back = clients.start(clients.first)
+        ended, entered, where = clients.enter(back, True)
+        assert (ended, entered, where.endswith(clients.first.name)) == (0, False, True), "nor is it used by the next"
+        assert len(alive(nap)) == 2 and not clients.note.exists()
         back.stop()
 
 
@@ -539,7 +540,7 @@ def test_who_may_not_become_another_user_is_told() -> None:
     assert (done.returncode, done.stdout) == (126, b"may not become user 0: Operation not permitted")
 
 
-if os.geteuid() == 0:  # nobody else can
+if os.geteuid() == 0:  # only root can
 
     def test_identity_of_another_user(client: Client) -> None:
         ran = client.sh("id -u; id -g; id -G; pwd", cwd="/tmp", **OTHER)

@@ -1,4 +1,4 @@
-"""What a task may take and how it ends: bounds, fork bombs, waiting zombies, a client that is stopped for a while.
+"""Bounds of a task and its end: fork bombs, zombies, a client that is suspended for a while.
 
 Every fork bomb here runs as a user of its own who may have a few hundred processes, with a watchdog outside.
 """
@@ -37,13 +37,13 @@ def placed(request: pytest.FixtureRequest, client: Client, tmp_path: Path) -> It
     top = own_cgroup() if request.param == "with a cgroup" else None
     name = f"director-bounds-{os.getpid()}"
     if top is not None:
-        assert client.ask("place", str(tmp_path / "cgroup"), name)[1]
+        assert client.ask("enter_cgroup", str(tmp_path / "cgroup"), name)[1]
     yield top and top / name
     if top is not None:
-        client.ask("leave_place")
+        client.ask("leave_cgroup")
         left = (top / name).exists()
         remove_cgroup(top / name)
-        assert not left, "it is taken away, with those of tasks"
+        assert not left, "it is removed, with those of tasks"
 
 
 def stop_until(client: Client, over: Any) -> None:
@@ -74,7 +74,7 @@ def test_what_ended_in_time_has_not_timed_out_though_the_client_slept(client: Cl
 
 
 def test_the_time_in_which_the_client_was_stopped_is_not_counted(client: Client, tmp_path: Path) -> None:
-    """As when a machine is paused with all that is on it: the task is stopped with the client."""
+    """As when the machine is suspended: the task is stopped with the client."""
     line = f"touch {tmp_path}/in; while [ ! -e {tmp_path}/out ]; do sleep 0.02; done; echo done"
     client.send("run", {"argv": ["/bin/sh", "-c", line], "timeout": 60.0})
     wait_until((tmp_path / "in").exists, "it runs", every=0.005)
@@ -151,7 +151,7 @@ BOMBS = {
     "deaf": "$SIG{TERM} = 'IGNORE'; fork while 1",
 }
 
-if os.geteuid() == 0:  # nobody else can have a user of one's own
+if os.geteuid() == 0:  # only root can use another user
 
     @pytest.mark.slow
     @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
@@ -190,7 +190,7 @@ if os.geteuid() == 0:  # nobody else can have a user of one's own
 
 
 def test_thousands_of_zombies_are_waited_for_in_slices(client: Client) -> None:
-    """They come to the client at once, when the process that did not wait for them ends: 3,000 here."""
+    """3,000 zombies become the client's children at once, when their parent ends."""
     assert reaped(client, 3000)
 
 

@@ -1,4 +1,4 @@
-"""A process that applies batch after batch and says so after each, until it is killed: `PATH FIRST`."""
+"""A process that applies batches and reports each on stdout until it is killed. Arguments: PATH FIRST."""
 
 from __future__ import annotations
 

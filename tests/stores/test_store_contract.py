@@ -1,4 +1,4 @@
-"""What every store must do, said once and run over all of them."""
+"""The contract of a store, tested with every store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger whose write-ahead log was damaged: told from a torn end, kept, and opened at a state that can be proven."""
+"""Damage of the write-ahead log: told from a torn end, copied, and the ledger opened at a state that can be proven."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDINGS = ("", "-wal", "-shm")
 
 
 class Ledger:
-    """A store that is written, and copies of its files as a crash would leave them."""
+    """A store, and copies of its files as a crash would leave them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Ledger:
             self.store.apply([accept(job), results(job, "a", result(0, "S", b"o" * 3000)), done(job)])
 
     def checkpoint(self) -> None:
-        """All of the log is copied to the database; the log stays as it is."""
+        """Copy all of the log to the database; the log file stays."""
         assert self.store._write.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[0] == 0
 
     def crash(self, shm: bool = False) -> Path:
@@ -59,7 +59,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def flip(path: str, at: int) -> None:
-    """Change the byte at this place."""
+    """Change the byte at this offset."""
     with open(path, "r+b") as file:
         file.seek(at)
         byte = file.read(1)[0]
@@ -68,7 +68,7 @@ def flip(path: str, at: int) -> None:
 
 
 def jobs_by_sqlite(path: Path) -> list[str]:
-    """What SQLite itself makes of a copy of these files."""
+    """The jobs that SQLite alone finds in a copy of these files."""
     folder = path.parent / "aside"
     folder.mkdir()
     for ending in ENDINGS[:2]:
@@ -80,7 +80,7 @@ def jobs_by_sqlite(path: Path) -> list[str]:
 
 
 def opened(path: Path) -> tuple[str, list[str]]:
-    """What is lost, and the jobs that are left."""
+    """The reported loss, and the jobs that are left."""
     with closing(SqliteStore(str(path))) as store:
         return store.lost(), list(store.ids())
 
@@ -191,7 +191,7 @@ def test_what_is_written_after_a_torn_end_has_nothing_behind_it(ledger: Ledger) 
 
 
 def test_a_damaged_log_that_is_in_the_database_already_loses_nothing(ledger: Ledger) -> None:
-    """SQLite alone would lay older pages of the log over the newer ones of the database."""
+    """SQLite alone would replace newer pages of the database by older ones of the log."""
     ledger.write(8)
     ledger.checkpoint()
     for share in (0.02, 0.3, 0.6, 0.98):
@@ -201,7 +201,7 @@ def test_a_damaged_log_that_is_in_the_database_already_loses_nothing(ledger: Led
 
 
 def test_a_checkpoint_that_a_reader_held_up_needs_the_log_that_it_was_made_of(ledger: Ledger) -> None:
-    """It copies no page that has changed since the reader began: the database alone is of no one moment."""
+    """It copies no page changed since the reader began, so the database alone mixes states of several moments."""
     ledger.write(6)
     with ledger.store.view("j001"):
         ledger.write(6)

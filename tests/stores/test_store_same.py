@@ -95,7 +95,7 @@ def test_stores_agree(steps: list[list[Any]]) -> None:
 @given(st.lists(operation, min_size=1, max_size=8))
 def test_a_batch_that_is_applied_again_changes_nothing(ops: list[Any]) -> None:
     ops = [op for op in ops if op[0] not in ("prune", "purge_jobs", "forget_node")]
-    ops.sort(key=lambda op: op[0] not in ("accept", "node"))  # nothing comes before what it is about
+    ops.sort(key=lambda op: op[0] not in ("accept", "node"))  # jobs and nodes first, then what refers to them
     with tempfile.TemporaryDirectory() as folder:
         store = open_store("sqlite", folder)
         if not outcome(store, ops):

@@ -1,4 +1,4 @@
-"""What only a file can do: survive kills, fill up, be damaged, be of another version, be read meanwhile."""
+"""What only the file has: kills, a full disk, damage, other versions, readers beside the writer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(path: str) -> 
             else:
                 check_job(store, n)
         store.close()
-        known, first = last + 1, last + 1  # the batch under way is applied again by the next writer
+        known, first = last + 1, last + 1  # the next writer applies the unfinished batch again
 
 
 def test_a_full_disk_is_said_plainly_and_changes_nothing(store: SqliteStore) -> None:
@@ -166,7 +166,7 @@ def test_every_table_of_a_job_is_emptied_with_it(store: SqliteStore) -> None:
     } == dict.fromkeys(tables, 0)
 
 
-def test_room_is_given_back(store: SqliteStore) -> None:
+def test_free_pages_are_returned_to_the_disk(store: SqliteStore) -> None:
     store.apply([accept("j1"), results("j1", "a", result(0, "S", b"x" * 4_000_000)), done("j1")])
     pages = store._read.execute("PRAGMA page_count").fetchone()[0]
     store.apply([("purge_jobs", {"ids": ["j1"]})])

@@ -1,4 +1,4 @@
-"""The process that takes files in: it asks within its credit, believes digests only, and goes on after a break."""
+"""The files worker: requests pieces within its credit, trusts digests only, continues after a lost connection."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from director.workers.files import CREDIT, INLINE, PIECE, Intake
 KEY = ["job", 1, 0, "db"]
 
 
-class Hub:
-    """What the intake sends, kept."""
+class Parent:
+    """Keeps the frames that the intake sends."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[dict[str, Any], bytes]] = []
@@ -27,7 +27,7 @@ class Hub:
         self.frames.append((ujson.loads(ujson.dumps(header)), body))
 
     def take(self) -> list[tuple[dict[str, Any], bytes]]:
-        """What came since the last call."""
+        """The frames since the last call."""
         frames, self.frames = self.frames, []
         return frames
 
@@ -43,12 +43,12 @@ class Source:
         ]
 
     def offer(self, intake: Intake, rows: Any = None, **more: Any) -> None:
-        """The whole list in one part."""
+        """Offer the manifest in one part."""
         body = ujson.dumps(self.rows if rows is None else rows).encode()
         intake.handle({"offer": KEY, "part": 0, "parts": 1, "error": "", "land": None, **more}, body)
 
     def answer(self, intake: Intake, pulls: Any) -> None:
-        """Give the pieces that were asked for."""
+        """Send the requested pieces."""
         for header, _ in pulls:
             for row, offset, length in header.get("pieces", ()):
                 piece = self.contents[row][offset : offset + length]
@@ -56,126 +56,126 @@ class Source:
 
 
 @pytest.fixture
-def hub() -> Hub:
-    return Hub()
+def parent() -> Parent:
+    return Parent()
 
 
 @pytest.fixture
-def intake(hub: Hub, tmp_path: Path) -> Iterator[Intake]:
-    intake = Intake(hub, BlobStore(str(tmp_path / "blobs")))  # type: ignore[arg-type]
+def intake(parent: Parent, tmp_path: Path) -> Iterator[Intake]:
+    intake = Intake(parent, BlobStore(str(tmp_path / "blobs")))  # type: ignore[arg-type]
     yield intake
     assert not list((tmp_path / "blobs/tmp").iterdir()), "nothing is left behind"
 
 
-def run(source: Source, intake: Intake, hub: Hub) -> dict[str, Any]:
-    """Give until there is an end; its frame."""
+def run(source: Source, intake: Intake, parent: Parent) -> dict[str, Any]:
+    """Send pieces until the upload ends; its last frame."""
     while True:
-        frames = hub.take()
+        frames = parent.take()
         ends = [(header, body) for header, body in frames if "pull" not in header and not header.get("more")]
         if ends:
             return {**ends[0][0], "body": ends[0][1]}
-        assert frames, "nothing is asked for and nothing ends"
+        assert frames, "no piece is requested and the upload does not end"
         source.answer(intake, frames)
 
 
-def test_a_loan_of_small_and_large_files(intake: Intake, hub: Hub, tmp_path: Path) -> None:
+def test_a_loan_of_small_and_large_files(intake: Intake, parent: Parent, tmp_path: Path) -> None:
     source = Source(b"", b"one", os.urandom(CREDIT + PIECE + 3), b"one")
     source.offer(intake)
-    asked = [piece for header, _ in hub.frames for piece in header["pieces"]]
+    asked = [piece for header, _ in parent.frames for piece in header["pieces"]]
     assert CREDIT <= sum(length for _, _, length in asked) < CREDIT + PIECE
-    end = run(source, intake, hub)
+    end = run(source, intake, parent)
     assert end["error"] == "" and ujson.loads(end["body"]) == {"sources": source.rows}
     blobs = BlobStore(str(tmp_path / "blobs"))
     for row, data in zip(source.rows, source.contents, strict=True):
         assert Path(blobs.path(row[4])).read_bytes() == data
     source.offer(intake)
-    assert "lent" in hub.take()[0][0], "what is here is not asked for again"
+    assert "lent" in parent.take()[0][0], "what is here is not asked for again"
 
 
-def test_many_rows_become_a_content(intake: Intake, hub: Hub, tmp_path: Path) -> None:
+def test_many_rows_become_a_content(intake: Intake, parent: Parent, tmp_path: Path) -> None:
     source = Source(*[b"%d" % number for number in range(INLINE + 1)])
     half = ujson.dumps(source.rows[:500]).encode(), ujson.dumps(source.rows[500:]).encode()
     for part in (1, 0):  # in any order
         intake.handle({"offer": KEY, "part": part, "parts": 2, "error": ""}, half[part])
-    manifest = ujson.loads(run(source, intake, hub)["body"])["manifest"]
+    manifest = ujson.loads(run(source, intake, parent)["body"])["manifest"]
     path = BlobStore(str(tmp_path / "blobs")).path(manifest["digest"])
     assert ujson.loads(Path(path).read_bytes()) == source.rows
 
 
 @pytest.mark.parametrize("size", [10, PIECE + 10])
-def test_a_file_that_changed_is_noticed(intake: Intake, hub: Hub, size: int) -> None:
+def test_a_file_that_changed_is_noticed(intake: Intake, parent: Parent, size: int) -> None:
     source = Source(b"a" * size)
     source.offer(intake)
     source.contents = [b"b" * size]
-    assert run(source, intake, hub)["error"] == "'f0' was changed while it was read; try again"
+    assert run(source, intake, parent)["error"] == "'f0' was changed while it was read; try again"
 
 
-def test_a_file_that_shrank_or_cannot_be_read(intake: Intake, hub: Hub) -> None:
+def test_a_file_that_shrank_or_cannot_be_read(intake: Intake, parent: Parent) -> None:
     source = Source(b"a" * 10)
     source.offer(intake)
     source.contents = [b"a"]
-    assert "shorter" in run(source, intake, hub)["error"]
+    assert "shorter" in run(source, intake, parent)["error"]
     source.offer(intake)
-    hub.take()
+    parent.take()
     intake.handle({"piece": KEY, "file": 0, "offset": 0, "error": "no"}, b"")
-    assert hub.take()[0][0]["error"] == "no"
+    assert parent.take()[0][0]["error"] == "no"
 
 
-def test_an_interrupted_upload_goes_on_where_it_was(intake: Intake, hub: Hub) -> None:
+def test_an_interrupted_upload_goes_on_where_it_was(intake: Intake, parent: Parent) -> None:
     source = Source(os.urandom(4 * PIECE))
     source.offer(intake)
-    pulls = hub.take()
+    pulls = parent.take()
     kept = pulls[0][0]["pieces"][:3]
     source.answer(intake, [({"pieces": kept}, b"")])
-    hub.take()
+    parent.take()
     source.offer(intake)  # the connection broke
-    asked = [piece for header, _ in hub.frames for piece in header["pieces"]]
+    asked = [piece for header, _ in parent.frames for piece in header["pieces"]]
     assert asked == pulls[0][0]["pieces"][3:]
-    assert run(source, intake, hub)["error"] == ""
+    assert run(source, intake, parent)["error"] == ""
 
 
-def test_another_list_begins_anew(intake: Intake, hub: Hub) -> None:
+def test_another_list_begins_anew(intake: Intake, parent: Parent) -> None:
     source = Source(os.urandom(2 * PIECE))
     source.offer(intake)
-    source.answer(intake, [({"pieces": hub.take()[0][0]["pieces"][:1]}, b"")])
+    source.answer(intake, [({"pieces": parent.take()[0][0]["pieces"][:1]}, b"")])
     source.contents[0] = b"new"
     source.rows = Source(b"new").rows
     source.offer(intake)
-    assert ujson.loads(run(source, intake, hub)["body"])["sources"] == source.rows
+    assert ujson.loads(run(source, intake, parent)["body"])["sources"] == source.rows
 
 
-def test_what_nobody_asked_for_is_dropped(intake: Intake, hub: Hub) -> None:
+def test_what_nobody_asked_for_is_dropped(intake: Intake, parent: Parent) -> None:
     intake.handle({"piece": KEY, "file": 0, "offset": 0, "error": ""}, b"x")
     source = Source(b"x" * 10)
     source.offer(intake)
-    hub.take()
+    parent.take()
     intake.handle({"piece": KEY, "file": 7, "offset": -1, "error": ""}, b"x")
-    assert hub.take() == []
+    assert parent.take() == []
     intake.handle({"drop": KEY}, b"")
 
 
 @pytest.mark.parametrize("rows", [{"a": 1}, [["file", "../x", 0, 0, "0" * 64, "", ""]], "text"])
-def test_a_bad_list_is_refused(intake: Intake, hub: Hub, rows: Any) -> None:
+def test_a_bad_list_is_refused(intake: Intake, parent: Parent, rows: Any) -> None:
     Source().offer(intake, rows)
-    assert hub.take()[0][0]["error"]
+    assert parent.take()[0][0]["error"]
 
 
-def test_no_json_at_all_is_refused(intake: Intake, hub: Hub) -> None:
+def test_no_json_at_all_is_refused(intake: Intake, parent: Parent) -> None:
     for body in (b"\xff", b"[" * 100_000):
         intake.handle({"offer": KEY, "part": 0, "parts": 1, "error": ""}, body)
-        assert hub.take()[0][0]["error"]
+        assert parent.take()[0][0]["error"]
 
 
-def test_an_error_of_the_node_is_passed_on(intake: Intake, hub: Hub) -> None:
+def test_an_error_of_the_node_is_passed_on(intake: Intake, parent: Parent) -> None:
     Source().offer(intake, error="no such file")
-    assert hub.take()[0][0] == {"lent": KEY, "error": "no such file", "changed": False}
+    assert parent.take()[0][0] == {"lent": KEY, "error": "no such file", "changed": False}
 
 
-def test_what_is_fetched_lands(intake: Intake, hub: Hub, tmp_path: Path) -> None:
+def test_what_is_fetched_lands(intake: Intake, parent: Parent, tmp_path: Path) -> None:
     source = Source(b"content")
     to = {"folder": str(tmp_path / "out"), "uid": os.geteuid(), "gid": os.getegid()}
     source.offer(intake, land=to)
-    end = run(source, intake, hub)
+    end = run(source, intake, parent)
     assert (end["error"], end["changed"]) == ("", True)
     assert ujson.loads(end["body"]) == {"paths": [f"{tmp_path}/out/db/f0"], "left_out": []}
     assert (tmp_path / "out/db/f0").read_bytes() == b"content"

@@ -1,4 +1,4 @@
-"""Room that forgotten jobs held comes back in small steps, and old files are brought up to date."""
+"""The space of purged jobs is freed in small steps, and files of older versions are migrated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fill(store: SqliteStore, job: str, steps: int = 200) -> None:
     store.apply([done(job)])
 
 
-def test_a_huge_job_is_forgotten_at_once_and_its_room_comes_back(tmp_path: Path) -> None:
+def test_a_huge_job_is_purged_at_once_and_its_space_is_freed_later(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     store = SqliteStore(str(path))
     fill(store, "huge")
@@ -60,14 +60,14 @@ def test_of_many_jobs_only_some_rows_go_at_once(tmp_path: Path, monkeypatch: pyt
     store.apply([("prune", {"before": 9e9, "keep": 100, "limit": 100})])
     assert store.list_jobs({}, {}) == b"[]"
     count = "SELECT COUNT(*) FROM results"
-    assert sqlite3.connect(path).execute(count).fetchone() == (4,), "of one job they are gone, the others wait"
+    assert sqlite3.connect(path).execute(count).fetchone() == (4,), "the rows of one job are deleted, the others wait"
     while store.tidy():
         pass
     assert sqlite3.connect(path).execute(count).fetchone() == (0,)
     store.close()
 
 
-def test_contents_go_with_the_last_job_that_needs_them(tmp_path: Path) -> None:
+def test_blobs_are_deleted_with_the_last_job_that_needs_them(tmp_path: Path) -> None:
     store = SqliteStore(str(tmp_path / "ledger.sqlite"))
     blobs = BlobStore(str(tmp_path / "blobs"))
     kept, shared, orphan, fresh = (blobs.put_bytes(text)[0] for text in (b"kept", b"shared", b"orphan", b"fresh"))
@@ -75,15 +75,15 @@ def test_contents_go_with_the_last_job_that_needs_them(tmp_path: Path) -> None:
     for digest in (kept, shared, orphan):
         os.utime(blobs.path(digest), (1, 1))
     store.apply([accept("j1", digests={shared: 6}), done("j1"), accept("j2", digests={kept: 4, shared: 6}), done("j2")])
-    keeper = Housekeeper(store, blobs)
-    keeper.clean()
+    housekeeper = Housekeeper(store, blobs)
+    housekeeper.clean()
     assert [os.path.exists(blobs.path(digest)) for digest in (kept, shared, orphan, fresh)] == [True, True, False, True]
     store.apply([("purge_jobs", {"ids": ["j2"]})])
-    keeper.clean()
+    housekeeper.clean()
     assert [os.path.exists(blobs.path(digest)) for digest in (kept, shared, fresh)] == [False, True, True]
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_file_of_the_first_version_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     old = sqlite3.connect(path, isolation_level=None)
     schema.migrate(old, schema.MIGRATIONS[:1])
@@ -126,7 +126,7 @@ def test_what_a_file_of_the_third_version_holds_is_still_there(tmp_path: Path) -
     assert (tasks[0]["stdout"], tasks[0]["stderr"], tasks[1]["late"]["stderr"]) == ("out", "err", "err")
     assert (store.blobs(), store.nodes()[0]["journal_position"]) == ({"f1"}, 5)
     store.apply([range_end("j1", "a", 1, 1, "X"), results("j1", "a", result(1)), done("j1")])
-    assert whole(store, "j1").count(b'"lost"') == 2  # its name among the counts is one of them
+    assert whole(store, "j1").count(b'"lost"') == 2  # once as a count, once as the state
     store.apply([("purge_jobs", {"ids": ["j1"]})])
     assert store.blobs() == set()
     store.close()
