@@ -15,12 +15,12 @@ import struct
 import time
 from _thread import LockType
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gevent
 import zmq
 import zmq.utils.z85
 from gevent import get_hub
-from gevent.event import Event
 from gevent.monkey import get_original
 from zmq.backend import Socket as Raw
 
@@ -89,11 +89,12 @@ class WatchedSocket:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
-        self._ready = Event()
-        self._loop = get_hub().loop
+        self._hub = get_hub()
+        self._loop = self._hub.loop
+        self._reader: Any = None  # the greenlet that waits; an Event would cost several times as much for each message
         self._check_is_due = False
         self._watcher = self._loop.io(socket.FD, 1)
-        self._watcher.start(self._ready.set)
+        self._watcher.start(self._wake)
         self._timer = self._loop.timer(QUIET, QUIET)
         self._timer.start(self._check)
         self._turn = 0.0
@@ -104,7 +105,7 @@ class WatchedSocket:
         self._watcher.close()
         self._timer.close()
         self.socket.close(linger=0)
-        self._ready.set()
+        self._loop.run_callback(self._wake)
 
     def check_soon(self) -> None:
         """Read the events once after all sends of this turn: one of them may have consumed the reader's edge."""
@@ -114,13 +115,27 @@ class WatchedSocket:
 
     def _check(self) -> None:
         self._check_is_due = False
-        if not self.socket.closed and int(Raw.get(self.socket, EVENTS)) & POLLIN:
-            self._ready.set()
+        if not self.socket.closed and self._is_readable():
+            self._wake()
+
+    def _wake(self) -> None:
+        """Called by the event loop: let the reader go on, when it waits."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.switch()
+
+    def _is_readable(self) -> bool:
+        return bool(int(Raw.get(self.socket, EVENTS)) & POLLIN)
 
     def _wait(self) -> None:
-        self._ready.clear()
-        if not int(Raw.get(self.socket, EVENTS)) & POLLIN:
-            self._ready.wait()
+        """Let others run until a message may be there; returns at once when one surely is."""
+        if self._is_readable():
+            return
+        self._reader = gevent.getcurrent()
+        try:
+            self._hub.switch()
+        finally:
+            self._reader = None
         self._turn = time.monotonic()
 
     def _breathe(self) -> None:
@@ -258,10 +273,12 @@ class Dealer(WatchedSocket):
     def receive(self) -> list[bytes] | None:
         """The parts of the next message, None once the socket is closed. Blocks."""
         while not self.socket.closed:
+            self._wait()  # first: messages come one by one, and `Again` costs twice as much as to ask for EVENTS
             try:
                 frame = Raw.recv(self.socket, NOBLOCK)
-            except zmq.Again:
-                self._wait()
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EAGAIN and not self.socket.closed:
+                    raise
                 continue
             self._breathe()
             return unpack(frame)
