@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gevent.event import Event
@@ -34,9 +35,9 @@ class _Download:
 class Fetcher:
     """`get` gives a path; several tasks that want one content share one download."""
 
-    def __init__(self, blobs: BlobStore) -> None:
+    def __init__(self, blobs: BlobStore, send: Callable[..., object]) -> None:
         self.blobs = blobs
-        self.send: Any = lambda *frames: False
+        self._send = send
         self._downloads: dict[str, _Download] = {}
 
     def get(self, job: str, digest: str, size: int) -> str:
@@ -80,9 +81,9 @@ class Fetcher:
 
     def _ask(self, download: _Download, offset: int) -> None:
         download.asked[offset] = time.monotonic()
-        self.send(messages.encode("blob_get", job=download.job, digest=download.digest, offset=offset, length=PIECE))
+        self._send(messages.encode("blob_get", job=download.job, digest=download.digest, offset=offset, length=PIECE))
 
-    def take(self, fields: dict[str, Any], piece: bytes) -> None:
+    def take(self, fields: dict[str, Any], piece: bytes = b"") -> None:
         """A piece has come; one that nobody waits for any more is dropped."""
         download = self._downloads.get(fields["digest"])
         if download is None or fields["offset"] not in download.asked:

@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ujson
@@ -77,14 +77,14 @@ class DryRun:
         self._executor, self._remembered, self._send = executor, remembered, send
         self._open = 0
 
-    def take(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def take(self, fields: dict[str, Any], *payload: bytes) -> None:
         """One question, answered by a greenlet of its own."""
         if self._open >= AT_ONCE:
             self._reply(fields["req"], "the node is asked by too many at once", b"[]")
         else:
             spawn("foresight", self._answer, fields, payload, vital=False)
 
-    def _answer(self, fields: dict[str, Any], payload: list[bytes]) -> None:
+    def _answer(self, fields: dict[str, Any], payload: Sequence[bytes]) -> None:
         self._open += 1
         try:
             with tempfile.TemporaryDirectory(prefix="director-plan-") as folder:
@@ -508,7 +508,7 @@ def _shown(verb: Verb, step: Step, node: TaskNode) -> str:
     return text[:TEXT_LIMIT] if text != step["text"] else ""
 
 
-def _unpack(folder: str, digests: list[str], contents: list[bytes]) -> dict[str, str]:
+def _unpack(folder: str, digests: list[str], contents: Sequence[bytes]) -> dict[str, str]:
     """The contents that came with a question, as files; names are their places in the list."""
     paths = {}
     for number, (digest, data) in enumerate(zip(digests, contents, strict=False)):

@@ -1,4 +1,4 @@
-"""A client's call at the enrolment port: the server's public key, and the wish for a name."""
+"""Enrolment of a client: it asks the enrolment port for the server's public key and for its own name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import ujson
 from director.errors import DirectorError, UsageError
 from director.protocol import messages
 
-PATIENCE = 10.0
+TIMEOUT = 10.0  # seconds for each address
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the enrolment port said.
+    """The answer of the enrolment port.
 
     Attributes:
         host: the numeric address that answered.
         server_key: the server's public key in Z85.
         status: `ok`, `pending` or `refused`.
-        reason: why it is not ok.
+        reason: why the status is not `ok`.
     """
 
     host: str
@@ -32,7 +32,11 @@ class Answer:
 
 
 def split_address(address: str, port: int) -> tuple[str, int]:
-    """Host and port of `host[:port]`, `[ipv6]:port` or a bare IPv6 address; UsageError for anything else."""
+    """Host and port of `host[:port]`, `[ipv6]:port` or a bare IPv6 address; `port` is the default.
+
+    Raises:
+        UsageError: it is none of these.
+    """
     host, rest = address, ""
     if address.startswith("["):
         host, _, rest = address[1:].partition("]")
@@ -45,23 +49,27 @@ def split_address(address: str, port: int) -> tuple[str, int]:
 
 
 def resolve(host: str) -> list[str]:
-    """Numeric addresses of a host, in the order to be tried.
+    """Numeric addresses of a host in the order to be tried, IPv4 first.
 
     Raises:
-        StartError: there is no thread for it. DirectorError: the host has no address now.
+        DirectorError: the host has no address now, or no thread can be started for the lookup.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise DirectorError(f"the server's address {host} cannot be looked up: {error.strerror or error}") from error
-    except RuntimeError as error:  # no thread can be started that would look it up
+    except RuntimeError as error:  # no thread can be started
         raise DirectorError(f"the server's address {host} cannot be looked up: {error}") from error
     addresses = list(dict.fromkeys(str(row[4][0]) for row in found))
     return sorted(addresses, key=lambda address: ":" in address)
 
 
 def ask(host: str, port: int, name: str, key: str) -> Answer:
-    """Ask every address of `host` in turn; DirectorError when none answers."""
+    """Ask the addresses of `host` one after another until one answers.
+
+    Raises:
+        DirectorError: none did.
+    """
     why = ""
     for address in resolve(host):
         try:
@@ -69,12 +77,12 @@ def ask(host: str, port: int, name: str, key: str) -> Answer:
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
         except (ValueError, KeyError, TypeError, AttributeError):
-            why = "it speaks another language; is --enroll-port right?"
+            why = "it uses another protocol; is --enroll-port right?"
     raise DirectorError(f"no enrolment at {host}:{port}: {why}")
 
 
 def _ask_one(address: str, port: int, request: dict[str, Any]) -> Answer:
-    with socket.create_connection((address, port), timeout=PATIENCE) as link:
+    with socket.create_connection((address, port), timeout=TIMEOUT) as link:
         link.sendall(ujson.dumps(request).encode() + b"\n")
         data = b""
         while not data.endswith(b"\n") and len(data) < 65536:

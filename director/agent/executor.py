@@ -19,11 +19,11 @@ from gevent.lock import BoundedSemaphore
 from director import process, verbs
 from director import states as st
 from director.agent.blob_fetcher import Fetcher
-from director.agent.core import DEFAULT_TIMEOUT, Agent
 from director.agent.job_runner import JobRunner, Running, Step
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter
 from director.agent.step_cache import CachedStep, Chain, StepCache, mark, mark_of_values, shown_values
+from director.agent.step_runner import DEFAULT_TIMEOUT, StepRunner
 from director.errors import DirectorError, LateError, VerbError
 from director.language.scope import Scope, is_proxy
 from director.runtime import service_manager
@@ -71,10 +71,10 @@ class Executor:
         self._verbs: dict[str, Verb] = {}
         self._locks: dict[str, BoundedSemaphore] = {}
 
-    def apply(self, agent: Agent, held: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
+    def apply(self, runner: StepRunner, held: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; for a step of a file that is cached, its record."""
         timeout = step["flags"].get("timeout") or held.head["options"].get("timeout") or DEFAULT_TIMEOUT
-        node = TaskNode(self, agent, held, scope, step, running, timeout)
+        node = TaskNode(self, runner, held, scope, step, running, timeout)
         try:
             verb = self.verb(step, node.blob)
         except (DirectorError, KeyError) as error:
@@ -94,7 +94,7 @@ class Executor:
     def _apply_chained(self, verb: Verb, step: Step, node: TaskNode, held: JobRunner) -> Outcome:
         """DSL.md section 6: of what ran last in this place, with these inputs, only what can be seen is looked at."""
         head, number = held.head, step["i"]
-        chain = self.chains.of(held.job, head["name"], stage_key(head, step), bool(head["options"].get("no_cache")))
+        chain = self.chains.of(held.id, head["name"], stage_key(head, step), bool(head["options"].get("no_cache")))
         skips = bool(step["flags"].get("skip-cache"))  # it leaves the rest of the chain alone, whatever it changes
         made, link = "", None
         if verb.trusts_chain or verb.actions:
@@ -117,7 +117,7 @@ class Executor:
         else:
             made = made or applied_mark(verb, step, node, outcome)
             self._compare(verb, chain, number, made, outcome, skips)
-        chain.record(number, CachedStep(made, kept, time.time(), held.job, values_of(verb, step, node.scope, outcome)))
+        chain.record(number, CachedStep(made, kept, time.time(), held.id, values_of(verb, step, node.scope, outcome)))
         return outcome
 
     def _compare(self, verb: Verb, chain: Chain, number: int, made: str, outcome: Outcome, skips: bool) -> None:
@@ -162,7 +162,7 @@ class Executor:
             known: dict[bytes, bytes] = scope.made[1]
             return known
         texts = {name: text for name, text in scope.dollars().items() if SHELL_NAME.fullmatch(name)}
-        made = {**self.base, b"DIRECTOR_JOB": held.job.encode()}
+        made = {**self.base, b"DIRECTOR_JOB": held.id.encode()}
         made.update((os.fsencode(name), os.fsencode(text.replace("\0", ""))) for name, text in texts.items())
         scope.made = (scope.version, made)
         return made
@@ -178,11 +178,11 @@ class TaskNode:
     """The node as one attempt of one step sees it; see `verbs.base.Node`."""
 
     __slots__ = (
-        "_agent",
         "_deadline",
         "_executor",
         "_held",
         "_names",
+        "_runner",
         "_running",
         "_step",
         "scope",
@@ -192,7 +192,7 @@ class TaskNode:
     def __init__(
         self,
         executor: Executor,
-        agent: Agent,
+        runner: StepRunner,
         held: JobRunner,
         scope: Scope,
         step: Step,
@@ -200,7 +200,7 @@ class TaskNode:
         timeout: float,
     ) -> None:
         self.scope = scope
-        self._executor, self._agent, self._held = executor, agent, held
+        self._executor, self._runner, self._held = executor, runner, held
         self._step, self._running = step, running
         self.timeout = timeout
         self._deadline = time.monotonic() + timeout
@@ -214,7 +214,7 @@ class TaskNode:
     @property
     def job(self) -> str:
         """The job's id."""
-        return self._held.job
+        return self._held.id
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -301,7 +301,7 @@ class TaskNode:
         spec = process.Spec(
             argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
             timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
-            token=task_token(self._executor.place, self._agent.journal.instance, self._held.job, self._step["i"]),
+            token=task_token(self._executor.place, self._runner.journal.instance, self._held.id, self._step["i"]),
             detach=detach, pids=self._executor.pids, memory=self._executor.memory,
         )  # fmt: skip
         if user:
@@ -339,7 +339,7 @@ class TaskNode:
         if result.timed_out:
             state, reason = st.TIMEOUT, f"not done within {timeout:g} s; its processes were ended"
         elif result.cancelled:
-            reason = "client stopped" if self._agent.draining else (self._held.cancelled or "cancelled")
+            reason = "client stopped" if self._runner.draining else (self._held.cancelled or "cancelled")
         elif not result.error and result.stderr:
             reason = f"{reason}: {_last_line(result.stderr)}"
         if result.error and (result.timed_out or result.cancelled):
@@ -350,7 +350,7 @@ class TaskNode:
 
     def blob(self, digest: str, size: int) -> str:
         """The path of this content."""
-        return self._executor.fetcher.get(self._held.job, digest, size)
+        return self._executor.fetcher.get(self._held.id, digest, size)
 
     def identity(self, user: str) -> tuple[int, int]:
         """uid and gid of `user[:group]`."""
@@ -384,8 +384,8 @@ class TaskNode:
 
     def query(self, name: str) -> dict[str, dict[str, Any]]:
         """Values of other nodes."""
-        with self._agent.aside():
-            return self._executor.exchange.query(self._held.job, self._step["i"], name, self.remaining)
+        with self._runner.aside():
+            return self._executor.exchange.query(self._held.id, self._step["i"], name, self.remaining)
 
     def reboot(self, delay: float) -> Outcome:
         """Restart the host; the outcome comes from the client that is back."""
@@ -413,13 +413,13 @@ class TaskNode:
 
     def offer(self, patterns: list[str]) -> Fetched:
         """Send files to the submitter's machine."""
-        with self._agent.aside():
-            return self._executor.exchange.fetch(self._held.job, self._step["i"], patterns, self.remaining)
+        with self._runner.aside():
+            return self._executor.exchange.fetch(self._held.id, self._step["i"], patterns, self.remaining)
 
     def borrow(self, number: int) -> dict[str, Any]:
         """Sources on another node."""
-        with self._agent.aside():
-            return self._executor.exchange.borrow(self._held.job, self._step["i"], number, self.remaining)
+        with self._runner.aside():
+            return self._executor.exchange.borrow(self._held.id, self._step["i"], number, self.remaining)
 
 
 def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:

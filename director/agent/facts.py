@@ -1,4 +1,4 @@
-"""What a node says of itself: read from psutil, /etc/os-release and the kernel in a few milliseconds.
+"""The facts of a node, read from psutil, /etc/os-release and the kernel in a few milliseconds.
 
 The names are those of the targets (`fact:os.id=debian`, `fact:memory.total>8G`) and of templates (`facts.os.id`).
 """
@@ -33,7 +33,7 @@ def read(root: str = "/") -> dict[str, Any]:
     """The facts of this host as a nested JSON-able dict; sizes in bytes, `boot_time` in ISO 8601 UTC.
 
     Args:
-        root: where `/etc`, `/proc`, `/run` and `/sys` are looked for.
+        root: the folder that holds `etc`, `proc`, `run` and `sys`.
     """
     import psutil
 
@@ -53,19 +53,19 @@ def read(root: str = "/") -> dict[str, Any]:
 
 
 def boot_id(root: str = "/") -> str:
-    """The kernel's id of this boot, "" where there is none."""
+    """The kernel's id of this boot, "" when it has none."""
     return _text(root, "proc/sys/kernel/random/boot_id")
 
 
 def boot_epoch() -> float:
-    """When the host was started, epoch seconds by its own clock."""
+    """When the host was started, epoch seconds by its clock."""
     import psutil
 
     return float(psutil.boot_time())
 
 
 def os_release(root: str = "/") -> dict[str, str]:
-    """`id`, `version` and `name` of the operating system; "" for what it does not say."""
+    """`id`, `version` and `name` of the operating system; "" for what is not known."""
     text = _text(root, "etc/os-release") or _text(root, "usr/lib/os-release")
     values = {}
     for line in text.splitlines():
@@ -103,7 +103,7 @@ def _container_variable(root: str) -> str:
 
 
 def _addresses(interfaces: dict[str, list[Any]]) -> list[str]:
-    """IPv4 first, then IPv6; none of the loopback, none that hold only on their link."""
+    """IPv4 addresses, then IPv6; no loopback and no link-local ones."""
     found: dict[int, list[str]] = {socket.AF_INET: [], socket.AF_INET6: []}
     for addresses in interfaces.values():
         for item in addresses:

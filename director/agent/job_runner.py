@@ -1,9 +1,9 @@
-"""The jobs a client holds: their steps in order, in lanes, with their values; what runs and what never will.
+"""One job on a client: its steps in order, the values of its stages, and its async entries (lanes) beside each other.
 
-A job's steps come in slices, in the order of their numbers. One greenlet a job runs them one after another;
-steps of async entries (lanes) get a greenlet a lane, each with its own copy of the values, joined in file
-order when the whole group has ended. A failure ends the job here (or its lane): the server knows the rule
-and marks what follows, so nothing more is said about it.
+Slices come in the order of their steps. A greenlet runs the steps one after another and ends when there are none;
+the next slice starts it again. Each lane has a greenlet and a copy of the values; when the whole group has ended,
+the values that its lanes set are joined in file order. A failure ends the job here, or its lane; the server applies
+the same rule, so the steps behind it are not reported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent.event import AsyncResult, Event
+from gevent.event import AsyncResult
 
 from director import states as st
 from director.language.scope import Scope
@@ -28,109 +28,105 @@ from director.runtime.greenlets import spawn
 log = logging.getLogger(__name__)
 
 Step = dict[str, Any]
-Place = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Running:
-    """A step that runs now."""
+    """A step that runs now.
+
+    Attributes:
+        step: its number.
+        at, since: when it began, epoch seconds by the server's clock and monotonic.
+        greenlet: that runs it, None as soon as its outcome is there.
+        handle: ends its process.
+        reported: whether the server was told that it runs.
+        away: it is a REBOOT that has begun; the next client reports how it ended.
+        in_process: the greenlet waits for a process, so `handle` is enough to end the step.
+    """
 
     step: int
-    at: float  # by the server's clock
-    since: float  # monotonic
-    handle: Handle = field(default_factory=Handle)
-    told: bool = False
-    away: bool = False  # a REBOOT that has begun: the end of this process is no end of the step
-    in_process: bool = False  # the runner waits for a process, which `handle` ends
+    at: float
+    since: float
     greenlet: Any = None
+    handle: Handle = field(default_factory=Handle)
+    reported: bool = False
+    away: bool = False
+    in_process: bool = False
 
 
 class JobRunner:
     """One job on this client.
 
     Args:
-        run_step: runs one step to its result row, applies its effects to the scope; returns the row.
-        ended: called when the job has nothing to do now (for batching) or was cancelled to its end.
+        id: of the job.
+        head: `{"name", "kind", "options", "stages"}`, and `seed` for a resumed job: the effects of its earlier steps.
+        run_step: runs one step, applies its effects to the scope and gives its result.
+
+    Attributes:
+        cursor: the first step that was not given to this client.
+        dead: a step failed or the job was dropped; nothing more starts here.
+        cancelled: why the job was cancelled, "" when it was not.
+        running: the steps that run now, by number.
+        attempts: number of the next attempt of steps that an earlier process of this client was running.
+        known: results from before this client was started; these steps are not run again.
+        waits: steps that wait for the run-once step of another node, and whether they may begin.
     """
 
     def __init__(
-        self, job: str, head: Mapping[str, Any], scope: Scope, run_step: Callable[[JobRunner, Scope, Step], TaskResult]
+        self, id: str, head: Mapping[str, Any], scope: Scope, run_step: Callable[[JobRunner, Scope, Step], TaskResult]
     ) -> None:
-        self.job = job
-        self.head = head
-        self.scope = scope
-        self.upto = 0  # first step that was never given
-        self.dead = False  # a step failed: nothing of this job starts here any more
+        self.id, self.head, self.scope = id, head, scope
+        self.cursor = 0
+        self.dead = False
         self.cancelled = ""
         self.running: dict[int, Running] = {}
-        self.attempts: dict[int, int] = {}  # steps that begin with a later attempt, as the client died in one
-        self.known: dict[int, TaskResult] = {}  # how steps ended before this client began; they are not run again
-        self.waits: dict[int, AsyncResult[bool]] = {}  # steps behind another node's run-once step: may they begin?
-        self._ran: dict[int, int] = {}  # the last step that was run here, by lane
-        self._seeds: deque[Step] = deque(head.get("seed", ()))  # what had succeeded in the job that this one resumes
+        self.attempts: dict[int, int] = {}
+        self.known: dict[int, TaskResult] = {}
+        self.waits: dict[int, AsyncResult[bool]] = {}
         self._run_step = run_step
+        self._ran: dict[int, int] = {}  # the last step that was run here, by lane
+        self._seeds: deque[Step] = deque(head.get("seed", ()))
         self._chunks: dict[int, list[Step]] = {}
-        self._queue: deque[tuple[int, int]] = deque()
-        self._more = Event()
+        self._queue: deque[tuple[int, int]] = deque()  # step ranges
         self._stage = -1
-        self._ends: dict[int, Place] = {}  # how stages ended, for later ones that go on from there
+        self._ends: dict[int, dict[str, Any]] = {}  # USER, WORKDIR and SHELL at the end of each stage
         self._lanes: list[_Lane] = []
         self._greenlet: Any = None
 
     def add(self, number: int, chunk: bytes, parts: list[tuple[int, int]]) -> None:
-        """Steps `first`..`last` of each part, all of chunk `number`; what was given before is left out."""
+        """Queue the steps `first` to `last` of each part, all of chunk `number`; those given before are left out."""
         if chunk:
             self._chunks[number] = ujson.loads(chunk)
         for first, last in parts:
-            first = max(first, self.upto)
+            first = max(first, self.cursor)
             if first <= last:
-                self._queue.append((first, last))
-                self.upto = last + 1
-        self._more.set()
-        if self._greenlet is None:
-            self._greenlet = spawn(f"job {self.job}", self._run, vital=False)
+                self.cursor = last + 1
+                if not self.dead:
+                    self._queue.append((first, last))
+        if self._greenlet is None and self._queue:
+            self._greenlet = spawn(f"job {self.id}", self._run, vital=False)
 
     @property
     def pending(self) -> bool:
-        """Whether a step is waiting here, in the job's queue or in a lane's."""
-        return not self.dead and (bool(self._queue) or any(lane.queue for lane in self._lanes))
+        """Whether a step waits in the job's queue or a lane's."""
+        return bool(self._queue) or any(lane.queue for lane in self._lanes)
 
     def drop(self) -> None:
         """Start nothing more of this job."""
         self.dead = True
         self._queue.clear()
-        self._more.set()
         for lane in self._lanes:
             lane.stop()
         for answer in self.waits.values():
             answer.set(False)
 
     def is_behind(self, step: Step) -> bool:
-        """Whether the step stands behind a run-once step that was not run here, nor anything behind that."""
-        return bool(step.get("behind", -1) > self._ran.get(step.get("lane", 0), -1))
-
-    # -- inside -------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        while not self.dead:
-            step = self._next()
-            if step is None:
-                self._more.clear()
-                self._more.wait()
-                continue
-            if step.get("lane"):
-                self._to_lane(step)
-            else:
-                self._join_lanes()
-                self._enter_stage(self.scope, step)
-                if stops(self.do(self.scope, step).state_code, step):
-                    self.dead = True
-                    self._queue.clear()
-        self._join_lanes()
+        """Whether a run-once step stands before this one, and neither it nor a step between them was run here."""
+        return "behind" in step and step["behind"] > self._ran.get(step.get("lane", 0), -1)
 
     def do(self, scope: Scope, step: Step) -> TaskResult:
-        """Run a step, or only apply what it did when it has ended before; its row."""
-        if "effects" in step:  # of the job that this one resumes: it tells nothing of this one's run-once steps
+        """Run a step, or only apply its effects when it has ended before; gives its result."""
+        if "effects" in step:  # of the job that this one resumes, which had run-once steps of its own
             scope.apply(step["effects"] or {})
             return TaskResult(step["i"], chr(st.CACHED), effects=step["effects"])
         row = self.known.pop(step["i"], None)
@@ -141,38 +137,53 @@ class JobRunner:
         self._ran[step.get("lane", 0)] = step["i"]
         return row
 
-    def _next(self) -> Step | None:
-        while self._queue:
-            first, last = self._queue[0]
-            if first > last:
-                self._queue.popleft()
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (step := self._next()) is not None:
+            if step.get("lane"):
+                self._to_lane(step)
                 continue
-            if self._seeds and self._seeds[0]["i"] < first:
-                return self._seeds.popleft()
+            self._join_lanes()
+            if self.dead:
+                break
+            self._enter_stage(step)
+            if stops(self.do(self.scope, step).state_code, step):
+                self.dead = True
+                self._queue.clear()
+        self._greenlet = None
+
+    def _next(self) -> Step | None:
+        """The next step of the queue; before it those of `seed` with lower numbers."""
+        if not self._queue:
+            return None
+        first, last = self._queue[0]
+        if self._seeds and self._seeds[0]["i"] < first:
+            return self._seeds.popleft()
+        if first == last:
+            self._queue.popleft()
+        else:
             self._queue[0] = (first + 1, last)
-            if first == last:
-                self._queue.popleft()
-            chunk = self._chunks.get(first // STEPS_PER_CHUNK)
-            if chunk is None:
-                log.error("job %s: step %d came without its text", self.job, first)
-                return None
-            return chunk[first % STEPS_PER_CHUNK]
-        return None
+        chunk = self._chunks.get(first // STEPS_PER_CHUNK)
+        if chunk is None:
+            log.error("job %s: step %d came without its text", self.id, first)
+            return None
+        return chunk[first % STEPS_PER_CHUNK]
 
-    def _enter_stage(self, scope: Scope, step: Step) -> None:
+    def _enter_stage(self, step: Step) -> None:
         if step["stage"] != self._stage:
-            self._leave_stage(scope)
+            self._leave_stage()
             self._stage = step["stage"]
-            self._go_on(scope, step)
+            self._inherit(self.scope, step)
 
-    def _leave_stage(self, scope: Scope) -> None:
+    def _leave_stage(self) -> None:
         if self._stage >= 0:
-            self._ends[self._stage] = scope.place()
-            scope.end_stage()
+            self._ends[self._stage] = self.scope.place()
+            self.scope.end_stage()
         self._stage = -1
 
-    def _go_on(self, scope: Scope, step: Step) -> None:
-        """`FROM name` of an earlier stage: its USER, WORKDIR and SHELL hold on."""
+    def _inherit(self, scope: Scope, step: Step) -> None:
+        """`FROM name` of an earlier stage: begin with its USER, WORKDIR and SHELL."""
         place = self._ends.get(step.get("inherit", -1))
         if place is not None:
             scope.apply(place)
@@ -182,25 +193,22 @@ class JobRunner:
             self._join_lanes()
         lane = next((lane for lane in self._lanes if lane.number == step["lane"]), None)
         if lane is None:
-            self._leave_stage(self.scope)
-            scope = self.scope.copy()
-            self._go_on(scope, step)
-            lane = _Lane(self, step, scope)
+            self._leave_stage()
+            lane = _Lane(self, step, self.scope.copy())
+            self._inherit(lane.scope, step)
             self._lanes.append(lane)
         lane.give(step)
 
     def _join_lanes(self) -> None:
-        """Wait for the group's lanes, then take over what they set, in file order."""
+        """Wait until the lanes of the group have ended, then take over what they set, in file order."""
         if not self._lanes:
             return
-        lanes, self._lanes = sorted(self._lanes, key=lambda lane: lane.number), []
-        for lane in lanes:
-            lane.close()
-        gevent.joinall([lane.greenlet for lane in lanes])
-        for lane in lanes:
+        gevent.joinall([lane.greenlet for lane in self._lanes if lane.greenlet is not None])
+        for lane in sorted(self._lanes, key=lambda lane: lane.number):
             self._ends[lane.stage] = lane.scope.place()
             for effects in lane.effects:
                 self.scope.apply({k: v for k, v in effects.items() if k not in ("user", "workdir", "shell")})
+        self._lanes = []
         self._stage = -1
         self.scope.end_stage()
 
@@ -208,51 +216,39 @@ class JobRunner:
 class _Lane:
     """One async entry of a job."""
 
-    def __init__(self, held: JobRunner, step: Step, scope: Scope) -> None:
+    def __init__(self, job: JobRunner, step: Step, scope: Scope) -> None:
         self.group, self.number, self.stage, self.scope = step["group"], step["lane"], step["stage"], scope
         self.queue: deque[Step] = deque()
         self.effects: list[dict[str, Any]] = []
-        self._held = held
-        self._more = Event()
-        self._closed = False
+        self.greenlet: Any = None
+        self._job = job
         self._dead = False
-        self.greenlet = spawn(f"job {held.job} lane {self.number}", self._run, vital=False)
 
     def give(self, step: Step) -> None:
-        """One more step of this entry."""
-        if not self._dead:
-            self.queue.append(step)
-            self._more.set()
-
-    def close(self) -> None:
-        """No more steps will come."""
-        self._closed = True
-        self._more.set()
+        """Queue one more step."""
+        if self._dead:
+            return
+        self.queue.append(step)
+        if self.greenlet is None:
+            self.greenlet = spawn(f"job {self._job.id} lane {self.number}", self._run, vital=False)
 
     def stop(self) -> None:
         """Start nothing more."""
         self._dead = True
         self.queue.clear()
-        self.close()
 
     def _run(self) -> None:
-        while True:
-            while self.queue and not self._dead:
-                self._one(self.queue.popleft())
-            if self._closed or self._dead:
-                return
-            self._more.clear()
-            self._more.wait()
-
-    def _one(self, step: Step) -> None:
-        row = self._held.do(self.scope, step)
-        if row.effects:
-            self.effects.append(row.effects)
-        if stops(row.state_code, step):
-            self.stop()
+        while self.queue:
+            step = self.queue.popleft()
+            row = self._job.do(self.scope, step)
+            if row.effects:
+                self.effects.append(row.effects)
+            if stops(row.state_code, step):
+                self.stop()
+        self.greenlet = None
 
 
 def stops(state: int, step: Step) -> bool:
-    """Whether a task that ended so stops what follows on the node."""
+    """Whether a task in this final state stops the steps behind it on the node."""
     ignored = state in st.IGNORABLE and bool(step["flags"].get("ignore-errors"))
     return (state in st.BAD or state in (st.CANCELLED, st.SKIPPED)) and not ignored

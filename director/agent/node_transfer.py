@@ -18,7 +18,7 @@ from typing import Any
 import ujson
 from gevent.event import Event
 
-from director.agent.core import Agent
+from director.agent.session import Session
 from director.errors import DirectorError, LateError, VerbError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
@@ -96,19 +96,10 @@ class _Offer:
 class NodeTransfer:
     """One for the whole client."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._calls: dict[tuple[Any, ...], _Call] = {}
         self._offers: dict[Key, _Offer] = {}
-        self._agent: Agent
-
-    def connect(self, agent: Agent) -> None:
-        """Ask and answer through this agent."""
-        self._agent = agent
-        agent.on_settled = self._again
-        agent.exchanged = {
-            "query_values": self.take_values, "sources": self.take_sources, "stored": self.take_stored,
-            "lend": self.take_lend, "pull": self.take_pull,
-        }  # fmt: skip
 
     # -- what steps ask -----------------------------------------------------------------------------------
 
@@ -142,7 +133,7 @@ class NodeTransfer:
     def _call(self, key: tuple[Any, ...], ask: Callable[[], None], remaining: Remaining) -> Answer:
         """Ask until there is an answer; raises VerbError with the answer's error, LateError at the end of the time."""
         call = self._calls[key] = _Call()
-        self._agent.outbox.flush()  # others may wait for what ran here before
+        self._session.outbox.flush()  # others may wait for what ran here before
         try:
             ask()
             while call.answer is None:
@@ -151,7 +142,7 @@ class NodeTransfer:
                     raise LateError(f"not done in time: {call.why}")
                 heard = call.word.wait(min(left, STALL))
                 call.word.clear()
-                if call.answer is None and (call.again or not heard) and self._agent.settled.is_set():
+                if call.answer is None and (call.again or not heard) and self._session.reconciled.is_set():
                     call.again = False
                     ask()
         finally:
@@ -161,25 +152,25 @@ class NodeTransfer:
         return call.answer
 
     def _send(self, *frames: bytes) -> None:
-        self._agent.transmit(*frames)
+        self._session.send(*frames)
 
-    def _again(self) -> None:
-        """The server has settled with us anew: what was asked before may be lost."""
+    def ask_again(self) -> None:
+        """After a welcome: the server may have lost what was asked before."""
         for call in self._calls.values():
             call.again = True
             call.word.set()
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def take_values(self, fields: dict[str, Any], body: bytes) -> None:
+    def take_values(self, fields: dict[str, Any], body: bytes = b"") -> None:
         """The answer to a QUERY, or what it waits for."""
         self._take("values", fields, body)
 
-    def take_sources(self, fields: dict[str, Any], body: bytes) -> None:
+    def take_sources(self, fields: dict[str, Any], body: bytes = b"") -> None:
         """The answer to a COPY --from, or what it waits for."""
         self._take("sources", fields, body)
 
-    def take_stored(self, fields: dict[str, Any], body: bytes) -> None:
+    def take_stored(self, fields: dict[str, Any], body: bytes = b"") -> None:
         """What was offered is there, or will never be."""
         self._take("stored", fields, body)
         offer = self._offers.get((fields["job"], fields["step"], fields["set"]))
@@ -198,7 +189,7 @@ class NodeTransfer:
 
     # -- giving -------------------------------------------------------------------------------------------
 
-    def take_lend(self, fields: dict[str, Any], body: bytes) -> None:
+    def take_lend(self, fields: dict[str, Any]) -> None:
         """The server asks for files of this node; they are listed beside everything else."""
         self._forget_old()
         key = (fields["job"], fields["step"], fields["set"])
@@ -233,7 +224,7 @@ class NodeTransfer:
             )
             self._send(header, part)
 
-    def take_pull(self, fields: dict[str, Any], body: bytes) -> None:
+    def take_pull(self, fields: dict[str, Any]) -> None:
         """The server asks for pieces of what was offered."""
         offer = self._offers.get((fields["job"], fields["step"], fields["set"]))
         if offer is None:

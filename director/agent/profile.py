@@ -1,4 +1,4 @@
-"""What a client says of itself: facts, the labels it was given, the ARGs it remembers; the last two on disk."""
+"""What a client reports of its node: facts, labels and remembered ARGs; the last two are kept on disk."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from typing import Any
 
 import ujson
 
+from director.agent.step_cache import StepCache
 from director.runtime.durable import write_private
 
 log = logging.getLogger(__name__)
 
 REMEMBER = 12 * 3600.0  # seconds an ARG is remembered
-ARGS_LIMIT = 1000
-ARGS_BYTES = 512 * 1024  # of all remembered ARGs, in JSON: with labels and facts they fit a message
-TEXT_LIMIT = 65536  # of one
+ARGS_LIMIT = 1000  # remembered ARGs
+ARGS_BYTES = 512 * 1024  # of all of them, in JSON: with labels and facts they fit a message
+TEXT_LIMIT = 65536  # bytes of one ARG, in JSON
 
 
 class Profile:
-    """Facts of now, labels and remembered ARGs of the state folder; changes are written at once."""
+    """Facts of now, labels and remembered ARGs; the last two are written to the state folder at every change.
 
-    def __init__(self, folder: str, facts: dict[str, Any]) -> None:
+    Args:
+        folder: the state folder.
+        facts: of this machine, replaced when they are read again.
+        cache: which the effects of a step may clear.
+    """
+
+    def __init__(self, folder: str, facts: dict[str, Any], cache: StepCache) -> None:
         self.facts = facts
-        self._path = os.path.join(folder, "profile.json")
         self.labels: dict[str, str] = {}
+        self._path = os.path.join(folder, "profile.json")
         self._args: dict[str, tuple[str, float]] = {}
+        self._cache = cache
         self._load()
 
     def as_message(self) -> dict[str, Any]:
@@ -38,40 +46,51 @@ class Profile:
         limit = time.time() - REMEMBER
         return {name: text for name, (text, at) in self._args.items() if at > limit}
 
-    def take(self, effects: dict[str, Any]) -> None:
-        """Labels and ARGs that a step has set; a label that is None goes."""
-        for name, value in effects.get("labels", {}).items():
-            if value is None:
-                self.labels.pop(name, None)
-            else:
-                self.labels[name] = value
-        now = time.time()
-        for name, text in effects.get("arg", {}).items():
-            self._args.pop(name, None)
-            if _size(text) <= TEXT_LIMIT:
-                self._args[name] = (text, now)
-            else:  # part of a value would be another value
-                log.warning("the ARG %s is not remembered: it is longer than %d KiB", name, TEXT_LIMIT >> 10)
-        self._trim()
-        self._save()
+    def apply(self, effects: dict[str, Any]) -> bool:
+        """Keep the labels and ARGs that a step has set (a label that is None is removed), forget what it evicts.
+
+        True when the server must get the new profile.
+        """
+        evicted, labels, args = (effects.get(name, ()) for name in ("evict", "labels", "arg"))
+        if "jobs" in evicted:
+            self._cache.clear()
+        if "args" in evicted:
+            self._args.clear()
+        changed = any(self.labels.get(name) != labels[name] for name in labels) or "arg" in effects
+        if changed:
+            self.labels.update(labels)
+            for name in [name for name in labels if labels[name] is None]:
+                del self.labels[name]
+            for name in args:
+                self._remember(name, args[name])
+            self._trim()
+        if changed or "args" in evicted:
+            self._save()
+        return bool(evicted) or changed
+
+    def _remember(self, name: str, text: str) -> None:
+        self._args.pop(name, None)
+        if _size(text) <= TEXT_LIMIT:
+            self._args[name] = (text, time.time())
+        else:  # a part of it would be another value
+            log.warning("the ARG %s is not remembered: it is longer than %d KiB", name, TEXT_LIMIT >> 10)
 
     def inherit(self, labels: dict[str, str]) -> None:
-        """The labels that came with the name are this node's now; what it had before is of another time or name."""
-        self.labels.clear()  # in place, as others look at it
+        """Replace the labels by those of the node that had this name before."""
+        self.labels.clear()  # in place: the executor has the same dictionary
         self.labels.update(labels)
         self._save()
 
+    def end_job(self, job: str) -> None:
+        """Write what the job added to the step cache."""
+        self._cache.end(job)
+
     def _trim(self) -> None:
-        """The oldest ARGs go when there are too many, or too large ones."""
+        """Forget the oldest ARGs when there are too many, or they are too large together."""
         size = sum(_size(name) + _size(text) for name, (text, _) in self._args.items())
         while len(self._args) > ARGS_LIMIT or size > ARGS_BYTES:
             name = next(iter(self._args))
             size -= _size(name) + _size(self._args.pop(name)[0])
-
-    def forget_args(self) -> None:
-        """CACHEEVICT args."""
-        self._args.clear()
-        self._save()
 
     def _load(self) -> None:
         try:
@@ -83,7 +102,7 @@ class Profile:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s cannot be read and begins anew: %s", self._path, error)
+            log.warning("%s cannot be read; labels and ARGs are forgotten: %s", self._path, error)
 
     def _save(self) -> None:
         try:
@@ -93,5 +112,5 @@ class Profile:
 
 
 def _size(text: str) -> int:
-    """Bytes in a message."""
+    """Bytes that the text takes in a message."""
     return len(ujson.dumps(text))

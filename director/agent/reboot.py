@@ -1,7 +1,7 @@
-"""REBOOT: waits until the node is quiet, notes on disk what it is about to do, and restarts the host.
+"""REBOOT: waits until nothing else runs on the node, journals what it is about to do, and restarts the host.
 
-The step stays `running`; the client that is back reads the note (`agent/recovery.py`) and, under another boot
-id, knows that it went well. As nothing else ran, nothing else is lost by it.
+The step stays `running`. The next client reads the journal (`agent/recovery.py`): when the boot id has changed, the
+step succeeded. As nothing else ran, no other step is lost.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ import gevent
 
 from director import process
 from director import states as st
-from director.agent.core import Agent, Interrupted
 from director.agent.job_runner import JobRunner, Running
+from director.agent.step_runner import Interrupted, StepRunner
 from director.verbs.base import Outcome
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.05  # seconds between two looks at what still runs
-TELL_SECONDS = 1.0
-COMMAND_SECONDS = 60.0  # that the command may take to say that it has begun
+POLL = 0.05  # seconds
+TELL_SECONDS = 1.0  # that the server has to answer the heartbeat
+COMMAND_SECONDS = 60.0  # that the command may take to begin the restart
 
 
 class Rebooter:
     """Restarts the host for the steps of one client.
 
     Args:
-        boot: id of the kernel's boot now.
-        command: what restarts the host, None for the init system's own.
+        boot: id of this boot of the kernel.
+        command: restarts the host; None for the init system's command.
     """
 
-    def __init__(self, agent: Agent, boot: str, command: str | None, env: Mapping[bytes, bytes]) -> None:
-        self._agent = agent
+    def __init__(self, runner: StepRunner, boot: str, command: str | None, env: Mapping[bytes, bytes]) -> None:
+        self._runner, self._session, self._journal = runner, runner.session, runner.journal
         self._boot = boot
         self._argv = shlex.split(command) if command else _default_command()
         self._env = dict(env)
-        self._asked: list[tuple[JobRunner, Running]] = []  # several jobs may ask: one restart serves them all
+        self._waiting: list[tuple[JobRunner, Running]] = []  # the steps that one restart serves
         self._begun = False
 
-    def reboot(self, held: JobRunner, running: Running, delay: float, seconds: float) -> Outcome:
-        """Restart the host; gives an outcome only when that failed. `seconds` are left for all of it."""
+    def reboot(self, job: JobRunner, running: Running, delay: float, seconds: float) -> Outcome:
+        """Restart the host within `seconds`, after `delay` seconds; returns only when the restart failed."""
         until = time.monotonic() + seconds
-        with self._quiet(held, running):
+        with self._exclusive(job, running):
             gevent.sleep(delay)
             while self._begun:  # for another job
-                gevent.sleep(LOOK)
+                gevent.sleep(POLL)
             self._begun = True
             try:
                 self._note(until)
@@ -60,44 +60,44 @@ class Rebooter:
                 self._begun = False
 
     @contextmanager
-    def _quiet(self, held: JobRunner, running: Running) -> Iterator[None]:
-        """Hold new tasks back and wait for those that run; undone when it is not to be after all."""
-        self._asked.append((held, running))
-        self._agent.slots.shut()
+    def _exclusive(self, job: JobRunner, running: Running) -> Iterator[None]:
+        """Start no other task and wait for those that run; undone when the step ends without a restart."""
+        self._waiting.append((job, running))
+        self._runner.slots.shut()
         try:
-            while self._agent.busy(besides=[running for _, running in self._asked]):
-                gevent.sleep(LOOK)
+            while self._runner.busy(besides=[running for _, running in self._waiting]):
+                gevent.sleep(POLL)
             yield
-        except (gevent.Timeout, Interrupted, Exception):  # but not the end of the process
-            self._call_off(held, running)
+        except (gevent.Timeout, Interrupted, Exception):  # not GreenletExit, as the process ends then
+            self._call_off(job, running)
             raise
-        self._call_off(held, running)
+        self._call_off(job, running)
 
-    def _call_off(self, held: JobRunner, running: Running) -> None:
-        self._asked.remove((held, running))
+    def _call_off(self, job: JobRunner, running: Running) -> None:
+        self._waiting.remove((job, running))
         running.away = False
-        self._agent.slots.reopen()
-        self._agent.away_until = 0.0
-        self._agent.journal.note(held.job, {"reboot": None})
+        self._runner.slots.reopen()
+        self._session.away_until = 0.0
+        self._journal.note(job.id, {"reboot": None})
 
     def _note(self, until: float) -> None:
-        """On disk before anything is done: which boot is to end, for which steps, and by when it must be back."""
+        """Journal which boot is to end, for which steps, and until when the host must be back."""
         deadline = time.time() + until - time.monotonic()
-        for held, running in self._asked:
+        for job, running in self._waiting:
             note = {"step": running.step, "at": running.at, "boot": self._boot, "until": deadline}
-            self._agent.journal.note(held.job, {"reboot": note})
-        self._agent.journal.sync()
-        for _, running in self._asked:
+            self._journal.note(job.id, {"reboot": note})
+        self._journal.sync()
+        for _, running in self._waiting:
             running.away = True
-        self._agent.away_until = until
-        self._tell()
+        self._session.away_until = until
+        self._announce()
 
-    def _tell(self) -> None:
-        """Let the server know how long we may be away, and give it a moment to hear it."""
-        said = time.monotonic()
-        self._agent.beat()
-        while self._agent.pulse.silence(now := time.monotonic()) > now - said and now - said < TELL_SECONDS:
-            gevent.sleep(LOOK)
+    def _announce(self) -> None:
+        """Send the server how long this node may be away, and wait a moment for its answer."""
+        sent = time.monotonic()
+        self._session.heartbeat()
+        while self._session.pulse.silence(now := time.monotonic()) > now - sent and now - sent < TELL_SECONDS:
+            gevent.sleep(POLL)
 
     def _go_down(self, until: float) -> Outcome:
         log.warning("restarting the host: %s", shlex.join(self._argv))
@@ -109,11 +109,11 @@ class Rebooter:
             reason = f"{self._argv[0]} (--reboot-command) ended with exit code {result.exit_code}{why}"
             return Outcome(st.FAILED, result.exit_code, result.stdout, result.stderr, reason)
         while True:  # until the host goes down, or the step's time is over
-            gevent.sleep(LOOK)
+            gevent.sleep(POLL)
 
 
 def came_back(note: Mapping[str, Any], boot: str) -> tuple[int, str]:
-    """State and reason of the step that `note` is of, now that the client is back."""
+    """State and reason of the REBOOT that wrote `note`, in the client that was started afterwards."""
     if note["boot"] == boot:
         return st.FAILED, "the client was started again, but the host was not"
     if time.time() > note["until"]:

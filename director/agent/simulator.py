@@ -1,7 +1,7 @@
-"""A fleet in a few processes: N clients that speak the true protocol and only pretend to run their steps.
+"""The fleet simulator: N clients in a few processes that use the real protocol and only pretend to run their steps.
 
-Every simulated client is the real `Agent` over the real `Connection`: its own key, enrolment, CURVE connection,
-heartbeats, batches and acknowledgements. Only the journal (memory) and the steps (scripted) are not real.
+Every simulated client is the real `Agent` over the real `Connection`, with its own key, enrolment, CURVE connection,
+heartbeats, batches and acknowledgements. Only its journal is in memory, and its steps run no process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Behaviour:
     """How simulated clients act.
 
     Attributes:
-        latency: seconds a step takes (uniform between none and twice that, 0: at once).
+        latency: mean seconds that a step takes, uniform from 0 to twice that.
         failure_rate: share of steps that fail.
         output_size: bytes of standard output of each step.
         churn: share of clients that drop their connection and come back, each second.
@@ -62,13 +62,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def processes_for(clients: int) -> int:
-    """How many processes share that many clients: one for each 2,500, from 1,000 on no fewer than there are cores."""
+    """How many processes simulate so many clients: one for each 2,500; from 1,000 on at least one for each core."""
     few = -(-clients // PER_PROCESS)
     return max(few, len(os.sched_getaffinity(0))) if clients >= 1000 else few
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start the processes, say `online N` when all clients were welcomed, end with a signal or after `--seconds`."""
+    """Start the processes, print `online N` when all clients were welcomed, end at a signal or after `--seconds`."""
     options = build_parser().parse_args(argv)
     if options.child:
         return _serve(options)
@@ -141,7 +141,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _quieten_collector() -> None:
-    """Thousands of clients are a million objects that stay: a collection that walks them all stops every client."""
+    """Make garbage collections rare: each one walks a million objects that stay, and stops every client meanwhile."""
     import gc
 
     from director.runtime.greenlets import calm
@@ -161,11 +161,11 @@ class Fleet:
         self._behaviour = behaviour
         self._context = new_context(options.count * 2 + 100)
         self._output = os.urandom(behaviour.output_size // 2).hex().encode()
-        self._apply = self._acting()
+        self._apply = self._new_apply()
         self.agents: list[Agent] = []
 
     def open(self) -> None:
-        """Connect all clients, some at a time; returns when each was welcomed."""
+        """Connect all clients, OPENING at a time; returns when each was welcomed."""
         from gevent.pool import Pool
 
         from director.runtime.greenlets import spawn
@@ -178,29 +178,21 @@ class Fleet:
             spawn("churn", self._churn, vital=False)
 
     def _join(self, name: str) -> None:
-        from director.agent.core import Agent
-        from director.agent.journal.base import MemoryJournal
         from director.agent.simulated_connection import SimulatedConnection
         from director.protocol.keys import new_pair
         from director.runtime.greenlets import spawn
 
-        agent = Agent(
-            name, MemoryJournal(os.urandom(8).hex()), self._apply, _profile, about={"agent_uptime": time.time()}
+        options = self._options
+        connection = SimulatedConnection(
+            self._context, new_pair(), "", options.server_address, options.port, options.enroll_port
         )
-        link = SimulatedConnection(
-            agent,
-            self._context,
-            new_pair(),
-            self._options.server_address,
-            self._options.port,
-            self._options.enroll_port,
-        )
-        spawn(f"link {name}", link.run, vital=False)
-        agent.settled.wait()
+        agent = new_agent(name, connection.send, self._apply)
+        spawn(f"connection {name}", connection.run, agent, vital=False)
+        agent.session.reconciled.wait()
         self.agents.append(agent)
 
-    def _acting(self) -> Callable[..., Outcome]:
-        """What runs a step in place of the executor; imported once, as it is called for every step."""
+    def _new_apply(self) -> Callable[..., Outcome]:
+        """What runs a step in place of the executor. The imports are outside it, as it is called for every step."""
         from gevent import sleep
 
         from director.states import FAILED, SUCCESS
@@ -208,7 +200,7 @@ class Fleet:
 
         latency, failure_rate, output = self._behaviour.latency, self._behaviour.failure_rate, self._output
 
-        def apply(agent: Agent, held: Any, scope: Any, step: Any, running: Any) -> Outcome:
+        def apply(runner: Any, job: Any, scope: Any, step: Any, running: Any) -> Outcome:
             if latency:
                 sleep(random.uniform(0, 2 * latency))
             if failure_rate and random.random() < failure_rate:
@@ -223,12 +215,38 @@ class Fleet:
         while True:
             gevent.sleep(1.0)
             for agent in random.sample(self.agents, max(1, int(len(self.agents) * self._behaviour.churn))):
-                agent.unsettle()
-                agent.refused = "churn"  # what makes a link begin again
+                agent.session.suspend()
+                agent.session.refused = "churn"  # so that the connection begins again
 
 
-def _profile() -> dict[str, Any]:
-    return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "labels": {}, "args": {}}
+class SimulatedNode:
+    """A node that keeps nothing."""
+
+    def as_message(self) -> dict[str, Any]:
+        """The same profile for all."""
+        return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "labels": {}, "args": {}}
+
+    def apply(self, effects: dict[str, Any]) -> bool:
+        """Nothing is kept."""
+        return False
+
+    def inherit(self, labels: dict[str, str]) -> None:
+        """Nothing is kept."""
+
+    def end_job(self, job: str) -> None:
+        """Nothing is kept."""
+
+
+def new_agent(name: str, send: Callable[..., bool], apply: Callable[..., Outcome]) -> Agent:
+    """A client without a disk, whose steps are `apply`."""
+    from director.agent.core import Agent
+    from director.agent.journal.base import MemoryJournal
+    from director.agent.node_transfer import NodeTransfer
+    from director.agent.session import Session
+
+    journal = MemoryJournal(os.urandom(8).hex())
+    session = Session(name, journal, SimulatedNode(), send, {"agent_uptime": time.time()})
+    return Agent(session, apply, NodeTransfer(session))
 
 
 if __name__ == "__main__":

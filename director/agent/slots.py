@@ -1,8 +1,7 @@
-"""The tasks that may run at once on this node, shared fairly: a free place goes to the job that waits longest.
+"""Slots: how many tasks may run at once on this node, shared fairly between its jobs.
 
-A semaphore would not do: a job that gives its place back and asks for the next one at once would be served
-before those that wait. Here a place is handed over, to each waiting job in turn, whatever number of its async
-entries wait.
+A free slot goes to the job that waits longest, however many of its lanes wait. With a semaphore a job that gives its
+slot back and takes the next one at once would overtake the jobs that wait.
 """
 
 from __future__ import annotations
@@ -13,24 +12,21 @@ from contextlib import contextmanager
 
 from gevent.event import AsyncResult
 
-_Waiting = deque["AsyncResult[bool]"]
-
 
 class Slots:
-    """`count` places."""
+    """`count` slots, of which `free` are free; below 0 when a task came back from `aside` and none was."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.free = count
         self._shut = 0
-        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[AsyncResult[bool]]] = OrderedDict()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Give the place that is held to others for as long as it is not needed.
+        """Give the caller's slot back inside the context.
 
-        Afterwards it is taken back at once, even if for a moment one task too many runs then: who comes back with
-        what it waited for never waits again.
+        It is taken again at once at the end, even when one task too many runs for a moment then.
         """
         self.give()
         try:
@@ -39,7 +35,7 @@ class Slots:
             self.free -= 1
 
     def shut(self) -> None:
-        """Give nobody a place until as many calls of `reopen`."""
+        """Give no slot before `reopen` was called as often as this."""
         self._shut += 1
 
     def reopen(self) -> None:
@@ -50,7 +46,7 @@ class Slots:
             self.give()
 
     def take(self, job: str) -> None:
-        """Wait for a place for a task of `job`; whoever has it gives it back."""
+        """Wait for a slot for a task of `job`; the caller must `give` it back."""
         if self.free > 0 and not self._shut:
             self.free -= 1
             return
@@ -63,23 +59,23 @@ class Slots:
             raise
 
     def _leave(self, job: str, turn: AsyncResult[bool]) -> None:
-        """Who waits was killed: give back what was handed over meanwhile, or leave the line."""
+        """The greenlet that waits was killed: give back the slot it got meanwhile, or remove it from the queue."""
         if turn.ready():
             self.give()
             return
-        line = self._waiting[job]
-        line.remove(turn)
-        if not line:
+        queue = self._waiting[job]
+        queue.remove(turn)
+        if not queue:
             del self._waiting[job]
 
     def give(self) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         self.free += 1
         if self.free <= 0 or self._shut or not self._waiting:
             return
         self.free -= 1
-        job, line = self._waiting.popitem(last=False)
-        turn = line.popleft()
-        if line:
-            self._waiting[job] = line  # behind all others
+        job, queue = self._waiting.popitem(last=False)
+        turn = queue.popleft()
+        if queue:
+            self._waiting[job] = queue  # behind all other jobs
         turn.set(True)

@@ -13,8 +13,10 @@ from gevent.event import Event
 from director import states as st
 from director.agent.core import Agent
 from director.agent.journal import Journal
-from director.agent.journal.base import DiskJournal
+from director.agent.node_transfer import NodeTransfer
 from director.agent.recovery import take_up
+from director.agent.session import Session
+from director.agent.simulator import SimulatedNode
 from director.protocol import messages
 from director.verbs.base import Outcome
 
@@ -27,24 +29,22 @@ def step(number: int, **more: Any) -> dict[str, Any]:
 
 
 class Side:
-    """One client in `folder`; `apply(number, scope)` gives a step's outcome, steps in `hold` wait for `go`."""
+    """One client in `folder`; `outcomes` has the outcomes of steps (default: success), steps in `go` wait."""
 
     def __init__(self, folder: Path, rebooted: bool = False, concurrency: int = 8) -> None:
         self.journal = Journal.open(str(folder))
-        self.keeping = DiskJournal(self.journal)
         self.sent: list[tuple[str, dict[str, Any], bytes]] = []
         self.ran: list[int] = []
         self.outcomes: dict[int, Callable[[], Outcome]] = {}
         self.scopes: dict[int, Any] = {}
         self.go: dict[int, Event] = {}
-        self.agent = Agent("n1", self.keeping, self._apply, self._profile, concurrency)
-        self.agent.transmit = self._transmit
-        take_up(self.agent, self.journal.replay(), rebooted)
+        self.connected = True
+        self.session = Session("n1", self.journal, SimulatedNode(), self._send)
+        self.agent = Agent(self.session, self._apply, NodeTransfer(self.session), concurrency)
+        self.runner = self.agent.runner
+        take_up(self.agent.table, rebooted)
 
-    def _profile(self) -> dict[str, Any]:
-        return {"facts": {}, "labels": {}, "args": {}}
-
-    def _apply(self, agent: Agent, held: Any, scope: Any, one: dict[str, Any], running: Any) -> Outcome:
+    def _apply(self, runner: Any, job: Any, scope: Any, one: dict[str, Any], running: Any) -> Outcome:
         number = one["i"]
         self.ran.append(number)
         self.scopes[number] = scope.copy()
@@ -52,10 +52,11 @@ class Side:
             self.go[number].wait()
         return self.outcomes.get(number, lambda: Outcome(st.SUCCESS, 0, b"out %d" % number))()
 
-    def _transmit(self, header: bytes, payload: bytes = b"") -> bool:
-        kind, fields, _ = messages.decode([header], "client")
-        self.sent.append((kind, fields, payload))
-        return True
+    def _send(self, header: bytes, payload: bytes = b"") -> bool:
+        if self.connected:
+            kind, fields, _ = messages.decode([header], "client")
+            self.sent.append((kind, fields, payload))
+        return self.connected
 
     def hold(self, *numbers: int) -> None:
         self.go.update((number, Event()) for number in numbers)
@@ -81,7 +82,7 @@ class Side:
         return check()
 
     def rest(self) -> None:
-        """Let everything that can run do so."""
+        """Let every greenlet run that can."""
         for _ in range(20):
             gevent.sleep(0)
 
@@ -93,10 +94,10 @@ class Side:
         jobs = [entry for fields in self.kinds("results") for entry in fields["jobs"]]
         return [(job, row[0], row[1]) for job, rows, _, _ in jobs for row in rows]
 
-    def rests(self) -> list[Any]:
-        return [[job, *rest] for f in self.kinds("results") for job, _, _, rests in f["jobs"] for rest in rests]
+    def ranges(self) -> list[Any]:
+        return [[job, *ends] for f in self.kinds("results") for job, _, _, ranges in f["jobs"] for ends in ranges]
 
     def end(self) -> None:
         """The process dies as it is."""
-        self.agent.transmit = lambda *frames: False
+        self.connected = False
         self.journal.close()

@@ -1,4 +1,4 @@
-"""The client's side of the protocol: order, entries side by side, settling, cancel, drain, a full disk."""
+"""The client's side of the protocol: order, lanes, reconciling, cancel, drain, a full disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from server_side import Side, step
 
 from director import states as st
-from director.agent import core
+from director.agent import session, step_runner
 from director.errors import StoreError, VerbError
 from director.protocol import messages
 from director.protocol.results import TaskResult
@@ -37,7 +37,7 @@ def side(start: Callable[..., Side]) -> Side:
 
 
 def failed() -> Outcome:
-    return Outcome(st.FAILED, 1, b"", b"", "as told")
+    return Outcome(st.FAILED, 1, b"", b"", "as asked")
 
 
 def test_steps_run_one_after_another_and_are_reported(side: Side) -> None:
@@ -49,7 +49,7 @@ def test_steps_run_one_after_another_and_are_reported(side: Side) -> None:
     assert b"".join(payload for kind, _, payload in side.sent if kind == "results") == b"out 0out 1out 2"
 
 
-def test_nothing_starts_before_the_server_has_settled(side: Side) -> None:
+def test_nothing_starts_before_the_welcome(side: Side) -> None:
     side.give("j", [step(0)])
     side.rest()
     assert side.ran == []
@@ -67,17 +67,17 @@ def test_results_wait_for_the_welcome_of_a_server_that_asked(side: Side) -> None
     side.go[1].set()
     side.until(lambda: side.ran == [0, 1])
     side.rest()
-    assert side.rows() == [("j", 0, "S")], "a server that does not know us would drop it"
+    assert side.rows() == [("j", 0, "S")], "a server that has not welcomed this client would drop it"
     side.welcome(j={"act": "go", "upto": 2})
     side.until(lambda: side.rows() == [("j", 0, "S"), ("j", 0, "S"), ("j", 1, "S")])
 
 
-def test_a_hello_that_could_not_go_is_said_when_the_next_connection_asks(side: Side) -> None:
+def test_a_hello_that_could_not_be_sent_is_sent_on_the_next_connection(side: Side) -> None:
     side.welcome()
-    send, side.agent.transmit = side.agent.transmit, lambda *frames: False
+    side.connected = False
     side.take("identify", v=messages.VERSION, within=0.0)
-    side.until(lambda: side.agent._deaf)
-    side.agent.transmit = send
+    side.until(lambda: side.session.ignores_slices)
+    side.connected = True
     side.take("identify", v=messages.VERSION, within=0.0)
     side.until(lambda: side.kinds("hello"))
 
@@ -87,40 +87,40 @@ def test_nothing_starts_after_three_silent_beats(side: Side) -> None:
     side.hold(0)
     side.give("j", [step(0), step(1)])
     side.until(lambda: side.ran == [0])
-    side.agent.pulse.heard -= 100
-    side.agent.beat()
+    side.session.pulse.heard -= 100
+    side.session.heartbeat()
     side.go[0].set()
     side.rest()
     assert side.ran == [0]
-    assert side.rows() == [], "nor is anything reported"
+    assert side.rows() == [], "and nothing is reported"
     side.welcome(j={"act": "go", "upto": 2})
     side.until(lambda: side.rows() == [("j", 0, "S"), ("j", 1, "S")])
 
 
-def test_a_beat_that_results_and_acknowledgements_say_is_left_out_but_not_for_ever(side: Side) -> None:
+def test_a_heartbeat_is_left_out_while_results_and_acknowledgements_pass_but_not_for_ever(side: Side) -> None:
     def beats() -> int:
         return sum(kind == "heartbeat" for kind, _, _ in side.sent)
 
     side.welcome()
-    side.agent.beat()
-    assert beats() == 1, "nothing was said lately"
+    side.session.heartbeat()
+    assert beats() == 1, "nothing was sent lately"
     side.give("j", [step(0)])
     side.until(side.rows)
-    for _ in range(core.UNSAID):
-        side.agent.beat()
+    for _ in range(session.UNSENT_MOST):
+        side.session.heartbeat()
     assert beats() == 1
-    side.agent.beat()
+    side.session.heartbeat()
     assert beats() == 2
-    side.agent._untaken = "no room"
-    side.agent.beat()
+    side.session.slice_error = "no room"
+    side.session.heartbeat()
     assert beats() == 3, "the server does not know that yet"
-    side.agent.pulse.heard -= side.agent.pulse.interval
-    side.agent.beat()
+    side.session.pulse.heard -= side.session.pulse.interval
+    side.session.heartbeat()
     assert beats() == 4, "the server was not heard lately"
 
 
-def test_a_result_that_the_journal_does_not_take_is_told_with_the_next_beat(side: Side) -> None:
-    full, keep = [True], side.keeping.result
+def test_a_result_that_cannot_be_journaled_is_reported_by_the_next_heartbeat(side: Side) -> None:
+    full, keep = [True], side.journal.result
 
     def result(*args: Any) -> int:
         if full:
@@ -128,16 +128,16 @@ def test_a_result_that_the_journal_does_not_take_is_told_with_the_next_beat(side
         return keep(*args)
 
     side.welcome()
-    side.keeping.result = result  # type: ignore[method-assign]
+    side.journal.result = result  # type: ignore[method-assign]
     side.give("j", [step(0)])
-    side.until(lambda: side.agent.trouble)
-    side.agent.beat()
+    side.until(lambda: side.session.trouble)
+    side.session.heartbeat()
     assert side.kinds("heartbeat")[-1]["trouble"] == (
         "the result of step 0 of job j cannot be kept: cannot write spool/1: No space left on device"
     )
     full.clear()
     side.until(lambda: side.rows() == [("j", 0, "S")])
-    side.agent.beat()
+    side.session.heartbeat()
     assert side.kinds("heartbeat")[-1]["trouble"] == ""
 
 
@@ -156,7 +156,7 @@ def test_an_ignored_failure_ends_nothing(side: Side) -> None:
     side.outcomes[0] = failed
     side.give("j", [step(0, flags={"ignore-errors": True}), step(1)])
     side.until(lambda: side.rows() == [("j", 0, "F"), ("j", 1, "S")])
-    assert side.kinds("results")[0]["jobs"][0][1][0][8] == "ignored: as told"
+    assert side.kinds("results")[0]["jobs"][0][1][0][8] == "ignored: as asked"
 
 
 def test_a_step_that_breaks_its_verb_is_a_failure(side: Side) -> None:
@@ -170,10 +170,10 @@ def test_a_step_that_breaks_its_verb_is_a_failure(side: Side) -> None:
 
 
 def test_attempts_are_made_until_one_is_well(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "RETRY_FIRST", 0.0)
-    told = iter([failed(), failed(), Outcome(st.SUCCESS)])
+    monkeypatch.setattr(step_runner, "RETRY_FIRST", 0.0)
+    outcomes = iter([failed(), failed(), Outcome(st.SUCCESS)])
     side.welcome()
-    side.outcomes[0] = lambda: next(told)
+    side.outcomes[0] = lambda: next(outcomes)
     side.give("j", [step(0, flags={"retry": 5})])
     side.until(side.rows)
     assert side.ran == [0, 0, 0]
@@ -238,24 +238,24 @@ def test_cancel_ends_what_runs_and_what_waits(side: Side) -> None:
     side.give("j", [step(0), step(1), step(2)])
     side.until(lambda: side.ran == [0, 1])
     side.take("cancel", jobs=[["j", "by root"]])
-    side.until(side.rests)
+    side.until(side.ranges)
     assert side.rows() == [("j", 0, "S"), ("j", 1, "X")]
-    assert side.rests() == [["j", 0, 2, "X", "by root"]]
-    assert side.journal.replay()["j"].notes == {"cancelled": "by root"}
+    assert side.ranges() == [["j", 0, 2, "X", "by root"]]
+    assert side.journal.jobs["j"].notes == {"cancelled": "by root"}
 
 
-def test_cancel_is_told_again_until_the_server_closes_the_job(side: Side) -> None:
+def test_a_cancellation_is_reported_again_until_the_server_closes_the_job(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0)])
     side.until(side.rows)
     side.take("cancel", jobs=[["j", "by root"]])
-    side.until(side.rests)
+    side.until(side.ranges)
     side.welcome(j={"act": "cancel", "reason": "by root"})
-    assert len(side.rests()) == 2
+    assert len(side.ranges()) == 2
     number = side.kinds("results")[-1]["number"]
     side.take("ack", number=number, close=["j"])
-    assert not side.agent.held
-    assert not side.journal.replay()
+    assert not side.session.jobs
+    assert not side.journal.jobs
 
 
 def test_a_dropped_job_is_forgotten_when_nothing_of_it_is_unreported(side: Side) -> None:
@@ -263,19 +263,19 @@ def test_a_dropped_job_is_forgotten_when_nothing_of_it_is_unreported(side: Side)
     side.give("j", [step(0)])
     side.until(side.rows)
     side.welcome(j={"act": "drop"})
-    assert "j" in side.agent.held, "its result may still be shown as late"
+    assert "j" in side.session.jobs, "its result may still be shown as late"
     assert side.rows() == [("j", 0, "S")] * 2
     side.take("ack", number=side.kinds("results")[-1]["number"], close=["j"])
-    assert not side.agent.held
+    assert not side.session.jobs
     side.give("k", [step(0)])
     side.until(lambda: ("k", 0, "S") in side.rows())
     side.take("ack", number=side.kinds("results")[-1]["number"], close=[])
     side.welcome(k={"act": "drop"})
-    assert not side.agent.held
+    assert not side.session.jobs
 
 
-def test_what_runs_is_told_again_to_a_new_server(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "TELL_AFTER", 0.001)
+def test_running_steps_are_reported_again_after_a_welcome(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_runner, "RUNNING_AFTER", 0.001)
     side.hold(0)
     side.welcome()
     side.give("j", [step(0)])
@@ -290,21 +290,21 @@ def test_what_runs_is_told_again_to_a_new_server(side: Side, monkeypatch: pytest
     side.until(side.rows)
 
 
-def test_after_a_slice_that_was_not_taken_none_is_until_the_server_has_settled(
+def test_after_a_slice_that_was_not_taken_all_are_ignored_until_the_welcome(
     side: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     side.welcome()
-    side.agent.pulse.interval = 0.01
+    side.session.pulse.interval = 0.01
     side.give("j", [step(0)])
     side.until(side.rows)
-    take = side.keeping.take
+    take = side.journal.take
 
     def full(*args: Any) -> None:
         raise StoreError("no space left on device")
 
-    monkeypatch.setattr(side.keeping, "take", full)
+    monkeypatch.setattr(side.journal, "take", full)
     side.give("j", [step(1)], 2)
-    monkeypatch.setattr(side.keeping, "take", take)
+    monkeypatch.setattr(side.journal, "take", take)
     side.give("j", [step(2)], 3)
     hello = side.until(lambda: side.kinds("hello"))[0]
     assert hello["jobs"] == [["j", 1]]
@@ -315,11 +315,11 @@ def test_after_a_slice_that_was_not_taken_none_is_until_the_server_has_settled(
 
 
 def test_a_full_disk_delays_steps_and_results_and_loses_none(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "DISK_AGAIN", 0.001)
+    monkeypatch.setattr(step_runner, "DISK_AGAIN", 0.001)
     left = {"started": 2, "result": 2}
 
     def failing(name: str) -> None:
-        well = getattr(side.keeping, name)
+        well = getattr(side.journal, name)
 
         def call(*args: Any) -> Any:
             if left[name]:
@@ -327,7 +327,7 @@ def test_a_full_disk_delays_steps_and_results_and_loses_none(side: Side, monkeyp
                 raise StoreError("no space left on device")
             return well(*args)
 
-        monkeypatch.setattr(side.keeping, name, call)
+        monkeypatch.setattr(side.journal, name, call)
 
     failing("started")
     failing("result")
@@ -342,7 +342,7 @@ def test_drain_starts_nothing_new_and_ends_what_runs(side: Side) -> None:
     side.hold(0)
     side.give("j", [step(0), step(1)])
     side.until(lambda: side.ran == [0])
-    side.agent.drain(0.0)
+    side.runner.drain(0.0)
     assert side.rows() == [("j", 0, "F")]
     assert side.kinds("results")[-1]["jobs"][0][1][0][8] == "client stopped"
     side.rest()
@@ -354,8 +354,8 @@ def test_drain_lets_running_steps_finish_in_time(side: Side) -> None:
     side.hold(0)
     side.give("j", [step(0), step(1)])
     side.until(lambda: side.ran == [0])
-    draining = gevent.spawn(side.agent.drain, 10.0)
-    side.until(lambda: side.agent.draining)
+    draining = gevent.spawn(side.runner.drain, 10.0)
+    side.until(lambda: side.runner.draining)
     side.go[0].set()
     draining.join(10)
     assert side.rows() == [("j", 0, "S")]
@@ -368,25 +368,25 @@ def test_attempts_that_the_end_of_the_client_takes_are_named(side: Side) -> None
     side.outcomes[0] = failed
     side.give("j", [step(0, flags={"retry": 3})])
     side.until(lambda: side.ran == [0])
-    draining = gevent.spawn(side.agent.drain, 10.0)
-    side.until(lambda: side.agent.draining)
+    draining = gevent.spawn(side.runner.drain, 10.0)
+    side.until(lambda: side.runner.draining)
     side.go[0].set()
     draining.join(10)
     assert side.ran == [0]
-    assert side.kinds("results")[-1]["jobs"][0][1][0][8] == "as told; client stopped before attempt 2 of 3"
+    assert side.kinds("results")[-1]["jobs"][0][1][0][8] == "as asked; client stopped before attempt 2 of 3"
 
 
-def test_behind_a_run_once_step_of_another_node_one_waits_for_word(side: Side) -> None:
-    side.agent.slots.free = side.agent.slots.count = 1
+def test_steps_behind_a_run_once_step_of_another_node_wait_for_its_end(side: Side) -> None:
+    side.runner.slots.free = side.runner.slots.count = 1
     side.welcome()
     one, two = {"lane": 1, "group": 1, "stage": 0}, {"lane": 2, "group": 1, "stage": 1}
     first = [step(1, **one, behind=0), step(2, **one, behind=0)]
     second = [step(3, **two), step(4, **two), step(5, **two, behind=4)]  # 4 is its own
     side.give("j", [*first, *second, step(6, stage=2)])
     side.until(lambda: ("j", 5, "S") in side.rows())
-    assert side.kinds("run_once_wait") == [{"job": "j", "step": 1}], "what it ran itself it need not ask for"
+    assert side.kinds("run_once_wait") == [{"job": "j", "step": 1}], "for its own run-once step it need not ask"
     assert side.ran == [3, 4, 5]
-    side.agent.unsettle()
+    side.session.suspend()
     side.welcome(j={"act": "go", "upto": 7})
     assert side.kinds("run_once_wait") == [{"job": "j", "step": 1}] * 2, "asked again"
     side.take("run_once_ended", job="j", step=5, error="")
@@ -395,7 +395,7 @@ def test_behind_a_run_once_step_of_another_node_one_waits_for_word(side: Side) -
     assert side.ran == [3, 4, 5, 1, 2, 6] and len(side.kinds("run_once_wait")) == 2
 
 
-def test_who_is_told_that_it_will_not_be_runs_no_more_of_it_and_says_nothing(side: Side) -> None:
+def test_steps_behind_a_run_once_step_that_failed_are_neither_run_nor_reported(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(2, behind=1), step(3, behind=1)])
     side.until(lambda: side.kinds("run_once_wait"))
@@ -403,32 +403,32 @@ def test_who_is_told_that_it_will_not_be_runs_no_more_of_it_and_says_nothing(sid
     side.rest()
     side.give("j", [step(4, behind=1)], seq=2)
     side.rest()
-    assert (side.ran, side.rows(), side.rests()) == ([0], [("j", 0, "S")], [])
+    assert (side.ran, side.rows(), side.ranges()) == ([0], [("j", 0, "S")], [])
     side.take("ack", number=0, close=["j"])
-    assert not side.agent.held
+    assert not side.session.jobs
 
 
-def test_who_waits_for_word_can_be_cancelled_and_closed(side: Side) -> None:
+def test_steps_behind_a_run_once_step_can_be_cancelled_and_closed(side: Side) -> None:
     side.welcome()
     side.give("j", [step(1, behind=0)])
     side.give("k", [step(1, behind=0)], seq=2)
     side.until(lambda: len(side.kinds("run_once_wait")) == 2)
     side.take("cancel", jobs=[["j", "by root"]])
-    side.until(side.rests)
-    assert side.rests() == [["j", 0, 1, "X", "by root"]]
+    side.until(side.ranges)
+    assert side.ranges() == [["j", 0, 1, "X", "by root"]]
     side.take("ack", number=0, close=["j", "k"])
     side.rest()
-    assert not side.agent.held and side.ran == []
+    assert not side.session.jobs and side.ran == []
 
 
-def test_the_server_is_told_what_is_held(side: Side) -> None:
+def test_the_hello_names_the_jobs_held(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])
     side.take("identify", v=messages.VERSION, within=0)
     hello = side.until(lambda: side.kinds("hello"))[0]
     assert hello["jobs"] == [["j", 2]]
     assert hello["instance"] == side.journal.instance
-    assert hello["journal_position"] <= side.journal.mark
+    assert hello["journal_position"] <= side.journal.position
 
 
 def test_an_unknown_message_changes_nothing(side: Side) -> None:
@@ -454,7 +454,7 @@ def test_users_that_cannot_be(user: str) -> None:
     assert TaskNode.identity(None, "4294967294:7") == (4294967294, 7)  # type: ignore[arg-type]
 
 
-def test_what_a_server_with_an_older_ledger_has_forgotten_is_told_again(side: Side) -> None:
+def test_results_that_a_restored_server_has_lost_are_sent_again(side: Side) -> None:
     side.welcome()
     side.hold(3)
     side.give("j", [step(0), step(1), step(2), step(3)])
@@ -463,18 +463,18 @@ def test_what_a_server_with_an_older_ledger_has_forgotten_is_told_again(side: Si
     first = [row for fields in side.kinds("results") for row in fields["jobs"][0][1]]
     side.sent.clear()
     side.welcome(j={"act": "go", "upto": 4, "open": 1})
-    assert side.rows() == [], "the server knows all that it was told"
+    assert side.rows() == [], "the server has all results"
     side.welcome(j={"act": "go", "upto": 4, "open": 4})
     assert side.rows() == [("j", 0, "S"), ("j", 1, "S"), ("j", 2, "S")]
     again = [row for fields in side.kinds("results") for row in fields["jobs"][0][1]]
     assert [row[:6] for row in again] == [row[:6] for row in first]
-    assert [row[9:12] for row in again] == [[5, 0, 0]] * 3, "the outputs are gone, and that is said"
+    assert [row[9:12] for row in again] == [[5, 0, 0]] * 3, "the outputs are gone, and count as truncated"
     side.go[3].set()
     side.until(lambda: ("j", 3, "S") in side.rows())
     assert side.ran == [0, 1, 2, 3]
 
 
-def test_steps_given_again_that_had_ended_are_told_again(side: Side) -> None:
+def test_results_of_steps_that_are_given_again_are_sent_again(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])
     side.until(lambda: len(side.rows()) == 2)
@@ -487,11 +487,11 @@ def test_steps_given_again_that_had_ended_are_told_again(side: Side) -> None:
 
 @pytest.mark.parametrize("state", [st.SUCCESS, st.FAILED])
 def test_values_too_large_for_a_message_fail_the_step(side: Side, state: int) -> None:
-    text = "\ufffd" * (core.EFFECTS_LIMIT // 6 + 1)
+    text = "\ufffd" * (step_runner.EFFECTS_LIMIT // 6 + 1)
     side.welcome()
     side.outcomes[0] = lambda: Outcome(state, 0, b"out", b"", "", effects={"arg": {"A": text}})
     side.give("j", [step(0)])
     side.until(side.rows)
     row = TaskResult._make(side.kinds("results")[0]["jobs"][0][1][0])
     assert (row.state, row.effects) == ("F", None) and "the values it set" in row.reason
-    assert "A" not in side.agent.held["j"].scope.args
+    assert "A" not in side.session.jobs["j"].scope.args

@@ -37,7 +37,7 @@ def view(journal: Journal) -> dict[str, Any]:
             "done": job.done,
             "notes": job.notes,
         }
-        for name, job in journal.replay().items()
+        for name, job in journal.jobs.items()
     }
 
 
@@ -64,7 +64,6 @@ operations = st.lists(
         st.tuples(st.just("slice"), st.integers(1, 99), names, facts, steps, steps, st.binary(max_size=40)),
         st.tuples(st.just("started"), names, steps, st.integers(1, 3)),
         st.tuples(st.just("result"), names, steps, rows, st.one_of(st.binary(max_size=40), st.just(BIG))),
-        st.tuples(st.just("acked"), names, steps),
         st.tuples(st.just("stored"), st.integers(0, 12)),
         st.tuples(st.just("note"), names, facts),
         st.tuples(st.just("closed"), names),
@@ -99,9 +98,6 @@ class Model:
         self.job(name)["results"][step] = (row, self.number, outputs)
         self.job(name)["done"][step] = row
 
-    def acked(self, name: str, step: int) -> None:
-        self.jobs.get(name, {"results": {}})["results"].pop(step, None)
-
     def stored(self, number: int) -> None:
         for job in self.jobs.values():
             job["results"] = {step: kept for step, kept in job["results"].items() if kept[1] > number}
@@ -117,8 +113,7 @@ class Model:
 
 
 def play(target: Any, operation: tuple[Any, ...]) -> None:
-    options = {"durable": False} if operation[0] == "slice" and isinstance(target, Journal) else {}
-    getattr(target, operation[0])(*operation[1:], **options)
+    getattr(target, operation[0])(*operation[1:])
 
 
 @given(operations)
@@ -131,12 +126,12 @@ def test_what_is_written_is_read_again(sequence: list[tuple[Any, ...]]) -> None:
                 play(journal, operation)
                 play(model, operation)
             assert view(journal) == model.jobs
-            mark = journal.mark
+            position = journal.position
         with opened(folder) as journal:
             assert view(journal) == model.jobs
-            assert journal.mark == mark
+            assert journal.position == position
             assert journal.notes == []
-            files = {kept.path for job in journal.replay().values() for kept in job.results.values() if kept.path}
+            files = {kept.path for job in journal.jobs.values() for kept in job.results.values() if kept.path}
             assert {f"{folder}/spool/{name}" for name in os.listdir(f"{folder}/spool")} == files
             assert journal._state.live <= journal._log.size
 
@@ -205,18 +200,18 @@ def child(script: str, *arguments: str, **options: Any) -> subprocess.Popen[byte
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, **options)
 
 
-def test_a_killed_writer_loses_nothing_it_had_told(tmp_path: Path) -> None:
+def test_a_killed_writer_loses_nothing_it_had_printed(tmp_path: Path) -> None:
     with child(WRITER, str(tmp_path)) as writer:
         assert writer.stdout
         for _ in range(300):
             writer.stdout.readline()
         writer.kill()
-        told = 299 + len(writer.stdout.read().split(b"\n")[:-1])
+        last = 299 + len(writer.stdout.read().split(b"\n")[:-1])
     assert writer.returncode == -signal.SIGKILL
     with opened(tmp_path) as journal:
-        job = journal.replay()["a"]
-        assert len(job.done) in (told + 1, told + 2)
-        assert job.results[told].outputs() == b"out %d" % told
+        job = journal.jobs["a"]
+        assert len(job.done) in (last + 1, last + 2)
+        assert job.results[last].outputs() == b"out %d" % last
         assert set(job.in_flight) <= {len(job.done)}
 
 
@@ -226,9 +221,9 @@ def test_what_is_in_flight() -> None:
             journal.started(JOB, step, 1)
         journal.result(JOB, 0, ROW)
         journal.result(JOB, 1, ROW)
-        journal.acked(JOB, 0, 1)
+        journal.stored(2)
         journal.started(JOB, 1, 2)
-        job = journal.replay()[JOB]
+        job = journal.jobs[JOB]
         assert job.in_flight == {1: 2, 2: 1}
         assert job.results == {}
         assert job.done == {0: ROW}
@@ -242,15 +237,15 @@ def test_rewriting_keeps_the_meaning_and_the_size_small(tmp_path: Path) -> None:
         journal.result("kept", 0, ROW, b"inline")
         journal.result("kept", 1, ROW, BIG)
         for number in range(300):
-            journal.slice(number, f"job{number}", {}, 0, 0, b"x" * 300, durable=False)
+            journal.slice(number, f"job{number}", {}, 0, 0, b"x" * 300)
             journal.result(f"job{number}", 0, ROW, b"y" * 100)
             journal.closed(f"job{number}")
         assert os.path.getsize(tmp_path / "journal") < 25_000
-        expected, mark, seq = view(journal), journal.mark, journal.seq
+        expected, position = view(journal), journal.position
         assert list(expected) == ["kept"]
         assert expected["kept"]["results"][1][2] == BIG
     with opened(tmp_path) as journal:
-        assert (view(journal), journal.mark, journal.seq) == (expected, mark, seq)
+        assert (view(journal), journal.position) == (expected, position)
         assert journal.result("kept", 2, ROW) == 303
     assert not (tmp_path / "journal.new").exists()
 
@@ -284,8 +279,8 @@ def test_outputs_that_did_not_survive(tmp_path: Path) -> None:
     (tmp_path / "spool" / "99").write_bytes(b"of nobody")
     with opened(tmp_path) as journal:
         assert len(journal.notes) == 2
-        assert [kept.outputs() for kept in journal.replay()[JOB].results.values()] == [b"", b""]
-        assert journal.replay()[JOB].done == {1: ROW, 2: ROW}
+        assert [kept.outputs() for kept in journal.jobs[JOB].results.values()] == [b"", b""]
+        assert journal.jobs[JOB].done == {1: ROW, 2: ROW}
         assert os.listdir(tmp_path / "spool") == []
         journal.stored(torn)
     assert reopened(tmp_path)[JOB]["results"] == {}
@@ -301,7 +296,7 @@ def test_a_full_spool_takes_results_but_no_slices(tmp_path: Path) -> None:
         journal.result(JOB, 2, ROW, b"more")
         journal.stored(number)
         journal.slice(2, JOB, {}, 10, 19, b"steps")
-        assert [one.first for one in journal.replay()[JOB].slices] == [0, 10]
+        assert [one.first for one in journal.jobs[JOB].slices] == [0, 10]
 
 
 def test_boot_and_instance(tmp_path: Path) -> None:
@@ -336,7 +331,7 @@ for step in range(10**6):
     try:
         journal.result("a", step, ["S"], b"x" * 700)
     except StoreError as error:
-        print(step, journal.mark, len(journal.replay()["a"].done), error)
+        print(step, journal.position, len(journal.jobs["a"].done), error)
         break
 try:
     journal.result("a", step, ["S"], b"x" * 70000)
@@ -357,15 +352,15 @@ def check_full(folder: Path, **options: Any) -> None:
     with child(FILLER, str(folder), **options) as filler:
         assert filler.stdout
         first, full = filler.stdout.read().decode().splitlines()
-    step, mark, done, *words = first.split()
+    step, position, done, *words = first.split()
     assert int(step) == int(done) > 50 and "cannot write" in " ".join(words) and full == "full"
     assert filler.returncode == 0
     assert os.listdir(folder / "spool") == []
     with open(folder / "journal", "rb") as file:
         size = len(file.read())
     with opened(folder) as journal:
-        assert journal.notes == [] and journal.mark == int(mark) and journal._log.size == size
-        assert len(journal.replay()["a"].done) == int(step)
+        assert journal.notes == [] and journal.position == int(position) and journal._log.size == size
+        assert len(journal.jobs["a"].done) == int(step)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

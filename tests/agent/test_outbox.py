@@ -1,4 +1,4 @@
-"""Results on their way: the first at once, the others in batches, everything until it is stored."""
+"""The outbox: the first result at once, the others in batches, everything until it is stored."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Post:
     """An outbox over a connection that the test plays."""
 
     def __init__(self) -> None:
-        self.keeping = MemoryJournal("i")
+        self.journal = MemoryJournal("i")
         self.well = True
         self.sent: list[tuple[dict[str, Any], bytes]] = []
-        self.outbox = Outbox(self.keeping, self._send)
+        self.outbox = Outbox(self.journal, self._send)
 
-    def _send(self, header: bytes, payload: bytes) -> bool:
+    def _send(self, header: bytes, payload: bytes = b"") -> bool:
         if self.well:
             assert len(header) <= messages.KINDS["results"].header
             self.sent.append((messages.decode([header, payload], "client")[1], payload))
@@ -32,7 +32,7 @@ class Post:
     def add(self, number: int, more: bool = False, job: str = "j", out: bytes = b"x", **fields: Any) -> None:
         made = (number, "S", 0, 1.0, 2.0, 1.0, 0, 1, fields.get("reason"), 0, len(out), 0, fields.get("effects"))
         row = TaskResult._make(made)
-        self.keeping.result(job, number, row, out)
+        self.journal.result(job, number, row, out)
         self.outbox.add(job, row, out, more)
 
     def steps(self) -> list[list[int]]:
@@ -56,7 +56,7 @@ def test_a_lone_result_goes_at_once(post: Post) -> None:
     assert not post.outbox.empty
     post.ack()
     assert post.outbox.empty
-    assert not list(post.keeping.waiting())
+    assert not list(post.journal.waiting())
 
 
 def test_the_first_goes_at_once_and_those_that_follow_together(post: Post) -> None:
@@ -71,13 +71,13 @@ def test_an_acknowledgement_covers_what_went_before_it_and_a_strange_one_nothing
     for number in range(3):
         post.add(number)
     post.outbox.acknowledged(post.sent[2][0]["number"] + 1)
-    assert [number for number, _, _ in post.keeping.waiting()] and not post.outbox.empty
+    assert [number for number, _, _ in post.journal.waiting()] and not post.outbox.empty
     post.ack(1)
     assert not post.outbox.empty
     post.ack(0)  # came late
     assert not post.outbox.empty
     post.ack(2)
-    assert post.outbox.empty and not list(post.keeping.waiting())
+    assert post.outbox.empty and not list(post.journal.waiting())
 
 
 def test_what_waits_for_more_does_not_wait_long(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,21 +125,21 @@ def test_only_so_many_messages_are_on_their_way(post: Post, monkeypatch: pytest.
 def test_what_will_never_run_is_told_when_there_is_room_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IN_FLIGHT", 1)
     post.add(0)
-    post.outbox.rest("j", 0, 5, "X", "why")
-    post.outbox.rest("j", 0, 5, "X", "why")
+    post.outbox.end_range("j", 0, 5, "X", "why")
+    post.outbox.end_range("j", 0, 5, "X", "why")
     assert len(post.sent) == 1
     post.ack()
     assert post.sent[1][0]["jobs"] == [["j", [], [], [[0, 5, "X", "why"]]]]
 
 
-def test_rests_go_behind_the_results_that_are_waiting(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_go_behind_the_results_that_are_waiting(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_ROWS", 2)
     post.outbox.shut()
     for number in range(3):
         post.add(number)
-    post.outbox.rest("j", 0, 5, "X", "why")
+    post.outbox.end_range("j", 0, 5, "X", "why")
     post.outbox.reopen()
-    assert [[rests for *_, rests in fields["jobs"]] for fields, _ in post.sent] == [[[]], [[], [[0, 5, "X", "why"]]]]
+    assert [[ranges for *_, ranges in fields["jobs"]] for fields, _ in post.sent] == [[[]], [[], [[0, 5, "X", "why"]]]]
 
 
 def test_a_new_connection_gets_everything_that_is_not_stored(post: Post) -> None:
@@ -161,7 +161,7 @@ def test_an_answer_to_an_earlier_process_means_nothing() -> None:
         post.outbox.reopen()
         post.add(0)
     second.outbox.acknowledged(first.sent[0][0]["number"])
-    assert list(second.keeping.waiting())
+    assert list(second.journal.waiting())
 
 
 def test_a_connection_that_takes_nothing_is_shut(post: Post) -> None:

@@ -1,4 +1,4 @@
-"""A client that starts again: what goes on, what is lost, what it remembers of values and failures."""
+"""A client that is started again: which steps go on, which are lost, which values and failures it remembers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def journal(folder: Path, steps: list[dict[str, Any]], *slices: tuple[int, int])
     return made
 
 
-def test_what_had_not_begun_goes_on_when_the_server_has_settled(tmp_path: Path) -> None:
+def test_what_had_not_begun_goes_on_after_the_welcome(tmp_path: Path) -> None:
     made = journal(tmp_path, [step(0), step(1), step(2)])
     made.started("j", 0, 1)
     made.result("j", 0, row(0, effects={"env": {"A": "1"}}), b"")
@@ -33,7 +33,7 @@ def test_what_had_not_begun_goes_on_when_the_server_has_settled(tmp_path: Path) 
     side = Side(tmp_path)
     side.rest()
     assert side.ran == []
-    assert side.agent.held["j"].upto == 3
+    assert side.session.jobs["j"].cursor == 3
     side.welcome(j={"act": "go", "upto": 3})
     side.until(lambda: len(side.rows()) == 3)
     assert side.ran == [1, 2]
@@ -55,7 +55,7 @@ def test_what_was_running_is_lost_and_nothing_follows(tmp_path: Path) -> None:
     again = Side(tmp_path)
     again.welcome(j={"act": "go", "upto": 2})
     again.until(again.rows)
-    assert (again.ran, again.rows()) == ([], [("j", 0, "L")]), "it is lost once, and told until it is stored"
+    assert (again.ran, again.rows()) == ([], [("j", 0, "L")]), "it is lost once, and reported until it is stored"
     again.end()
 
 
@@ -130,8 +130,8 @@ def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
     made.close()
     side = Side(tmp_path)
     side.welcome(j={"act": "cancel", "reason": "by root"})
-    side.until(side.rests)
-    assert (side.ran, side.rests()) == ([], [["j", 0, 1, "X", "by root"]])
+    side.until(side.ranges)
+    assert (side.ran, side.ranges()) == ([], [["j", 0, 1, "X", "by root"]])
     side.end()
 
 
@@ -152,8 +152,8 @@ def test_a_result_of_a_job_that_was_closed_is_forgotten(tmp_path: Path) -> None:
     made.result("j", 0, row(0), b"")
     made.close()
     side = Side(tmp_path)
-    assert not side.agent.held
-    assert not side.journal.replay()
+    assert not side.session.jobs
+    assert not side.journal.jobs
     side.end()
 
 

@@ -145,11 +145,11 @@ def test_a_result_is_acknowledged_when_it_is_on_disk(world: World) -> None:
     world.exchange()
     world.run()
     world.exchange()
-    assert client.keeping is not None
-    assert list(client.keeping.waiting())
+    assert client.journal is not None
+    assert list(client.journal.waiting())
     settle(world)
-    assert not list(client.keeping.waiting())
-    assert not client.keeping.journal.replay()
+    assert not list(client.journal.waiting())
+    assert not client.journal.jobs
 
 
 def test_a_cancel_beside_the_last_result_ends_the_job_once(world: World) -> None:
@@ -173,7 +173,7 @@ def test_cancelled_jobs_are_forgotten_by_nodes_that_held_nothing(world: World) -
     settle(world)
     world.clients["b"].connect()
     settle(world)
-    assert all(client.agent is not None and not client.agent.held for client in world.clients.values())
+    assert all(client.agent is not None and not client.agent.session.jobs for client in world.clients.values())
 
 
 def test_a_late_result_is_kept_beside_the_state(world: World) -> None:
@@ -196,7 +196,7 @@ def test_a_late_result_is_kept_beside_the_state(world: World) -> None:
         assert [late.state for _, late, _ in view.late_results(0)] == ["S"]
     assert states(world) == {"a": "LL"}
     assert client.agent is not None
-    assert not client.agent.held
+    assert not client.agent.session.jobs
 
 
 def test_a_node_with_many_jobs_starves_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,12 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from director import states as st
-from director.agent import core, job_runner, outbox, recovery
+from director.agent import job_runner, job_table, outbox, recovery, session, step_runner
 from director.agent.core import Agent
 from director.agent.journal import Journal
-from director.agent.journal.base import DiskJournal
+from director.agent.node_transfer import NodeTransfer
+from director.agent.session import Session
+from director.agent.simulator import SimulatedNode
 from director.errors import StoreError
 from director.planning.plan import Plan
 from director.protocol import messages
@@ -184,33 +186,21 @@ class Wire:
         return SENT
 
 
-class ClientJournal(DiskJournal):
-    """A journal on disk that knows which part of it a loss of power would leave, and that a dead client is dead."""
+class ClientJournal(Journal):
+    """A journal on disk that knows which part of it a loss of power would leave, and whether its client has died."""
 
-    def __init__(self, journal: Journal, client: Client) -> None:
-        super().__init__(journal)
-        for name in ("started", "stored", "note", "closed"):
-            setattr(self, name, self._guarded(getattr(journal, name), client))
-        self._client = client
+    client: Client
 
-    def _guarded(self, function: Any, client: Client) -> Any:
-        def call(*args: Any) -> Any:
-            if self is not client.keeping:
-                raise gevent.GreenletExit
-            return function(*args)
-
-        return call
-
-    def result(self, *args: Any) -> int:
-        if self is not self._client.keeping:
+    def _append(self, fields: list[Any], body: bytes = b"") -> None:
+        if hasattr(self, "client") and self is not self.client.journal:
             raise gevent.GreenletExit
-        return super().result(*args)
+        super()._append(fields, body)
 
     def take(self, *args: Any) -> None:
-        if self._client.full_disk:
+        if self.client.full_disk:
             raise StoreError("no space left on device")
         super().take(*args)
-        self._client.synced = self.journal._log.size
+        self.client.synced = self._log.size
 
 
 class Client:
@@ -220,7 +210,7 @@ class Client:
         self.world, self.name, self.folder = world, name, folder
         self.key = name.ljust(40, "k")
         self.agent: Agent | None = None
-        self.keeping: ClientJournal | None = None
+        self.journal: ClientJournal | None = None
         self.connection: Connection | None = None
         self.waiting: list[Event] = []
         self.running: set[tuple[str, int, int]] = set()  # (job, lane, step)
@@ -231,25 +221,25 @@ class Client:
     def start(self, rebooted: bool = False) -> None:
         if self.agent is not None:
             return
-        journal = Journal.open(str(self.folder))
-        self.synced = self.synced or journal._log.size
-        self.keeping = ClientJournal(journal, self)
+        self.journal = ClientJournal.open(str(self.folder))
+        self.journal.client = self
+        self.synced = self.synced or self.journal._log.size
         with self.world.owner(self):
-            self.agent = Agent(self.name, self.keeping, self.apply, lambda: {"facts": {}, "labels": {}, "args": {}}, 3)
-            self.agent.transmit = self.transmit
-            recovery.take_up(self.agent, journal.replay(), rebooted)
+            own = Session(self.name, self.journal, SimulatedNode(), self.transmit)
+            self.agent = Agent(own, self.apply, NodeTransfer(own), 3)
+            recovery.take_up(self.agent.table, rebooted)
 
     def crash(self) -> None:
         if self.agent is None:
             return
-        assert self.keeping is not None
-        self.keeping, old = None, self.keeping
+        assert self.journal is not None
+        self.journal, old = None, self.journal
         self.agent = None
         self.disconnect(0, True)
         self.waiting.clear()
         self.running.clear()
         self.world.end_greenlets(self)
-        old.journal.close()
+        old.close()
 
     def tear(self) -> None:
         """The last record is half there."""
@@ -267,7 +257,7 @@ class Client:
 
     def connect(self) -> None:
         if self.agent is not None and self.connection is None:
-            self.agent.pulse.hear(self.world.clock.now)
+            self.agent.session.pulse.hear(self.world.clock.now)
             self.connection = self.world.connect(self)
 
     def disconnect(self, late: int, noticed: bool) -> None:
@@ -276,8 +266,7 @@ class Client:
         if connection is not None:
             self._break(connection, late, noticed)
             if self.agent is not None:
-                self.agent.outbox.shut()
-                self.agent.settled.clear()
+                self.agent.session.close()
 
     def reconnect(self, late: int, noticed: bool) -> None:
         """The library reconnects by itself: the agent does not notice."""
@@ -307,21 +296,21 @@ class Client:
         """What the link does at each beat."""
         if self.agent is None or self.connection is None:
             return
-        if self.agent.pulse.silent(self.world.clock.now):
-            self.agent.unsettle()
+        if self.agent.session.pulse.silent(self.world.clock.now):
+            self.agent.session.suspend()
             self.disconnect(0, True)
-        elif self.agent.settled.is_set():
-            self.agent.beat()
+        elif self.agent.session.reconciled.is_set():
+            self.agent.session.heartbeat()
 
     # -- work ---------------------------------------------------------------------------------------------
 
-    def apply(self, agent: Agent, held: Any, scope: Any, step: Any, running: Any) -> Outcome:
-        if agent is not self.agent:
+    def apply(self, runner: Any, held: Any, scope: Any, step: Any, running: Any) -> Outcome:
+        if self.agent is None or runner is not self.agent.runner:
             raise gevent.GreenletExit
-        world, job, number, lane = self.world, held.job, step["i"], step.get("lane", 0)
-        assert self.keeping is not None
-        attempt = self.keeping.journal.replay()[job].started[number]
-        world.check(agent.settled.is_set(), f"{self.name} starts {job}/{number} unsettled")
+        world, job, number, lane = self.world, held.id, step["i"], step.get("lane", 0)
+        assert self.journal is not None
+        attempt = self.journal.jobs[job].started[number]
+        world.check(runner.session.reconciled.is_set(), f"{self.name} starts {job}/{number} before it has reconciled")
         beside = [s for j, other, s in self.running if j == job and (other == lane or not lane or not other)]
         world.check(not beside, f"{self.name} runs {job}/{number} beside {beside}")
         world.check(
@@ -414,17 +403,17 @@ class World:
         self.server: Server | None = None
 
     def _arrange(self) -> None:
-        for module in (desk_module, sessions, admission, core, outbox, recovery, enrolment):
+        for module in (desk_module, sessions, admission, session, step_runner, job_table, outbox, recovery, enrolment):
             self._patch.setattr(module, "time", self.clock)
-        for module in (desk_module, dispatcher, sessions, admission, acknowledgements, core, job_runner):
+        for module in (desk_module, dispatcher, sessions, admission, acknowledgements, session, job_runner):
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
-        self._patch.setattr(core, "gevent", Loop(self))
+        self._patch.setattr(step_runner, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
         self._patch.setattr(acknowledgements, "LONGEST", 0.0)
         self._patch.setattr(job_state, "WINDOW", 4)
-        self._patch.setattr(core, "TELL_AFTER", 0.0)
-        self._patch.setattr(core, "RETRY_FIRST", 0.0)
+        self._patch.setattr(step_runner, "RUNNING_AFTER", 0.0)
+        self._patch.setattr(step_runner, "RETRY_FIRST", 0.0)
         self._patch.setattr(outbox, "BATCH_SECONDS", 0.0)
         self._patch.setattr(outbox, "BATCH_ROWS", 3)
         logger = logging.getLogger("director")
@@ -640,7 +629,7 @@ class World:
 
     def _at_rest(self, but: str) -> bool:
         assert self.server is not None
-        held = [c.agent.held for c in self.clients.values() if c.agent is not None and c.agent.held]
+        held = [c.agent.session.jobs for c in self.clients.values() if c.agent is not None and c.agent.session.jobs]
         return not self.server.desk.runs and not self.server.ledger.pending and not held
 
     def _picture(self) -> Any:
@@ -651,7 +640,7 @@ class World:
             for run in self.server.desk.runs.values()
         }  # fmt: skip
         held = {
-            c.name: {job: (h.upto, h.dead, h.cancelled, list(h.running)) for job, h in c.agent.held.items()}
+            c.name: {job: (h.cursor, h.dead, h.cancelled, list(h.running)) for job, h in c.agent.session.jobs.items()}
             for c in self.clients.values()
             if c.agent is not None
         }
@@ -668,8 +657,8 @@ class World:
                 self._check_job(job)
         for client in self.clients.values():
             if client.name != but:
-                assert client.keeping is not None
-                assert not client.keeping.journal.replay(), f"{client.name} did not forget"
+                assert client.journal is not None
+                assert not client.journal.jobs, f"{client.name} did not forget"
         self.check_now()
 
     def _check_job(self, job: str) -> None:

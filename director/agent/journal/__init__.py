@@ -1,6 +1,5 @@
-"""The client's journal: what it was given, began and brought about, until the server has it."""
+"""The client's append-only log of what it was given, began and finished."""
 
-from director.agent.journal.journal import Boot, Journal, SpoolFullError
-from director.agent.journal.state import JobRecord, Kept, Slice
+from director.agent.journal.journal import Journal, SpoolFullError
 
-__all__ = ["Boot", "JobRecord", "Journal", "Kept", "Slice", "SpoolFullError"]
+__all__ = ["Journal", "SpoolFullError"]

@@ -1,142 +1,91 @@
-"""What the agent asks of its journal; and one that keeps nothing on disk, for simulated clients."""
+"""What the agent needs of its journal; and a journal in memory, for simulated clients."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from director.agent.journal import Journal
 from director.agent.journal.state import JobRecord
-from director.errors import StoreError
 from director.protocol.results import TaskResult
-
-log = logging.getLogger(__name__)
 
 
 class ClientJournal(Protocol):
-    """The journal as the agent sees it."""
+    """The journal as the agent sees it; `Journal` has the meaning of each method."""
 
     instance: str
 
     @property
-    def mark(self) -> int:
-        """Count of facts ever written."""
+    def position(self) -> int:
+        """How many facts were ever recorded."""
 
-    number: int  # of the newest result
+    @property
+    def number(self) -> int:
+        """The number of the newest result."""
+
+    @property
+    def jobs(self) -> Mapping[str, JobRecord]:
+        """What is recorded of each job."""
 
     def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
-        """A slice was handed over; durable on return."""
+        """The client was given a slice; durable on return."""
 
     def started(self, job: str, step: int, attempt: int) -> None:
         """A step is about to begin."""
 
     def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
-        """A step ended."""
+        """A step has ended."""
 
     def stored(self, number: int) -> None:
-        """The server has stored every result up to this number."""
+        """The server has stored every result up to `number`."""
 
     def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
-        """Number, job and row of the results that are not stored."""
+        """Number, job and result of what the server has not stored, oldest first."""
 
     def outputs(self, job: str, step: int) -> bytes:
         """Outputs of a result that is not stored."""
 
     def note(self, job: str, facts: dict[str, Any]) -> None:
-        """Facts of a job that must survive."""
+        """Merge facts of a job over its earlier ones."""
 
     def sync(self) -> None:
-        """Everything so far survives a loss of power."""
+        """Flush to disk."""
 
     def closed(self, job: str) -> None:
         """Forget the job."""
 
-    def replay(self) -> Mapping[str, JobRecord]:
-        """What was there when the client started."""
-
-
-class DiskJournal:
-    """A `Journal` as a `ClientJournal`."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.instance = journal.instance
-        self.started = journal.started
-        self.number = 0
-        self.stored = journal.stored
-        self.note = journal.note
-        self.sync = journal.sync
-        self.closed = journal.closed
-        self.replay = journal.replay
-
-    @property
-    def mark(self) -> int:
-        """Count of facts ever written."""
-        return self.journal.mark
-
-    def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
-        """A step ended."""
-        self.number = self.journal.result(job, step, row, outputs)
-        return self.number
-
-    def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
-        """One flush for all parts; the chunk's bytes are kept with the first."""
-        for first, last in parts:
-            self.journal.slice(seq, job, head, first, last, chunk, durable=False)
-            head, chunk = {}, b""
-        self.journal.sync()
-
-    def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
-        """Number, job and row of the results that are not stored, oldest first."""
-        records = self.journal.replay().items()
-        kept = [
-            (one.number, job, TaskResult._make(one.row)) for job, record in records for one in record.results.values()
-        ]
-        yield from sorted(kept, key=lambda row: row[0])
-
-    def outputs(self, job: str, step: int) -> bytes:
-        """Outputs of a result; empty when the disk lost them."""
-        record = self.journal.replay().get(job)
-        kept = record.results.get(step) if record is not None else None
-        try:
-            return kept.outputs() if kept is not None else b""
-        except StoreError as error:
-            log.error("the output of step %d of job %s is lost: %s", step, job, error)
-            return b""
-
 
 class MemoryJournal:
-    """Keeps what is needed while the process lives."""
+    """Keeps results until the server has stored them; counts the other facts."""
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
-        self.mark = 0
+        self.position = 0
         self.number = 0
+        self.jobs: Mapping[str, JobRecord] = {}
         self._results: dict[int, tuple[str, TaskResult, bytes]] = {}
 
     def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
-        """Counted."""
-        self.mark += 1
+        """Count."""
+        self.position += 1
 
     def started(self, job: str, step: int, attempt: int) -> None:
-        """Counted."""
-        self.mark += 1
+        """Count."""
+        self.position += 1
 
     def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
-        """Kept until it is stored."""
-        self.mark += 1
+        """Keep a result."""
+        self.position += 1
         self.number += 1
         self._results[self.number] = (job, row, outputs)
         return self.number
 
     def stored(self, number: int) -> None:
-        """Drop what the server has."""
+        """Forget results."""
         while self._results and (first := next(iter(self._results))) <= number:
             del self._results[first]
 
     def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
-        """What the server may not have."""
+        """Number, job and result, oldest first."""
         for number, (job, row, _) in list(self._results.items()):
             yield number, job, row
 
@@ -145,14 +94,10 @@ class MemoryJournal:
         return next((out for name, row, out in self._results.values() if name == job and row.step == step), b"")
 
     def note(self, job: str, facts: dict[str, Any]) -> None:
-        """Nothing survives anyway."""
+        """Nothing is kept of jobs."""
 
     def sync(self) -> None:
-        """Nothing survives anyway."""
+        """There is no disk."""
 
     def closed(self, job: str) -> None:
-        """Nothing is kept of it."""
-
-    def replay(self) -> Mapping[str, JobRecord]:
-        """Nothing was there before."""
-        return {}
+        """Nothing is kept of jobs."""

@@ -1,4 +1,4 @@
-"""The journal in a client's state folder: one call a fact, one write a call, a flush only where asked."""
+"""The journal in a client's state folder: one write for each fact, flushed to disk only by `sync`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import contextlib
 import logging
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from director.agent.journal.log import Body, Log, sync_folder
 from director.agent.journal.state import JobRecord, State
 from director.errors import BusyError, StoreError
+from director.protocol.results import TaskResult
 
 log = logging.getLogger(__name__)
 
-INLINE_LIMIT = 64 * 1024
-REWRITE_FROM = 8 * 1024 * 1024
-SPOOL_LIMIT = 256 * 1024 * 1024
+INLINE_LIMIT = 64 * 1024  # bytes of outputs; larger ones get a file in the spool
+REWRITE_FROM = 8 * 1024 * 1024  # bytes of the journal
+SPOOL_LIMIT = 256 * 1024 * 1024  # bytes of the journal and its spool
 
 
 class SpoolFullError(BusyError):
-    """The journal and its spool hold all they may: nothing new is taken until the server has stored some."""
+    """The journal and its spool are full: no slice is taken until the server has stored some results."""
 
 
 class Boot(NamedTuple):
-    """The kernel's boot, now and as the journal was last opened; `changed`: the machine was down between."""
+    """Id of the kernel's boot now, and when the journal was last opened; `changed` when the host was restarted."""
 
     id: str
     last: str
@@ -33,18 +34,16 @@ class Boot(NamedTuple):
 
 
 class Journal:
-    """What one client was given and did. The caller holds the lock on the folder.
+    """What one client was given, began and finished. The caller holds the lock on the folder.
 
-    Every method that writes raises StoreError when the disk is full or fails; the fact is then not in the
-    journal. Facts survive the death of the client at once, the loss of power only after `sync`.
+    A fact that was written survives the death of the client at once, the loss of power only after `sync`. Every
+    method that writes raises StoreError when the disk is full or fails; the journal is then unchanged.
 
     Attributes:
-        instance: random, made with the folder.
-        former: the same, or that of the folder which this one is a copy of.
-        mark: count of facts ever written, also over rewrites of the file.
-        seq: the highest delivery number of any slice.
+        instance: random id of the state folder.
+        former: the same, or the id of the folder that this one is a copy of.
         boot: see `Boot`.
-        notes: what was found damaged when it was opened.
+        notes: the damage found when the journal was opened, a line each.
     """
 
     def __init__(self, folder: str, rewrite_from: int = REWRITE_FROM, limit: int = SPOOL_LIMIT) -> None:
@@ -61,7 +60,7 @@ class Journal:
 
     @classmethod
     def open(cls, folder: str, rewrite_from: int = REWRITE_FROM, limit: int = SPOOL_LIMIT) -> Journal:
-        """Read what is there, or begin; sizes in bytes. Raises StoreError."""
+        """Read the journal in `folder`, or create it; sizes in bytes. Raises StoreError."""
         journal = cls(folder, rewrite_from, limit)
         try:
             os.makedirs(journal._spool, mode=0o700, exist_ok=True)
@@ -72,14 +71,19 @@ class Journal:
         return journal
 
     @property
-    def mark(self) -> int:
-        """Count of facts ever written."""
-        return self._state.mark
+    def position(self) -> int:
+        """How many facts were ever recorded, also before the file was rewritten."""
+        return self._state.position
 
     @property
-    def seq(self) -> int:
-        """The highest delivery number of any slice."""
-        return self._state.seq
+    def number(self) -> int:
+        """The number of the newest result."""
+        return self._state.number
+
+    @property
+    def jobs(self) -> dict[str, JobRecord]:
+        """Every job that was not closed; to be read only."""
+        return self._state.jobs
 
     def _replay(self) -> None:
         state = self._state
@@ -99,7 +103,7 @@ class Journal:
         self.notes.append(text)
 
     def _check_spool(self) -> None:
-        """Outputs whose file did not survive are given up; files without a result go."""
+        """Give up outputs whose file is damaged or gone; remove files that belong to no result."""
         state, whole = self._state, set()
         state.dropped.clear()
         for name, step in state.waiting.values():
@@ -124,30 +128,28 @@ class Journal:
         offset, size = self._log.append(fields, body)
         self._state.apply(fields, Body(self._log, offset, len(body)), size)
 
-    def slice(
-        self,
-        seq: int,
-        job: str,
-        head: dict[str, Any],
-        first: int,
-        last: int,
-        chunk: bytes,
-        durable: bool = True,
-    ) -> None:
-        """Steps `first` to `last` were handed over; `head` is merged over the job's earlier ones.
+    def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
+        """The client was given the steps `first` to `last` of each part, all of one chunk; durable on return.
 
-        With `durable` false the caller calls `sync` before it says that it has them. Raises SpoolFullError,
-        StoreError.
+        Raises SpoolFullError, StoreError.
+        """
+        for first, last in parts:  # the chunk's bytes are kept with the first part
+            self.slice(seq, job, head, first, last, chunk)
+            head, chunk = {}, b""
+        self.sync()
+
+    def slice(self, seq: int, job: str, head: dict[str, Any], first: int, last: int, chunk: bytes) -> None:
+        """Record the steps `first` to `last`; `head` is merged over the job's earlier one.
+
+        Raises SpoolFullError, StoreError.
         """
         if self._log.size + self._spooled + len(chunk) > self._limit:
             size = self._limit >> 20
             raise SpoolFullError(f"{self.folder} holds {size} MiB that the server has not stored yet")
         self._append(["s", seq, job, dict(head), first, last], chunk)
-        if durable:
-            self.sync()
 
     def sync(self) -> None:
-        """Everything so far survives a loss of power; takes milliseconds."""
+        """Flush to disk, which takes milliseconds: every fact so far survives a loss of power. Raises StoreError."""
         self._log.sync()
 
     def started(self, job: str, step: int, attempt: int) -> None:
@@ -155,7 +157,7 @@ class Journal:
         self._append(["o", job, step, attempt])
 
     def result(self, job: str, step: int, row: Sequence[Any], outputs: bytes = b"") -> int:
-        """A step ended; the result's number, which rises. Kept also when the spool is full."""
+        """A step has ended; gives the number of the result, which rises. Recorded also when the spool is full."""
         number = self._state.number + 1
         if len(outputs) <= INLINE_LIMIT:
             self._append(["r", job, step, row, number, []], outputs)
@@ -180,27 +182,22 @@ class Journal:
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
-    def acked(self, job: str, *steps: int) -> None:
-        """The server has stored the results of these steps."""
-        self._append(["a", job, list(steps)])
-        self._tidy()
-
     def stored(self, number: int) -> None:
-        """The server has stored every result up to this number."""
+        """The server has stored every result up to `number`."""
         self._append(["n", number])
         self._tidy()
 
     def note(self, job: str, facts: dict[str, Any]) -> None:
-        """Facts of a job that must survive, over earlier ones."""
+        """Merge facts of a job over its earlier ones."""
         self._append(["f", job, dict(facts)])
 
     def closed(self, job: str) -> None:
-        """The job needs nothing any more: forget it, its results too."""
+        """Forget the job and its results."""
         self._append(["c", job])
         self._tidy()
 
     def _sweep(self) -> None:
-        """Remove files of results that are no longer kept."""
+        """Remove the files of results that are stored or replaced."""
         dropped, self._state.dropped = self._state.dropped, []
         for kept in dropped:
             self._remove(kept.path)
@@ -212,22 +209,33 @@ class Journal:
             self.rewrite()
 
     def rewrite(self) -> None:
-        """Write the file anew with only what is alive; done by itself when most of it is dead."""
+        """Write the file anew without what is forgotten; called when that is more than half of it."""
         records = self._state.records()
         try:
             sizes = self._log.replace(records)
-        except StoreError as error:  # the fact itself is written; the old file goes on
-            log.warning("the journal stays long: %s", error)
+        except StoreError as error:  # the last fact is written; the old file stays in use
+            log.warning("the journal could not be shortened: %s", error)
             self._rewrite_from = 2 * self._log.size
             return
         self._state.resize(records, sizes)
 
-    def replay(self) -> dict[str, JobRecord]:
-        """Every job that is not closed, as it stands; to be read only."""
-        return self._state.jobs
+    def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
+        """Number, job and result of what the server has not stored, oldest first."""
+        for number, (job, step) in list(self._state.waiting.items()):
+            yield number, job, TaskResult._make(self._state.jobs[job].results[step].row)
+
+    def outputs(self, job: str, step: int) -> bytes:
+        """Outputs of a result that is not stored; empty when the disk lost them."""
+        record = self._state.jobs.get(job)
+        kept = record.results.get(step) if record is not None else None
+        try:
+            return kept.outputs() if kept is not None else b""
+        except StoreError as error:
+            log.error("the output of step %d of job %s is lost: %s", step, job, error)
+            return b""
 
     def close(self) -> None:
-        """Close the file; everything is written already."""
+        """Close the file. Nothing waits to be written."""
         self._log.close()
 
 
@@ -241,10 +249,10 @@ def _boot_id() -> str:
 
 
 def _instance(folder: str) -> tuple[str, str]:
-    """The folder's random name, made on the first call and anew in a copy of the folder; and the one before.
+    """The random id of the folder, and the id it had before.
 
-    Beside the name stands the number of the file's own inode, which no copy has: a folder that came out of a
-    backup may be older than what the server knows of it, even when it had told the server nothing newer.
+    The file holds its own inode number beside the id, which no copy has. A copied folder gets a new id, as it may be
+    older than what the server knows of it.
     """
     path = os.path.join(folder, "instance")
     former = ""

@@ -1,7 +1,7 @@
-"""An append-only file of checked records: JSON fields and raw bytes; a torn end is found and cut off.
+"""An append-only file of records with checksums: JSON fields and raw bytes; a torn end is found and cut off.
 
 A file is `MAGIC`, then records: three little-endian 32-bit numbers (bytes of fields, bytes of body, CRC-32 of
-both), the fields as a JSON list, the body. What follows the first record that does not check is not read.
+both), the fields as a JSON list, the body. Reading stops at the first record whose checksum is wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
 class Body:
-    """Where in the file a record's bytes are; they are read when asked for."""
+    """The place of a record's raw bytes in the file; `read` reads them."""
 
     __slots__ = ("log", "offset", "size")
 
@@ -49,7 +49,7 @@ def encode(fields: list[Any], body: bytes = b"") -> bytes:
 
 
 class Log:
-    """The open file. A record is in it whole or, when a write fails, not at all."""
+    """The open file. When a write fails, no part of its record stays."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class Log:
         self._torn = False
 
     def open(self, each: Callable[[list[Any], Body, int], object]) -> int:
-        """Give every record's fields, body and bytes on disk to `each`; the bytes of a torn end, cut off.
+        """Call `each` with the fields, body and bytes on disk of every record; the number of bytes cut off a torn end.
 
         Raises StoreError when the file cannot be read or another version wrote it.
         """
@@ -74,7 +74,7 @@ class Log:
         return end - self.size
 
     def _scan(self, file: Any, each: Callable[[list[Any], Body, int], object]) -> int:
-        """The end of the last record that is whole."""
+        """Where the last whole record ends."""
         begin = file.read(len(MAGIC))
         if begin != MAGIC:
             if len(begin) == len(MAGIC) and begin.startswith(ANY_VERSION):
@@ -92,7 +92,7 @@ class Log:
         return good
 
     def append(self, fields: list[Any], body: bytes = b"") -> tuple[int, int]:
-        """Write one record; where its body begins, and its bytes on disk. Raises StoreError."""
+        """Write one record; gives the offset of its body and its bytes on disk. Raises StoreError."""
         data = encode(fields, body)
         self._write(data)
         self.size += len(data)
@@ -107,17 +107,17 @@ class Log:
                 done += os.write(self._fd, data[done:])
         except OSError as error:
             self._torn = True
-            with contextlib.suppress(OSError):  # else it is tried again before the next record
+            with contextlib.suppress(OSError):  # the next write tries again
                 self._mend()
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _mend(self) -> None:
-        """Take a half-written record away."""
+        """Cut a half-written record off."""
         os.ftruncate(self._fd, self.size)
         self._torn = False
 
     def sync(self) -> None:
-        """Everything written so far survives a loss of power; raises StoreError."""
+        """Flush to disk; raises StoreError."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:
@@ -134,9 +134,9 @@ class Log:
         return data
 
     def replace(self, records: Iterable[Record]) -> list[int]:
-        """A new file with only these records, durable at once; their bytes on disk, one by one.
+        """Replace the file by one with only these records, flushed to disk; gives the bytes of each record.
 
-        The old file stays as it is when this raises StoreError.
+        Raises StoreError, and then the old file is unchanged.
         """
         fresh = f"{self.path}.new"
         moved: list[tuple[Body, int]] = []
@@ -169,7 +169,7 @@ class Log:
 
 
 def _fill(fd: int, records: Iterable[Record], moved: list[tuple[Body, int]], sizes: list[int]) -> None:
-    """Write a whole file; notes in `moved` where each body is to be found then."""
+    """Write all records; `moved` gets the new offset of each body, `sizes` the bytes of each record."""
     end = len(MAGIC)
     with open(fd, "wb", closefd=False) as file:
         file.write(MAGIC)

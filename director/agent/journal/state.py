@@ -1,9 +1,9 @@
-"""What the journal's records come to: one pure fold, while they are written and when they are replayed."""
+"""The state that the journal's records describe, updated by each record when it is written or read."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ Pairs = list[tuple[int, Any]]
 
 @dataclass(slots=True)
 class Slice:
-    """Steps `first` to `last` of a job as the server sent them, in its delivery `seq`."""
+    """Steps `first` to `last` of a job, from the slice that the server numbered `seq`."""
 
     seq: int
     first: int
@@ -30,14 +30,15 @@ class Slice:
 
 @dataclass(slots=True)
 class Kept:
-    """A result the server has not stored yet.
+    """A result that the server has not stored.
 
     Attributes:
-        row: what is reported.
+        row: the result as a list, as `TaskResult` has it.
         number: rises with each result.
-        size: bytes of the outputs, 0 also when their file did not survive.
-        check: CRC-32 of outputs in a file of their own, else 0.
+        size: bytes of the outputs, 0 when their file was lost.
+        check: CRC-32 of outputs that have their own file, else 0.
         path: that file, "" when the outputs are in the journal.
+        body: where they are in the journal, None when they have a file.
     """
 
     row: list[Any]
@@ -48,11 +49,11 @@ class Kept:
     body: Body | None = None
 
     def outputs(self) -> bytes:
-        """The outputs as they were given, b"" when their file did not survive; raises StoreError."""
-        if not self.path and self.body is None:
-            return b""
+        """The outputs, b"" when their file was lost; raises StoreError."""
         if self.body is not None:
             return self.body.read()
+        if not self.path:
+            return b""
         try:
             with open(self.path, "rb") as file:
                 return file.read()
@@ -60,7 +61,7 @@ class Kept:
             raise StoreError(f"cannot read {self.path}: {error.strerror}") from error
 
     def is_whole(self) -> bool:
-        """Whether outputs in a file of their own are there as they were written."""
+        """Whether the file of the outputs is as it was written."""
         try:
             data = self.outputs()
         except StoreError:
@@ -68,22 +69,22 @@ class Kept:
         return len(data) == self.size and zlib.crc32(data) == self.check
 
     def lose_outputs(self) -> None:
-        """Their file is gone or damaged; the row stays."""
+        """The file is gone or damaged; the result stays."""
         self.path, self.size, self.check = "", 0, 0
 
 
 @dataclass(slots=True)
 class JobRecord:
-    """What is known of one job, to be read only.
+    """What is recorded of one job; to be read only.
 
     Attributes:
-        head: facts of the job that came with its slices, later ones over earlier ones.
-        slices: in the order they came.
+        head: facts of the job from its slices, later ones over earlier ones.
+        slices: in the order of arrival.
         started: step to the attempt that began last.
-        results: step to the result the server has not stored yet.
-        done: step to the row of its last result, stored or not, until the job is closed.
-        notes: merged in order.
-        size: bytes of its living records, about.
+        results: step to the result that the server has not stored.
+        done: step to the row of its last result, stored or not.
+        notes: facts recorded by `Journal.note`.
+        size: bytes on disk of the records that still count, about.
     """
 
     head: dict[str, Any] = field(default_factory=dict)
@@ -95,8 +96,8 @@ class JobRecord:
     size: int = 0
 
     @property
-    def handed(self) -> set[int]:
-        """Every step that was handed over."""
+    def given(self) -> set[int]:
+        """Every step that the client was given."""
         return {step for piece in self.slices for step in range(piece.first, piece.last + 1)}
 
     @property
@@ -106,25 +107,31 @@ class JobRecord:
 
 
 class State:
-    """The fold over all records; `apply_X` takes the fields behind the kind."""
+    """Everything the journal knows; `apply_X` takes the fields of one kind of record.
+
+    Attributes:
+        position: how many facts were ever recorded.
+        number: of the newest result.
+        live: bytes on disk of the records that still count, about.
+        waiting: number to (job, step) of the results that are not stored, rising.
+        dropped: results whose file may be removed.
+    """
 
     def __init__(self, spool: str) -> None:
         self.jobs: dict[str, JobRecord] = {}
-        self.mark = 0
-        self.number = 0
-        self.seq = 0
+        self.position = self.number = 0
         self.boot = ""
         self.live = 0
-        self.waiting: dict[int, tuple[str, int]] = {}  # results by number, rising
-        self.dropped: list[Kept] = []  # whose file may go
+        self.waiting: dict[int, tuple[str, int]] = {}
+        self.dropped: list[Kept] = []
         self._spool = spool
 
     def apply(self, fields: list[Any], body: Body, size: int) -> None:
-        """Take one record of `size` bytes."""
+        """Take in one record, which has `size` bytes on disk."""
         APPLY[fields[0]](self, body, size, *fields[1:])
 
     def _job(self, name: str, size: int) -> JobRecord:
-        self.mark += 1
+        self.position += 1
         self.live += size
         job = self.jobs.get(name)
         if job is None:
@@ -133,32 +140,31 @@ class State:
         return job
 
     def apply_header(self, body: Body, size: int, facts: Facts) -> None:
-        """What a rewritten file begins with; the records that carry the state over are not counted again."""
-        self.mark = facts["mark"] - facts["records"]
-        self.number, self.seq, self.boot = facts["number"], facts["seq"], facts["boot"]
+        """The first record of a rewritten file. The `records` that follow it are not counted as new facts."""
+        self.position = facts["position"] - facts["records"]
+        self.number, self.boot = facts["number"], facts["boot"]
 
     def apply_boot(self, body: Body, size: int, boot: str) -> None:
-        """The client began on this boot of the machine."""
-        self.mark += 1
+        """The client was started in this boot of the host."""
+        self.position += 1
         self.boot = boot
 
     def apply_job(
         self, body: Body, size: int, name: str, head: Facts, notes: Facts, started: Pairs, done: Pairs
     ) -> None:
-        """A job carried over into a rewritten file."""
+        """A job, in a rewritten file."""
         job = self._job(name, size)
         job.head, job.notes, job.started, job.done = head, notes, dict(started), dict(done)
 
     def apply_slice(self, body: Body, size: int, seq: int, name: str, head: Facts, first: int, last: int) -> None:
-        """Steps arrived; the same steps again take the place of the earlier ones."""
+        """Steps were given; the same steps given again replace the earlier ones."""
         job = self._job(name, size)
         job.head.update(head)
         job.slices = [one for one in job.slices if (one.first, one.last) != (first, last)]
         job.slices.append(Slice(seq, first, last, body))
-        self.seq = max(self.seq, seq)
 
     def apply_started(self, body: Body, size: int, name: str, step: int, attempt: int) -> None:
-        """A step begins; an earlier attempt's result is no longer the step's."""
+        """A step begins; the result of an earlier attempt no longer counts."""
         job = self._job(name, size)
         job.started[step] = attempt
         job.done.pop(step, None)
@@ -166,14 +172,14 @@ class State:
     def apply_result(
         self, body: Body, size: int, name: str, step: int, row: list[Any], number: int, spooled: list[int]
     ) -> None:
-        """A step ended."""
+        """A step has ended."""
         self.apply_kept(body, size, name, step, row, number, spooled)
         self.jobs[name].done[step] = row
 
     def apply_kept(
         self, body: Body, size: int, name: str, step: int, row: list[Any], number: int, spooled: list[int]
     ) -> None:
-        """A result that waits for the server."""
+        """A result that is not stored."""
         job = self._job(name, size)
         self._drop(job, step)
         kept = Kept(row, number, body.size, body=body)
@@ -184,26 +190,12 @@ class State:
         self.waiting[number] = (name, step)
         self.number = max(self.number, number)
 
-    def apply_acked(self, body: Body, size: int, name: str, steps: list[int]) -> None:
-        """The server has these results."""
-        self.mark += 1
-        job = self.jobs.get(name)
-        for step in steps:
-            if job is not None:
-                self._drop(job, step)
-
     def apply_stored(self, body: Body, size: int, number: int) -> None:
-        """The server has every result up to `number`."""
-        self.mark += 1
-        for one in list(self._until(number)):
-            name, step = self.waiting[one]
+        """The server has stored every result up to `number`."""
+        self.position += 1
+        while self.waiting and (first := next(iter(self.waiting))) <= number:
+            name, step = self.waiting[first]
             self._drop(self.jobs[name], step)
-
-    def _until(self, number: int) -> Iterator[int]:
-        for one in self.waiting:
-            if one > number:
-                return
-            yield one
 
     def _drop(self, job: JobRecord, step: int) -> None:
         kept = job.results.pop(step, None)
@@ -217,12 +209,12 @@ class State:
             self.live -= kept.size
 
     def apply_note(self, body: Body, size: int, name: str, facts: Facts) -> None:
-        """Facts of a job, over earlier ones."""
+        """Facts of a job, merged over its earlier ones."""
         self._job(name, size).notes.update(facts)
 
     def apply_closed(self, body: Body, size: int, name: str) -> None:
         """The job is forgotten."""
-        self.mark += 1
+        self.position += 1
         job = self.jobs.pop(name, None)
         if job is None:
             return
@@ -231,7 +223,7 @@ class State:
         self.live -= job.size
 
     def resize(self, records: list[Record], sizes: list[int]) -> None:
-        """Count anew what is alive, after a rewrite."""
+        """Take over the bytes that each record has in a rewritten file."""
         for job in self.jobs.values():
             job.size = 0
         for (fields, _), size in zip(records[1:], sizes[1:], strict=True):
@@ -249,7 +241,7 @@ class State:
             kept = self.jobs[name].results[step]
             spooled = [kept.size, kept.check] if kept.body is None else []
             found.append((["k", name, step, kept.row, kept.number, spooled], kept.body))
-        header = {"mark": self.mark, "number": self.number, "seq": self.seq, "boot": self.boot}
+        header = {"position": self.position, "number": self.number, "boot": self.boot}
         return [(["h", {**header, "records": len(found)}], None), *found]
 
 
@@ -261,7 +253,6 @@ APPLY: dict[str, Callable[..., None]] = {
     "o": State.apply_started,
     "r": State.apply_result,
     "k": State.apply_kept,
-    "a": State.apply_acked,
     "n": State.apply_stored,
     "f": State.apply_note,
     "c": State.apply_closed,
