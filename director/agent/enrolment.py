@@ -12,6 +12,7 @@ from director.errors import DirectorError, UsageError
 from director.protocol import messages
 
 TIMEOUT = 10.0  # seconds for each address
+ANSWER_LIMIT = 65536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +83,8 @@ def ask(host: str, port: int, name: str, key: str) -> Answer:
 
 
 def _ask_one(address: str, port: int, request: dict[str, Any]) -> Answer:
-    with socket.create_connection((address, port), timeout=TIMEOUT) as link:
+    with socket.create_connection((address, port), timeout=TIMEOUT) as link, link.makefile("rb") as reader:
         link.sendall(ujson.dumps(request).encode() + b"\n")
-        data = b""
-        while not data.endswith(b"\n") and len(data) < 65536:
-            part = link.recv(4096)
-            if not part:
-                break
-            data += part
-    answer = ujson.loads(data)
-    return Answer(
-        address,
-        str(answer.get("server_key") or ""),
-        str(answer.get("status") or "ok"),
-        str(answer.get("reason") or ""),
-    )
+        answer = ujson.loads(reader.readline(ANSWER_LIMIT))
+    key, status, reason = (str(answer.get(name) or "") for name in ("server_key", "status", "reason"))
+    return Answer(address, key, status or "ok", reason)

@@ -15,7 +15,7 @@ from typing import Any
 import ujson
 from gevent import get_hub
 
-from director.agent.journal.base import ClientJournal
+from director.agent.journal import ClientJournal
 from director.protocol import messages
 from director.protocol.results import TaskResult
 

@@ -12,7 +12,7 @@ from gevent.event import Event
 
 from director import __version__
 from director.agent.job_runner import JobRunner
-from director.agent.journal.base import ClientJournal
+from director.agent.journal import ClientJournal
 from director.agent.outbox import Outbox, Send
 from director.protocol import messages
 from director.runtime.greenlets import jitter, spawn

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,23 +22,6 @@ if TYPE_CHECKING:
 
 OPENING = 64  # connections that one process opens at a time
 PER_PROCESS = 2500
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """How simulated clients act.
-
-    Attributes:
-        latency: mean seconds that a step takes, uniform from 0 to twice that.
-        failure_rate: share of steps that fail.
-        output_size: bytes of standard output of each step.
-        churn: share of clients that drop their connection and come back, each second.
-    """
-
-    latency: float = 0.0
-    failure_rate: float = 0.0
-    output_size: int = 0
-    churn: float = 0.0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,8 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--enroll-port", type=int, default=5556)
     parser.add_argument("--prefix", default="sim-", help="names are PREFIX and a number of five digits")
     parser.add_argument("--processes", type=int, default=0, help="default: as few as do not wait for each other")
-    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds a step takes")
-    parser.add_argument("--failure-rate", type=float, default=0.0)
+    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds a step takes (0 to twice that)")
+    parser.add_argument("--failure-rate", type=float, default=0.0, help="share of steps that fail")
     parser.add_argument("--output-size", type=int, default=0, help="bytes a step prints")
     parser.add_argument("--churn", type=float, default=0.0, help="share of clients that reconnect each second")
     parser.add_argument("--seconds", type=float, default=3600.0, help="end by itself after this long")
@@ -85,18 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _start(options: argparse.Namespace, first: int, count: int) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "director.agent.simulator", str(count), "--child", f"--first={first}"]
-    for name in (
-        "server_address",
-        "port",
-        "enroll_port",
-        "prefix",
-        "latency",
-        "failure_rate",
-        "output_size",
-        "churn",
-        "seconds",
-    ):
-        words.append(f"--{name.replace('_', '-')}={getattr(options, name)}")
+    own = ("count", "child", "first", "processes")
+    words += [f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items() if name not in own]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
 
 
@@ -129,8 +101,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     logs.set_up("error")
     raise_descriptor_limit()
-    behaviour = Behaviour(options.latency, options.failure_rate, options.output_size, options.churn)
-    fleet = Fleet(options, behaviour)
+    fleet = Fleet(options)
     ended = Event()
     signals.on_end(lambda why: ended.set())
     fleet.open()
@@ -154,13 +125,11 @@ def _quieten_collector() -> None:
 class Fleet:
     """The clients of one process."""
 
-    def __init__(self, options: argparse.Namespace, behaviour: Behaviour) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         from director.protocol.transport import new_context
 
         self._options = options
-        self._behaviour = behaviour
         self._context = new_context(options.count * 2 + 100)
-        self._output = os.urandom(behaviour.output_size // 2).hex().encode()
         self._apply = self._new_apply()
         self.agents: list[Agent] = []
 
@@ -174,7 +143,7 @@ class Fleet:
         for number in range(self._options.first, self._options.first + self._options.count):
             pool.spawn(self._join, f"{self._options.prefix}{number:05d}")
         pool.join()
-        if self._behaviour.churn:
+        if self._options.churn:
             spawn("churn", self._churn, vital=False)
 
     def _join(self, name: str) -> None:
@@ -198,7 +167,8 @@ class Fleet:
         from director.states import FAILED, SUCCESS
         from director.verbs.base import Outcome
 
-        latency, failure_rate, output = self._behaviour.latency, self._behaviour.failure_rate, self._output
+        latency, failure_rate = self._options.latency, self._options.failure_rate
+        output = os.urandom(self._options.output_size // 2).hex().encode()
 
         def apply(runner: Any, job: Any, scope: Any, step: Any, running: Any) -> Outcome:
             if latency:
@@ -214,7 +184,7 @@ class Fleet:
 
         while True:
             gevent.sleep(1.0)
-            for agent in random.sample(self.agents, max(1, int(len(self.agents) * self._behaviour.churn))):
+            for agent in random.sample(self.agents, max(1, int(len(self.agents) * self._options.churn))):
                 agent.session.suspend()
                 agent.session.refused = "churn"  # so that the connection begins again
 
@@ -240,7 +210,7 @@ class SimulatedNode:
 def new_agent(name: str, send: Callable[..., bool], apply: Callable[..., Outcome]) -> Agent:
     """A client without a disk, whose steps are `apply`."""
     from director.agent.core import Agent
-    from director.agent.journal.base import MemoryJournal
+    from director.agent.journal import MemoryJournal
     from director.agent.node_transfer import NodeTransfer
     from director.agent.session import Session
 

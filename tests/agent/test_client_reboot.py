@@ -10,7 +10,7 @@ import ujson
 
 from director import states as st
 from director.agent.core import Agent
-from director.agent.journal.base import MemoryJournal
+from director.agent.journal import MemoryJournal
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter, came_back
 from director.agent.session import Session

@@ -8,7 +8,7 @@ import gevent
 import pytest
 
 from director.agent import outbox as module
-from director.agent.journal.base import MemoryJournal
+from director.agent.journal import MemoryJournal
 from director.agent.outbox import Outbox
 from director.protocol import messages
 from director.protocol.results import TaskResult

@@ -1,61 +1,16 @@
-"""What the agent needs of its journal; and a journal in memory, for simulated clients."""
+"""A journal in memory, for simulated clients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from director.agent.journal.state import JobRecord
 from director.protocol.results import TaskResult
 
 
-class ClientJournal(Protocol):
-    """The journal as the agent sees it; `Journal` has the meaning of each method."""
-
-    instance: str
-
-    @property
-    def position(self) -> int:
-        """How many facts were ever recorded."""
-
-    @property
-    def number(self) -> int:
-        """The number of the newest result."""
-
-    @property
-    def jobs(self) -> Mapping[str, JobRecord]:
-        """What is recorded of each job."""
-
-    def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
-        """The client was given a slice; durable on return."""
-
-    def started(self, job: str, step: int, attempt: int) -> None:
-        """A step is about to begin."""
-
-    def result(self, job: str, step: int, row: TaskResult, outputs: bytes = b"") -> int:
-        """A step has ended."""
-
-    def stored(self, number: int) -> None:
-        """The server has stored every result up to `number`."""
-
-    def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
-        """Number, job and result of what the server has not stored, oldest first."""
-
-    def outputs(self, job: str, step: int) -> bytes:
-        """Outputs of a result that is not stored."""
-
-    def note(self, job: str, facts: dict[str, Any]) -> None:
-        """Merge facts of a job over its earlier ones."""
-
-    def sync(self) -> None:
-        """Flush to disk."""
-
-    def closed(self, job: str) -> None:
-        """Forget the job."""
-
-
 class MemoryJournal:
-    """Keeps results until the server has stored them; counts the other facts."""
+    """Has the methods of `Journal`; keeps results until the server has stored them and counts the other facts."""
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
