@@ -23,7 +23,7 @@ from director.language.scope import Scope
 from director.process import Handle
 from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
-from director.runtime.greenlets import spawn
+from director.runtime.greenlets import spawn, spawn_pooled
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class JobRunner:
         self._stage = -1
         self._ends: dict[int, dict[str, Any]] = {}  # USER, WORKDIR and SHELL at the end of each stage
         self._lanes: list[_Lane] = []
-        self._greenlet: Any = None
+        self._is_started = False  # a greenlet runs the queue
 
     def add(self, number: int, chunk: bytes, parts: list[tuple[int, int]]) -> None:
         """Queue the steps `first` to `last` of each part, all of chunk `number`; those given before are left out."""
@@ -103,8 +103,9 @@ class JobRunner:
                 self.cursor = last + 1
                 if not self.dead:
                     self._queue.append((first, last))
-        if self._greenlet is None and self._queue:
-            self._greenlet = spawn(f"job {self.id}", self._run, vital=False)
+        if self._queue and not self._is_started:
+            self._is_started = True
+            spawn_pooled(f"job {self.id}", self._run)
 
     @property
     def pending(self) -> bool:
@@ -151,7 +152,7 @@ class JobRunner:
             if stops(self.do(self.scope, step).state_code, step):
                 self.dead = True
                 self._queue.clear()
-        self._greenlet = None
+        self._is_started = False
 
     def _next(self) -> Step | None:
         """The next step of the queue; before it those of `seed` with lower numbers."""

@@ -232,7 +232,7 @@ class StepRunner:
         """End a running step: its process by signals, anything else by an exception in its greenlet."""
         end_process(running.handle)
         if running.greenlet is not None and not running.in_process:
-            running.greenlet.kill(Interrupted, block=False)
+            gevent.get_hub().loop.run_callback(_throw, running)
 
     def report_cancelled(self, job: JobRunner) -> None:
         """When nothing of a cancelled job runs any more, report that its other steps never will."""
@@ -267,6 +267,12 @@ class StepRunner:
         deadline = time.monotonic() + seconds
         while self._running > away and time.monotonic() < deadline:
             gevent.sleep(0.02)
+
+
+def _throw(running: Running) -> None:
+    """Called by the event loop: interrupt the greenlet, unless the step has ended and it runs another one by now."""
+    if running.greenlet is not None:
+        running.greenlet.throw(Interrupted)
 
 
 def to_micros(seconds: float) -> float:

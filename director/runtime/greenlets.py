@@ -6,6 +6,7 @@ import gc
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,51 @@ def spawn(name: str, function: Callable[..., Any], *args: Any, vital: bool, afte
     else:
         greenlet.start_later(after)
     return greenlet
+
+
+class GreenletPool:
+    """Runs functions in greenlets that are used again, as starting one costs as much as running a quick function.
+
+    Functions begin in the order they were given, soon after the call; while one is blocked, another greenlet runs
+    the next. The pool keeps as many greenlets as were ever blocked at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[str, Callable[[], object]]] = deque()
+        self._idle: list[Greenlet] = []
+        self._is_waking = False  # a greenlet is about to look into the queue
+
+    def run(self, name: str, function: Callable[[], object]) -> None:
+        """Queue a function; an exception that comes out of it is logged. It may end itself by GreenletExit."""
+        self._queue.append((name, function))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._is_waking or not self._queue:
+            return
+        self._is_waking = True
+        if self._idle:
+            gevent.get_hub().loop.run_callback(self._idle.pop().switch)
+        else:
+            spawn("pooled", self._work, vital=False)
+
+    def _work(self) -> None:
+        while True:
+            self._is_waking = False
+            while self._queue:
+                name, function = self._queue.popleft()
+                self._wake()  # so that the others go on if this one blocks
+                try:
+                    function()
+                except gevent.GreenletExit:
+                    log.debug("greenlet %s was ended", name)
+                except Exception:
+                    log.exception("greenlet %s died", name)
+            self._idle.append(gevent.getcurrent())
+            gevent.get_hub().switch()
+
+
+spawn_pooled = GreenletPool().run  # one pool for the process; what it runs is not vital
 
 
 def periodic(name: str, seconds: float, function: Callable[[], Any]) -> Greenlet:

@@ -437,6 +437,11 @@ def test_an_unknown_message_changes_nothing(side: Side) -> None:
     assert side.sent == []
 
 
+def test_every_kind_of_message_of_the_server_has_a_handler(side: Side) -> None:
+    kinds = {kind for kind, spec in messages.KINDS.items() if spec.sender == "server"}
+    assert side.agent.handlers.keys() | {"blob_piece", "dry_run"} == kinds, "those two are handlers of the real client"
+
+
 def test_an_older_server_is_not_answered(side: Side) -> None:
     side.take("identify", v=99, within=0)
     side.rest()

@@ -93,6 +93,9 @@ class Loop:
     def timer(self, seconds: float, repeat: float | None = None) -> Timer:
         return Timer(self._world, seconds, repeat)
 
+    def run_callback(self, function: Callable[..., Any], *args: Any) -> None:
+        gevent.get_hub().loop.run_callback(function, *args)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(gevent, name)
 
@@ -407,6 +410,7 @@ class World:
             self._patch.setattr(module, "time", self.clock)
         for module in (desk_module, dispatcher, sessions, admission, acknowledgements, session, job_runner):
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
+        self._patch.setattr(job_runner, "spawn_pooled", self.spawn)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
         self._patch.setattr(step_runner, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gevent
 import pytest
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 from harness import ROOT, Fleet
 
 from director.runtime import greenlets
+from director.runtime.greenlets import GreenletPool
 
-STARTERS = {"spawn", "spawn_later", "spawn_raw", "Greenlet", "StreamServer", "periodic"}
+STARTERS = {"spawn", "spawn_later", "spawn_raw", "Greenlet", "StreamServer", "periodic", "spawn_pooled"}
 OUTSIDE = {"greenlets.py", "simulator.py"}  # where greenlets are made, and a program of its own
 
 
@@ -40,7 +42,7 @@ def name_of(call: ast.Call) -> str:
 def is_vital(call: ast.Call) -> bool:
     """What the call declares; a periodic one is always vital."""
     given = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg == "vital"}
-    return called(call) == "periodic" or given["vital"]
+    return called(call) == "periodic" or given.get("vital", False)
 
 
 def documented() -> dict[str, str]:
@@ -105,7 +107,7 @@ SERVER = (
     "queries", "node transfer", "liveness", "last seen", "history", "ledger supervisor", "planner 1 supervisor",
     "ledger writer", "service manager",
 )  # fmt: skip
-CLIENT = ("link", "facts", "chains", "blob cache", "adopted processes")
+CLIENT = ("connection", "facts", "step cache", "adopted processes", "blob cache")
 
 
 def test_every_vital_greenlet_is_tried() -> None:
@@ -126,3 +128,38 @@ def test_a_server_or_client_ends_with_its_vital_greenlet(new_fleet: Callable[...
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == f"director: {name} died: it was to die"
+
+
+def test_a_pool_runs_functions_in_order_and_uses_its_greenlets_again() -> None:
+    pool, ran = GreenletPool(), []
+    for number in range(100):
+        pool.run("number", lambda number=number: ran.append((number, gevent.getcurrent())))
+    assert ran == []
+    gevent.sleep(0.01)
+    assert [number for number, _ in ran] == list(range(100))
+    first = {greenlet for _, greenlet in ran}
+    pool.run("last", lambda: ran.append((100, gevent.getcurrent())))
+    gevent.sleep(0.01)
+    assert len(first) == 1 and ran[100][1] in pool._idle and len(pool._idle) <= 2
+
+
+def test_a_pool_goes_on_while_a_function_blocks_or_after_one_failed(caplog: pytest.LogCaptureFixture) -> None:
+    pool, go, ran = GreenletPool(), Event(), []
+
+    def wait() -> None:
+        go.wait()
+        ran.append("waited")
+
+    def leave() -> None:
+        raise gevent.GreenletExit
+
+    for name, function in (("a", wait), ("b", leave), ("c", lambda: 1 / 0), ("d", lambda: ran.append("last"))):
+        pool.run(name, function)
+    with gevent.Timeout(10):
+        while ran != ["last"]:
+            gevent.sleep(0.001)
+    go.set()
+    with gevent.Timeout(10):
+        while ran != ["last", "waited"]:
+            gevent.sleep(0.001)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["greenlet c died"]
