@@ -117,12 +117,7 @@ class Journal:
                 self._note(f"{kept.path}: damaged; the output of step {step} of job {name} is lost")
                 kept.lose_outputs()
         for file in set(os.listdir(self._spool)) - whole:
-            self._remove(os.path.join(self._spool, file))
-
-    @staticmethod
-    def _remove(path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            _remove(os.path.join(self._spool, file))
 
     def _append(self, fields: list[Any], body: bytes = b"") -> None:
         offset, size = self._log.append(fields, body)
@@ -165,22 +160,14 @@ class Journal:
             return number
         path = os.path.join(self._spool, str(number))
         try:
-            self._write_spool(path, outputs)
+            _write_spool(path, outputs)
             self._append(["r", job, step, row, number, [len(outputs), zlib.crc32(outputs)]])
         except BaseException:
-            self._remove(path)
+            _remove(path)
             raise
         self._spooled += len(outputs)
         self._sweep()
         return number
-
-    @staticmethod
-    def _write_spool(path: str, outputs: bytes) -> None:
-        try:
-            with open(path, "wb", opener=_private) as file:
-                file.write(outputs)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
     def stored(self, number: int) -> None:
         """The server has stored every result up to `number`."""
@@ -200,7 +187,7 @@ class Journal:
         """Remove the files of results that are stored or replaced."""
         dropped, self._state.dropped = self._state.dropped, []
         for kept in dropped:
-            self._remove(kept.path)
+            _remove(kept.path)
             self._spooled -= kept.size
 
     def _tidy(self) -> None:
@@ -237,6 +224,19 @@ class Journal:
     def close(self) -> None:
         """Close the file. Nothing waits to be written."""
         self._log.close()
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _write_spool(path: str, outputs: bytes) -> None:
+    try:
+        with open(path, "wb", opener=_private) as file:
+            file.write(outputs)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _private(path: str, flags: int) -> int:

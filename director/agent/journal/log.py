@@ -18,7 +18,7 @@ import ujson
 from director.errors import StoreError
 from director.runtime import durable
 
-MAGIC = b"director journal 1\n"
+MAGIC = b"director journal 2\n"
 ANY_VERSION = b"director journal "
 FRAME = Struct("<III")
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
