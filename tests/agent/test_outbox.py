@@ -67,7 +67,7 @@ def test_the_first_goes_at_once_and_those_that_follow_together(post: Post) -> No
     assert post.steps() == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_an_acknowledgement_covers_what_went_before_it_and_a_strange_one_nothing(post: Post) -> None:
+def test_an_acknowledgement_covers_what_went_before_it_and_an_unknown_one_nothing(post: Post) -> None:
     for number in range(3):
         post.add(number)
     post.outbox.acknowledged(post.sent[2][0]["number"] + 1)
@@ -113,7 +113,7 @@ def test_long_reasons_and_effects_make_no_header_that_is_refused(post: Post) -> 
     assert sum(map(len, post.steps())) == module.BATCH_ROWS + 4
 
 
-def test_only_so_many_messages_are_on_their_way(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_in_flight_have_a_bound(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IN_FLIGHT", 2)
     for number in range(5):
         post.add(number)
@@ -122,7 +122,7 @@ def test_only_so_many_messages_are_on_their_way(post: Post, monkeypatch: pytest.
     assert post.steps() == [[0], [1], [2, 3, 4]]
 
 
-def test_what_will_never_run_is_told_when_there_is_room_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_range_ends_are_sent_when_there_is_room_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IN_FLIGHT", 1)
     post.add(0)
     post.outbox.end_range("j", 0, 5, "X", "why")
@@ -132,7 +132,7 @@ def test_what_will_never_run_is_told_when_there_is_room_again(post: Post, monkey
     assert post.sent[1][0]["jobs"] == [["j", [], [], [[0, 5, "X", "why"]]]]
 
 
-def test_ranges_go_behind_the_results_that_are_waiting(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_range_ends_go_behind_the_results_that_wait(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_ROWS", 2)
     post.outbox.shut()
     for number in range(3):
@@ -155,7 +155,7 @@ def test_a_new_connection_gets_everything_that_is_not_stored(post: Post) -> None
     assert [entry[0] for entry in post.sent[3][0]["jobs"]] == ["b", "a", "j"]
 
 
-def test_an_answer_to_an_earlier_process_means_nothing() -> None:
+def test_an_acknowledgement_for_an_earlier_process_is_ignored() -> None:
     first, second = Post(), Post()
     for post in (first, second):
         post.outbox.reopen()
@@ -184,7 +184,7 @@ def test_large_outputs_are_read_from_the_journal(post: Post, monkeypatch: pytest
     assert b"".join(payload for _, payload in post.sent) == b"000000001111111122222222"
 
 
-def test_only_so_many_bytes_are_on_their_way(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_in_flight_have_a_bound(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FLIGHT_BYTES", 1000)
     for number in range(3):
         post.add(number, out=b"x" * 600)

@@ -1,4 +1,4 @@
-"""Places on a node: never more than allowed, and each job in turn."""
+"""Slots: never more than allowed, and each job in turn."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from director.agent.slots import Slots
 
 
 @contextmanager
-def place(slots: Slots, job: str) -> Iterator[None]:
-    """What a step does."""
+def slot(slots: Slots, job: str) -> Iterator[None]:
+    """Take a slot and give it back, as a step does."""
     slots.take(job)
     try:
         yield
@@ -26,23 +26,23 @@ def test_jobs_take_turns_however_many_of_their_tasks_wait() -> None:
 
     def work(job: str, tasks: int) -> None:
         for _ in range(tasks):
-            with place(slots, job):
+            with slot(slots, job):
                 order.append(job)
                 held.append(2 - slots.free)
                 gevent.sleep(0)
 
     lanes = [gevent.spawn(work, "huge", 50) for _ in range(10)]
     gevent.joinall([*lanes, gevent.spawn(work, "small", 5)])
-    last = max(place for place, job in enumerate(order) if job == "small")
+    last = max(index for index, job in enumerate(order) if job == "small")
     assert last < 25 and len(order) == 505
     assert (max(held), slots.free) == (2, 2)
 
 
-def test_who_is_killed_while_waiting_takes_no_place_along() -> None:
+def test_a_greenlet_that_is_killed_while_it_waits_keeps_no_slot() -> None:
     slots, go = Slots(1), Event()
 
     def work(job: str) -> None:
-        with place(slots, job):
+        with slot(slots, job):
             go.wait()
 
     first, second, third = (gevent.spawn(work, job) for job in "abc")
@@ -51,25 +51,25 @@ def test_who_is_killed_while_waiting_takes_no_place_along() -> None:
     go.set()
     gevent.joinall([first, third], timeout=5)
     assert slots.free == 1 and third.successful()
-    with place(slots, "d"):
+    with slot(slots, "d"):
         waiting = gevent.spawn(work, "e")
         gevent.sleep(0)
-    waiting.kill()  # it has been given the place, but has not noticed yet
+    waiting.kill()  # it has the slot, but has not run since
     assert slots.free == 1
 
 
-def test_who_waits_for_others_gives_the_place_away_and_is_back_at_once() -> None:
+def test_a_task_aside_gives_its_slot_away_and_has_one_again_at_once() -> None:
     slots, answer, order = Slots(1), Event(), []
 
     def ask() -> None:
-        with place(slots, "a"):
+        with slot(slots, "a"):
             with slots.aside():
                 answer.wait()
             order.append("answered")
             gevent.sleep(0)
 
     def work(job: str) -> None:
-        with place(slots, job):
+        with slot(slots, job):
             order.append(job)
             answer.set()
             gevent.sleep(0)
@@ -79,11 +79,11 @@ def test_who_waits_for_others_gives_the_place_away_and_is_back_at_once() -> None
     assert slots.free == 1
 
 
-def test_who_is_killed_aside_leaves_no_place_too_many() -> None:
+def test_a_task_that_is_killed_aside_leaves_no_slot_too_many() -> None:
     slots, never = Slots(1), Event()
 
     def ask() -> None:
-        with place(slots, "a"), slots.aside():
+        with slot(slots, "a"), slots.aside():
             never.wait()
 
     asking = gevent.spawn(ask)
