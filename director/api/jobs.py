@@ -14,7 +14,8 @@ from director.api.decoding import Nothing
 from director.api.peer_credentials import Caller
 from director.protocol.framing import Cut
 from director.runtime.logs import stamp
-from director.scheduler.job_state import JobRun, NodeRun
+from director.scheduler.job_state import JobRun
+from director.scheduler.node_run import NodeRun
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -119,19 +120,15 @@ class Jobs:
     def _progress(self, jobs: Iterable[str]) -> Iterator[Row]:
         events = {job: event for job in jobs if (event := self._scheduler.final_event(job)) is not None}
         reported, last = 0.0, None
-        try:
-            while events:
-                now = time.monotonic()
-                runs = [self._scheduler.runs[job] for job in events if job in self._scheduler.runs]
-                rows = [{"id": run.id, "state": run.state, "tasks": run.tasks()} for run in runs]
-                if rows != last or now - reported > CALM:
-                    reported, last = now, rows
-                    yield {"jobs": rows, "waiting": self._waiting(runs)}
-                next(iter(events.values())).wait(PACE)
-                events = {job: event for job, event in events.items() if not event.is_set()}
-        finally:
-            for job, event in events.items():
-                self._scheduler.forget_event(job, event)
+        while events:
+            now = time.monotonic()
+            runs = [self._scheduler.runs[job] for job in events if job in self._scheduler.runs]
+            rows = [{"id": run.id, "state": run.state, "tasks": run.tasks()} for run in runs]
+            if rows != last or now - reported > CALM:
+                reported, last = now, rows
+                yield {"jobs": rows, "waiting": self._waiting(runs)}
+            next(iter(events.values())).wait(PACE)
+            events = {job: event for job, event in events.items() if not event.is_set()}
 
     def _waiting(self, runs: Iterable[JobRun]) -> list[Row]:
         """The nodes that open jobs wait for, at most `WAITING_SHOWN`."""
@@ -161,7 +158,7 @@ class Jobs:
             step, at = next(iter(node.started.items()))
             limit = run.time_limit(step)
             return {"why": "running", "step": step, "since": stamp(at), "until": stamp(at + limit) if limit else None}
-        awaited = self._scheduler.onces.why(run.id, step)
+        awaited = self._scheduler.run_once.why(run.id, step)
         return {**since, "why": awaited or ("sent" if node.states.count(st.SENT) else "queued")}
 
     def _why_offline(self, run: JobRun, node: NodeRun, record: NodeRecord, silence: float) -> Row:

@@ -18,12 +18,13 @@ from director import ids
 from director import states as st
 from director.api.peer_credentials import Caller
 from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
+from director.server.acceptance import Accepted
 from director.server.dry_run import DryRun, DryRunResult, steps_of
 from director.server.ledger_client import LedgerClient
 from director.server.planner_pool import PlannerPool
-from director.server.resume import Resumed, plan_of, succeeded_of
+from director.server.resume import plan_of, succeeded_of
 from director.server.roster import Roster
-from director.server.scheduler import Accepted, Scheduler
+from director.server.scheduler import Scheduler
 from director.targets import resolve
 
 FILES_LIMIT = 1000
@@ -200,7 +201,7 @@ class Submissions:
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
             record = _record(file["id"], _name(file, options), file["kind"], kept, meta, caller)
-            jobs.append(Accepted(meta, chunks, {**record, "digest": _sha256([file, options])}, options["valid_for"]))
+            jobs.append(Accepted(meta, chunks, {**record, "digest": _sha256([file, options])}))
         if not options["async"]:
             for before, after in itertools.pairwise(jobs):
                 before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
@@ -216,9 +217,9 @@ class Submissions:
         meta = plan_of(row, frozenset(resolve(target, self._roster).nodes) if target else None, notes)
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
-        record = {**_record(request.new_id, name, row["kind"], options, meta, caller), "digest": digest}
-        resumed = Resumed(row["id"], succeeded_of(row["succeeded"]))
-        self._scheduler.accept([Accepted(meta, [], record, options["valid_for"], resumed)])
+        record = _record(request.new_id, name, row["kind"], options, meta, caller)
+        record.update(digest=digest, resumes=row["id"])
+        self._scheduler.accept([Accepted(meta, [], record, succeeded_of(row["succeeded"]))])
         return notes
 
     def _check_again(self, again: bool, names: Collection[str]) -> None:

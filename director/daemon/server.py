@@ -86,20 +86,20 @@ class Server:
         context = new_context()
         router = Router(context, pair)
         sender = NodeSender(router, self.roster)
-        self.desk = Scheduler(self.ledger, self.roster, sender.send, s.lost_after)
+        self.scheduler = Scheduler(self.ledger, self.roster, sender.send, s.lost_after)
         enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt, sender.identify))
         self.authenticator = Authenticator(context, enrolment.admits)
         self._load_jobs()
         self._lose_open_tasks()
-        self.desk.release_held()
+        self.scheduler.release_blocked()
         grace = GRACE * s.heartbeat_interval
         dry_run = DryRun(self.roster, sender.send, blobs)
-        transfer = self._keep(NodeTransfer(self.desk, self.roster, sender.send, files, self.fatal))
+        transfer = self._keep(NodeTransfer(self.scheduler, self.roster, sender.send, files, self.fatal))
         handlers = {
             **transfer.handlers,
-            "blob_get": FileServer(blobs, self.desk, transfer.lent, sender.send).get,
-            "query": ValueQueries(self.desk, self.roster, sender.send, grace).ask,
-            "run_once_wait": self.desk.onces.ask,
+            "blob_get": FileServer(blobs, self.scheduler, transfer.lent, sender.send).get,
+            "query": ValueQueries(self.scheduler, self.roster, sender.send, grace).ask,
+            "run_once_wait": self.scheduler.run_once.ask,
             "dry_run_result": dry_run.take,
         }
         self._open_sessions(router, sender, enrolment, handlers)
@@ -108,9 +108,9 @@ class Server:
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LoopLag("server")
         self.commands = Commands(
-            Jobs(self.desk, self.roster, self.ledger, s.lost_after),
-            Nodes(self.roster, self.desk, enrolment, self.ledger, self.planners.note, grace, self.lag),
-            Submissions(self.desk, self.planners, self.ledger, self.roster, dry_run),
+            Jobs(self.scheduler, self.roster, self.ledger, s.lost_after),
+            Nodes(self.roster, self.scheduler, enrolment, self.ledger, self.planners.note, grace, self.lag),
+            Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
         )
         operators = self._keep(OperatorSocket(self.commands))
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
@@ -124,9 +124,9 @@ class Server:
         self, router: Router, sender: NodeSender, enrolment: Enrolment, handlers: Mapping[str, Handler]
     ) -> None:
         interval = self._settings.heartbeat_interval
-        admission = Admission(sender, self.roster, self.desk, enrolment, self.ledger, interval, self.planners.note)
+        admission = Admission(sender, self.roster, self.scheduler, enrolment, self.ledger, interval, self.planners.note)
         self._keep(Sessions(
-            router, sender, self.roster, self.desk, admission, self.ledger, interval, self.planners.note, handlers,
+            router, sender, self.roster, self.scheduler, admission, self.ledger, interval, self.planners.note, handlers,
         ))  # fmt: skip
 
     def status(self) -> str:
@@ -134,7 +134,7 @@ class Server:
         nodes = self.roster.nodes
         online = sum(record.online for record in nodes.values())
         trouble = f"; the ledger cannot be written: {self.ledger.stuck}" if self.ledger.stuck else ""
-        return f"{online} of {len(nodes)} nodes online, {len(self.desk.runs)} open jobs{trouble}"
+        return f"{online} of {len(nodes)} nodes online, {len(self.scheduler.runs)} open jobs{trouble}"
 
     def wait(self) -> str:
         """Block until a signal ends the server; the reason. Raises StartError: a part that it needs has failed."""
@@ -183,7 +183,7 @@ class Server:
     def _load_jobs(self) -> None:
         count = 0
         for part in self.ledger.stream("open_jobs"):
-            self.desk.restore(ujson.loads(part))
+            self.scheduler.restore(ujson.loads(part))
             count += 1
         if count:
             log.info("goes on with %d open jobs", count)
@@ -192,8 +192,8 @@ class Server:
         """End open tasks as lost when the ledger lost records: each of them may have run since."""
         self.ledger.lost = self.ledger.ask("lost").decode()
         if self.ledger.lost:
-            jobs = len(self.desk.runs)
-            tasks = self.desk.lose_open(f"{self.ledger.lost}; whether this task ran is not known")
+            jobs = len(self.scheduler.runs)
+            tasks = self.scheduler.lose_open(f"{self.ledger.lost}; whether this task ran is not known")
             self.ledger.commit()
             log.error("%s: %d open tasks of %d jobs are lost, and what was accepted since is gone",
                       self.ledger.lost, tasks, jobs)  # fmt: skip
@@ -203,11 +203,11 @@ class Server:
         """Add a node to the roster; `why` says that it took its name over from another key, "" that it did not."""
         former = self.roster.nodes.get(record.name)
         if former is not None:
-            self.desk.lose_all(former, f"{record.name} {why}")
+            self.scheduler.lose_all(former, f"{record.name} {why}")
             record.jobs = dict(former.jobs)
         renamed = self.roster.by_key.get(record.key)
         if renamed is not None:
-            self.desk.abandon(renamed, f"{renamed.name} calls itself {record.name} now")
+            self.scheduler.abandon(renamed, f"{renamed.name} calls itself {record.name} now")
             self.roster.remove(renamed.name)
             self.planners.note(renamed.name, None)
             self.ledger.write(("forget_node", {"name": renamed.name}))

@@ -131,7 +131,7 @@ def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:
             "stage": step.stage.index,
             "lane": step.stage.lane,
             "group": step.stage.group,
-            "gate": before is not None and _gated(before, start),
+            "barrier": before is not None and _gated(before, start),
             "nodes": step.nodes,
             **choice,
         }

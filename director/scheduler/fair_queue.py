@@ -1,43 +1,47 @@
-"""Things to do, by job: each job's own in their order, the jobs in turn, so that a huge one keeps nobody waiting."""
+"""A queue of items by job: each job's items keep their order, and jobs take turns, so that no job delays another.
+
+An item that is queued already is not added again.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from gevent.event import Event
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 
 class FairQueue(Generic[T]):
-    """A line for each job that has something to do."""
+    """One line of items for each job that has any."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[str, deque[T]] = OrderedDict()
-        self._some = Event()
+        self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
+        self._filled = Event()
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def add(self, job: str, item: T) -> None:
-        """To the end of the job's line."""
+        """Append an item to the job's line, unless it is there."""
         line = self._lines.get(job)
         if line is None:
-            line = self._lines[job] = deque()
-        line.append(item)
-        self._some.set()
+            line = self._lines[job] = OrderedDict()
+        line[item] = None
+        self._filled.set()
 
     def take(self, most: int) -> tuple[str, list[T]]:
-        """The job whose turn it is and the first of its things, `most` at most; then it is behind the others."""
+        """Remove up to `most` items of the next job, which then queues behind the others. KeyError when empty."""
         job, line = self._lines.popitem(last=False)
-        taken = [line.popleft() for _ in range(min(most, len(line)))]
+        taken = [line.popitem(last=False)[0] for _ in range(min(most, len(line)))]
         if line:
             self._lines[job] = line
         elif not self._lines:
-            self._some.clear()
+            self._filled.clear()
         return job, taken
 
     def wait(self) -> None:
-        """Until there is something to do."""
-        self._some.wait()
+        """Block until the queue has an item."""
+        self._filled.wait()

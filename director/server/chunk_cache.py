@@ -1,4 +1,4 @@
-"""Encoded steps of open jobs, kept in memory up to a bound and read from the ledger beyond it."""
+"""The chunks of open jobs, kept in memory up to a bound and read from the ledger beyond it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import OrderedDict
 
 from director.server.ledger_client import LedgerClient
 
-LIMIT = 64 * 1024 * 1024
+LIMIT = 64 * 1024 * 1024  # bytes
 
 
 class ChunkCache:
-    """`(job, number)` to bytes; the least recently used go first."""
+    """Chunks by job and number; the least recently used one is dropped first."""
 
     def __init__(self, ledger: LedgerClient) -> None:
         self._ledger = ledger
@@ -19,12 +19,12 @@ class ChunkCache:
         self._size = 0
 
     def keep(self, job: str, chunks: list[bytes]) -> None:
-        """A new job's chunks, before they are on disk."""
+        """Keep all chunks of a new job, which are not on disk yet."""
         for number, chunk in enumerate(chunks):
             self._put(job, number, chunk)
 
     def get(self, job: str, number: int) -> bytes:
-        """One chunk; asks the ledger when it is not at hand."""
+        """One chunk. DirectorError when it must be read and the ledger process does not answer."""
         chunk = self._kept.get((job, number))
         if chunk is None:
             chunk = self._ledger.ask("chunk", job=job, n=number)

@@ -1,132 +1,101 @@
-"""Steps on their way to nodes: what the ledger says may be sent goes out, a line for each job, each in its order."""
+"""Sends slices to nodes after the ledger has recorded them; jobs take turns, each job's slices keep their order."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import ujson
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from director.errors import DirectorError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
 from director.scheduler.fair_queue import FairQueue
-from director.scheduler.job_state import JobRun, NodeRun, StepRange
-from director.server.chunk_cache import ChunkCache
+from director.scheduler.job_state import JobRun
+from director.scheduler.node_run import NodeRun
+from director.scheduler.windows import StepRange
 from director.server.ledger_client import LedgerClient
-from director.server.roster import Roster, Send
+from director.server.lifecycle import Lifecycle
+from director.server.open_jobs import OpenJobs
+from director.server.roster import Send
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 32  # nodes of one job before it is the turn of the next job
+AT_ONCE = 32  # slices of one job before it is the turn of the next job
 READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slice:
-    """Steps that will be sent as soon as the ledger says that they may be."""
+    """The steps of one message: ranges within one chunk.
+
+    Attributes:
+        epoch: the node's when the slice was made; the slice is void when the node has another one.
+    """
 
     run: JobRun
     node: NodeRun
-    parts: list[StepRange] = field(default_factory=list)
-    epoch: int = 0
+    chunk: int
+    ranges: list[StepRange]
+    epoch: int
 
 
 class Dispatcher:
-    """Sends steps with what they need.
+    """Sends slices with the chunk that they need."""
 
-    Args:
-        runs: the open jobs, as their desk has them.
-        send: queues a message for a node; False when it was surely not delivered.
-        returned: told of a node's first step that was surely not delivered.
-        started: told that steps of a job are on their way.
-        again: asked to look at a node again, as its steps could not be read.
-    """
+    def __init__(self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient, send: Send) -> None:
+        self._jobs, self._lifecycle, self._ledger, self._send = jobs, lifecycle, ledger, send
+        self._outgoing: FairQueue[Slice] = FairQueue()
+        spawn("dispatcher", self._run, vital=True)
 
-    def __init__(
-        self, ledger: LedgerClient, roster: Roster, runs: Mapping[str, JobRun], send: Send,
-        returned: Callable[[JobRun, NodeRun, int], None], started: Callable[[JobRun], None],
-        again: Callable[[JobRun, NodeRun], None],
-    ) -> None:  # fmt: skip
-        self.chunks = ChunkCache(ledger)
-        self._ledger, self._roster, self._runs = ledger, roster, runs
-        self._send, self._returned, self._started, self._again = send, returned, started, again
-        self._heads: dict[str, bytes] = {}
-        self._outgoing: FairQueue[Slice] = FairQueue()  # one line a job, so that its steps arrive in their order
-        spawn("delivery", self._deliver_all, vital=True)
+    def dispatch(self, slices: Iterable[Slice]) -> None:
+        """Queue slices that the ledger has recorded."""
+        for item in slices:
+            self._outgoing.add(item.run.id, item)
 
-    def adopt(self, run: JobRun, row: Mapping[str, Any]) -> None:
-        """An open job: what comes with the first steps of each node."""
-        stages = [stage.get("name") or "" for stage in run.meta["stages"]]
-        head = {"name": row["name"], "kind": row["kind"], "options": row["options"], "stages": stages}
-        self._heads[run.id] = ujson.dumps(head).encode()
-
-    def forget(self, job: str) -> None:
-        """The job is over."""
-        self._heads.pop(job, None)
-        self.chunks.forget(job)
-
-    def options(self, job: str) -> dict[str, Any]:
-        """The options of an open job, as they were accepted."""
-        options: dict[str, Any] = ujson.loads(self._heads[job])["options"]
-        return options
-
-    def give(self, hands: Sequence[Slice]) -> None:
-        """They are durable: send them."""
-        for hand in hands:
-            self._outgoing.add(hand.run.id, hand)
-
-    def _deliver_all(self) -> None:
+    def _run(self) -> None:
         while True:
             self._outgoing.wait()
-            self._deliver(self._outgoing.take(AT_ONCE)[1])
+            for item in self._outgoing.take(AT_ONCE)[1]:
+                try:
+                    self._deliver(item)
+                except Exception:
+                    log.exception("steps of job %s could not be sent to %s", item.run.id, item.node.node)
             breathe()
 
-    def _deliver(self, hands: list[Slice]) -> None:
-        for hand in hands:
-            try:
-                left = self._hand_over(hand)
-                if left is not None:
-                    self._returned(hand.run, hand.node, left)
-            except Exception:
-                log.exception("steps of job %s could not be handed to %s", hand.run.id, hand.node.node)
+    def _deliver(self, item: Slice) -> None:
+        run, node = item.run, item.node
+        try:
+            frames = self._frames(item)
+        except DirectorError as error:  # the ledger process ended meanwhile
+            log.warning("steps of job %s cannot be read now: %s", run.id, error)
+            spawn("steps again", self._jobs.due.add, run.id, node.node, vital=False, after=READ_AGAIN)
+            frames = None
+        if item.epoch != node.epoch or self._jobs.runs.get(run.id) is not run:
+            return
+        if frames is None or not self._send_slice(item, frames):
+            self._lifecycle.take_back(run, node, item.ranges[0].first)
+            return
+        node.chunk = max(node.chunk, item.chunk)
+        if run.started_at is None:
+            run.started_at = time.time()
+            self._ledger.write(("job", {"id": run.id, "state": run.state, "started_at": run.started_at}), lazy=True)
+            self._jobs.notify()
 
-    def _hand_over(self, hand: Slice) -> int | None:
-        """Send the parts; the first step that was surely not delivered, None when nothing is left to do."""
-        run, node = hand.run, hand.node
-        for number, parts in _chunked(hand.parts):
-            try:
-                chunk = self.chunks.get(run.id, number) if node.chunk < number else b""
-                head = self._head(run, node.node) if node.chunk < 0 else b""
-            except DirectorError as error:  # the ledger's process ended while it was asked
-                log.warning("steps of job %s cannot be read now: %s", run.id, error)
-                spawn("steps again", self._again, run, node, vital=False, after=READ_AGAIN)
-                return parts[0][0] if hand.epoch == node.epoch else None
-            if hand.epoch != node.epoch or self._runs.get(run.id) is not run:
-                return None
-            record = self._roster.nodes.get(node.node)
-            if record is None or not record.online or run.cancelled:
-                return parts[0][0]
-            record.seq += 1
-            header = messages.encode("slice", seq=record.seq, job=run.id, chunk=number, parts=parts)
-            if not self._send(record, header, (chunk, head)):
-                return parts[0][0]
-            node.chunk = max(node.chunk, number)
-        self._started(run)
-        return None
+    def _send_slice(self, item: Slice, frames: tuple[bytes, ...]) -> bool:
+        """Whether the slice may have been delivered."""
+        record = self._jobs.online(item.node.node)
+        if record is None or item.run.cancelled:
+            return False
+        record.seq += 1
+        header = messages.encode("slice", seq=record.seq, job=item.run.id, chunk=item.chunk, parts=item.ranges)
+        return self._send(record, header, frames)
 
-    def _head(self, run: JobRun, name: str) -> bytes:
-        """What comes with a node's first steps; of a resumed job also what its succeeded steps there had set."""
-        head = self._heads.get(run.id, b"")
-        if head and name in run.seeded:
-            return b'%s,"seed":%s}' % (head[:-1], self._ledger.ask("seed", job=run.id, node=name))
-        return head
-
-
-def _chunked(parts: Sequence[StepRange]) -> list[tuple[int, list[tuple[int, int]]]]:
-    chunks: dict[int, list[tuple[int, int]]] = {}
-    for part in parts:
-        chunks.setdefault(part.first // messages.STEPS_PER_CHUNK, []).append((part.first, part.last))
-    return list(chunks.items())
+    def _frames(self, item: Slice) -> tuple[bytes, bytes]:
+        """The chunk and the head, each only once in a session; of a resumed job also the values it had set there."""
+        run, node = item.run, item.node
+        chunk = self._jobs.chunks.get(run.id, item.chunk) if node.chunk < item.chunk else b""
+        head = self._jobs.heads.get(run.id, b"") if node.chunk < 0 else b""
+        if head and node.node in run.seeded:
+            head = b'%s,"seed":%s}' % (head[:-1], self._ledger.ask("seed", job=run.id, node=node.node))
+        return chunk, head

@@ -1,36 +1,25 @@
-"""Makes the plan of a resumed job: that of another job, for fewer nodes, with the steps that succeeded there."""
+"""What a resumed job is made of: the plan of another job with fewer nodes, and what succeeded there."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 NOT_KEPT = frozenset(("offline", "after", "before", "notes", "warnings", "resumes", "seeded"))
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The job that another one resumes.
-
-    Attributes:
-        id: its id.
-        succeeded: by node, a text with `1` for each step that succeeded there and `0` for each other.
-    """
-
-    id: str
-    succeeded: Mapping[str, str]
-
-
 def succeeded_of(patterns: Sequence[tuple[str, Sequence[str]]]) -> dict[str, str]:
-    """`Resumed.succeeded` from the ledger's `[[text, [nodes]]]`, without nodes where nothing succeeded."""
+    """Node to its text of 0 and 1 a step, from the ledger's `[[text, [nodes]]]`; nodes without a `1` are left out."""
     return {node: flags for flags, nodes in patterns for node in nodes if "1" in flags}
 
 
 def plan_of(record: Mapping[str, Any], allowed: Collection[str] | None, notes: list[str]) -> dict[str, Any]:
-    """The meta of the new job: that of the old one with the nodes that are in `allowed`; None allows all.
+    """The meta of the new job: that of the old one, with only the nodes of `allowed` (None: all of them).
 
-    A stage that loses all its nodes keeps its index and has no tasks; a line about it is added to `notes`.
+    A stage that has no nodes left keeps its number and has no tasks; `notes` gets a line about it.
+
+    Args:
+        record: the ledger's answer to `resume_record`.
     """
     old = record["meta"]
     meta = {name: value for name, value in old.items() if name not in NOT_KEPT}
@@ -58,12 +47,12 @@ def _block(
     once: Collection[int],
     done: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The block with the nodes that are left. A run-once step that did not succeed may choose among those."""
+    """The block with its allowed nodes; a run-once step that loses its node before it succeeded gets a new choice."""
     named = block.get("nodes")
-    if named is None or block.get("choose") is not None:  # the scheduler chooses its node when the stage starts
+    if named is None or block.get("choose") is not None:
         return dict(block)
     nodes = [name for name in named if name in allowed]
-    succeeded = all(done.get(name, "")[block["last"] : block["last"] + 1] == "1" for name in named)
-    if not nodes and block["first"] in once and not succeeded:
+    went_well = all(done.get(name, "")[block["last"] : block["last"] + 1] == "1" for name in named)
+    if not nodes and block["first"] in once and not went_well:
         return {**block, "nodes": [], "choose": list(stages[block["stage"]]["nodes"])}
     return {**block, "nodes": nodes}

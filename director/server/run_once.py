@@ -1,103 +1,103 @@
-"""Run-once steps: nodes that come to a step behind one of another node ask, and are told once it has ended.
+"""Run-once steps at run time: nodes wait at the steps behind one until it has ended on the node that runs it.
 
-A step that ended well is on disk before anybody is told to go on, so that whoever has begun a step behind it never
-finds it open again. When it did not go well the desk has skipped what the others hold behind it; they are told only
-so that they do not wait any longer. Nobody is told anything of a job that is being cancelled: the cancel says it.
+The success of such a step is on disk before any node goes on, so that a node that has begun a later step never finds
+it open again. When it did not succeed, the later steps are skipped already, and the nodes are told to stop waiting.
+While a job is being cancelled nothing is sent, as the cancel ends the waiting.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from director import states as st
 from director.protocol import messages
-from director.scheduler.job_state import JobRun, NodeRun
+from director.scheduler.choice import awaited
+from director.scheduler.job_state import JobRun
+from director.scheduler.node_run import NodeRun
 from director.server.ledger_client import LedgerClient
-from director.server.roster import NodeRecord
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from director.server.scheduler import Scheduler
+from director.server.roster import NodeRecord, Send
 
 OVER = "it was skipped, or given up"
 
 
 @dataclass(slots=True)
 class _Group:
-    """Those that wait at one step of a job.
+    """The nodes that wait at one step of a job.
 
     Attributes:
-        left: the run-once steps that may not have gone well yet, the first one last.
+        left: the run-once steps that may not have succeeded yet, the first one last.
+        waiting: nodes by name.
     """
 
     left: list[tuple[NodeRun, int]]
-    asks: dict[str, NodeRecord] = field(default_factory=dict)
+    waiting: dict[str, NodeRecord] = field(default_factory=dict)
 
 
 class RunOnce:
-    """The groups of all open jobs."""
+    """The waiting nodes of all open jobs.
 
-    def __init__(self, desk: Scheduler, ledger: LedgerClient) -> None:
-        self._desk, self._ledger = desk, ledger
+    Args:
+        runs: the open jobs by id.
+    """
+
+    def __init__(self, runs: Mapping[str, JobRun], ledger: LedgerClient, send: Send) -> None:
+        self._runs, self._ledger, self._send = runs, ledger, send
         self._groups: dict[str, dict[int, _Group]] = {}
 
     def ask(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
-        """A node may begin this step when it is told to; asking again changes nothing."""
+        """Take a `run_once_wait`: the node is told when it may begin the step. A repeated one changes nothing."""
         job, step = fields["job"], fields["step"]
-        run = self._desk.runs.get(job)
+        run = self._runs.get(job)
         node = run.nodes.get(record.name) if run is not None else None
         if run is None or node is None or not 0 <= step < run.steps or node.states[step] == st.NONE:
             self._tell(job, step, [record], "the job has no such step for this node, or is over")
-            return
-        if node.states[step] in st.FINAL:
+        elif node.states[step] in st.FINAL:
             self._tell(job, step, [record], OVER)
-            return
-        groups = self._groups.setdefault(job, {})
-        if step not in groups:
-            groups[step] = _Group(run.awaited(step))
-        groups[step].asks[record.name] = record
-        self._look(run, step, groups[step])
+        else:
+            groups = self._groups.setdefault(job, {})
+            group = groups.get(step) or groups.setdefault(step, _Group(awaited(run, step)))
+            group.waiting[record.name] = record
+            self._release(run, step, group)
 
-    def look(self, run: JobRun) -> None:
-        """The job has changed."""
+    def update(self, run: JobRun) -> None:
+        """Tell the nodes that need not wait any longer, after tasks of the job have ended."""
         for step, group in self._groups.get(run.id, {}).items():
-            if group.asks:
-                self._look(run, step, group)
+            if group.waiting:
+                self._release(run, step, group)
 
     def forget(self, job: str) -> None:
         """The job is over."""
         self._groups.pop(job, None)
 
     def why(self, job: str, step: int) -> str:
-        """What those at the step wait for, for a person; "" for nothing."""
+        """What the nodes at the step wait for, as a sentence; "" when none waits."""
         group = self._groups.get(job, {}).get(step)
-        if group is None or not group.asks or not group.left:
+        if group is None or not group.waiting or not group.left:
             return ""
         node, once = group.left[-1]
         return f"{node.node} has not ended step {once}, which it runs for all"
 
-    # -- inside -------------------------------------------------------------------------------------------
-
-    def _look(self, run: JobRun, step: int, group: _Group) -> None:
+    def _release(self, run: JobRun, step: int, group: _Group) -> None:
         if run.cancelled:
             return
         while group.left and run.went_well(*group.left[-1]):
             group.left.pop()
         if group.left and group.left[-1][0].states[group.left[-1][1]] in st.OPEN:
             return
-        asks, group.asks = group.asks, {}
-        over = {name for name in asks if group.left or run.nodes[name].states[step] in st.FINAL}
-        self._tell(run.id, step, [record for name, record in asks.items() if name in over], OVER)
-        self._tell(run.id, step, [record for name, record in asks.items() if name not in over], "")
+        waiting, group.waiting = group.waiting, {}
+        over = {name for name in waiting if group.left or run.nodes[name].states[step] in st.FINAL}
+        self._tell(run.id, step, [record for name, record in waiting.items() if name in over], OVER)
+        self._tell(run.id, step, [record for name, record in waiting.items() if name not in over], "")
 
     def _tell(self, job: str, step: int, records: list[NodeRecord], error: str) -> None:
-        """Tell nodes when all that was decided before is on disk."""
+        """Send when all operations before are on disk."""
         header = messages.encode("run_once_ended", job=job, step=step, error=error)
 
         def send(failed: str | None) -> None:
             for record in records:
-                self._desk.send(record, header, ())
+                self._send(record, header, ())
 
         if records:
             self._ledger.write(then=send)

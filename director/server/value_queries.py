@@ -1,6 +1,6 @@
-"""QUERY: nodes ask for a value of all nodes of their job and are answered when those online have come far enough.
+"""QUERY: a node requests a value of all nodes of its job, and gets it when those online have come to that step.
 
-All that ask at one step of a job form a group: it is watched once for all of them, and one answer serves them.
+All nodes that wait at one step of a job form a group, which is checked once for all of them and gets one answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from gevent.event import Event
 
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
-from director.scheduler.job_state import HANDED, JobRun
+from director.scheduler.job_state import JobRun
+from director.scheduler.node_run import HANDED
 from director.server.roster import NodeRecord, Roster, Send
 from director.server.scheduler import Scheduler
 
@@ -24,15 +25,17 @@ log = logging.getLogger(__name__)
 
 ANSWER_LIMIT = 1024 * 1024  # bytes of JSON; it becomes part of the step's result
 NAME_LIMIT = 1000
-FRESH = 1.0  # seconds for which an answer serves others that ask the same
+FRESH = 1.0  # seconds for which an answer is used again
 LOOK_AGAIN = 0.5  # seconds after which nodes that fell silent, or came back, are noticed
-PACE = 0.02
-SLICE = 200  # nodes whose values are read in one go
+PACE = 0.02  # seconds between two checks
+BATCH = 200  # nodes whose values are read before other greenlets get a turn
 
 
-def opened(desk: Scheduler, record: NodeRecord, job: str, step: int, kind: str) -> tuple[JobRun, dict[str, Any]] | str:
-    """The job and the step's exchange, when the plan lets this node do this now; else why not."""
-    run = desk.runs.get(job)
+def opened(
+    scheduler: Scheduler, record: NodeRecord, job: str, step: int, kind: str
+) -> tuple[JobRun, dict[str, Any]] | str:
+    """The job and what its plan says of this transfer, when the node runs such a step now; else the reason."""
+    run = scheduler.runs.get(job)
     node = run.nodes.get(record.name) if run is not None else None
     spec = run.meta.get("exchange", {}).get(str(step)) if run is not None else None
     if run is None or node is None or spec is None or spec["kind"] != kind:
@@ -44,7 +47,13 @@ def opened(desk: Scheduler, record: NodeRecord, job: str, step: int, kind: str) 
 
 @dataclass(slots=True)
 class _Gathered:
-    """The values of one name: node to `{name: value}`, and the same as JSON; `error` says why there is none."""
+    """The values of one name.
+
+    Attributes:
+        at: monotonic time at which they were read.
+        found: node to `{name: value}`; `body` is the same as JSON.
+        error: why there is no body.
+    """
 
     at: float
     found: dict[str, dict[str, Any]]
@@ -52,7 +61,7 @@ class _Gathered:
     error: str = ""
 
     def encode(self) -> None:
-        """Make `body` what `found` is now."""
+        """Make `body` from `found`."""
         self.body = ujson.dumps(self.found).encode()
         if len(self.body) > ANSWER_LIMIT:
             self.error = f"the values of {len(self.found)} nodes come to more than {ANSWER_LIMIT >> 20} MiB"
@@ -61,12 +70,13 @@ class _Gathered:
 
 @dataclass(slots=True)
 class _Group:
-    """Those that wait at one step.
+    """The nodes that wait at one step.
 
     Attributes:
-        left: nodes that may not have passed the steps before; `absent` those of them that were offline.
-        asks: node to the name it asks for.
-        answers: what was gathered lately, by name.
+        left: nodes that may not have ended the steps before.
+        absent: those of them that were offline at the last check.
+        asks: waiting node to the name that it requested.
+        answers: recent values by name.
     """
 
     run: JobRun
@@ -82,20 +92,20 @@ class ValueQueries:
     """The groups of all open jobs.
 
     Args:
-        grace: seconds after the start in which a node that was not heard yet counts as one that is on its way.
+        grace: seconds after the start in which a node that was not heard yet is expected to come online.
     """
 
-    def __init__(self, desk: Scheduler, roster: Roster, send: Send, grace: float) -> None:
+    def __init__(self, scheduler: Scheduler, roster: Roster, send: Send, grace: float) -> None:
         self._until = time.monotonic() + grace
-        self._desk, self._roster, self._send = desk, roster, send
+        self._scheduler, self._roster, self._send = scheduler, roster, send
         self._groups: dict[tuple[str, int], _Group] = {}
         self._asked = Event()
         spawn("queries", self._watch, vital=True)
 
     def ask(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
-        """A node asks; it is answered soon, or told what it waits for."""
+        """Take a `query`: the node gets the values soon, or learns what it waits for."""
         job, step, name = fields["job"], fields["step"], fields["name"]
-        found = opened(self._desk, record, job, step, "query")
+        found = opened(self._scheduler, record, job, step, "query")
         if isinstance(found, str):
             self._answer(record, job, step, found, "", b"")
             return
@@ -108,7 +118,9 @@ class ValueQueries:
             group = self._groups[job, step] = _Group(run, step, spec, list(run.nodes) if spec["wait"] else [])
         group.asks[record.name] = name
         if not self._ready(group):
-            self._answer(record, job, step, "", self._why(group), b"")
+            awaited = group.left[-1]
+            why = f"{awaited} has not ended step {run.nodes[awaited].first_open()}"
+            self._answer(record, job, step, "", why, b"")
         self._asked.set()
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -121,12 +133,12 @@ class ValueQueries:
             self._asked.wait()
             self._asked.clear()
             while any(group.asks for group in self._groups.values()):
-                self._look()
-                self._desk.changed.wait(LOOK_AGAIN)
+                self._serve_ready()
+                self._scheduler.changed.wait(LOOK_AGAIN)
                 gevent.sleep(PACE)
             self._forget()
 
-    def _look(self) -> None:
+    def _serve_ready(self) -> None:
         self._forget()
         for group in list(self._groups.values()):
             try:
@@ -137,13 +149,13 @@ class ValueQueries:
                 group.asks.clear()
 
     def _forget(self) -> None:
-        for key in [key for key in self._groups if key[0] not in self._desk.runs]:
+        for key in [key for key in self._groups if key[0] not in self._scheduler.runs]:
             del self._groups[key]
 
     def _ready(self, group: _Group) -> bool:
-        """Whether every node that is online has passed; who has passed once is not looked at again.
+        """Whether every online node has ended the steps before; one that has is not checked again.
 
-        What was gathered before a node passed lacks its value, so it is gathered anew.
+        Values read before such a node's end lack its own, so they are read again.
         """
         group.left += group.absent
         group.absent = []
@@ -159,16 +171,10 @@ class ValueQueries:
         return True
 
     def _may_come(self, name: str) -> bool:
-        """Whether the node is online, or may be found to be: a server that has just started has heard of few."""
+        """Whether the node is online, or the server has started too recently to know."""
         record = self._roster.nodes.get(name)
-        if record is None:
-            return False
-        return record.online or (record.heard is None and time.monotonic() < self._until)
-
-    def _why(self, group: _Group) -> str:
-        """What the group waits for, for a person."""
-        name = group.left[-1]
-        return f"{name} has not ended step {group.run.nodes[name].first_open()}"
+        starting = time.monotonic() < self._until
+        return record is not None and (record.online or (record.heard is None and starting))
 
     def _serve(self, group: _Group) -> None:
         asks, group.asks = group.asks, {}
@@ -179,7 +185,7 @@ class ValueQueries:
                 self._answer(record, group.run.id, group.step, known.error, "", known.body)
 
     def _values(self, group: _Group, record: NodeRecord, name: str) -> _Gathered:
-        """The values of `name`, a moment old perhaps, but with the asking node's own as it is now."""
+        """The values of `name`; they may be a moment old, except the requesting node's own."""
         known = group.answers.get(name)
         if known is None or time.monotonic() - known.at > FRESH:
             if len(group.answers) > 10:
@@ -197,14 +203,14 @@ class ValueQueries:
             record = self._roster.nodes.get(node)
             if record is not None and (value := value_of(record, name)) is not None:
                 known.found[node] = {name: value}
-            if number % SLICE == SLICE - 1:
+            if number % BATCH == BATCH - 1:
                 breathe()
         known.encode()
         return known
 
 
 def value_of(record: NodeRecord, name: str) -> Any:
-    """The ARG that a node remembers under this name, else the fact, which may be a path with dots; None for neither."""
+    """The node's stored ARG of this name, else its fact, where dots lead into objects; None for neither."""
     text = record.args.get(name)
     if text is not None:
         return text

@@ -24,7 +24,7 @@ letters = some.sampled_from(["S", "S", "S", "S", "F", "FS", "T"])
 
 @some.composite
 def plans(draw: Any) -> Plan:
-    """Stages of a few steps on a few nodes; async entries, gates, run-once, retries, ignored failures."""
+    """Stages of a few steps on a few nodes; async entries, barriers, run-once, retries, ignored failures."""
     stages: list[PlannedStage] = []
     steps: list[PlannedStep] = []
     group = lane = 0
@@ -36,7 +36,7 @@ def plans(draw: Any) -> Plan:
         stage = PlannedStage(index, "", nodes, lane=lane, group=group if lane else 0)
         stages.append(stage)
         for _ in range(draw(some.integers(1, 4))):
-            kind = draw(some.sampled_from(["", "", "", "once", "assign", "gate"]))
+            kind = draw(some.sampled_from(["", "", "", "once", "assign", "barrier"]))
             told = draw(letters)
             flags: dict[str, Any] = {"retry": 2} if told == "FS" else {}
             if draw(some.integers(0, 4)) == 0:
@@ -49,7 +49,7 @@ def plans(draw: Any) -> Plan:
                 row |= {"lane": lane, "group": group}
             chosen = [draw(some.sampled_from(nodes))] if kind in ("once", "assign") else None
             choose = draw(some.permutations(nodes)) if kind == "once" else None
-            steps.append(PlannedStep(row, stage, chosen, kind == "once", kind == "gate", choose=choose))
+            steps.append(PlannedStep(row, stage, chosen, kind == "once", kind == "barrier", choose=choose))
     return Plan(stages, steps)
 
 

@@ -11,7 +11,8 @@ from world import EPOCH, LOST_AFTER, World, probe
 
 from director.errors import ProtocolError
 from director.planning.plan import Plan, PlannedStage, PlannedStep
-from director.server import scheduler as desk_module
+from director.scheduler import windows
+from director.server.acceptance import Acceptance
 from director.server.scheduler import Scheduler
 
 JOB = "a000000000000001"
@@ -38,11 +39,11 @@ def settle(world: World, turns: int = 6) -> None:
         world.run()
 
 
-def plan(*letters: str, nodes: tuple[str, ...] = ("a",), waits: bool = False, gate: int = -1, **flags: Any) -> Plan:
+def plan(*letters: str, nodes: tuple[str, ...] = ("a",), waits: bool = False, barrier: int = -1, **flags: Any) -> Plan:
     stages = [PlannedStage(0, "", list(nodes)), PlannedStage(1, "", list(nodes))]
     steps = []
     for index, letter in enumerate(letters):
-        stage = stages[0 <= gate <= index]
+        stage = stages[0 <= barrier <= index]
         row = {
             "i": index, "verb": "RUN", "text": "RUN x", "stage": stage.index, "line": 1, "flags": flags,
             "body": {"letters": letter, "waits": waits},
@@ -65,7 +66,7 @@ def row(step: int, letter: str = "S", out: int = 0) -> list[Any]:
 
 
 def test_a_job_runs_to_its_end(world: World) -> None:
-    submit(world, plan("S", "S", nodes=("a", "b"), gate=1))
+    submit(world, plan("S", "S", nodes=("a", "b"), barrier=1))
     settle(world)
     assert states(world) == {"a": "SS", "b": "SS"}
     world.heal()
@@ -75,13 +76,13 @@ def test_a_job_runs_to_its_end(world: World) -> None:
 def test_a_refused_submission_leaves_nothing_behind(world: World) -> None:
     assert world.server is not None
     submit(world, plan("S"))
-    world.server.desk.online(world.server.roster.nodes["a"])
+    world.server.scheduler.online(world.server.roster.nodes["a"])
     world.run()
     world.server.ledger.flush(refuse=True)
     settle(world)
     assert not world.ran
-    assert not world.server.desk.runs
-    assert world.server.desk.open_tasks == 0
+    assert not world.server.scheduler.runs
+    assert world.server.scheduler.jobs.tasks == 0
     assert world.store.find(JOB) is None
 
 
@@ -159,12 +160,12 @@ def test_a_cancel_beside_the_last_result_ends_the_job_once(world: World) -> None
     world.cancel(JOB)
     world.clients["a"].finish()
     settle(world)
-    assert world.server.desk.open_tasks == 0
-    assert not world.server.desk.runs
+    assert world.server.scheduler.jobs.tasks == 0
+    assert not world.server.scheduler.runs
 
 
 def test_cancelled_jobs_are_forgotten_by_nodes_that_held_nothing(world: World) -> None:
-    submit(world, plan("S", "S", nodes=("a", "b"), gate=1))
+    submit(world, plan("S", "S", nodes=("a", "b"), barrier=1))
     for client in world.clients.values():
         client.finish()
     world.clients["b"].disconnect(0, True)
@@ -200,13 +201,13 @@ def test_a_late_result_is_kept_beside_the_state(world: World) -> None:
 
 
 def test_a_node_with_many_jobs_starves_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk_module, "NODE_LIMIT", 6)
+    monkeypatch.setattr(windows, "NODE_LIMIT", 6)
     for number in range(12):
         submit(world, plan("S", "S"), f"a{number:015x}", 1000.0)
     for _ in range(40):
         settle(world, 1)
     assert world.server is not None
-    assert not world.server.desk.runs
+    assert not world.server.scheduler.runs
 
 
 @pytest.mark.parametrize(
@@ -233,21 +234,21 @@ def test_results_of_a_strange_shape_change_nothing_at_all(world: World, jobs: li
     settle(world)
     record = world.server.roster.nodes["a"]
     with pytest.raises(ProtocolError):
-        world.server.desk.take_results(record, jobs, b"", lambda close: None)
-    assert bytes(world.server.desk.runs[JOB].nodes["a"].states) == b"ss"
+        world.server.scheduler.take_results(record, jobs, b"", lambda close: None)
+    assert bytes(world.server.scheduler.runs[JOB].nodes["a"].states) == b"ss"
     assert not world.server.ledger.pending
 
 
 def test_a_node_that_knows_less_than_the_server_gives_the_job_up(world: World) -> None:
     """Its journal lost results that the server has: it runs nothing more of the job, so nothing stays open."""
     assert world.server is not None
-    submit(world, plan("S", "S", "S", gate=2, waits=True))
+    submit(world, plan("S", "S", "S", barrier=2, waits=True))
     settle(world)
     world.clients["a"].finish()
     settle(world, 2)
     assert states(world)["a"][0] == "S"
     record = world.server.roster.nodes["a"]
-    world.server.desk.take_results(record, [[JOB, [row(0, "L")], [], []]], b"", lambda close: None)
+    world.server.scheduler.take_results(record, [[JOB, [row(0, "L")], [], []]], b"", lambda close: None)
     world.server.ledger.flush()
     assert states(world)["a"] == "SLK"
     with world.store.view(JOB) as view:
@@ -313,18 +314,18 @@ def test_nodes_that_were_forgotten_meanwhile_keep_nothing_open(world: World) -> 
 def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Scheduler], object]], None]:
     """Node b is away, and something happens while the next job is decided: a large one takes turns with others."""
     assert world.server is not None
-    desk = world.server.desk
+    scheduler = world.server.scheduler
     world.clients["b"].crash()
     world.pass_time(60.0)
     settle(world)
-    decide = desk._decide_first
+    first_slices = Acceptance._first_slices
 
     def happens(act: Callable[[Scheduler], object]) -> None:
-        def deciding(run: Any) -> Iterator[Any]:
-            yield from decide(run)
-            act(desk)
+        def deciding(acceptance: Acceptance, run: Any) -> Iterator[Any]:
+            yield from first_slices(acceptance, run)
+            act(scheduler)
 
-        monkeypatch.setattr(desk, "_decide_first", deciding)
+        monkeypatch.setattr(Acceptance, "_first_slices", deciding)
 
     return happens
 
@@ -333,7 +334,7 @@ def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
     world: World, meanwhile: Callable[[Callable[[Scheduler], object]], None]
 ) -> None:
     """A task may expire before the job is in the ledger."""
-    meanwhile(lambda desk: desk.tick(world.clock.now))
+    meanwhile(lambda scheduler: scheduler.tick(world.clock.now))
     submit(world, plan("S", nodes=("a", "b")), valid_for=0.0)
     settle(world)
     assert states(world) == {"a": "S", "b": "E"}
@@ -343,8 +344,8 @@ def test_what_ends_while_a_large_job_is_being_accepted_is_written_behind_it(
 def test_a_cancel_while_a_large_job_is_being_accepted_waits_for_that(
     world: World, meanwhile: Callable[[Callable[[Scheduler], object]], None]
 ) -> None:
-    def cancel(desk: Scheduler) -> None:
-        gevent.spawn(desk.cancel, JOB, "why")
+    def cancel(scheduler: Scheduler) -> None:
+        gevent.spawn(scheduler.cancel, JOB, "why")
         gevent.sleep(0)
 
     meanwhile(cancel)

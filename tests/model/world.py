@@ -32,14 +32,26 @@ from director.planning.plan import Plan
 from director.protocol import messages
 from director.protocol.transport import GONE, SENT
 from director.runtime import greenlets
-from director.scheduler import job_state
-from director.server import acknowledgements, admission, dispatcher, enrolment, sessions
-from director.server import scheduler as desk_module
+from director.scheduler import windows
+from director.scheduler.choice import awaited
+from director.server import (
+    acknowledgements,
+    admission,
+    assigner,
+    dispatcher,
+    enrolment,
+    lifecycle,
+    open_jobs,
+    presence,
+    result_intake,
+    sessions,
+)
+from director.server.acceptance import Accepted
 from director.server.admission import Admission
 from director.server.enrolment import Enrolment
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
-from director.server.scheduler import Accepted, Scheduler
+from director.server.scheduler import Scheduler
 from director.server.sessions import Sessions
 from director.stores.memory import MemoryStore
 from director.stores.serializers import ledger_letters
@@ -48,6 +60,11 @@ from director.verbs.base import Outcome
 LOST_AFTER = 100.0
 INTERVAL = 10.0
 EPOCH = 1_700_000_000.0
+TIMED = (
+    open_jobs, lifecycle, dispatcher, assigner, presence, result_intake, sessions, admission, session, step_runner,
+    job_table, outbox, recovery, enrolment,
+)  # fmt: skip
+SPAWNING = (lifecycle, dispatcher, assigner, sessions, admission, acknowledgements, session, job_runner)
 
 
 class Clock:
@@ -357,18 +374,18 @@ class Server:
             record.offline_since = world.clock.now
             self.roster.add(record)
         sender = NodeSender(self.wire, self.roster)
-        self.desk = Scheduler(self.ledger, self.roster, sender.send, LOST_AFTER)
+        self.scheduler = Scheduler(self.ledger, self.roster, sender.send, LOST_AFTER)
         for job in world.store.open_jobs():
-            self.desk.restore(ujson.loads(ujson.dumps(job)))
+            self.scheduler.restore(ujson.loads(ujson.dumps(job)))
         enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None, sender.identify)
         shared: Any = {"ledger": self.ledger, "interval": INTERVAL, "note": lambda name, record: None}
         self.sessions = Sessions(
-            self.wire, sender, self.roster, self.desk,
-            Admission(sender, self.roster, self.desk, enrolment, **shared), **shared,
-            handlers={**dict.fromkeys(messages.KINDS, ignore), "run_once_wait": self.desk.onces.ask},
+            self.wire, sender, self.roster, self.scheduler,
+            Admission(sender, self.roster, self.scheduler, enrolment, **shared), **shared,
+            handlers={**dict.fromkeys(messages.KINDS, ignore), "run_once_wait": self.scheduler.run_once.ask},
         )  # fmt: skip
         self.sender = sender
-        world.spawn("release", self.desk.release_held)
+        world.spawn("release", self.scheduler.release_blocked)
 
 
 def ignore(record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
@@ -406,16 +423,16 @@ class World:
         self.server: Server | None = None
 
     def _arrange(self) -> None:
-        for module in (desk_module, sessions, admission, session, step_runner, job_table, outbox, recovery, enrolment):
+        for module in TIMED:
             self._patch.setattr(module, "time", self.clock)
-        for module in (desk_module, dispatcher, sessions, admission, acknowledgements, session, job_runner):
+        for module in SPAWNING:
             self._patch.setattr(module, "spawn", self.spawn, raising=False)
         self._patch.setattr(job_runner, "spawn_pooled", self.spawn)
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
         self._patch.setattr(step_runner, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
         self._patch.setattr(acknowledgements, "LONGEST", 0.0)
-        self._patch.setattr(job_state, "WINDOW", 4)
+        self._patch.setattr(windows, "WINDOW", 4)
         self._patch.setattr(step_runner, "RUNNING_AFTER", 0.0)
         self._patch.setattr(step_runner, "RETRY_FIRST", 0.0)
         self._patch.setattr(outbox, "BATCH_SECONDS", 0.0)
@@ -495,28 +512,28 @@ class World:
                 "id": name, "name": name, "kind": "exec", "created_at": self.clock.time(), "submitted_by": "root",
                 "digest": "d", "options": {"valid_for": valid_for, "args": {}}, "digests": {},
             }  # fmt: skip
-            made.append(Accepted(meta, plan.chunks(), record, valid_for))
+            made.append(Accepted(meta, plan.chunks(), record))
             self.metas[name] = meta
         for before, after in itertools.pairwise(made):
             before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
         with self.owner("server"):
-            self.spawn("submit", self._submit, self.server.desk, made)
+            self.spawn("submit", self._submit, self.server.scheduler, made)
 
-    def _submit(self, desk: Scheduler, made: list[Accepted]) -> None:
+    def _submit(self, scheduler: Scheduler, made: list[Accepted]) -> None:
         try:
-            desk.accept(made)
+            scheduler.accept(made)
         except StoreError:
             return
         self.accepted |= {job.record["id"] for job in made}
 
     def cancel(self, job: str) -> None:
-        if self.server is not None and job in self.server.desk.runs:
+        if self.server is not None and job in self.server.scheduler.runs:
             self.cancels.add(job)
             with self.owner("server"):
-                self.spawn("cancel", self._cancel, self.server.desk, job)
+                self.spawn("cancel", self._cancel, self.server.scheduler, job)
 
-    def _cancel(self, desk: Scheduler, job: str) -> None:
-        if desk.cancel(job, "the user's wish"):
+    def _cancel(self, scheduler: Scheduler, job: str) -> None:
+        if scheduler.cancel(job, "the user's wish"):
             self.cancelled.add(job)
 
     # -- the network --------------------------------------------------------------------------------------
@@ -574,8 +591,8 @@ class World:
 
     def may_run(self, job: str, name: str, step: int) -> bool:
         """Whether others' run-once steps before it in its stage went well, as the server says, if there is one."""
-        run = self.server.desk.runs.get(job) if self.server is not None else None
-        return run is None or all(run.went_well(*one) for one in run.awaited(step) if one[0].node != name)
+        run = self.server.scheduler.runs.get(job) if self.server is not None else None
+        return run is None or all(run.went_well(*one) for one in awaited(run, step) if one[0].node != name)
 
     def letters(self, job: str) -> dict[str, bytearray]:
         """States of all tasks as the ledger alone tells them."""
@@ -599,7 +616,7 @@ class World:
         for key, times in self.ran.items():
             self.check(times == 1, f"{key} ran {times} times")
         if self.server is not None:
-            for run in self.server.desk.runs.values():
+            for run in self.server.scheduler.runs.values():
                 counted = Counter(letter for node in run.nodes.values() for letter in node.states)
                 counted.pop(st.NONE, None)
                 self.check(all(run.counts[letter] == counted[letter] for letter in range(256)), f"{run.id} counts")
@@ -634,14 +651,14 @@ class World:
     def _at_rest(self, but: str) -> bool:
         assert self.server is not None
         held = [c.agent.session.jobs for c in self.clients.values() if c.agent is not None and c.agent.session.jobs]
-        return not self.server.desk.runs and not self.server.ledger.pending and not held
+        return not self.server.scheduler.runs and not self.server.ledger.pending and not held
 
     def _picture(self) -> Any:
         assert self.server is not None
         runs = {
-            run.id: (run.state, run.limit, run.held, run.cancelled,
+            run.id: (run.state, run.barriers.limit, run.blocked, run.cancelled,
                      {n.node: (n.states.decode(), n.cursor, n.epoch) for n in run.nodes.values()})
-            for run in self.server.desk.runs.values()
+            for run in self.server.scheduler.runs.values()
         }  # fmt: skip
         held = {
             c.name: {job: (h.cursor, h.dead, h.cancelled, list(h.running)) for job, h in c.agent.session.jobs.items()}
@@ -653,7 +670,7 @@ class World:
     def check_end(self, but: str = "") -> None:
         """What holds when all is over."""
         assert self.server is not None
-        assert self.server.desk.open_tasks == 0
+        assert self.server.scheduler.jobs.tasks == 0
         for name in self.accepted:
             assert self.store.find(name) is not None, f"{name} was acknowledged and is gone"
         for job in self.metas:

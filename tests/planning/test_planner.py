@@ -30,7 +30,7 @@ def make(tmp_path: Path, fleet: Fleet) -> Any:
 
 def blocks(made: Any) -> list[tuple[Any, ...]]:
     """(first, last, stage, barrier, nodes) of each block."""
-    return [(b["first"], b["last"], b["stage"], b["gate"], b["nodes"]) for b in made.meta()["blocks"]]
+    return [(b["first"], b["last"], b["stage"], b["barrier"], b["nodes"]) for b in made.meta()["blocks"]]
 
 
 def stages(made: Any) -> list[list[str]]:
@@ -142,7 +142,7 @@ def test_lanes(make: Any) -> None:
     )
     made = make(text)
     rows = made.meta()["blocks"]
-    assert [(b["lane"], b["group"], b["gate"]) for b in rows] == [
+    assert [(b["lane"], b["group"], b["barrier"]) for b in rows] == [
         (1, 1, False), (2, 1, False), (0, 0, True), (1, 2, True), (2, 2, False),
     ]  # fmt: skip
     assert [(step.row.get("lane"), step.row.get("group")) for step in made.steps][::2] == [

@@ -10,7 +10,7 @@ import ujson
 from gevent.event import Event
 
 from director.errors import ProtocolError
-from director.scheduler.job_state import JobRun
+from director.scheduler.build import new_run
 from director.server.node_transfer import NodeTransfer
 from director.server.roster import NodeRecord, Roster
 from director.server.value_queries import ValueQueries, value_of
@@ -28,7 +28,7 @@ class Scheduler:
     def __init__(self) -> None:
         block = {"first": 0, "last": 2, "stage": 0}
         meta = {"step_count": 3, "stages": [{"name": "", "nodes": ["a", "b"]}], "blocks": [block], "exchange": KINDS}
-        self.run = JobRun.build("j", meta, 0.0, 60.0, ())
+        self.run = new_run("j", meta, ())
         self.runs = {"j": self.run}
         self.changed = Event()
 
@@ -52,18 +52,18 @@ class Scene:
     """A node transfer and value queries with nodes a, b (of the job), c (of none) and out."""
 
     def __init__(self) -> None:
-        self.desk, self.roster, self.sent = Scheduler(), Roster(), []  # type: ignore[var-annotated]
+        self.scheduler, self.roster, self.sent = Scheduler(), Roster(), []  # type: ignore[var-annotated]
         for name in ("a", "b", "c", "out"):
             record = NodeRecord(name, f"key of {name}", online=name != "out", args={"TOKEN": f"t-{name}"})
             record.heard = 0.0
             self.roster.add(record)
-        desk: Any = self.desk
-        self.transfer = NodeTransfer(desk, self.roster, self.send, {}, lambda why: None)
-        self.handlers = {**self.transfer.handlers, "query": ValueQueries(desk, self.roster, self.send, 0.0).ask}
+        scheduler: Any = self.scheduler
+        self.transfer = NodeTransfer(scheduler, self.roster, self.send, {}, lambda why: None)
+        self.handlers = {**self.transfer.handlers, "query": ValueQueries(scheduler, self.roster, self.send, 0.0).ask}
         self.child = Supervisor()
         self.transfer._child = self.child  # type: ignore[assignment]
-        run = self.desk.run
-        run.hand(run.nodes["a"], 3)
+        run = self.scheduler.run
+        run.hand_out(run.nodes["a"], 3)
 
     def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
         kind, fields = ujson.loads(header)
@@ -103,8 +103,8 @@ def test_only_nodes_whose_plan_has_the_query_get_values(scene: Scene, node: str,
 
 
 def test_a_query_waits_for_online_nodes_and_reads_others_too(scene: Scene) -> None:
-    run = scene.desk.run
-    run.hand(run.nodes["b"], 3)
+    run = scene.scheduler.run
+    run.hand_out(run.nodes["b"], 3)
     for node in ("a", "b"):
         scene.say(node, "query", step=0, name="TOKEN")
     gevent.sleep(0.1)
@@ -128,8 +128,8 @@ def test_only_nodes_whose_plan_has_the_copy_get_files(scene: Scene, node: str, f
 
 
 def test_a_source_is_asked_once_for_what_the_plan_says(scene: Scene) -> None:
-    run = scene.desk.run
-    run.hand(run.nodes["b"], 3)
+    run = scene.scheduler.run
+    run.hand_out(run.nodes["b"], 3)
     sent = scene.say("a", "borrow", step=1) + scene.say("b", "borrow", step=1)
     lends = [(to, fields) for to, kind, fields, _ in sent if kind == "lend"]
     assert [to for to, _ in lends] == ["c"] and lends[0][1]["patterns"] == ["/f"]
@@ -144,7 +144,7 @@ def test_a_source_is_asked_once_for_what_the_plan_says(scene: Scene) -> None:
     scene.transfer._take(scene.child, {"lent": key, "digests": [], "more": False, "error": ""}, b"{}")  # type: ignore[arg-type]
     assert sorted(to for to, kind, _, _ in scene.sent if kind == "sources") == ["a", "b"]
     assert scene.transfer.lent("j", digest) and not scene.transfer.lent("other", digest)
-    scene.desk.runs.clear()
+    scene.scheduler.runs.clear()
     scene.transfer.tick()
     assert not scene.transfer.lent("j", digest)
 

@@ -12,7 +12,8 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from director import states as st
-from director.scheduler.job_state import JobRun
+from director.scheduler import ends
+from director.scheduler.build import new_run
 from director.server.roster import NodeRecord, Roster
 from director.server.value_queries import ValueQueries
 
@@ -24,7 +25,7 @@ class Scheduler:
         exchange = {"1": {"kind": "query", "name": "OWN", "others": [], "wait": wait}}
         stages, blocks = [{"name": "", "nodes": ["a", "b"]}], [{"first": 0, "last": 1, "stage": 0}]
         meta = {"step_count": 2, "stages": stages, "blocks": blocks, "exchange": exchange}
-        self.run = JobRun.build("j", meta, 0.0, 60.0, ["b"])
+        self.run = new_run("j", meta, ["b"])
         self.runs = {"j": self.run}
         self.changed = Event()
 
@@ -33,10 +34,10 @@ class Scene:
     """The queries of that job and what the nodes were answered."""
 
     def __init__(self, wait: bool) -> None:
-        self.desk, self.roster, self.answers = Scheduler(wait), Roster(), Queue()
+        self.scheduler, self.roster, self.answers = Scheduler(wait), Roster(), Queue()
         for name in ("a", "b"):
             self.roster.add(NodeRecord(name, f"key of {name}", online=name == "a"))
-        self.queries = ValueQueries(self.desk, self.roster, self.send, 0.0)  # type: ignore[arg-type]
+        self.queries = ValueQueries(self.scheduler, self.roster, self.send, 0.0)  # type: ignore[arg-type]
 
     def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
         if frames[0]:
@@ -45,12 +46,12 @@ class Scene:
 
     def passes(self, name: str) -> None:
         """The node is online, has run the RUN, and runs the QUERY."""
-        node, record = self.desk.run.nodes[name], self.roster.nodes[name]
+        node, record = self.scheduler.run.nodes[name], self.roster.nodes[name]
         record.online = True
-        self.desk.run.hand(node, 2)
+        self.scheduler.run.hand_out(node, 2)
         record.args["OWN"] = f"of {name}"
-        self.desk.run.end(node, 0, st.SUCCESS)
-        self.desk.run.begin(node, 1, 0.0)
+        ends.end(self.scheduler.run, node, 0, st.SUCCESS)
+        self.scheduler.run.begin(node, 1, 0.0)
 
     def answer_to(self, name: str) -> Any:
         self.queries.ask(self.roster.nodes[name], {"job": "j", "step": 1, "name": "OWN"}, b"")

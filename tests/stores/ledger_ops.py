@@ -24,7 +24,7 @@ def accept(
     at: float = T0,
     **more: Any,
 ) -> tuple[str, dict[str, Any], list[bytes]]:
-    block = {"first": 0, "last": count - 1, "stage": 0, "lane": 0, "group": 0, "gate": False, "nodes": None}
+    block = {"first": 0, "last": count - 1, "stage": 0, "lane": 0, "group": 0, "barrier": False, "nodes": None}
     meta = {"blocks": [block], "stages": [{"name": "", "nodes": list(nodes), "unmatched": []}], "notes": []}
     fields = {
         "id": job, "name": "exec", "kind": "exec", "created_at": at, "submitted_by": "root",

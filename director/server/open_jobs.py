@@ -1,0 +1,130 @@
+"""The open jobs: their states, what nodes get with their steps, and which of them each node has tasks of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ujson
+from gevent.event import Event
+
+from director.errors import BusyError
+from director.scheduler.fair_queue import FairQueue
+from director.scheduler.job_state import JobRun, RangeEnd
+from director.scheduler.node_run import Load, NodeRun
+from director.server.chunk_cache import ChunkCache
+from director.server.ledger_client import LedgerClient
+from director.server.roster import NodeRecord, Roster
+
+OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are refused
+OPEN_JOBS = 50_000
+REASON_LIMIT = 2000  # characters
+
+
+class OpenJobs:
+    """All jobs that are not final.
+
+    Attributes:
+        runs: job id to its state.
+        changed: set for a moment whenever a job changed; wait for it, never clear it.
+        tasks: tasks of all these jobs.
+        due: nodes, by job, that may get more steps.
+        chunks: encoded steps.
+        heads: job id to the JSON that goes with the first steps of each node.
+        accepting: jobs whose acceptance is not on disk, to the operations that must follow the `accept`; None once
+            that was given to the ledger.
+    """
+
+    def __init__(self, ledger: LedgerClient, roster: Roster) -> None:
+        self._ledger, self._roster = ledger, roster
+        self.runs: dict[str, JobRun] = {}
+        self.changed = Event()
+        self.tasks = 0
+        self.due: FairQueue[str] = FairQueue()
+        self.chunks = ChunkCache(ledger)
+        self.heads: dict[str, bytes] = {}
+        self.accepting: dict[str, list[Any] | None] = {}
+        self._loads: dict[str, Load] = {}  # by node
+
+    def check_room(self) -> None:
+        """Raise BusyError when no more jobs can be accepted."""
+        if self.tasks > OPEN_TASKS or len(self.runs) >= OPEN_JOBS:
+            raise BusyError(f"{self.tasks} tasks of {len(self.runs)} jobs are open; try again when some have ended")
+
+    def options(self, job: str) -> dict[str, Any]:
+        """The options of an open job, as they were accepted. KeyError when it is not open."""
+        options: dict[str, Any] = ujson.loads(self.heads[job])["options"]
+        return options
+
+    def online(self, name: str) -> NodeRecord | None:
+        """The node's record when it has a session, else None."""
+        record = self._roster.nodes.get(name)
+        return record if record is not None and record.online and record.peer is not None else None
+
+    def add(self, run: JobRun, row: Mapping[str, Any]) -> None:
+        """Take in a job; `row` has its name, kind, options and creation time."""
+        self.runs[run.id] = run
+        self.tasks += run.total
+        run.since = to_monotonic(row["created_at"])
+        run.valid_for, run.timeout = row["options"].get("valid_for", 3600.0), row["options"].get("timeout", 0.0)
+        stages = [stage.get("name") or "" for stage in run.meta["stages"]]
+        head = {"name": row["name"], "kind": row["kind"], "options": row["options"], "stages": stages}
+        self.heads[run.id] = ujson.dumps(head).encode()
+        for node in run.nodes.values():
+            self.attach(run, node)
+
+    def attach(self, run: JobRun, node: NodeRun) -> None:
+        """The node may have got tasks of the job."""
+        record = self._roster.nodes.get(node.node)
+        if node.open and record is not None:
+            record.jobs[run.id] = node
+            record.due = 0.0
+            node.move_load(self._loads.setdefault(node.node, Load()))
+
+    def remove(self, run: JobRun) -> None:
+        """The job is over, or was not accepted."""
+        if self.runs.pop(run.id, None) is None:
+            return
+        self.tasks -= run.total
+        self.heads.pop(run.id, None)
+        self.chunks.forget(run.id)
+        for node in run.nodes.values():
+            node.move_load(Load())
+            self.detach(run, node)
+
+    def detach(self, run: JobRun, node: NodeRun) -> None:
+        """The node has no open task of the job."""
+        record = self._roster.nodes.get(node.node)
+        if record is not None:
+            record.jobs.pop(run.id, None)
+
+    def notify(self) -> None:
+        """Wake those that wait for `changed`."""
+        self.changed.set()
+        self.changed.clear()
+
+    def record_ends(self, run: JobRun, ends: Sequence[RangeEnd]) -> None:
+        """Write ends to the ledger, behind the acceptance of their job."""
+        if not ends:
+            return
+        operation = self.ends_operation(run, ends)
+        early = self.accepting.get(run.id)
+        if early is not None:
+            early.append(operation)
+        else:
+            self._ledger.write(operation)
+
+    def ends_operation(self, run: JobRun, ends: Sequence[RangeEnd]) -> Any:
+        """The ledger operation that records ends."""
+        now = time.time()
+        for end in ends:
+            if not run.nodes[end.node].open:
+                self.detach(run, run.nodes[end.node])
+        items = [(end.node, end.first, end.last, chr(end.state), end.reason[:REASON_LIMIT], now) for end in ends]
+        return ("range_ends", {"job": run.id, "items": items})
+
+
+def to_monotonic(at: float) -> float:
+    """An epoch time on the monotonic clock; a time that lies ahead is now."""
+    return time.monotonic() - max(0.0, time.time() - at)

@@ -1,0 +1,128 @@
+"""Takes results of nodes: ends their tasks in memory, writes them to the ledger, then lets them be acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from director import states as st
+from director.errors import ProtocolError
+from director.protocol.results import JobReport, TaskResult, check_report
+from director.scheduler import ends, windows
+from director.scheduler.job_state import JobRun, RangeEnd
+from director.scheduler.node_run import NodeRun
+from director.server.ledger_client import LedgerClient
+from director.server.lifecycle import Lifecycle
+from director.server.open_jobs import OpenJobs
+from director.server.roster import NodeRecord
+
+RANGE_STATES = st.FINAL - st.GOOD - {st.EXPIRED}  # what a node may report for a range
+
+
+class ResultIntake:
+    """Takes results of open and of final jobs."""
+
+    def __init__(self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient) -> None:
+        self._jobs, self._lifecycle, self._ledger = jobs, lifecycle, ledger
+
+    def take_results(
+        self, record: NodeRecord, jobs: Sequence[Any], payload: bytes, then: Callable[[list[str]], None]
+    ) -> None:
+        """Take one `results` message.
+
+        Args:
+            jobs: entries for `check_report`; when one is malformed none is taken.
+            payload: the outputs of all results, one after the other.
+            then: called with the jobs that the node may close, when everything is on disk.
+
+        Raises:
+            ProtocolError: an entry that no client sends.
+        """
+        start = 0
+        operations: list[Any] = []
+        changed: list[JobRun] = []
+        close: list[str] = []
+        for job, results, begun, ranges in [self._check(entry) for entry in jobs]:
+            size = sum(result.output_size for result in results)
+            outputs = payload[start : start + size]
+            start += size
+            run = self._jobs.runs.get(job)
+            node = run.nodes.get(record.name) if run else None
+            if run is None or node is None:
+                if results:
+                    operations.append(("late_results", {"job": job, "node": record.name, "results": results}, outputs))
+                close.append(job)
+                continue
+            for step, at in begun:
+                run.begin(node, step, at)
+            operations += self._end_tasks(run, node, results, outputs)
+            operations += self._end_ranges(run, node, ranges)
+            changed.append(run)
+            if not node.open:
+                node.closed = True
+                close.append(job)
+        self._ledger.write(*operations, then=lambda error: then(close), lazy=True)
+        for run in changed:
+            self._follow_up(run, record)
+
+    def _check(self, entry: Any) -> JobReport:
+        report = check_report(entry)
+        run = self._jobs.runs.get(report.job)
+        if run is not None and any(not 0 <= result.step < run.steps for result in report.results):
+            raise ProtocolError("a result of a step that the job does not have")
+        return report
+
+    def _end_tasks(self, run: JobRun, node: NodeRun, results: list[TaskResult], outputs: bytes) -> list[Any]:
+        """End tasks; the operations that record the results, and the ends that follow from them."""
+        seconds = round(max(0.0, time.monotonic() - node.sent_at), 6)
+        results = [result._replace(roundtrip_time=seconds) for result in results]
+        followed: list[RangeEnd] = []
+        mixed = False
+        for result in results:
+            found = ends.end(run, node, result.step, result.state_code, result.reason or "")
+            if found is None:
+                mixed = True
+                # the node's journal lost results that are recorded here: it runs nothing more of this job
+                found = ends.give_up(run, node, result.reason or "") if _is_outdated(node, result) else []
+            followed += found
+        if mixed:
+            operations = list(_record_one_by_one(run, node, results, outputs))
+        else:
+            fields = {"job": run.id, "node": node.node, "results": results}
+            operations = [("results", fields, outputs)] if results else []
+        return [*operations, self._jobs.ends_operation(run, followed)] if followed else operations
+
+    def _end_ranges(self, run: JobRun, node: NodeRun, ranges: Iterable[tuple[int, int, str, str]]) -> list[Any]:
+        ended: list[RangeEnd] = []
+        for first, last, letter, reason in ranges:
+            if ord(letter) in RANGE_STATES:
+                ended += run.end_range(node, first, min(last, node.cursor - 1), ord(letter), reason)
+        return [self._jobs.ends_operation(run, ended)] if ended else []
+
+    def _follow_up(self, run: JobRun, record: NodeRecord) -> None:
+        """Let the node get more, of this job or of others for which it has room again, and update the job."""
+        node = run.nodes[record.name]
+        if not node.open:
+            record.jobs.pop(run.id, None)
+        elif not run.cancelled and windows.has_room(run, node, len(record.jobs)):
+            self._jobs.due.add(run.id, record.name)
+        for job in windows.feed(node.load):
+            self._jobs.due.add(job, record.name)
+        self._lifecycle.update(run)
+
+
+def _record_one_by_one(run: JobRun, node: NodeRun, results: list[TaskResult], outputs: bytes) -> Iterator[Any]:
+    """An operation for each result, as some came after their task had ended; outdated ones are left out."""
+    start = 0
+    for result in results:
+        end = start + result.output_size
+        if not _is_outdated(node, result):
+            name = "results" if node.states[result.step] == result.state_code else "late_results"
+            yield name, {"job": run.id, "node": node.node, "results": [result]}, outputs[start:end]
+        start = end
+
+
+def _is_outdated(node: NodeRun, result: TaskResult) -> bool:
+    """Whether the node reports a task as lost whose real end is recorded here."""
+    return result.state_code == st.LOST and node.states[result.step] in st.FINAL - {st.LOST}
