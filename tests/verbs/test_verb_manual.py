@@ -25,10 +25,9 @@ def test_manual(name: str) -> None:
         assert flag.help
 
 
-def test_docs_are_made_of_the_docstrings(tmp_path: Path) -> None:
-    subprocess.run([ROOT / "scripts/docs", tmp_path], check=True)
-    for page in ("verbs.md", "settings.md"):
-        assert (ROOT / "docs" / page).read_text() == (tmp_path / page).read_text(), "run scripts/docs"
+def test_docs_are_made_of_the_docstrings() -> None:
+    done = subprocess.run([ROOT / "scripts/docs", "-"], stdout=subprocess.PIPE, text=True, check=True)
+    assert (ROOT / "docs/verbs.md").read_text() == done.stdout, "run scripts/docs"
 
 
 def test_flags_by_name_and_alias() -> None:
