@@ -26,7 +26,7 @@ def test_no_example_of_hypothesis_has_a_deadline() -> None:
 
 @pytest.mark.slow
 def test_a_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    files = ("tests/test_durable.py", "tests/test_blobs.py", "tests/e2e/test_history.py")
+    files = ("tests/runtime/test_durable.py", "tests/transfer/test_blobs.py", "tests/e2e/test_history.py")
     done = run_tests(tmp_path, "-n", "2", *files)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list((tmp_path / "tmp").iterdir()) == []

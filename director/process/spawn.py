@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from director.process import exec_as
 from director.process.cgroup import CGROUP
-from director.process.exec_as import NOT_FOUND, NOT_STARTED, StartFailure
+from director.process.exec_as import NOT_FOUND, NOT_STARTED, StartFailure, find
 from director.process.spec import DETACHED, MARKER, Spec
 
 UMASK = 0o022
+EXEC_AS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exec_as.py")
 # signals that the client ignores (SIGPIPE, SIGXFSZ, SIGHUP under nohup …) get their default action again
 DEFAULT_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
@@ -114,7 +114,7 @@ def _exec_named(spec: Spec, env: dict[bytes, bytes], actions: list[tuple[int, in
     if not spec.argv:
         raise StartFailure(NOT_STARTED, "no program is named")
     path = os.fsencode(spec.argv[0])
-    return _exec(exec_as.find(path, env), spec.argv, env, actions)
+    return _exec(find(path, env), spec.argv, env, actions)
 
 
 def _exec(
@@ -159,7 +159,7 @@ def _launcher(spec: Spec) -> list[str | bytes]:
         sys.executable,
         "-I",
         "-S",
-        os.path.abspath(exec_as.__file__),
+        EXEC_AS,
         uid,
         gid,
         groups,

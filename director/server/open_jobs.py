@@ -17,7 +17,7 @@ from director.server.chunk_cache import ChunkCache
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster
 
-OPEN_TASKS = 20_000_000  # tasks that are not final; beyond it submissions are refused
+TASKS_LIMIT = 20_000_000  # of all open jobs; beyond it submissions are refused
 OPEN_JOBS = 50_000
 REASON_LIMIT = 2000  # characters
 
@@ -49,7 +49,7 @@ class OpenJobs:
 
     def check_room(self) -> None:
         """Raise BusyError when no more jobs can be accepted."""
-        if self.tasks > OPEN_TASKS or len(self.runs) >= OPEN_JOBS:
+        if self.tasks > TASKS_LIMIT or len(self.runs) >= OPEN_JOBS:
             raise BusyError(f"{self.tasks} tasks of {len(self.runs)} jobs are open; try again when some have ended")
 
     def options(self, job: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def run(bench: Bench) -> Iterator[Row]:
     lines = bench.pick(10_000, 10_000, 1_000)
     count = -(-lines // BLOCK.count("\n"))
     text = "".join(BLOCK.replace("{number}", str(number)) for number in range(count))
-    table = verbs.flag_table()
+    table = verbs.every()
     ours, theirs = [], []
     for _ in range(bench.runs):
         theirs.append(_timed(lambda: dockerfile.parse_string(text)))

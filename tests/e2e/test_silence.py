@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def test_a_server_that_plans_gives_signs_of_life(fleet: Fleet) -> None:
             os.kill(pid, signal.SIGCONT)
         while (frame := channel.receive()) is not None and "alive" in frame[0]:
             pass
-    assert frame is not None and frame[0]["jobs"][0]["id"] == id
+    assert frame is not None and json.loads(frame[1])["jobs"][0]["id"] == id
     out, err = patient.communicate(timeout=60)
     assert (patient.returncode, err) == (0, "director: the server is at work on it\n")
     assert fleet.wait_job(out.strip())["state"] == "success"
