@@ -19,6 +19,7 @@ import ujson
 from gevent.event import AsyncResult
 
 from director import states as st
+from director.agent.job_scopes import JobScopes, Step
 from director.language.scope import Scope
 from director.process import Handle
 from director.protocol.messages import STEPS_PER_CHUNK
@@ -26,8 +27,6 @@ from director.protocol.results import TaskResult
 from director.runtime.greenlets import spawn, spawn_pooled
 
 log = logging.getLogger(__name__)
-
-Step = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -61,6 +60,7 @@ class JobRunner:
         id: of the job.
         head: `{"name", "kind", "options", "stages"}`, and `seed` for a resumed job: the effects of its earlier steps.
         run_step: runs one step, applies its effects to the scope and gives its result.
+        pass_over: called for each step that ended before this client began, with whether it succeeded.
 
     Attributes:
         cursor: the first step that was not given to this client.
@@ -73,9 +73,10 @@ class JobRunner:
     """
 
     def __init__(
-        self, id: str, head: Mapping[str, Any], scope: Scope, run_step: Callable[[JobRunner, Scope, Step], TaskResult]
-    ) -> None:
-        self.id, self.head, self.scope = id, head, scope
+        self, id: str, head: Mapping[str, Any], scope: Scope, run_step: Callable[[JobRunner, Scope, Step], TaskResult],
+        pass_over: Callable[[JobRunner, Step, bool], None],
+    ) -> None:  # fmt: skip
+        self.id, self.head, self.scopes = id, head, JobScopes(scope)
         self.cursor = 0
         self.dead = False
         self.cancelled = ""
@@ -83,14 +84,12 @@ class JobRunner:
         self.attempts: dict[int, int] = {}
         self.known: dict[int, TaskResult] = {}
         self.waits: dict[int, AsyncResult[bool]] = {}
-        self._run_step = run_step
+        self._run_step, self._pass_over = run_step, pass_over
         self._ran: dict[int, int] = {}  # the last step that was run here, by lane
         self._seeds: deque[Step] = deque(head.get("seed", ()))
         self._chunks: dict[int, list[Step]] = {}
         self._queue: deque[tuple[int, int]] = deque()  # step ranges
-        self._stage = -1
-        self._ends: dict[int, dict[str, Any]] = {}  # USER, WORKDIR and SHELL at the end of each stage
-        self._lanes: list[_Lane] = []
+        self._lanes: dict[int, _Lane] = {}
         self._is_started = False  # a greenlet runs the queue
 
     def add(self, number: int, chunk: bytes, parts: list[tuple[int, int]]) -> None:
@@ -110,13 +109,13 @@ class JobRunner:
     @property
     def pending(self) -> bool:
         """Whether a step waits in the job's queue or a lane's."""
-        return bool(self._queue) or any(lane.queue for lane in self._lanes)
+        return bool(self._queue) or any(lane.queue for lane in self._lanes.values())
 
     def drop(self) -> None:
         """Start nothing more of this job."""
         self.dead = True
         self._queue.clear()
-        for lane in self._lanes:
+        for lane in self._lanes.values():
             lane.stop()
         for answer in self.waits.values():
             answer.set(False)
@@ -128,28 +127,34 @@ class JobRunner:
     def do(self, scope: Scope, step: Step) -> TaskResult:
         """Run a step, or only apply its effects when it has ended before; gives its result."""
         if "effects" in step:  # of the job that this one resumes, which had run-once steps of its own
-            scope.apply(step["effects"] or {})
-            return TaskResult(step["i"], chr(st.CACHED), effects=step["effects"])
-        row = self.known.pop(step["i"], None)
-        if row is None:
-            row = self._run_step(self, scope, step)
-        else:
+            row = TaskResult(step["i"], chr(st.CACHED), effects=step["effects"])
             scope.apply(row.effects or {})
-        self._ran[step.get("lane", 0)] = step["i"]
+        else:
+            row = self._do_own(scope, step)
+            self._ran[step.get("lane", 0)] = step["i"]
+        self.scopes.keep(step, row.effects)
         return row
 
     # -- inside -------------------------------------------------------------------------------------------
 
+    def _do_own(self, scope: Scope, step: Step) -> TaskResult:
+        row = self.known.pop(step["i"], None)
+        if row is None:
+            return self._run_step(self, scope, step)
+        scope.apply(row.effects or {})
+        self._pass_over(self, step, row.state_code in st.GOOD)
+        return row
+
     def _run(self) -> None:
         while (step := self._next()) is not None:
-            if step.get("lane"):
-                self._to_lane(step)
-                continue
-            self._join_lanes()
+            if self.scopes.ends_lanes(step):
+                self._wait_for_lanes()
             if self.dead:
                 break
-            self._enter_stage(step)
-            if stops(self.do(self.scope, step).state_code, step):
+            scope = self.scopes.enter(step)
+            if step.get("lane"):
+                self._to_lane(scope, step)
+            elif stops(self.do(scope, step).state_code, step):
                 self.dead = True
                 self._queue.clear()
         self._is_started = False
@@ -171,58 +176,25 @@ class JobRunner:
             return None
         return chunk[first % STEPS_PER_CHUNK]
 
-    def _enter_stage(self, step: Step) -> None:
-        if step["stage"] != self._stage:
-            self._leave_stage()
-            self._stage = step["stage"]
-            self._inherit(self.scope, step)
+    def _to_lane(self, scope: Scope, step: Step) -> None:
+        number = step["lane"]
+        if number not in self._lanes:
+            self._lanes[number] = _Lane(self, number, scope)
+        self._lanes[number].give(step)
 
-    def _leave_stage(self) -> None:
-        if self._stage >= 0:
-            self._ends[self._stage] = self.scope.place()
-            self.scope.end_stage()
-        self._stage = -1
-
-    def _inherit(self, scope: Scope, step: Step) -> None:
-        """`FROM name` of an earlier stage: begin with its USER, WORKDIR and SHELL."""
-        place = self._ends.get(step.get("inherit", -1))
-        if place is not None:
-            scope.apply(place)
-
-    def _to_lane(self, step: Step) -> None:
-        if self._lanes and self._lanes[0].group != step["group"]:
-            self._join_lanes()
-        lane = next((lane for lane in self._lanes if lane.number == step["lane"]), None)
-        if lane is None:
-            self._leave_stage()
-            lane = _Lane(self, step, self.scope.copy())
-            self._inherit(lane.scope, step)
-            self._lanes.append(lane)
-        lane.give(step)
-
-    def _join_lanes(self) -> None:
-        """Wait until the lanes of the group have ended, then take over what they set, in file order."""
-        if not self._lanes:
-            return
-        gevent.joinall([lane.greenlet for lane in self._lanes if lane.greenlet is not None])
-        for lane in sorted(self._lanes, key=lambda lane: lane.number):
-            self._ends[lane.stage] = lane.scope.place()
-            for effects in lane.effects:
-                self.scope.apply({k: v for k, v in effects.items() if k not in ("user", "workdir", "shell")})
-        self._lanes = []
-        self._stage = -1
-        self.scope.end_stage()
+    def _wait_for_lanes(self) -> None:
+        """Wait until the lanes of the group have ended."""
+        gevent.joinall([lane.greenlet for lane in self._lanes.values() if lane.greenlet is not None])
+        self._lanes.clear()
 
 
 class _Lane:
     """One async entry of a job."""
 
-    def __init__(self, job: JobRunner, step: Step, scope: Scope) -> None:
-        self.group, self.number, self.stage, self.scope = step["group"], step["lane"], step["stage"], scope
+    def __init__(self, job: JobRunner, number: int, scope: Scope) -> None:
         self.queue: deque[Step] = deque()
-        self.effects: list[dict[str, Any]] = []
         self.greenlet: Any = None
-        self._job = job
+        self._job, self._number, self._scope = job, number, scope
         self._dead = False
 
     def give(self, step: Step) -> None:
@@ -231,7 +203,7 @@ class _Lane:
             return
         self.queue.append(step)
         if self.greenlet is None:
-            self.greenlet = spawn(f"job {self._job.id} lane {self.number}", self._run, vital=False)
+            self.greenlet = spawn(f"job {self._job.id} lane {self._number}", self._run, vital=False)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -241,10 +213,7 @@ class _Lane:
     def _run(self) -> None:
         while self.queue:
             step = self.queue.popleft()
-            row = self._job.do(self.scope, step)
-            if row.effects:
-                self.effects.append(row.effects)
-            if stops(row.state_code, step):
+            if stops(self._job.do(self._scope, step).state_code, step):
                 self.stop()
         self.greenlet = None
 

@@ -33,7 +33,7 @@ class JobTable:
         """Begin to hold a job; `head` is that of its first slice."""
         args = dict(self._session.node.as_message()["args"])
         scope = Scope(remembered=args, overrides=dict(head["options"].get("args", {})))
-        job = self.jobs[name] = JobRunner(name, head, scope, self._runner.run)
+        job = self.jobs[name] = JobRunner(name, head, scope, self._runner.run, self._session.node.pass_over)
         return job
 
     def take_slice(self, fields: dict[str, Any], chunk: bytes = b"", head: bytes = b"") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import ujson
 
+from director.agent.job_runner import JobRunner, Step
 from director.agent.step_cache import StepCache
 from director.runtime.durable import write_private
 
@@ -80,6 +81,14 @@ class Profile:
         self.labels.clear()  # in place: the executor has the same dictionary
         self.labels.update(labels)
         self._save()
+
+    def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
+        """Keep the place of a step that ended before this client began; cut the step cache there if it failed."""
+        if job.head["kind"] == "orchestrate":
+            cache = self._cache.of(job.id, job.head, step["stage"])
+            cache.enter(step["i"])
+            if not good:
+                cache.cut(f"step {step['i']} failed")
 
     def end_job(self, job: str) -> None:
         """Write what the job added to the step cache."""

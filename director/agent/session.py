@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from gevent.event import Event
 
 from director import __version__
-from director.agent.job_runner import JobRunner
+from director.agent.job_runner import JobRunner, Step
 from director.agent.journal import ClientJournal
 from director.agent.outbox import Outbox, Send
 from director.protocol import messages
@@ -36,6 +36,9 @@ class NodeState(Protocol):
 
     def inherit(self, labels: dict[str, str]) -> None:
         """Replace the labels by those of the node whose name this one took over."""
+
+    def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
+        """A step of the job ended before this client began; whether it succeeded."""
 
     def end_job(self, job: str) -> None:
         """The client has forgotten the job."""

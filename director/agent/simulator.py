@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from director.agent.core import Agent
+    from director.agent.job_runner import JobRunner, Step
     from director.verbs.base import Outcome
 
 OPENING = 64  # connections that one process opens at a time
@@ -201,6 +202,9 @@ class SimulatedNode:
         return False
 
     def inherit(self, labels: dict[str, str]) -> None:
+        """Nothing is kept."""
+
+    def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
         """Nothing is kept."""
 
     def end_job(self, job: str) -> None:

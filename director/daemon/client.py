@@ -62,22 +62,24 @@ class Client:
         )  # fmt: skip
         self._journal = Journal.open(folder)
         process.CGROUP.open(os.path.join(folder, "cgroup"), f"director-client-{self._journal.instance}")
-        self.cache = StepCache(os.path.join(folder, "chains"))
-        self.profile = Profile(folder, facts.read(), self.cache)
+        self.step_cache = StepCache(os.path.join(folder, "step-cache"))
+        self.profile = Profile(folder, facts.read(), self.step_cache)
         self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
         self._lag = LoopLag("client")
         send = self.connection.send
         self.session = Session(settings.identity, self._journal, self.profile, send, started, self._lag.take)
         fetcher = Fetcher(self.blobs, send)
         transfer = NodeTransfer(self.session)
-        executor = Executor(settings.identity, self.profile.facts, self.profile.labels, fetcher, self.cache, transfer)
+        executor = Executor(
+            settings.identity, self.profile.facts, self.profile.labels, fetcher, self.step_cache, transfer
+        )
         executor.pids = settings.task_pids or process.default_pids()
         executor.memory = settings.task_memory or 0
         executor.place = marker_place(os.path.dirname(folder))
         dry_run = DryRun(executor, self.profile.args, send)
         handlers: dict[str, Handler] = {"blob_piece": fetcher.take, "dry_run": dry_run.take}
         self.agent = Agent(self.session, executor.apply, transfer, settings.concurrency, handlers)
-        executor.rebooter = Rebooter(self.agent.runner, self._journal.boot.id, settings.reboot_command, executor.base)
+        executor.rebooter = Rebooter(self.agent.runner, self._journal.boot.id, settings.reboot_command, executor.env)
         self._executor = executor
 
     def start(self) -> None:
@@ -92,7 +94,7 @@ class Client:
         take_up(self.agent.table, journal.boot.changed, journal.boot.id)
         self._lag.start_anew()
         periodic("facts", FACTS_EVERY, self._read_facts)
-        periodic("step cache", BLOBS_EVERY, self.cache.sweep)
+        periodic("step cache", BLOBS_EVERY, self.step_cache.sweep)
         periodic("blob cache", BLOBS_EVERY, self._sweep_blobs)
         periodic("adopted processes", REAP_EVERY, process.reap_adopted)
         spawn("connection", self._run_connection, vital=True)
@@ -122,6 +124,7 @@ class Client:
         """Drain, report, say goodbye."""
         service_manager.tell("STOPPING=1")
         self.agent.runner.drain(self._settings.drain)
+        self.step_cache.save()
         deadline, outbox = time.monotonic() + 2.0, self.session.outbox
         while not outbox.empty and outbox.open and time.monotonic() < deadline:
             gevent.sleep(0.02)

@@ -499,4 +499,4 @@ def test_values_too_large_for_a_message_fail_the_step(side: Side, state: int) ->
     side.until(side.rows)
     row = TaskResult._make(side.kinds("results")[0]["jobs"][0][1][0])
     assert (row.state, row.effects) == ("F", None) and "the values it set" in row.reason
-    assert "A" not in side.session.jobs["j"].scope.args
+    assert "A" not in side.session.jobs["j"].scopes.main.args

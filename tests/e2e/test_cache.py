@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Fleet
+from harness import Fleet, wait_until
 
 Run = Callable[..., str]
 
@@ -99,3 +99,24 @@ def test_files_are_compared_with_what_is_there(one: Fleet, run: Run) -> None:
     Path(there).unlink()
     assert run(text.replace("COPY", "COPY --ignore-errors").replace(str(there), "/proc/no/where")) == "cfs"
     assert run(text) == "css"
+
+
+def test_a_client_that_dies_in_mid_job_keeps_the_cache(one: Fleet, run: Run, request: pytest.FixtureRequest) -> None:
+    begun, go = one.folder / "begun", one.folder / "go"
+    wait = f"touch {begun}; until test -e {go}; do sleep 0.05; done"
+    text = f"RUN echo 1\nRUN echo 2\nRUN --retry 2 {wait}\nRUN echo 4\n"
+    go.touch()
+    assert run(text) == "ssss"
+    go.unlink()
+    begun.unlink()
+    text = text.replace("touch", "true; touch")
+    path = one.folder / f"{request.node.name}.director"
+    path.write_text(text)
+    job = one.submit("--orchestrate", str(path))
+    wait_until(begun.exists, "the third step runs")
+    one.kill("node-1")
+    go.touch()
+    one.restart("node-1")
+    states = "".join(step["tasks"][0]["state"][0] for step in one.wait_job(job)["steps"])
+    assert states == "ccss"
+    assert run(text) == "cccc"

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Fleet
+from harness import ROOT, Fleet, wait_until
 
 HELLO = ROOT / "docs/examples/verbs/hello.py"
 BROKEN = """from director.verbs.base import Verb
@@ -215,3 +215,53 @@ def test_a_verb_is_cached_only_as_it_declares(own: tuple[Fleet, Path]) -> None:
     states, text, plan = run("OFTEN")
     assert (states, text) == (["success", "cached"], "xx")
     assert plan == [("run", "always applied: it runs each time"), plan[1]]
+
+
+SLOW = '''import os
+
+from director.verbs.base import Verb, cached, success
+from director.verbs.arguments import whole
+
+
+class Slow(Verb):
+    """SLOW FILE: make the file, then wait for FILE.go."""
+
+    name = "SLOW"
+    compares = True
+
+    def parse(self, instruction, planning):
+        return whole(instruction, planning)
+
+    def apply(self, body, flags, node):
+        path = node.word(body["text"])
+        if os.path.exists(path):
+            return cached()
+        open(path, "w").close()
+        while not os.path.exists(f"{path}.go"):
+            node.sleep(0.02)
+        return success()
+'''
+
+
+@pytest.mark.parametrize("end", ["kill", "cancel"])
+def test_steps_behind_a_change_that_was_cut_short_run(own: tuple[Fleet, Path], end: str) -> None:
+    fleet, place = own
+    put(place / "slow.py", SLOW)
+    made, go = fleet.folder / "made", fleet.folder / "made.go"
+    file = fleet.folder / "app.director"
+    file.write_text(f"SLOW {made}\nRUN echo restart\n")
+    given = ("--orchestrate", str(file), "--target", "node-1")
+    go.touch()
+    assert fleet.run_json(*given, "--wait")["state"] == "success"
+    go.unlink()
+    made.unlink()
+    job = fleet.submit(*given)
+    wait_until(made.exists, "the first step has changed the node")
+    if end == "kill":
+        fleet.kill("node-1")
+        fleet.restart("node-1")
+    else:
+        fleet.director("--cancel-job", job)
+    fleet.wait_job(job)
+    done = fleet.run_json(*given, "--wait")
+    assert [step["tasks"][0]["state"] for step in done["steps"]] == ["cached", "success"]

@@ -1,0 +1,129 @@
+"""What a step sees of this machine without changing it: rendered texts, users; the base of the nodes that verbs get."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from director.agent.job_scopes import Step
+from director.errors import VerbError
+from director.globs import shielded, unshielded
+from director.language.scope import Scope
+from director.language.substitution import render_text, render_word
+from director.language.types import Names
+from director.runtime.greenlets import breathe
+
+NO_ID = 0xFFFFFFFF  # as a uid or gid it means "leave it as it is"
+
+
+class LocalNode:
+    """Renders the texts of one step; see `verbs.base.Node`.
+
+    Args:
+        env: the environment that the client's processes begin with; `$X` falls back to it.
+    """
+
+    __slots__ = ("_env", "_names", "_step", "facts", "job", "labels", "name", "scope")
+
+    def __init__(
+        self, name: str, facts: Mapping[str, Any], labels: Mapping[str, str], env: Mapping[bytes, bytes],
+        job: str, scope: Scope, step: Step,
+    ) -> None:  # fmt: skip
+        self.name, self.facts, self.labels = name, facts, labels
+        self.job, self.scope = job, scope
+        self._env, self._step = env, step
+        self._names: Mapping[str, Any] | None = None
+
+    def text(self, raw: str) -> str:
+        """Render braces only."""
+        if ("{{" not in raw and "{%" not in raw) or not self._braces:
+            return raw
+        return self.blueprint(raw)
+
+    def word(self, raw: str, escape: str = "\\") -> str:
+        """Render braces and `$X`, and take quotes and escapes away."""
+        return render_word(raw, self._namespace(), self._dollar, escape, braces=self._braces)
+
+    def document(self, raw: str) -> str:
+        """Render braces and `$X`; quotes stay."""
+        return render_word(raw, self._namespace(), self._dollar, quotes=False, braces=self._braces)
+
+    def blueprint(self, source: str) -> str:
+        """Render a file's text as one template."""
+        return render_text(source, self._namespace())
+
+    def pattern(self, raw: str, escape: str = "\\") -> str:
+        """Render a glob; the stars in values mean themselves."""
+
+        def dollar(name: str) -> str | None:
+            text = self._dollar(name)
+            return None if text is None else shielded(text)
+
+        names = self._namespace_of({name: shielded(text) for name, text in self.scope.texts().items()})
+        return unshielded(render_word(raw, names, dollar, escape, braces=self._braces))
+
+    def render(self, raw: str, kind: str) -> str:
+        """Render as the verb does; `kind` is `word`, `text` or `document`."""
+        method: Callable[[str], str] = getattr(self, kind)
+        return method(raw)
+
+    def identity(self, user: str) -> tuple[int, int]:
+        """uid and gid of `user[:group]`. Raises VerbError for a name that this machine does not know."""
+        name, _, group = user.partition(":")
+        uid, gid = os.geteuid(), os.getegid()
+        if name:
+            uid, gid = _user(name)
+        if group:
+            gid = _number(group) if group.isdigit() else _group(group)
+        return uid, gid
+
+    def breathe(self) -> None:
+        """Let other greenlets run."""
+        breathe()
+
+    @property
+    def _braces(self) -> bool:
+        return not self._step["flags"].get("raw")
+
+    def _namespace(self) -> Mapping[str, Any]:
+        if self._names is None:
+            self._names = self._namespace_of(self.scope.texts())
+        return self._names
+
+    def _namespace_of(self, texts: Mapping[str, str]) -> Mapping[str, Any]:
+        node = {"id": self.name, "labels": dict(self.labels)}
+        return Names(texts, self.facts, node, self.scope.query, self.scope.quoted)
+
+    def _dollar(self, name: str) -> str | None:
+        value = self.scope.dollars().get(name)
+        if value is not None:
+            return value
+        inherited = self._env.get(os.fsencode(name))
+        return None if inherited is None else os.fsdecode(inherited)
+
+
+def _number(text: str) -> int:
+    """The number of a user or group; the kernel takes the highest one as none."""
+    if len(text) > 10 or int(text) >= NO_ID:
+        raise VerbError(f"{text} is no number of a user or group; expected one below {NO_ID}")
+    return int(text)
+
+
+def _user(name: str) -> tuple[int, int]:
+    try:
+        entry = pwd.getpwuid(_number(name)) if name.isdigit() else pwd.getpwnam(name)
+        return entry.pw_uid, entry.pw_gid
+    except KeyError:
+        if name.isdigit():
+            return int(name), int(name)
+        raise VerbError(f"there is no user {name} on this node") from None
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise VerbError(f"there is no group {name} on this node") from None
