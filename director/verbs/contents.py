@@ -36,6 +36,10 @@ class Bytes:
         with open(path, "rb") as file:
             return file.read(self.size + 1) == self.data
 
+    def read(self) -> bytes:
+        """All of it."""
+        return self.data
+
     def write_to(self, fd: int) -> None:
         """In one go."""
         write_all(fd, self.data)

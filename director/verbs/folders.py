@@ -63,14 +63,8 @@ def make_folders(path: str, mode: int = 0o755, done: Callable[[str], object] | N
     Raises:
         VerbError: one cannot be made; the reason has its path.
     """
-    missing = []
-    at = path.rstrip("/") or "/"
-    while not os.path.isdir(at):
-        if os.path.lexists(at):
-            raise VerbError(f"{at}: not a folder")
-        missing.append(at)
-        at = os.path.dirname(at)
-    for folder in reversed(missing):
+    missing = missing_folders(path)
+    for folder in missing:
         try:
             os.mkdir(folder)
             os.chmod(folder, mode)
@@ -81,6 +75,18 @@ def make_folders(path: str, mode: int = 0o755, done: Callable[[str], object] | N
         if done is not None:
             done(folder)
     return bool(missing)
+
+
+def missing_folders(path: str) -> list[str]:
+    """The folder and those above it that are missing, the outermost first. Raises VerbError for what is no folder."""
+    missing: list[str] = []
+    at = path.rstrip("/") or "/"
+    while not os.path.isdir(at):
+        if os.path.lexists(at):
+            raise VerbError(f"{at}: not a folder")
+        missing.insert(0, at)
+        at = os.path.dirname(at)
+    return missing
 
 
 def broken(path: str, error: OSError) -> VerbError:

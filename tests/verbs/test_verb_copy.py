@@ -102,6 +102,23 @@ def test_destinations(dest: str, made: str, place: str, do: Do, tree: Path, ther
     assert (there / place).read_text() == "port=80\n"
 
 
+def test_a_dry_run_names_the_changes_of_the_run(do: Do, tree: Path, there: Path, node: Any) -> None:
+    do("COPY bin opt")
+    (there / "opt/run").chmod(0o600)
+    (there / "opt/link").unlink()
+    shutil.rmtree(there / "opt/sub")
+    before = sorted(there.rglob("*"))
+    step = step_of("COPY bin opt", tree, node.blobs)
+    foreseen = load("COPY").foresee(step["body"], step["flags"], node)
+    assert foreseen is not None and sorted(there.rglob("*")) == before
+    said = foreseen.stderr.decode().splitlines()
+    diff = ["--- /dev/null", f"+++ {there}/opt/sub/x.bak", "@@ -0,0 +1 @@", "+x"]
+    assert set(diff) < set(said)
+    said = [f"{there}/opt/sub/x.bak: a new file" if line == diff[0] else line for line in said if line not in diff[1:]]
+    ran = do("COPY bin opt").stderr.decode().splitlines()
+    assert [line.partition(" of ")[0] for line in said] == ran
+
+
 def test_json_form_has_blanks(do: Do, here: Path, there: Path) -> None:
     (here / "a b").write_text("1")
     do('COPY ["a b", "c d/"]')
