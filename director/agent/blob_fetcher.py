@@ -1,11 +1,10 @@
-"""File contents from the server, by digest, in pieces under credit, into the client's own blob cache."""
+"""Blobs from the server, in pieces under credit, into the client's own blob store."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from gevent.event import Event
@@ -14,26 +13,27 @@ from director.errors import VerbError
 from director.protocol import messages
 from director.transfer.blobs import BlobStore, Temp
 
-log = logging.getLogger(__name__)
-
-PIECE = 512 * 1024
-CREDIT = 8  # pieces asked for and not yet here
-STALL = 15.0  # seconds without a piece after which the missing ones are asked for again
+PIECE = 512 * 1024  # bytes
+CREDIT = 8  # pieces that are requested and not yet here
+STALL = 15.0  # seconds without a piece after which the missing ones are requested again
 
 
+@dataclass(slots=True, eq=False)
 class _Download:
-    def __init__(self, job: str, digest: str, size: int, temp: Temp) -> None:
-        self.job, self.digest, self.size, self.temp = job, digest, size, temp
-        self.offsets = iter(range(0, size, PIECE))
-        self.asked: dict[int, float] = {}
-        self.left = size
-        self.error = ""
-        self.progress = Event()
-        self.done = Event()
+    job: str
+    digest: str
+    size: int
+    temp: Temp
+    offsets: Iterator[int]  # of pieces that were not requested yet
+    missing: int  # bytes
+    requested: set[int] = field(default_factory=set)  # offsets of pieces
+    error: str = ""
+    progress: Event = field(default_factory=Event)
+    done: Event = field(default_factory=Event)
 
 
 class Fetcher:
-    """`get` gives a path; several tasks that want one content share one download."""
+    """Fetches blobs; several tasks that need the same one share its download."""
 
     def __init__(self, blobs: BlobStore, send: Callable[..., object]) -> None:
         self.blobs = blobs
@@ -41,61 +41,61 @@ class Fetcher:
         self._downloads: dict[str, _Download] = {}
 
     def get(self, job: str, digest: str, size: int) -> str:
-        """The path of a content that `job` offers; blocks the greenlet while it comes.
+        """The path of a blob of `job`; blocks the greenlet while it comes.
+
+        Args:
+            digest: sha256 in hex.
+            size: in bytes.
 
         Raises:
-            VerbError: the server does not give it; StoreError: the disk is full.
+            VerbError: the server refuses it, or it cannot be written.
+            StoreError: the disk is full.
         """
-        if self.blobs.has(digest):
-            return self.blobs.path(digest)
-        running = self._downloads.get(digest)
-        if running is not None:
+        while not self.blobs.has(digest):
+            running = self._downloads.get(digest)
+            if running is None:
+                return self._download(job, digest, size)
             running.done.wait()
-            if not running.error and self.blobs.has(digest):
-                return self.blobs.path(digest)
-        return self._download(job, digest, size)
+        return self.blobs.path(digest)
 
     def _download(self, job: str, digest: str, size: int) -> str:
-        download = self._downloads[digest] = _Download(job, digest, size, self.blobs.open_temp())
+        offsets = iter(range(0, size, PIECE))
+        download = self._downloads[digest] = _Download(job, digest, size, self.blobs.open_temp(), offsets, size)
         try:
             self._follow(download)
             return self.blobs.commit(download.temp, digest)
-        except BaseException as error:
-            download.error = str(error) or type(error).__name__
-            raise
         finally:
             self.blobs.drop(download.temp)
             del self._downloads[digest]
             download.done.set()
 
     def _follow(self, download: _Download) -> None:
-        while download.left > 0:
-            while len(download.asked) < CREDIT and (offset := next(download.offsets, None)) is not None:
-                self._ask(download, offset)
+        while download.missing > 0:
+            while len(download.requested) < CREDIT and (offset := next(download.offsets, None)) is not None:
+                self._request(download, offset)
             download.progress.clear()
             if not download.progress.wait(STALL):
-                for offset in list(download.asked):
-                    self._ask(download, offset)
+                for offset in sorted(download.requested):
+                    self._request(download, offset)
             if download.error:
                 raise VerbError(download.error)
 
-    def _ask(self, download: _Download, offset: int) -> None:
-        download.asked[offset] = time.monotonic()
+    def _request(self, download: _Download, offset: int) -> None:
+        download.requested.add(offset)
         self._send(messages.encode("blob_get", job=download.job, digest=download.digest, offset=offset, length=PIECE))
 
     def take(self, fields: dict[str, Any], piece: bytes = b"") -> None:
-        """A piece has come; one that nobody waits for any more is dropped."""
-        download = self._downloads.get(fields["digest"])
-        if download is None or fields["offset"] not in download.asked:
+        """Write a piece that came; ignore one that was not requested."""
+        download, offset = self._downloads.get(fields["digest"]), fields["offset"]
+        if download is None or offset not in download.requested:
             return
-        expected = min(PIECE, download.size - fields["offset"])
-        if fields["error"] or len(piece) != expected:
+        if fields["error"] or len(piece) != min(PIECE, download.size - offset):
             download.error = fields["error"] or "the server's copy has another size"
         else:
             try:
-                os.pwrite(download.temp.fd, piece, fields["offset"])
+                os.pwrite(download.temp.fd, piece, offset)
             except OSError as error:
                 download.error = f"cannot write {download.temp.path}: {error.strerror}"
-            del download.asked[fields["offset"]]
-            download.left -= len(piece)
+            download.requested.discard(offset)
+            download.missing -= len(piece)
         download.progress.set()

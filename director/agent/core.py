@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from director.agent.job_table import JobTable
@@ -47,8 +48,8 @@ class Agent:
             "ack": self.table.acknowledge,
             "cancel": self.table.cancel,
             "run_once_ended": self.runner.run_once_ended,
-            "query_values": transfer.take_values,
-            "sources": transfer.take_sources,
+            "query_values": partial(transfer.take_answer, "values"),
+            "sources": partial(transfer.take_answer, "sources"),
             "stored": transfer.take_stored,
             "lend": transfer.take_lend,
             "pull": transfer.take_pull,
@@ -74,5 +75,5 @@ class Agent:
         self.session.open()
         if "inherit" in fields:
             self.session.inherit(**fields["inherit"])
-        self.transfer.ask_again()
+        self.transfer.repeat()
         self.table.resume()

@@ -1,8 +1,8 @@
-"""The node's side of what travels between nodes: asks for values and files, and gives the files it is asked for.
+"""The client's side of node transfers: requests values and files of other nodes, and sends its own files.
 
-A step that asks waits here; what it has asked is asked again after a reconnect, and when nothing was heard for a
-while, as the server may be another process by then. Files are not copied before they are sent: a list of them with
-their digests goes first, then the server asks for pieces, and one that was changed meanwhile is noticed by its digest.
+A step that requests something waits here. Its request is sent again after a reconnect, and when nothing came for a
+while, as the server may be another process by then. Files are not copied before they are sent: first goes a list of
+them with their digests, then the server requests pieces; by the digest it notices a file that changed meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ujson
@@ -28,66 +29,67 @@ from director.verbs.base import Fetched
 
 log = logging.getLogger(__name__)
 
-STALL = 15.0  # seconds without a word after which a question is asked again
-PIECE = 1 << 20  # bytes read in one go, and given in one message at most
+STALL = 15.0  # seconds without a message after which a request is sent again
+PIECE = 1 << 20  # bytes that are read in one go, and sent in one message at most
 PART = 1 << 20  # bytes of a list of files in one message, about
 OPEN_FILES = 8  # of one offer
-OFFER_AGE = 900.0  # seconds after which an offer that nobody takes is forgotten
-SHOWN = 2000
+OFFER_AGE = 900.0  # seconds after which an offer that nobody uses is forgotten
+ERROR_LIMIT = 2000  # characters
 
-Key = tuple[str, int, int]  # job, step, set
-Remaining = Callable[[], float]
+Key = tuple[str, int, int]  # job, step, set of patterns
+Remaining = Callable[[], float]  # seconds left for the step
 Answer = tuple[dict[str, Any], bytes]
 
 
-class _Call:
-    """A question that waits for its answer."""
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request that waits for its answer."""
 
-    def __init__(self) -> None:
-        self.word = Event()  # anything was heard of it
-        self.answer: Answer | None = None
-        self.why = "the server did not answer"
-        self.again = False
+    news: Event = field(default_factory=Event)  # set by any message about it
+    answer: Answer | None = None
+    reason: str = "the server did not answer"  # why there is no answer yet
+    again: bool = False  # send it once more
 
 
+@dataclass(slots=True, eq=False)
 class _Offer:
-    """Files that the server may ask for, and the messages that list them."""
+    """Files that the server may request, and the messages that list them."""
 
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.files: list[Found | None] = []
-        self.parts: list[bytes] = []
-        self.error = ""
-        self.ready = False
-        self.heard = time.monotonic()
-        self._open: OrderedDict[int, int] = OrderedDict()
+    key: Key
+    files: list[Found | None] = field(default_factory=list)
+    parts: list[bytes] = field(default_factory=list)
+    error: str = ""
+    ready: bool = False
+    used_at: float = field(default_factory=time.monotonic)
+    _open: OrderedDict[int, int] = field(default_factory=OrderedDict)  # number of the file -> descriptor
 
-    def list(self, found: Iterable[Found]) -> None:
-        """Read what there is; the digests take a while."""
+    def list(self, patterns: Sequence[str], want: dict[str, Any]) -> None:
+        """List what the patterns match; the digests take a while. Raises DirectorError, OSError."""
         rows: list[Row] = []
-        for one in found:
-            rows.append(_row(one))
-            self.files.append(one if one.kind == "file" else None)
-            if len(rows) > ROWS_LIMIT:
-                raise VerbError(f"more than {ROWS_LIMIT} files; expected fewer, or an archive of them")
-            breathe()
+        for pattern in patterns:
+            for found in expand({**want, "base": "/", "pattern": pattern, "ignore": False}):
+                rows.append(_row(found))
+                self.files.append(found if found.kind == "file" else None)
+                if len(rows) > ROWS_LIMIT:
+                    raise VerbError(f"more than {ROWS_LIMIT} files; expected fewer, or an archive of them")
+                breathe()
         self.parts = list(_parts(rows))
 
     def read(self, number: int, offset: int, length: int) -> bytes:
-        """A piece of a file; raises OSError, IndexError, UsageError."""
+        """A piece of a file. Raises OSError, IndexError, UsageError."""
         fd = self._open.pop(number, -1)
         if fd < 0:
-            one = self.files[number]
-            if one is None:
+            found = self.files[number]
+            if found is None:
                 raise IndexError(number)
-            fd = one.open()
+            fd = found.open()
         self._open[number] = fd
         while len(self._open) > OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
         return os.pread(fd, min(length, PIECE), offset)
 
     def close(self) -> None:
-        """Nobody asks for it any more."""
+        """Close the files."""
         for fd in self._open.values():
             os.close(fd)
         self._open.clear()
@@ -98,158 +100,144 @@ class NodeTransfer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._calls: dict[tuple[Any, ...], _Call] = {}
+        self._requests: dict[tuple[str, str, int], _Request] = {}  # by kind, job and step
         self._offers: dict[Key, _Offer] = {}
 
-    # -- what steps ask -----------------------------------------------------------------------------------
+    # -- requests of steps --------------------------------------------------------------------------------
 
     def query(self, job: str, step: int, name: str, remaining: Remaining) -> dict[str, dict[str, Any]]:
-        """QUERY: the values of the step's nodes."""
-        ask = messages.encode("query", job=job, step=step, name=name)
-        body = self._call(("values", job, step), lambda: self._send(ask), remaining)[1]
-        found: dict[str, dict[str, Any]] = ujson.loads(body)
+        """QUERY: the values of the step's nodes. Raises VerbError, LateError."""
+        message = messages.encode("query", job=job, step=step, name=name)
+        found: dict[str, dict[str, Any]] = self._request("values", job, step, message, remaining)
         return found
 
     def borrow(self, job: str, step: int, number: int, remaining: Remaining) -> dict[str, Any]:
-        """COPY --from: the sources, as in the body of a COPY."""
-        ask = messages.encode("borrow", job=job, step=step, set=number)
-        body = self._call(("sources", job, step), lambda: self._send(ask), remaining)[1]
-        sources: dict[str, Any] = ujson.loads(body)
+        """COPY --from: the sources, as in the body of a COPY. Raises VerbError, LateError."""
+        message = messages.encode("borrow", job=job, step=step, set=number)
+        sources: dict[str, Any] = self._request("sources", job, step, message, remaining)
         return sources
 
     def fetch(self, job: str, step: int, patterns: Sequence[str], remaining: Remaining) -> Fetched:
-        """FETCH: send what the patterns mean."""
+        """FETCH: send the files that the patterns match. Raises DirectorError, OSError."""
         offer = _Offer((job, step, 0))
-        offer.list(_found(patterns, {"hidden": True}))
+        offer.list(patterns, {"hidden": True})
         offer.ready = True
         self._offers[offer.key] = offer
         try:
-            fields, body = self._call(("stored", job, step), lambda: self._tell(offer), remaining)
+            fields, body = self._wait("stored", job, step, lambda: self._send_list(offer), remaining)
         finally:
             self._forget(offer)
         answer = ujson.loads(body)
         return Fetched(answer["paths"], answer["left_out"], fields["changed"])
 
-    def _call(self, key: tuple[Any, ...], ask: Callable[[], None], remaining: Remaining) -> Answer:
-        """Ask until there is an answer; raises VerbError with the answer's error, LateError at the end of the time."""
-        call = self._calls[key] = _Call()
+    def _request(self, kind: str, job: str, step: int, message: bytes, remaining: Remaining) -> Any:
+        return ujson.loads(self._wait(kind, job, step, lambda: self._session.send(message), remaining)[1])
+
+    def _wait(self, kind: str, job: str, step: int, send: Callable[[], object], remaining: Remaining) -> Answer:
+        """Send until there is an answer. Raises VerbError for its error, LateError at the end of the step's time."""
+        request = self._requests[kind, job, step] = _Request()
         self._session.outbox.flush()  # others may wait for what ran here before
         try:
-            ask()
-            while call.answer is None:
+            send()
+            while request.answer is None:
                 left = remaining()
                 if left < 0.01:
-                    raise LateError(f"not done in time: {call.why}")
-                heard = call.word.wait(min(left, STALL))
-                call.word.clear()
-                if call.answer is None and (call.again or not heard) and self._session.reconciled.is_set():
-                    call.again = False
-                    ask()
+                    raise LateError(f"not done in time: {request.reason}")
+                came = request.news.wait(min(left, STALL))
+                request.news.clear()
+                if request.answer is None and (request.again or not came) and self._session.reconciled.is_set():
+                    request.again = False
+                    send()
         finally:
-            self._calls.pop(key, None)
-        if call.answer[0]["error"]:
-            raise VerbError(call.answer[0]["error"])
-        return call.answer
+            self._requests.pop((kind, job, step), None)
+        if request.answer[0]["error"]:
+            raise VerbError(request.answer[0]["error"])
+        return request.answer
 
-    def _send(self, *frames: bytes) -> None:
-        self._session.send(*frames)
+    def repeat(self) -> None:
+        """Send all requests again after a welcome; the server may have lost them."""
+        for request in self._requests.values():
+            request.again = True
+            request.news.set()
 
-    def ask_again(self) -> None:
-        """After a welcome: the server may have lost what was asked before."""
-        for call in self._calls.values():
-            call.again = True
-            call.word.set()
-
-    # -- answers ------------------------------------------------------------------------------------------
-
-    def take_values(self, fields: dict[str, Any], body: bytes = b"") -> None:
-        """The answer to a QUERY, or what it waits for."""
-        self._take("values", fields, body)
-
-    def take_sources(self, fields: dict[str, Any], body: bytes = b"") -> None:
-        """The answer to a COPY --from, or what it waits for."""
-        self._take("sources", fields, body)
-
-    def take_stored(self, fields: dict[str, Any], body: bytes = b"") -> None:
-        """What was offered is there, or will never be."""
-        self._take("stored", fields, body)
-        offer = self._offers.get((fields["job"], fields["step"], fields["set"]))
-        if offer is not None:
-            self._forget(offer)
-
-    def _take(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
-        call = self._calls.get((kind, fields["job"], fields["step"]))
-        if call is None:
+    def take_answer(self, kind: str, fields: dict[str, Any], body: bytes = b"") -> None:
+        """The answer to a request, or in `why` what it waits for."""
+        request = self._requests.get((kind, fields["job"], fields["step"]))
+        if request is None:
             return
         if fields.get("why"):
-            call.why = fields["why"]
+            request.reason = fields["why"]
         else:
-            call.answer = fields, body
-        call.word.set()
+            request.answer = fields, body
+        request.news.set()
 
-    # -- giving -------------------------------------------------------------------------------------------
+    # -- files of this node -------------------------------------------------------------------------------
+
+    def take_stored(self, fields: dict[str, Any], body: bytes = b"") -> None:
+        """The server has stored what was offered, or never will."""
+        self.take_answer("stored", fields, body)
+        if offer := self._offer_of(fields):
+            self._forget(offer)
 
     def take_lend(self, fields: dict[str, Any]) -> None:
-        """The server asks for files of this node; they are listed beside everything else."""
+        """The server requests files of this node; a greenlet lists them."""
         self._forget_old()
-        key = (fields["job"], fields["step"], fields["set"])
-        offer = self._offers.get(key)
+        offer = self._offer_of(fields)
         if offer is None:
-            offer = self._offers[key] = _Offer(key)
+            offer = _Offer((fields["job"], fields["step"], fields["set"]))
+            self._offers[offer.key] = offer
             spawn("lend", self._lend, offer, fields, vital=False)
         elif offer.ready:
-            self._tell(offer)
+            self._send_list(offer)
 
     def _lend(self, offer: _Offer, fields: dict[str, Any]) -> None:
-        want = {name: fields.get(name) for name in ("exclude", "hidden", "parents")}
         try:
-            offer.list(_found(fields["patterns"], want))
+            offer.list(fields["patterns"], {name: fields.get(name) for name in ("exclude", "hidden", "parents")})
         except (DirectorError, OSError) as error:
-            offer.error = str(error)[:SHOWN]
+            offer.error = str(error)[:ERROR_LIMIT]
         except Exception as error:
             log.exception("files for job %s cannot be listed", offer.key[0])
-            offer.error = f"{type(error).__name__}: {error}"[:SHOWN]
+            offer.error = f"{type(error).__name__}: {error}"[:ERROR_LIMIT]
         offer.ready = True
-        self._tell(offer)
+        self._send_list(offer)
         if offer.error:
             self._forget(offer)
 
-    def _tell(self, offer: _Offer) -> None:
-        """Send the list."""
+    def _send_list(self, offer: _Offer) -> None:
         job, step, number = offer.key
         parts = offer.parts or [b"[]"]
         for index, part in enumerate(parts):
-            header = messages.encode(
-                "offer", job=job, step=step, set=number, part=index, parts=len(parts), error=offer.error
-            )
-            self._send(header, part)
+            where = {"job": job, "step": step, "set": number, "part": index, "parts": len(parts)}
+            self._session.send(messages.encode("offer", **where, error=offer.error), part)
 
     def take_pull(self, fields: dict[str, Any]) -> None:
-        """The server asks for pieces of what was offered."""
-        offer = self._offers.get((fields["job"], fields["step"], fields["set"]))
+        """The server requests pieces of what was offered."""
+        offer = self._offer_of(fields)
         if offer is None:
             return
-        offer.heard = time.monotonic()
-        call = self._calls.get(("stored", fields["job"], fields["step"]))
-        if call is not None:
-            call.word.set()
-        for number, offset, length in fields["pieces"]:
-            self._give(offer, number, offset, length)
+        offer.used_at = time.monotonic()
+        if request := self._requests.get(("stored", fields["job"], fields["step"])):
+            request.news.set()
+        for piece in fields["pieces"]:
+            self._send_piece(offer, *piece)
             breathe()
 
-    def _give(self, offer: _Offer, number: int, offset: int, length: int) -> None:
+    def _send_piece(self, offer: _Offer, file: int, offset: int, length: int) -> None:
         error, piece = "", b""
         try:
-            piece = offer.read(number, offset, length)
+            piece = offer.read(file, offset, length)
         except OSError as failure:
             error = f"a file cannot be read: {failure.strerror}"
         except DirectorError as failure:
-            error = str(failure)[:SHOWN]
+            error = str(failure)[:ERROR_LIMIT]
         except IndexError:
             error = "no such file was offered"
-        job, step, of = offer.key
-        header = messages.encode("piece", job=job, step=step, set=of, file=number, offset=offset, error=error)
-        self._send(header, piece)
+        job, step, number = offer.key
+        where = {"job": job, "step": step, "set": number, "file": file, "offset": offset}
+        self._session.send(messages.encode("piece", **where, error=error), piece)
+
+    def _offer_of(self, fields: dict[str, Any]) -> _Offer | None:
+        return self._offers.get((fields["job"], fields["step"], fields["set"]))
 
     def _forget(self, offer: _Offer) -> None:
         offer.close()
@@ -258,14 +246,9 @@ class NodeTransfer:
 
     def _forget_old(self) -> None:
         limit = time.monotonic() - OFFER_AGE
-        for offer in [offer for offer in self._offers.values() if offer.ready and offer.heard < limit]:
-            if ("stored", *offer.key[:2]) not in self._calls:
+        for offer in [offer for offer in self._offers.values() if offer.ready and offer.used_at < limit]:
+            if ("stored", *offer.key[:2]) not in self._requests:
                 self._forget(offer)
-
-
-def _found(patterns: Sequence[str], want: dict[str, Any]) -> Iterable[Found]:
-    for pattern in patterns:
-        yield from expand({**want, "base": "/", "pattern": pattern, "ignore": False})
 
 
 def _row(found: Found) -> Row:
@@ -291,14 +274,11 @@ def _digest(fd: int, size: int) -> tuple[str, int]:
 
 def _parts(rows: Sequence[Row]) -> Iterable[bytes]:
     """JSON lists of some rows each."""
-    held: list[str] = []
+    texts: list[str] = []
     size = 0
-    for row in rows:
-        text = ujson.dumps(row)
-        held.append(text)
-        size += len(text)
-        if size > PART:
-            yield f"[{','.join(held)}]".encode()
-            held, size = [], 0
-    if held:
-        yield f"[{','.join(held)}]".encode()
+    for number, row in enumerate(rows, 1):
+        texts.append(ujson.dumps(row))
+        size += len(texts[-1])
+        if size > PART or number == len(rows):
+            yield f"[{','.join(texts)}]".encode()
+            texts, size = [], 0
