@@ -177,8 +177,7 @@ class DryRunResult:
             raise UnknownError(cache.doubt)
         if verb.gathers:
             self._doubt_query(step, node, cache)
-            return verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
-        outcome = verb.foresee(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        outcome = (verb.apply if verb.gathers else verb.foresee)(step["body"], step["flags"], node)  # type: ignore[arg-type]
         if outcome is not None:
             keep_output(outcome, step, b"" if verb.diffs else None)
         elif verb.compares:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import pwd
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -64,7 +64,7 @@ class Executor:
         self.pids = self.memory = 0
         self.place = "-"
         self._verbs: dict[str, Verb] = {}
-        self._locks: dict[str, BoundedSemaphore] = {}
+        self.locks: dict[str, BoundedSemaphore] = defaultdict(BoundedSemaphore)
 
     def apply(self, runner: StepRunner, job: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; a step of a file is looked up in the step cache first."""
@@ -149,12 +149,6 @@ class Executor:
         scope.made = (scope.version, made)
         return made
 
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """One at a time on this node."""
-        with self._locks.setdefault(name, BoundedSemaphore(1)):
-            yield
-
 
 class TaskNode(LocalNode):
     """The node as one attempt of one step sees it; see `verbs.base.Node`."""
@@ -230,7 +224,7 @@ class TaskNode(LocalNode):
 
     def exclusive(self, name: str) -> Any:
         """One at a time on this node."""
-        return self._executor.exclusive(name)
+        return self._executor.locks[name]
 
     def remaining(self) -> float:
         """Seconds left for this attempt."""

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -126,13 +127,8 @@ class StageCache:
             write_private(self._path, ujson.dumps(rows).encode())
         except OSError as error:
             log.warning("the step cache %s cannot be saved: %s; its steps will run again", self._path, error.strerror)
-            self._delete()
-
-    def _delete(self) -> None:
-        try:
-            os.unlink(self._path)
-        except OSError as error:
-            log.debug("%s: %s", self._path, error.strerror)
+            with suppress(OSError):
+                os.unlink(self._path)
 
 
 class StepCache:

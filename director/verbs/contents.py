@@ -1,13 +1,13 @@
-"""What a file shall hold: a content of the blob store or bytes in memory, compared with and written to disk."""
+"""The content that a file must hold, a blob or bytes in memory: compared with a file and written to one."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
-from director.transfer.blobs import PIECE, write_all
+from director.transfer.blobs import PIECE, pieces_of, write_all
 
 Breathe = Callable[[], object]
 
@@ -18,10 +18,10 @@ class Content(Protocol):
     size: int
 
     def is_in(self, path: str) -> bool:
-        """Whether the file at `path`, which has this size, holds the same; OSError when it cannot be read."""
+        """Whether the file at `path`, which has this size, holds the same. Raises OSError when it cannot be read."""
 
     def write_to(self, fd: int) -> None:
-        """Write all of it at the descriptor's position."""
+        """Write all of it at the descriptor's position. Raises OSError."""
 
 
 class Bytes:
@@ -46,7 +46,7 @@ class Bytes:
 
 
 class Blob:
-    """A content known by its digest; it is fetched only when the file does not hold it yet.
+    """A content known by its digest, fetched only when the file does not hold it yet.
 
     Args:
         digest: sha256 hex.
@@ -74,7 +74,7 @@ class Blob:
         source = os.open(self._fetch(), os.O_RDONLY | os.O_CLOEXEC)
         try:
             if not self._copy_in_kernel(source, fd):
-                for piece in _pieces(source):
+                for piece in pieces_of(source):
                     write_all(fd, piece)
                     self._breathe()
         finally:
@@ -90,30 +90,20 @@ class Blob:
                     raise
                 return False
             if not count:
-                return left != self.size or _rewound(source)
+                return left != self.size
             left -= count
             self._breathe()
         return True
 
 
 def sha256_of(path: str, breathe: Breathe) -> str:
-    """The digest of a file; OSError when it cannot be read."""
+    """The digest of a file in hex. Raises OSError when it cannot be read."""
     sha = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        for piece in _pieces(fd):
+        for piece in pieces_of(fd):
             sha.update(piece)
             breathe()
     finally:
         os.close(fd)
     return sha.hexdigest()
-
-
-def _pieces(fd: int) -> Iterator[bytes]:
-    while piece := os.read(fd, PIECE):
-        yield piece
-
-
-def _rewound(fd: int) -> bool:
-    os.lseek(fd, 0, os.SEEK_SET)
-    return False
