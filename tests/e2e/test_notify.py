@@ -26,7 +26,6 @@ class Listener:
         return message.splitlines()
 
 
-@pytest.mark.quick
 def test_readiness_signs_of_life_and_status(new_fleet: Callable[..., Fleet]) -> None:
     fleet = new_fleet()
     server, client = (Listener(fleet.folder / f"{name}.notify") for name in ("server", "client"))

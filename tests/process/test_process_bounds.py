@@ -73,6 +73,7 @@ def test_what_ended_in_time_has_not_timed_out_though_the_client_slept(client: Cl
     assert (ran.timed_out, ran.exit_code, ran.stdout) == (False, 0, b"done\n")
 
 
+@pytest.mark.slow
 def test_the_time_in_which_the_client_was_stopped_is_not_counted(client: Client, tmp_path: Path) -> None:
     """As when the machine is suspended: the task is stopped with the client."""
     line = f"touch {tmp_path}/in; while [ ! -e {tmp_path}/out ]; do sleep 0.02; done; echo done"
@@ -85,6 +86,7 @@ def test_the_time_in_which_the_client_was_stopped_is_not_counted(client: Client,
     assert 2 < ran.suspended <= ran.duration and ran.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_time_out_comes_later_by_the_time_in_which_the_client_was_stopped(client: Client, tmp_path: Path) -> None:
     client.send("run", {"argv": ["/bin/sh", "-c", f"touch {tmp_path}/in; exec sleep 1000"], "timeout": 2.0})
     wait_until((tmp_path / "in").exists, "it runs", every=0.005)
@@ -131,6 +133,7 @@ def test_a_task_with_more_memory_than_it_may_have_is_ended(client: Client) -> No
     assert client.run(sys.executable, "-I", "-S", "-c", "print(1)", memory=100 << 20).stdout == b"1\n"
 
 
+@pytest.mark.slow
 def test_a_task_with_many_processes_gets_a_cgroup_and_ends_as_any_other(client: Client, placed: Path | None) -> None:
     line = "for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10; do sleep 1000 & done; done; wait"
     client.send("run", {"argv": ["/bin/sh", "-c", line], "timeout": 4.0, "grace": 30.0, "pids": 300})
@@ -189,6 +192,7 @@ if os.geteuid() == 0:  # only root can use another user
 # zombies
 
 
+@pytest.mark.slow
 def test_thousands_of_zombies_are_waited_for_in_slices(client: Client) -> None:
     """3,000 zombies become the client's children at once, when their parent ends."""
     assert reaped(client, 3000)
