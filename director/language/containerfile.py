@@ -12,12 +12,11 @@ from director.errors import LanguageError
 from director.language import foreign, words
 from director.language.builder import build
 from director.language.error_list import Faults
-from director.language.flag import Flag
 from director.language.flags import take
 from director.language.heredocs import Opening, openings
 from director.language.instructions import Document, Heredoc, Instruction, Stage
 from director.language.lines import Line, Lines
-from director.language.syntax import Syntax
+from director.language.syntax import Flag, Syntax
 
 _FIRST = re.compile(r"[\t\v\f\r ]+")
 _HELP = re.compile(r"--help(?:\s|$)")

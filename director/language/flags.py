@@ -8,8 +8,8 @@ from typing import Any
 
 from director import durations
 from director.language import braces
-from director.language.flag import Flag
 from director.language.nearest import hint
+from director.language.syntax import Flag
 from director.language.words import BLANKS, NARROW_BLANKS
 
 Table = Mapping[str, Flag]

@@ -6,7 +6,7 @@ A Directorfile's words are split as by BuildKit, YAML's as by a shell; in both, 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from director.language import braces
 from director.language.instructions import Instruction
@@ -109,28 +109,20 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
     """
     if instruction.pairs is not None:
         return [(key, _raw(value)) for key, value in instruction.pairs]
-    if instruction.args is not None:
-        return [_pair(word, instruction.verb) for word in instruction.args]
-    if instruction.syntax.sets == "arg":
-        return _arg_pairs(instruction)
-    return _key_values(instruction)
-
-
-def _arg_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
-    text = strip(instruction.text)
-    if instruction.form == "containerfile":
-        return [_pair(word, instruction.verb) for word in quoted(text, instruction.escape)]
-    first = quoted(text)[0] if text else ""
-    if "=" in first and not braces.present(first.partition("=")[0]):
-        return [_pair(text, instruction.verb)]
-    return [_first_word(text)]
-
-
-def _key_values(instruction: Instruction) -> list[tuple[str, str | None]]:
-    """`KEY=VALUE …`, or `KEY the rest of the line`: the first word decides."""
     text, verb = strip(instruction.text), instruction.verb
-    words = quoted(text, instruction.escape)
-    if words and "=" in words[0]:
+    words = quoted(text, instruction.escape) if instruction.args is None else instruction.args
+    if instruction.syntax.sets != "arg":
+        return _key_values(text, words, instruction)
+    if instruction.args is not None or instruction.form == "containerfile":
+        return [_pair(word, verb) for word in words]
+    named = words and "=" in words[0] and not braces.present(words[0].partition("=")[0])
+    return [_pair(text, verb) if named else _first_word(text)]
+
+
+def _key_values(text: str, words: Sequence[str], instruction: Instruction) -> list[tuple[str, str | None]]:
+    """`KEY=VALUE …`, or `KEY the rest of the line`: the first word decides."""
+    verb = instruction.verb
+    if instruction.args is not None or (words and "=" in words[0]):
         for word in words:
             if "=" not in word:
                 raise ValueError(f"{verb} has no = in {word!r}; expected KEY=VALUE, with quotes around blanks")

@@ -14,7 +14,7 @@ from director.node_sets import fold, natural
 from director.planning.context import Context, NodeNeededError
 from director.planning.plan import PlannedStage
 from director.targets import Resolved, RosterView, TargetSyntaxError, explain, looks_like_image, resolve
-from director.verbs.arg import platform_of
+from director.verbs.values import platform_of
 
 REASONS = 20  # groups of nodes with a reason, for each stage
 _PLAIN = ("is not ", "not one of ", "does not match ")  # reasons of nodes by other names, which need no explanation

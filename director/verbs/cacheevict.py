@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from director.language.instructions import Instruction
 from director.verbs.base import Node, Outcome, Planning, Verb, success
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
 
 KINDS: dict[str, tuple[str, ...]] = {
     "jobs": ("jobs",),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from director.verbs.arguments import whole
-from director.verbs.base import Node, Outcome, Planning, Verb, success
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
+from director.verbs.arguments import TEXT, rendered
+from director.verbs.base import Node, Outcome, Verb, success
 
 
 class Echo(Verb):
@@ -21,13 +18,10 @@ class Echo(Verb):
     """
 
     name = "ECHO"
+    argument = TEXT
     pure = True
     trusts_chain = True
 
-    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`text`, raw; `escape` when it is not the backslash."""
-        return whole(instruction, planning)
-
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Render the text."""
-        return success(node.word(body["text"], body.get("escape", "\\")))
+        return success(rendered(body, "text", node))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from director.errors import VerbError
-from director.verbs.arguments import rendered_words, words
+from director.language.instructions import Instruction
+from director.verbs.arguments import Words, rendered_words
 from director.verbs.base import Node, Outcome, Planning, Verb, success
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
 
 Port = tuple[int, str]
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp))?", re.IGNORECASE)
@@ -28,14 +26,13 @@ class Expose(Verb):
     """
 
     name = "EXPOSE"
+    argument = Words("EXPOSE needs a port; expected something like 80 443/tcp 8000-8010 53/udp")
     needs = "ports such as 80 443/tcp"
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`words`, raw; those without templates are checked now."""
-        body = words(instruction, planning)
-        if not body["words"]:
-            raise planning.fail("EXPOSE needs a port; expected something like 80 443/tcp 8000-8010 53/udp")
+        body = super().parse(instruction, planning)
         for word in body["words"]:
             if not re.search(r"[{$\"'\\`]", word):
                 ports_of(word, planning.fail)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from director.errors import VerbError
-from director.verbs.arguments import words
+from director.language.instructions import Instruction
+from director.verbs.arguments import Words, escape_of
 from director.verbs.base import Node, Outcome, Planning, Verb, cached, success
 from director.verbs.folders import absolute
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
 
 
 class Fetch(Verb):
@@ -30,18 +29,15 @@ class Fetch(Verb):
 
     name = "FETCH"
     json_form = True
+    argument = Words("FETCH needs a source and a folder; expected FETCH SOURCE… FOLDER", least=2)
     needs = "sources and a folder"
     compares = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`paths`, raw; for the server `folder`, absolute."""
-        import os
-
-        body = words(instruction, planning)
-        if len(body["words"]) < 2:
-            raise planning.fail("FETCH needs a source and a folder; expected FETCH SOURCE… FOLDER")
+        body = super().parse(instruction, planning)
         *paths, folder = body.pop("words")
-        folder = planning.word(folder, body.get("escape", "\\"))
+        folder = planning.word(folder, escape_of(body))
         if not folder:
             raise planning.fail("the folder came out empty; expected FETCH SOURCE… FOLDER")
         return {**body, "paths": paths, "folder": os.path.normpath(os.path.join(planning.folder, folder))}
@@ -52,7 +48,7 @@ class Fetch(Verb):
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Send the files that the paths name."""
-        asked = [node.pattern(raw, body.get("escape", "\\")) for raw in body["paths"]]
+        asked = [node.pattern(raw, escape_of(body)) for raw in body["paths"]]
         if not all(asked):
             raise VerbError("a source came out empty; expected a path")
         patterns = [absolute(pattern, node) for pattern in asked]

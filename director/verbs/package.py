@@ -8,16 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from director.errors import VerbError
 from director.states import SUCCESS
 from director.transfer.blobs import write_all
-from director.verbs.arguments import rendered_words, words
-from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
+from director.verbs.arguments import Words, rendered_words
+from director.verbs.base import Flag, Node, Outcome, Verb, cached
 
 _NAME = re.compile(r"[A-Za-z0-9@/][^\s;|&<>`$(){}\[\]!\"'\\]*")
 _OVERWRITTEN = re.compile(rb"^.*\r(?=[^\r\n])|\r+$", re.MULTILINE)
@@ -112,6 +109,8 @@ class Package(Verb):
     """
 
     name = "PACKAGE"
+    argument = Words("PACKAGE needs a name; expected PACKAGE NAME…")
+    exclusive = (("latest", "absent"),)
     compares = True
     flags = (
         Flag("latest", "bool", "install or upgrade to the newest version", default=False),
@@ -120,15 +119,6 @@ class Package(Verb):
         Flag("exclude", "words", "do not install these, also not as dependencies"),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
-
-    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`words`: the names, raw."""
-        if planning.flags.get("latest") and planning.flags.get("absent"):
-            raise planning.fail("PACKAGE cannot do --latest and --absent at once; expected one of them")
-        body = words(instruction, planning)
-        if not body["words"]:
-            raise planning.fail("PACKAGE needs a name; expected PACKAGE NAME…")
-        return body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Install what is missing, or remove what is there, while no other such step runs on the node."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from director.errors import VerbError
-from director.verbs.arguments import words
+from director.language.instructions import Instruction
+from director.verbs.arguments import Words, rendered
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
 
 
 class Query(Verb):
@@ -27,6 +24,7 @@ class Query(Verb):
 
     name = "QUERY"
     gathers = True
+    argument = Words("QUERY takes one name; expected QUERY NAME", key="name")
     needs = "a name"
     always = True
     owned = frozenset(("target", "no-wait"))
@@ -37,16 +35,11 @@ class Query(Verb):
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`name`, raw; for the server `others` (nodes that the job does not run on) and `wait`."""
-        body = words(instruction, planning)
-        if len(body["words"]) != 1:
-            raise planning.fail("QUERY takes one name; expected QUERY NAME")
-        (name,) = body.pop("words")
-        others: list[str] = []
-        for expression in planning.flags.get("target") or ():
-            others += planning.target(expression)
+        body = super().parse(instruction, planning)
+        found = [node for expression in planning.flags.get("target") or () for node in planning.target(expression)]
         own = set(planning.nodes())
-        others = [node for node in dict.fromkeys(others) if node not in own]
-        return {**body, "name": name, "others": others, "wait": not planning.flags.get("no-wait")}
+        others = [node for node in dict.fromkeys(found) if node not in own]
+        return {**body, "others": others, "wait": not planning.flags.get("no-wait")}
 
     def exchange(self, body: dict[str, Any]) -> dict[str, Any]:
         """The nodes to ask, and the name when it is the same on every node."""
@@ -58,8 +51,5 @@ class Query(Verb):
         """Gather the values; it is no failure when no node has one."""
         import json
 
-        name = node.word(body["name"], body.get("escape", "\\"))
-        if not name:
-            raise VerbError("QUERY came out empty; expected a name")
-        found = node.query(name)
+        found = node.query(rendered(body, "name", node, "QUERY came out empty; expected a name"))
         return success(json.dumps(found, ensure_ascii=False, sort_keys=True), query=found)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from director.durations import parse
+from director.language.instructions import Instruction
 from director.verbs.base import Node, Outcome, Planning, Verb
-
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
 
 
 class Reboot(Verb):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from director.errors import VerbError
 from director.language.heredocs import closed_up
+from director.language.instructions import Heredoc, Instruction
 from director.language.words import quoted
 from director.states import FAILED, SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb
 
-if TYPE_CHECKING:
-    from director.language.instructions import Heredoc, Instruction
-
 SHELL = ("/bin/sh", "-c")
+# for a detached script, which must remove its file itself
+_AND_REMOVE = 'f=$1; shift; "$@" "$f"; s=$?; rm -f -- "$f"; exit $s'
 
 
 class Run(Verb):
@@ -90,12 +92,34 @@ def _apply_with_flags(body: Mapping[str, Any], flags: Mapping[str, Any], node: N
             make_cache_folder(folder, node)
     user, detach = flags.get("user"), bool(flags.get("no-block"))
     if "script" in body:
-        from director.verbs.script import run_script
-
-        outcome = run_script(body, user, detach, node)
+        outcome = _run_script(body, user, detach, node)
     else:
-        outcome = node.run(_argv(body, node), user=user, detach=detach)
+        outcome = node.run(argv_of(body, node), user=user, detach=detach)
     return judge(outcome, flags["ok-codes"]) if "ok-codes" in flags else outcome
+
+
+def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, node: Node) -> Outcome:
+    """Run `body["script"]` with the interpreter of its first line, from a private file that is removed afterwards."""
+    import tempfile
+
+    text = node.text(body["script"]) if body["render"] else body["script"]
+    interpreter = text.partition("\n")[0][2:].strip().split(None, 1)
+    if not interpreter:
+        raise VerbError("the script's #! line names no interpreter")
+    fd, path = tempfile.mkstemp(prefix="director-run-")
+    started = False
+    try:
+        with open(fd, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+            if owner := user or node.scope.user:
+                os.fchown(fd, *node.identity(owner))
+        if not detach:
+            return node.run([*interpreter, path], user=user)
+        started = True
+        return node.run(["/bin/sh", "-c", _AND_REMOVE, "sh", path, *interpreter], user=user, detach=True)
+    finally:
+        if not started:
+            os.unlink(path)
 
 
 def judge(outcome: Outcome, ok_codes: Iterable[int]) -> Outcome:
@@ -111,13 +135,12 @@ def judge(outcome: Outcome, ok_codes: Iterable[int]) -> Outcome:
     return outcome
 
 
-def _argv(body: Mapping[str, Any], node: Node) -> list[str]:
+def argv_of(body: Mapping[str, Any], node: Node) -> list[str]:
+    """The words of a command that is `cmd`, `argv` or `parts` of a body, rendered. Raises VerbError."""
     if "argv" in body:
         return [node.text(word) for word in body["argv"]]
-    if "parts" in body:
-        text = "".join(node.text(part) if render else part for part, render in body["parts"])
-    else:
-        text = node.text(body["cmd"])
+    parts = body.get("parts") or ((body["cmd"], True),)
+    text = "".join(node.text(part) if render else part for part, render in parts)
     return [*(node.scope.shell or SHELL), text]
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from director.errors import VerbError
 from director.states import SUCCESS
-from director.verbs.arguments import rendered_words, words
-from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
+from director.verbs.arguments import Words, rendered_words
+from director.verbs.base import Flag, Node, Outcome, Verb, cached, success
 
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
-
-_CHOICES = (("restarted", "reloaded", "stopped"), ("enable", "disable"), ("mask", "unmask"))
 _PROGRAM = ("systemctl", "--no-ask-password")
 _ENABLED = frozenset(("enabled", "enabled-runtime", "static", "alias", "indirect", "generated"))  # as `is-enabled`
 _ACTIVE = frozenset(("active", "reloading", "activating"))
@@ -32,6 +28,8 @@ class Service(Verb):
     """
 
     name = "SERVICE"
+    argument = Words("SERVICE needs a unit; expected SERVICE UNIT…")
+    exclusive = (("restarted", "reloaded", "stopped"), ("enable", "disable"), ("mask", "unmask"))
     compares = True
     actions = frozenset(("restarted", "reloaded", "daemon-reload"))
     flags = (
@@ -45,17 +43,6 @@ class Service(Verb):
         Flag("daemon-reload", "bool", "first make systemd read its unit files again", default=False),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
     )
-
-    def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`words`: the units, raw."""
-        for group in _CHOICES:
-            given = [name for name in group if planning.flags.get(name)]
-            if len(given) > 1:
-                raise planning.fail(f"SERVICE cannot do --{given[0]} and --{given[1]} at once; expected one of them")
-        body = words(instruction, planning)
-        if not body["words"]:
-            raise planning.fail("SERVICE needs a unit; expected SERVICE UNIT…")
-        return body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Each unit in turn."""
