@@ -1,4 +1,4 @@
-"""Stores, the engines behind the ledger: a contract, memory and SQLite."""
+"""Stores, the engines behind the ledger: a contract, and SQLite in a file or in memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ def open_store(url: str, folder: str) -> Store:
         UsageError: an unknown store.
         StoreError: it cannot be opened.
     """
-    if url == "sqlite":
-        from director.stores.sqlite import SqliteStore
+    from director.stores.sqlite import SqliteStore
 
+    if url == "sqlite":
         return SqliteStore(str(Path(folder) / LEDGER))
     if url == "memory:":
-        from director.stores.memory import MemoryStore
-
-        return MemoryStore()
+        return SqliteStore()
     raise UsageError(f"--store: unknown store {url!r}; expected one of: sqlite, memory:")
 
 

@@ -1,7 +1,7 @@
 """The contract of a store, the engine behind the ledger of jobs, results and nodes.
 
 One process uses a store: one thread calls `apply` and `tidy`, others call the queries at the same time.
-`memory.py` and `sqlite.py` keep the contract; the tests in `tests/stores/` run over both.
+`sqlite.py` keeps the contract, in a file and in memory; the tests in `tests/stores/` run over both.
 
 Operations. `apply` takes tuples `(name, fields)` or `(name, fields, body)`; `fields` is a JSON object, times
 are epoch seconds (float). After a crash every operation may be applied again and then changes nothing.

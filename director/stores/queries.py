@@ -1,12 +1,10 @@
-"""The queries that are the same for every store, made of a few lookups that each store has."""
+"""The queries of `Store` whose answers are JSON or are put together from several lookups."""
 
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 from director.errors import NotFoundError, UsageError
 from director.states import JOB_FINAL, JOB_QUEUED, JOB_RUNNING
@@ -23,51 +21,14 @@ from director.stores.serializers import (
     state_of,
     succeeded,
 )
+from director.stores.sqlite_reader import Pick, Reader
 
 LARGE = 4 << 20  # bytes of a job that is exported in parts
 NAMED = 5  # ids that the message for an ambiguous prefix names
 
 
-class Pick(NamedTuple):
-    """What a listing selects: final states, ids of open jobs, since when, on which nodes, how many of the newest."""
-
-    final: tuple[str, ...]
-    open_ids: tuple[str, ...]
-    since: float | None
-    nodes: tuple[str, ...] | None
-    limit: int
-
-
-class Queries(ABC):
-    """The read side of `Store`; a store adds what is abstract here, and the lookups of `Store`."""
-
-    @abstractmethod
-    def view(self, job: str) -> AbstractContextManager[JobView]:
-        """One job, unchanging inside the `with`. Raises NotFoundError."""
-
-    @abstractmethod
-    def ids(self, final: bool | None = None) -> Iterator[str]:
-        """Ids, oldest first: of all jobs, the final or the open ones."""
-
-    @abstractmethod
-    def starting_with(self, prefix: str, limit: int) -> list[str]:
-        """At most `limit` ids that begin with `prefix`, sorted."""
-
-    @abstractmethod
-    def newest(self) -> str | None:
-        """The id of the newest job, None without jobs."""
-
-    @abstractmethod
-    def head(self, job: str) -> JobHead:
-        """The head of a job. Raises NotFoundError."""
-
-    @abstractmethod
-    def open_heads(self) -> list[JobHead]:
-        """Heads of all jobs that are not final."""
-
-    @abstractmethod
-    def pick(self, pick: Pick) -> list[JobHead]:
-        """Heads of the selected jobs, oldest first."""
+class Queries(Reader):
+    """The read side of `Store`, made of the lookups of `Reader`."""
 
     # recovery
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import ujson
 
@@ -15,10 +14,9 @@ from director.protocol.results import TaskResult
 from director.states import JOB_FINAL
 from director.stores import sqlite_purge
 from director.stores.contract import JobHead
-from director.stores.queries import Pick, Queries
 from director.stores.rows import RangeRecord
 from director.stores.serializers import JobView
-from director.stores.sqlite_connection import connect, plain_errors
+from director.stores.sqlite_connection import Connections
 from director.stores.sqlite_purge import FINAL_SQL
 from director.stores.sqlite_writer import IN_NODES
 
@@ -90,26 +88,22 @@ def _of_job(table: str) -> str:
     return f"FROM job_nodes n CROSS JOIN {table} r ON r.job = n.job AND r.node = n.node WHERE n.job = ?"
 
 
-class Reader(Queries):
-    """The queries of `Store` on the file `path`, which has the newest schema."""
+class Pick(NamedTuple):
+    """What a listing selects: final states, ids of open jobs, since when, on which nodes, how many of the newest."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._read_lock = threading.RLock()
-        self._idle: list[sqlite3.Connection] = []
-        self._read = connect(path, read_only=True)
+    final: tuple[str, ...]
+    open_ids: tuple[str, ...]
+    since: float | None
+    nodes: tuple[str, ...] | None
+    limit: int
 
-    def close_readers(self) -> None:
-        """Close all connections; a second call does nothing."""
-        with self._read_lock:
-            for db in (self._read, *self._idle):
-                db.close()
-            self._idle.clear()
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._read_lock, plain_errors(self.path):
-            yield self._read
+class Reader:
+    """Lookups, for any thread. Each may raise StoreError."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._reading = connections.reading
 
     def _column(self, query: str, *values: Any) -> list[Any]:
         """The first column of what the query selects."""
@@ -117,23 +111,13 @@ class Reader(Queries):
             return [row[0] for row in db.execute(query, values)]
 
     @contextmanager
-    def view(self, job: str) -> Iterator[JobView]:
-        # a connection of its own: a reader may take long over the parts of a large job
-        with plain_errors(self.path):
-            try:
-                db = self._idle.pop()
-            except IndexError:  # all are in use
-                db = connect(self.path, read_only=True)
-            try:
-                db.execute("BEGIN")
-                yield SqliteView(db, job)
-                db.execute("COMMIT")
-            except BaseException:
-                db.close()
-                raise
-            self._idle.append(db)
+    def view(self, job: str) -> Iterator[SqliteView]:
+        """One job, unchanging inside the `with`. Raises NotFoundError."""
+        with self._connections.view() as db:
+            yield SqliteView(db, job)
 
     def ids(self, final: bool | None = None) -> Iterator[str]:
+        """Ids, oldest first: of all jobs, the final or the open ones."""
         after = 0
         state = "" if final is None else f"AND {'' if final else '+'}state {'' if final else 'NOT'} IN ({FINAL_SQL})"
         while True:
@@ -146,13 +130,16 @@ class Reader(Queries):
             yield from (job for _, job in page)
 
     def starting_with(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` ids that begin with `prefix`, sorted."""
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         return self._column("SELECT id FROM jobs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", prefix, end, limit)
 
     def newest(self) -> str | None:
+        """The id of the newest job, None without jobs."""
         return next(iter(self._column("SELECT id FROM jobs ORDER BY seq DESC LIMIT 1")), None)
 
     def head(self, job: str) -> JobHead:
+        """The head of a job. Raises NotFoundError."""
         with self._reading() as db:
             found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE id = ?", (job,)).fetchone()
         if found is None:
@@ -160,12 +147,13 @@ class Reader(Queries):
         return JobHead._make(found)
 
     def open_heads(self) -> list[JobHead]:
+        """Heads of all jobs that are not final."""
         with self._reading() as db:
             found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE state IN ('queued', 'running') ORDER BY seq")
             return [JobHead._make(row) for row in found]
 
     def pick(self, pick: Pick) -> list[JobHead]:
-        """The newest of each source, merged."""
+        """Heads of the selected jobs, oldest first: the newest of each source, merged."""
         found: dict[int, JobHead] = {}
         with self._reading() as db:
             for source, values in _sources(db, pick):

@@ -53,8 +53,8 @@ from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
 from director.server.sessions import Sessions
-from director.stores.memory import MemoryStore
 from director.stores.serializers import ledger_letters
+from director.stores.sqlite import SqliteStore
 from director.verbs.base import Outcome
 
 LOST_AFTER = 100.0
@@ -130,7 +130,7 @@ class Frame:
 class Ledger:
     """Writes wait until they are flushed; what a crash finds waiting never was."""
 
-    def __init__(self, store: MemoryStore, watch: Callable[[MemoryStore, str], None]) -> None:
+    def __init__(self, store: SqliteStore, watch: Callable[[SqliteStore, str], None]) -> None:
         self.store = store
         self.alive = True
         self.pending: deque[tuple[Any, Any, bool]] = deque()
@@ -397,7 +397,7 @@ class World:
 
     def __init__(self, names: list[str]) -> None:
         self.clock = Clock()
-        self.store = MemoryStore()
+        self.store = SqliteStore()
         self.connections: dict[bytes, Connection] = {}
         self.stale: list[Connection] = []
         self.errors: list[str] = []
@@ -599,7 +599,7 @@ class World:
         with self.store.view(job) as view:
             return dict(zip(view.nodes, ledger_letters(view), strict=True))
 
-    def watch(self, store: MemoryStore, job: str) -> None:
+    def watch(self, store: SqliteStore, job: str) -> None:
         """After every write: what was final is as it was."""
         if store.find(job) is None:
             return

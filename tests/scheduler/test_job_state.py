@@ -19,8 +19,8 @@ from director.scheduler.ends import cancel
 from director.scheduler.job_state import RangeEnd
 from director.scheduler.node_run import NodeRun
 from director.scheduler.windows import StepRange, next_ranges
-from director.stores.memory import MemoryStore
 from director.stores.serializers import ledger_letters
+from director.stores.sqlite import SqliteStore
 
 NAMES = ("a", "b", "c")
 
@@ -158,7 +158,7 @@ class History(RuleBasedStateMachine):
     def begin(self, plan: dict[str, Any], waived: set[str]) -> None:
         self.meta, self.waived = plan, waived
         self.run = new_run("j", plan, waived)
-        self.store = MemoryStore()
+        self.store = SqliteStore()
         self.finals: dict[tuple[str, int], int] = {}
         self.given: Counter[tuple[str, int]] = Counter()
         self.number = 0

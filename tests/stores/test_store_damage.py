@@ -26,7 +26,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store = SqliteStore(str(folder / "ledger.sqlite"))
-        self.store._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the tables are in the database
+        self.store._connections.write.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the tables are in the database
         self.count = 0
         self.copies = 0
 
@@ -39,7 +39,7 @@ class Ledger:
 
     def checkpoint(self) -> None:
         """Copy all of the log to the database; the log file stays."""
-        assert self.store._write.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[0] == 0
+        assert self.store._connections.write.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[0] == 0
 
     def crash(self, shm: bool = False) -> Path:
         """The database as a loss of power leaves it, with `shm` as a killed process does."""
@@ -205,7 +205,7 @@ def test_a_checkpoint_that_a_reader_held_up_needs_the_log_that_it_was_made_of(le
     ledger.write(6)
     with ledger.store.view("j001"):
         ledger.write(6)
-        ledger.store._write.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        ledger.store._connections.write.execute("PRAGMA wal_checkpoint(PASSIVE)")
         behind, in_front = ledger.crash(), ledger.crash()
     log = read(behind)
     least, most = wal.copied(log, str(behind))

@@ -1,4 +1,4 @@
-"""Any sequence of operations gives the same answers from every store."""
+"""Any sequence of operations gives the same answers from a file, from memory, and from the file opened again."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def answers(store: Store) -> list[Any]:
 
 @settings(max_examples=60, deadline=None)
 @given(batches)
-def test_stores_agree(steps: list[list[Any]]) -> None:
+def test_file_and_memory_agree(steps: list[list[Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         memory, sqlite = open_store("memory:", folder), open_store("sqlite", folder)
         for ops in steps:

@@ -1,16 +1,14 @@
-"""The space of purged jobs is freed in small steps, and files of older versions are migrated."""
+"""The space of purged jobs is freed in small steps."""
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from pathlib import Path
 
 import pytest
-from ledger_ops import accept, done, range_end, result, results, steps, whole
+from ledger_ops import accept, done, result, results
 
-from director.errors import StoreError
 from director.stores import schema, sqlite_purge
 from director.stores.sqlite import SqliteStore
 from director.transfer.blobs import BlobStore
@@ -81,52 +79,3 @@ def test_blobs_are_deleted_with_the_last_job_that_needs_them(tmp_path: Path) -> 
     store.apply([("purge_jobs", {"ids": ["j2"]})])
     housekeeper.clean()
     assert [os.path.exists(blobs.path(digest)) for digest in (kept, shared, fresh)] == [False, True, True]
-
-
-def test_a_file_of_the_first_version_is_migrated(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    old = sqlite3.connect(path, isolation_level=None)
-    schema.migrate(old, schema.MIGRATIONS[:1])
-    assert schema.version_of(old) == 1
-    old.close()
-    store = SqliteStore(str(path))
-    store.apply([accept("j1")])
-    store.close()
-    again = sqlite3.connect(path, isolation_level=None)
-    assert schema.version_of(again) == len(schema.MIGRATIONS)
-    again.execute("PRAGMA user_version = 99")
-    again.close()
-    with pytest.raises(StoreError, match="newer version"):
-        SqliteStore(str(path))
-
-
-def test_what_a_file_of_the_third_version_holds_is_still_there(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    db = sqlite3.connect(path, isolation_level=None)
-    schema.migrate(db, schema.MIGRATIONS[:3])
-    meta = {"blocks": [{"first": 0, "last": 3, "stage": 0}], "stages": [{"nodes": ["a"]}]}
-    kept = ("", 0, 3, None, b"outerr")
-    for statement, values in {
-        "INSERT INTO jobs VALUES (1,'j1','n','exec','running',4,1,4,1,2,NULL,'root',NULL,'d',NULL,'')": (),
-        "INSERT INTO plans VALUES (1,'{}',?)": (json.dumps(meta),),
-        "INSERT INTO chunks VALUES (1,0,?)": (json.dumps(steps(4)).encode(),),
-        "INSERT INTO names VALUES (7,'a')": (),
-        "INSERT INTO job_nodes VALUES (1,0,7,3)": (),
-        "INSERT INTO results VALUES (1,7,0,'S',0,1,2,1,1,1,?,?,?,?,?)": kept,
-        "INSERT INTO late VALUES (1,7,1,'F',1,1,2,1,1,1,?,?,?,?,?)": kept,
-        "INSERT INTO rests VALUES (1,1,7,1,1,'L','silent',3)": (),
-        "INSERT INTO digests VALUES (1,'f1',6)": (),
-        "INSERT INTO nodes (name, mark) VALUES ('a', 5)": (),
-    }.items():
-        db.execute(statement, values)
-    db.close()
-    store = SqliteStore(str(path))
-    tasks = [step["tasks"][0] for step in json.loads(whole(store, "j1"))["steps"]]
-    assert [task["state"] for task in tasks] == ["success", "lost", "sent", "queued"]
-    assert (tasks[0]["stdout"], tasks[0]["stderr"], tasks[1]["late"]["stderr"]) == ("out", "err", "err")
-    assert (store.blobs(), store.nodes()[0]["journal_position"]) == ({"f1"}, 5)
-    store.apply([range_end("j1", "a", 1, 1, "X"), results("j1", "a", result(1)), done("j1")])
-    assert whole(store, "j1").count(b'"lost"') == 2  # once as a count, once as the state
-    store.apply([("purge_jobs", {"ids": ["j1"]})])
-    assert store.blobs() == set()
-    store.close()

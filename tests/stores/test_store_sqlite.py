@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,13 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(path: str) -> 
 def test_a_full_disk_is_said_plainly_and_changes_nothing(store: SqliteStore) -> None:
     store.apply([accept("j1")])
     before = whole(store, "j1")
-    pages = store._write.execute("PRAGMA page_count").fetchone()[0]
-    store._write.execute(f"PRAGMA max_page_count = {pages + 5}")
+    pages = store._connections.write.execute("PRAGMA page_count").fetchone()[0]
+    store._connections.write.execute(f"PRAGMA max_page_count = {pages + 5}")
     more = [results("j1", "a", result(0)), accept("j2"), results("j1", "b", result(0, "S", b"x" * 100_000))]
     with pytest.raises(StoreError, match="is full"):
         store.apply(more)
     assert (whole(store, "j1"), store.find("j2")) == (before, None)
-    store._write.execute("PRAGMA max_page_count = 100000")
+    store._connections.write.execute("PRAGMA max_page_count = 100000")
     store.apply(more)
     assert json.loads(whole(store, "j1"))["tasks"]["success"] == 2
 
@@ -124,53 +125,42 @@ def test_the_file_is_private(store: SqliteStore, path: str) -> None:
         assert stat.S_IMODE(os.stat(name).st_mode) == 0o600
 
 
-def test_a_newer_schema_is_refused_and_left_alone(path: str) -> None:
+@pytest.mark.parametrize(("version", "age"), [(schema.VERSION - 1, "an earlier"), (schema.VERSION + 1, "a newer")])
+def test_a_file_of_another_version_is_refused_with_a_remedy_and_left_alone(path: str, version: int, age: str) -> None:
     SqliteStore(path).close()
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(StoreError, match="newer version"):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(StoreError, match=f"^{age} version of Director wrote the ledger .*--new-ledger"):
         SqliteStore(path)
-    with sqlite3.connect(path) as db:
-        assert schema.version_of(db) == 99
-    db.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert schema.version_of(db) == version
 
 
-def test_migrations_go_forward_and_keep_what_is_there(path: str) -> None:
-    store = SqliteStore(path)
-    store.apply([accept("j1")])
-    store.close()
-    db = sqlite3.connect(path, isolation_level=None)
-    wrong = (
-        *schema.MIGRATIONS,
-        ("ALTER TABLE jobs ADD COLUMN extra TEXT", "ALTER TABLE nothing ADD COLUMN x"),
-    )
-    with pytest.raises(sqlite3.Error):
-        schema.migrate(db, wrong)
-    db.close()
-    db = sqlite3.connect(path, isolation_level=None)
-    assert schema.version_of(db) == len(schema.MIGRATIONS)
-    schema.migrate(db, (*schema.MIGRATIONS, ("ALTER TABLE jobs ADD COLUMN extra TEXT DEFAULT 'x'",)))
-    assert db.execute("SELECT id, extra FROM jobs").fetchall() == [("j1", "x")]
-    assert schema.version_of(db) == len(schema.MIGRATIONS) + 1
-    db.close()
+def test_tables_are_made_all_or_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "TABLES", (*schema.TABLES, schema.Table("wrong", "no columns (")))
+    with pytest.raises(StoreError):
+        SqliteStore(path)
+    monkeypatch.undo()
+    SqliteStore(path).close()
 
 
 def test_every_table_of_a_job_is_emptied_with_it(store: SqliteStore) -> None:
     store.apply([accept("j1", digests=["f1"]), results("j1", "a", result(0)), range_end("j1", "a", 0, 2)])
     store.apply([results("j1", "a", result(0), late=True), done("j1"), ("purge_jobs", {"ids": ["j1"]})])
-    tables = [name for (name,) in store._read.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = [
+        name for (name,) in store._connections.write.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    ]
     assert set(schema.OF_A_JOB) < set(tables)
     assert {
-        name: store._read.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables
+        name: store._connections.write.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables
     } == dict.fromkeys(tables, 0)
 
 
 def test_free_pages_are_returned_to_the_disk(store: SqliteStore) -> None:
     store.apply([accept("j1"), results("j1", "a", result(0, "S", b"x" * 4_000_000)), done("j1")])
-    pages = store._read.execute("PRAGMA page_count").fetchone()[0]
+    pages = store._connections.write.execute("PRAGMA page_count").fetchone()[0]
     store.apply([("purge_jobs", {"ids": ["j1"]})])
-    assert store._read.execute("PRAGMA page_count").fetchone()[0] < pages / 10
+    assert store._connections.write.execute("PRAGMA page_count").fetchone()[0] < pages / 10
 
 
 def test_a_value_no_column_holds_is_a_bad_operation(store: SqliteStore) -> None:
@@ -215,5 +205,5 @@ def test_an_export_that_is_given_up_holds_nothing(store: SqliteStore) -> None:
     store.apply([done("j0"), ("purge_jobs", {"ids": ["j0"]})])
     assert len(b"".join(parts)) > 1000
     export.close()  # type: ignore[attr-defined]
-    busy = store._write.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    busy = store._connections.write.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     assert busy == 0

@@ -17,7 +17,7 @@ from director.cli.sources import Wants
 from director.protocol import framing, messages
 from director.server import ledger_client, planner_pool
 from director.server.file_server import FileServer
-from director.stores.memory import MemoryStore
+from director.stores.sqlite import SqliteStore
 from director.transfer.blob_lists import NAMED, PREFIX, expanded, named, shortened
 from director.transfer.blobs import BlobStore
 from director.verbs.own import Folder
@@ -73,7 +73,7 @@ def test_contents_in_a_list_are_offered_and_kept(blobs: BlobStore) -> None:
 
     for digest in (*wanted, stranger):
         os.utime(blobs.path(digest), (0, 0))
-    store = MemoryStore()
+    store = SqliteStore()
     job = {"id": "j", "name": "", "kind": "exec", "created_at": 1.0, "submitted_by": "", "digest": "d", "options": {}}
     counts = {"step_count": 1, "node_count": 1, "task_count": 1}
     store.apply([("accept", {**job, **counts, "meta": {}, "nodes": ["a"], "digests": names})])
