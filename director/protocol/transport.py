@@ -3,7 +3,7 @@
 These are plain pyzmq sockets with a watcher on the socket's descriptor; `zmq.green` takes three times as long for a
 message. The descriptor is edge-triggered. So one greenlet reads a socket, and reads all messages before it waits;
 and after sends the socket's events are read again, because a send may consume the edge.
-No send blocks: its return value says that a peer is gone or does not read.
+No send blocks: its return value says whether the peer is there and reads.
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ THREADS = "/proc/self/task"
 CONTEXT_THREADS = 2  # one for input and output, one that closes sockets
 allocate_lock = get_original("_thread", "allocate_lock")
 start_new_thread = get_original("_thread", "start_new_thread")
-
-SENT, GONE, FULL = "sent", "gone", "full"
 
 
 def new_context(sockets: int = 1023) -> Context:
@@ -232,19 +230,17 @@ class Router(WatchedSocket):
             frame = Raw.recv(self.socket, NOBLOCK, False)
         return followed
 
-    def send(self, peer: bytes, *parts: bytes) -> str:
-        """Queue a message for `peer`: SENT, GONE (it surely was not delivered) or FULL (the peer does not read)."""
+    def send(self, peer: bytes, *parts: bytes) -> bool:
+        """Queue a message; False when it surely was not delivered: the peer is gone, or does not read."""
         try:
             Raw.send(self.socket, peer, NOBLOCK | MORE)
             Raw.send(self.socket, pack(parts), NOBLOCK)
-        except zmq.Again:
-            return FULL
         except zmq.ZMQError as error:
-            if error.errno == zmq.EHOSTUNREACH:
-                return GONE
-            raise
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            return False
         self.check_soon()
-        return SENT
+        return True
 
 
 class Dealer(WatchedSocket):

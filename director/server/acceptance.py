@@ -14,7 +14,6 @@ from director.runtime.greenlets import Pace, breathe
 from director.scheduler import build, ends
 from director.scheduler.blocks import stage_nodes
 from director.scheduler.job_state import JobRun
-from director.server.assigner import Assigner
 from director.server.dispatcher import Dispatcher, Slice
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
@@ -43,11 +42,10 @@ class Acceptance:
     """Makes plans, and what the ledger holds of open jobs, into jobs of the scheduler."""
 
     def __init__(
-        self, jobs: OpenJobs, lifecycle: Lifecycle, presence: Presence, assigner: Assigner, dispatcher: Dispatcher,
-        ledger: LedgerClient,
-    ) -> None:  # fmt: skip
-        self._jobs, self._lifecycle, self._presence, self._ledger = jobs, lifecycle, presence, ledger
-        self._assigner, self._dispatcher = assigner, dispatcher
+        self, jobs: OpenJobs, lifecycle: Lifecycle, presence: Presence, dispatcher: Dispatcher, ledger: LedgerClient
+    ) -> None:
+        self._jobs, self._lifecycle, self._presence = jobs, lifecycle, presence
+        self._dispatcher, self._ledger = dispatcher, ledger
 
     def accept(self, jobs: Sequence[Accepted]) -> None:
         """Make jobs durable, all or none, and begin them; returns when they are on disk.
@@ -130,7 +128,8 @@ class Acceptance:
         breathe()  # with ten thousand nodes each of these takes long
         run.blocked = bool(meta.get("after"))
         build.mark_cached(run, job.succeeded)
-        self._jobs.chunks.keep(run.id, job.chunks)
+        for number, chunk in enumerate(job.chunks):
+            self._jobs.chunks.keep(run.id, number, chunk)
         self._jobs.add(run, record)
         return run
 
@@ -138,7 +137,7 @@ class Acceptance:
         """What each online node gets at once; other greenlets get turns in between."""
         pace = Pace()
         for node in run.nodes.values():
-            yield from self._assigner.assign(run, node)
+            yield from self._dispatcher.assign(run, node)
             pace.pause()
 
     def _lose(self, run: JobRun, reason: str) -> int:

@@ -1,4 +1,7 @@
-"""Sends slices to nodes after the ledger has recorded them; jobs take turns, each job's slices keep their order."""
+"""Decides which steps each node gets next, has the ledger record that, then sends them as slices.
+
+Jobs take turns, and each job's slices keep their order.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from director.errors import DirectorError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
+from director.scheduler import windows
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import NodeRun
@@ -21,7 +26,9 @@ from director.server.roster import Send
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 32  # slices of one job before it is the turn of the next job
+TURN = 0.005  # seconds of decisions before other greenlets get a turn
+BATCH = 500  # slices recorded at once
+AT_ONCE = 32  # nodes or slices of one job before it is the turn of the next job
 READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
 
 
@@ -41,19 +48,66 @@ class Slice:
 
 
 class Dispatcher:
-    """Sends slices with the chunk that they need."""
+    """Works through the nodes that may get more steps, and sends slices with the chunk that they need."""
 
     def __init__(self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient, send: Send) -> None:
         self._jobs, self._lifecycle, self._ledger, self._send = jobs, lifecycle, ledger, send
         self._outgoing: FairQueue[Slice] = FairQueue()
-        spawn("dispatcher", self._run, vital=True)
+        spawn("assigner", self._assign_due, vital=True)
+        spawn("dispatcher", self._send_recorded, vital=True)
+
+    def assign(self, run: JobRun, node: NodeRun) -> list[Slice]:
+        """What the node gets of the job now; it counts as sent from here on. Nothing when the node is offline."""
+        record = self._jobs.online(node.node)
+        if record is None:
+            return []
+        room = windows.room_for(node, len(record.jobs))
+        if room <= 0:
+            windows.starve(node.load, run.id)
+        ranges = windows.next_ranges(run, node, room)
+        if not ranges:
+            return []
+        run.hand_out(node, ranges[-1].last + 1)
+        node.sent_at = time.monotonic()
+        by_chunk = groupby(ranges, lambda steps: steps.first // messages.STEPS_PER_CHUNK)
+        return [Slice(run, node, chunk, list(found), node.epoch) for chunk, found in by_chunk]
 
     def dispatch(self, slices: Iterable[Slice]) -> None:
         """Queue slices that the ledger has recorded."""
         for item in slices:
             self._outgoing.add(item.run.id, item)
 
-    def _run(self) -> None:
+    def _assign_due(self) -> None:
+        while True:
+            self._jobs.due.wait()
+            slices: list[Slice] = []
+            until = time.monotonic() + TURN
+            while self._jobs.due and time.monotonic() < until and len(slices) < BATCH:
+                job, names = self._jobs.due.take(AT_ONCE)
+                run = self._jobs.runs.get(job)
+                if run is not None and job not in self._jobs.accepting:
+                    for name in names:
+                        slices += self._consider(run, name)
+            if slices:
+                self._record(slices)
+            breathe()
+
+    def _consider(self, run: JobRun, name: str) -> list[Slice]:
+        node = run.nodes.get(name)
+        try:
+            return self.assign(run, node) if node is not None and node.open else []
+        except Exception:
+            log.exception("steps of job %s for %s could not be chosen", run.id, name)
+            return []
+
+    def _record(self, slices: list[Slice]) -> None:
+        cursors: dict[str, dict[str, int]] = {}
+        for item in slices:
+            cursors.setdefault(item.run.id, {})[item.node.node] = item.node.cursor
+        operations = [("cursors", {"job": job, "cursors": found}) for job, found in cursors.items()]
+        self._ledger.write(*operations, then=lambda error: self.dispatch(slices))
+
+    def _send_recorded(self) -> None:
         while True:
             self._outgoing.wait()
             for item in self._outgoing.take(AT_ONCE)[1]:

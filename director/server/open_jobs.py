@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,16 +11,47 @@ import ujson
 from gevent.event import Event
 
 from director.errors import BusyError
+from director.protocol.messages import STEPS_PER_CHUNK
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import Load, NodeRun
-from director.server.chunk_cache import ChunkCache
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster
 
 TASKS_LIMIT = 20_000_000  # of all open jobs; beyond it submissions are refused
 OPEN_JOBS = 50_000
 REASON_LIMIT = 2000  # characters
+CHUNKS_LIMIT = 64 * 1024 * 1024  # bytes
+
+
+class ChunkCache:
+    """Chunks by job and number, in memory up to a bound; the least recently used one is dropped first."""
+
+    def __init__(self, ledger: LedgerClient) -> None:
+        self._ledger = ledger
+        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._size = 0
+
+    def keep(self, job: str, number: int, chunk: bytes) -> None:
+        """Keep a chunk that was used now."""
+        self._kept[job, number] = chunk
+        self._size += len(chunk)
+        while self._size > CHUNKS_LIMIT and len(self._kept) > 1:
+            self._size -= len(self._kept.popitem(last=False)[1])
+
+    def get(self, job: str, number: int) -> bytes:
+        """One chunk. Raises DirectorError: it must be read, and the ledger process does not answer."""
+        chunk = self._kept.get((job, number))
+        if chunk is None:
+            chunk = self._ledger.ask("chunk", job=job, n=number)
+            self.keep(job, number, chunk)
+        self._kept.move_to_end((job, number))
+        return chunk
+
+    def forget(self, run: JobRun) -> None:
+        """The job is over."""
+        for number in range(run.steps // STEPS_PER_CHUNK + 1):
+            self._size -= len(self._kept.pop((run.id, number), b""))
 
 
 class OpenJobs:
@@ -88,7 +120,7 @@ class OpenJobs:
             return
         self.tasks -= run.total
         self.heads.pop(run.id, None)
-        self.chunks.forget(run.id)
+        self.chunks.forget(run)
         for node in run.nodes.values():
             node.move_load(Load())
             self.detach(run, node)

@@ -6,7 +6,6 @@ The order of things is always the same: memory decides, the ledger makes it dura
 from __future__ import annotations
 
 from director.server.acceptance import Acceptance
-from director.server.assigner import Assigner
 from director.server.dispatcher import Dispatcher
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
@@ -36,8 +35,7 @@ class Scheduler:
         self.reconcile, self.online, self.tick = presence.reconcile, presence.online, presence.tick
         self.lose_all, self.abandon = presence.lose_all, presence.abandon
         dispatcher = Dispatcher(jobs, lifecycle, ledger, send)
-        assigner = Assigner(jobs, dispatcher, ledger)
-        acceptance = Acceptance(jobs, lifecycle, presence, assigner, dispatcher, ledger)
+        acceptance = Acceptance(jobs, lifecycle, presence, dispatcher, ledger)
         self.accept, self.restore = acceptance.accept, acceptance.restore
         self.release_blocked, self.lose_open = acceptance.release_blocked, acceptance.lose_open
         self.take_results = ResultIntake(jobs, lifecycle, ledger).take_results

@@ -138,7 +138,7 @@ class Sessions:
         number, peer, size = fields["number"], record.peer, len(payload)
 
         def stored(close: list[str]) -> None:
-            self._sender.acknowledgements.stored(record, peer, number, close, size)
+            self._sender.stored(record, peer, number, close, size)
 
         record.journal_position = max(record.journal_position, fields["journal_position"])
         self._scheduler.take_results(record, fields["jobs"], payload, stored)

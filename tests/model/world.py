@@ -30,17 +30,15 @@ from director.agent.simulator import SimulatedNode
 from director.errors import StoreError
 from director.planning.plan import Plan
 from director.protocol import messages
-from director.protocol.transport import GONE, SENT
 from director.runtime import greenlets
 from director.scheduler import windows
 from director.scheduler.choice import awaited
 from director.server import (
-    acknowledgements,
     admission,
-    assigner,
     dispatcher,
     enrolment,
     lifecycle,
+    node_sender,
     open_jobs,
     presence,
     result_intake,
@@ -61,10 +59,10 @@ LOST_AFTER = 100.0
 INTERVAL = 10.0
 EPOCH = 1_700_000_000.0
 TIMED = (
-    open_jobs, lifecycle, dispatcher, assigner, presence, result_intake, sessions, admission, session, step_runner,
+    open_jobs, lifecycle, dispatcher, presence, result_intake, sessions, admission, session, step_runner,
     job_table, outbox, recovery, enrolment,
 )  # fmt: skip
-SPAWNING = (lifecycle, dispatcher, assigner, sessions, admission, acknowledgements, session, job_runner)
+SPAWNING = (lifecycle, dispatcher, sessions, admission, node_sender, session, job_runner)
 
 
 class Clock:
@@ -198,12 +196,12 @@ class Wire:
     def receive(self) -> Any:
         return self.inbox.get()
 
-    def send(self, peer: bytes, *frames: bytes) -> str:
+    def send(self, peer: bytes, *frames: bytes) -> bool:
         connection = self.world.connections[peer]
         if connection.broken:
-            return GONE if connection.noticed else SENT
+            return not connection.noticed
         connection.down.append(list(frames))
-        return SENT
+        return True
 
 
 class ClientJournal(Journal):
@@ -431,7 +429,7 @@ class World:
         self._patch.setattr(outbox, "get_hub", lambda: Loop(self))
         self._patch.setattr(step_runner, "gevent", Loop(self))
         self._patch.setattr(sessions, "periodic", lambda *args: None)
-        self._patch.setattr(acknowledgements, "LONGEST", 0.0)
+        self._patch.setattr(node_sender, "LONGEST", 0.0)
         self._patch.setattr(windows, "WINDOW", 4)
         self._patch.setattr(step_runner, "RUNNING_AFTER", 0.0)
         self._patch.setattr(step_runner, "RETRY_FIRST", 0.0)

@@ -15,7 +15,7 @@ from harness import free_ports
 from director.protocol import keys, messages
 from director.protocol.transport import Authenticator, Dealer, Router, new_context
 from director.runtime.greenlets import spawn
-from director.server import acknowledgements, sessions
+from director.server import node_sender, sessions
 from director.server.admission import Admission
 from director.server.enrolment import Enrolment
 from director.server.node_sender import NodeSender
@@ -124,7 +124,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         running.append(spawn(*args, **options))
         return running[-1]
 
-    for module in (sessions, acknowledgements):
+    for module in (sessions, node_sender):
         monkeypatch.setattr(module, "spawn", start)
     monkeypatch.setattr(sessions, "periodic", lambda *args: None)
     made = Scene()
