@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from director import __version__
-from director.api.decoding import Nothing, decode
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
 from director.api.nodes import NodeFilter, NodeName, Nodes, NodeTarget
-from director.api.peer_credentials import Caller
+from director.api.requests import Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
 from director.errors import UsageError
 

@@ -10,8 +10,7 @@ from typing import Any
 import ujson
 
 from director import states as st
-from director.api.decoding import Nothing
-from director.api.peer_credentials import Caller
+from director.api.requests import Caller, Nothing
 from director.protocol.framing import Cut
 from director.runtime.logs import stamp
 from director.scheduler.job_state import JobRun

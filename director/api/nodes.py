@@ -13,8 +13,7 @@ from typing import Any
 import ujson
 
 from director import __version__
-from director.api.decoding import Nothing
-from director.api.peer_credentials import Caller
+from director.api.requests import Caller, Nothing
 from director.errors import NotFoundError
 from director.runtime.greenlets import breathe
 from director.runtime.logs import stamp
@@ -180,14 +179,12 @@ def node_detail(record: NodeRecord) -> Row:
 
 def _newcomers(enrolment: Enrolment) -> list[Row]:
     """Keys that wait for enrolment or were refused, as nodes in state `pending`."""
-    return [
-        {
-            "id": p.name, "state": "pending", "address": p.address, "version": None, "labels": {},
-            "last_seen": stamp(_wall_clock(p.at)), "agent_uptime": None, "host_uptime": None,
-            "key": p.key, "reason": p.reason,
-        }
-        for p in enrolment.pending.values()
-    ]  # fmt: skip
+    ahead = time.time() - time.monotonic()
+    records = [
+        NodeRecord(found.name, found.key, last_seen=ahead + found.at, address=found.address, reason=found.reason)
+        for found in enrolment.pending.values()
+    ]
+    return [{**node_row(record), "state": "pending"} for record in records]
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -196,11 +193,6 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     while batch := list(islice(rows, BATCH)):
         yield batch
         breathe()
-
-
-def _wall_clock(at: float) -> float:
-    """The epoch seconds of a monotonic time."""
-    return time.time() - (time.monotonic() - at)
 
 
 def _uptime(record: NodeRecord, start: float | None) -> float | None:

@@ -1,21 +1,24 @@
-"""The operator's socket: accepts and limits connections, and decodes commands and encodes answers as frames."""
+"""The operator's socket: accepts callers, limits them and tells who they are; decodes commands, encodes answers."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import pwd
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
 import ujson
 from gevent import Greenlet, socket
+from gevent.lock import BoundedSemaphore
 
 from director.api.commands import Commands
-from director.api.keepalive import CallersChannel
-from director.api.peer_credentials import Caller, caller_of
+from director.api.requests import Caller
 from director.errors import EXIT_FAILED, DirectorError, ProtocolError, UsageError
 from director.protocol import unix_socket
-from director.protocol.framing import Channel, Cut, close_all
+from director.protocol.framing import Channel, Cut, close_all, encode
 from director.runtime.accept_loop import accept_all
 from director.runtime.greenlets import spawn
 
@@ -25,6 +28,9 @@ CONNECTIONS = 1000
 PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to read an answer
 SOURCES_PATIENCE = 60.0  # seconds a caller may take to send the next part of its sources
 PART = 16 * 1024 * 1024  # bytes of an answer in one frame
+FIRST_SIGN = 0.25  # seconds; the first sign of life is early, for calls that are about to end
+SIGN_EVERY = 5.0  # seconds
+SIGN = encode({"alive": True})
 
 
 class OperatorSocket:
@@ -58,7 +64,7 @@ class OperatorSocket:
         channel = CallersChannel(connection)
         self._open += 1
         try:
-            caller = caller_of(connection, CallerSources(channel))
+            caller = caller_of(connection, channel)
             if self._open > CONNECTIONS:
                 channel.send({"error": f"{CONNECTIONS} callers are connected; try again", "exit": 1})
                 return
@@ -91,6 +97,42 @@ class OperatorSocket:
             channel.send({"error": f"the server could not carry this out: {error!r}", "exit": 1})
 
 
+class CallersChannel(Channel):
+    """A caller's connection; frames of several greenlets are sent one after another."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._sending = BoundedSemaphore(1)
+        self._at_work = False
+
+    def send_encoded(self, *frame: Any) -> None:
+        """See `Channel.send_encoded`. Raises OSError: the peer is gone."""
+        with self._sending:
+            super().send_encoded(*frame)
+
+    @contextlib.contextmanager
+    def signs_of_life(self) -> Iterator[None]:
+        """A context in which the caller gets `{"alive": true}` after 0.25 s, then every 5 s."""
+        self._at_work = True
+        signs = spawn("signs of life", self._sign, vital=False, after=FIRST_SIGN)
+        try:
+            yield
+        finally:
+            self._at_work = False
+            signs.kill(block=False)
+
+    def _sign(self) -> None:
+        while True:
+            with self._sending:
+                if not self._at_work:  # the answer was sent while this sign waited for its turn
+                    return
+                try:
+                    super().send_encoded(SIGN)
+                except OSError:
+                    return  # the caller has left; the command notices that itself
+            gevent.sleep(SIGN_EVERY)
+
+
 class CallerSources:
     """The caller's files: the caller opens them with its rights and sends descriptors."""
 
@@ -113,6 +155,16 @@ class CallerSources:
                 return
             yield header["entries"], fds
             self._channel.send({"next": True})
+
+
+def caller_of(connection: socket.socket, channel: Channel) -> Caller:
+    """The caller at the other end, as the kernel reports its process. Raises OSError: the connection is broken."""
+    pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return Caller(name, uid, gid, pid, CallerSources(channel))
 
 
 def _request(channel: Channel) -> dict[str, Any] | None:

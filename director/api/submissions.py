@@ -16,8 +16,9 @@ import ujson
 
 from director import ids
 from director import states as st
-from director.api.peer_credentials import Caller
+from director.api.requests import Caller
 from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
+from director.scheduler.blocks import nodes_of
 from director.server.acceptance import Accepted
 from director.server.dry_run import DryRun, DryRunResult, steps_of
 from director.server.ledger_client import LedgerClient
@@ -124,11 +125,10 @@ class Submissions:
             DirectorError: a text, a target or a source is wrong, or the server accepts no submissions now.
         """
         options = Options(**{**DEFAULTS, **request.options})
-        with self._once([file["id"] for file in request.files]):
-            notes: list[str] = []
-            if not self._is_known(request.files, options):
-                self._check_again(request.again, [file["id"] for file in request.files])
-                self._accept(request.files, options, caller, notes)
+        digests = {file["id"]: _sha256([file, options]) for file in request.files}
+        with self._once(digests):
+            known = self._is_known(digests, request.again)
+            notes = [] if known else self._accept(request.files, options, digests, caller)
         jobs = [{"id": file["id"], "name": _name(file, options)} for file in request.files]
         return {"jobs": jobs, "notes": notes}
 
@@ -155,14 +155,12 @@ class Submissions:
             NotFoundError: there is no such job. UsageError: it is not final. NoTargetError: `target` leaves no node.
             DirectorError: the server accepts no submissions now.
         """
-        digest = _sha256(["resume", request.id, request.options])
-        with self._once([request.new_id]):
-            known = self._is_known_as(request.new_id, digest)
-            if not known:
-                self._check_again(request.again, [request.new_id])
+        digests = {request.new_id: _sha256(["resume", request.id, request.options])}
+        with self._once(digests):
+            known = self._is_known(digests, request.again)
             row = ujson.loads(self._ledger.ask("resume_record", id=request.new_id if known else request.id))
             name = (request.options.get("name") or row["name"])[:200]
-            notes = [] if known else self._accept_rest(row, name, request, digest, caller)
+            notes = [] if known else self._accept_rest(row, name, request, digests, caller)
         return {"jobs": [{"id": request.new_id, "name": name}], "notes": notes}
 
     def verb_help(self, request: VerbHelp, caller: Caller) -> Row:
@@ -180,34 +178,42 @@ class Submissions:
         finally:
             self._under_way.difference_update(names)
 
-    def _is_known(self, files: Sequence[File], options: Options) -> bool:
-        """Whether this very submission was accepted before. Raises UsageError: another one had one of its ids."""
-        known = {self._is_known_as(file["id"], _sha256([file, options])) for file in files}
-        if len(known) > 1:
-            raise UsageError("another job has this id; submit again with a new one")
-        return known.pop()
+    def _is_known(self, digests: Mapping[str, str], again: bool) -> bool:
+        """Whether this very request was accepted before.
 
-    def _is_known_as(self, job: str, digest: str) -> bool:
-        found = ujson.loads(self._ledger.ask("find", id=job))
-        if found and found["digest"] != digest:
-            raise UsageError("another job has this id; submit again with a new one")
-        return bool(found)
+        Args:
+            digests: job to the digest of the request that asks for it.
+            again: the request may have been accepted, and lost with a damaged ledger.
 
-    def _accept(self, files: Sequence[File], options: Options, caller: Caller, notes: list[str]) -> None:
+        Raises:
+            UsageError: another request had one of these ids. StoreError: whether this one was accepted is not known.
+        """
+        found = [ujson.loads(self._ledger.ask("find", id=job)) for job in digests]
+        if any(found) and [row and row["digest"] for row in found] != list(digests.values()):
+            raise UsageError("another job has this id; submit again with a new one")
+        if again and self._ledger.lost and not any(found):
+            raise StoreError(f"{self._ledger.lost}; whether {' '.join(digests)} was accepted and ran is not known")
+        return any(found)
+
+    def _accept(self, files: Sequence[File], options: Options, digests: Mapping[str, str], caller: Caller) -> list[str]:
         self._check_ledger()
-        jobs = []
+        jobs: list[Accepted] = []
+        notes: list[str] = []
         for file in files:
             meta, chunks = self._planners.plan({"file": file, "options": options}, caller.sources)
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
-            record = _record(file["id"], _name(file, options), file["kind"], kept, meta, caller)
-            jobs.append(Accepted(meta, chunks, {**record, "digest": _sha256([file, options])}))
+            record = _record(file["id"], digests, _name(file, options), file["kind"], kept, meta, caller)
+            jobs.append(Accepted(meta, chunks, record))
         if not options["async"]:
             for before, after in itertools.pairwise(jobs):
                 before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
         self._scheduler.accept(jobs)
+        return notes
 
-    def _accept_rest(self, row: Row, name: str, request: Resume, digest: str, caller: Caller) -> list[str]:
+    def _accept_rest(
+        self, row: Row, name: str, request: Resume, digests: Mapping[str, str], caller: Caller
+    ) -> list[str]:
         if row["state"] not in st.JOB_FINAL:
             raise UsageError(f"job {row['id']} is still {row['state']}; wait for its end, or cancel it, then resume it")
         self._check_ledger()
@@ -217,15 +223,9 @@ class Submissions:
         meta = plan_of(row, frozenset(resolve(target, self._roster).nodes) if target else None, notes)
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
-        record = _record(request.new_id, name, row["kind"], options, meta, caller)
-        record.update(digest=digest, resumes=row["id"])
-        self._scheduler.accept([Accepted(meta, [], record, succeeded_of(row["succeeded"]))])
+        record = _record(request.new_id, digests, name, row["kind"], options, meta, caller)
+        self._scheduler.accept([Accepted(meta, [], {**record, "resumes": row["id"]}, succeeded_of(row["succeeded"]))])
         return notes
-
-    def _check_again(self, again: bool, names: Collection[str]) -> None:
-        """Refuse a repeated request that may have been accepted and lost with a damaged ledger. Raises StoreError."""
-        if again and self._ledger.lost:
-            raise StoreError(f"{self._ledger.lost}; whether {' '.join(names)} was accepted and ran is not known")
 
     def _check_ledger(self) -> None:
         self._scheduler.check_room()
@@ -238,9 +238,9 @@ def explain(meta: Row, chunks: list[bytes], dry_run: DryRunResult) -> Row:
     stages = [
         {"name": s.get("name") or "", "nodes": s["nodes"], "unmatched": s.get("unmatched", [])} for s in meta["stages"]
     ]
-    members: dict[int, list[str]] = {}
+    members: dict[int, Sequence[str]] = {}
     for block in meta["blocks"]:
-        nodes = meta["stages"][block["stage"]]["nodes"] if block.get("nodes") is None else block["nodes"]
+        nodes = nodes_of(meta, block)
         members.update((step, nodes) for step in range(block["first"], block["last"] + 1))
     steps = [
         {
@@ -257,8 +257,10 @@ def _check_id(job: str, name: str) -> None:
         raise UsageError(f"{name}: expected the id of a job")
 
 
-def _record(job: str, name: str, kind: str, options: Mapping[str, Any], meta: Row, caller: Caller) -> Row:
-    """The fields of a new job's row in the ledger, but for the digest of its request.
+def _record(
+    job: str, digests: Mapping[str, str], name: str, kind: str, options: Mapping[str, Any], meta: Row, caller: Caller
+) -> Row:
+    """The fields of a new job's row in the ledger.
 
     Raises:
         NotPermittedError: the job fetches files, and this server cannot write as the caller.
@@ -271,6 +273,7 @@ def _record(job: str, name: str, kind: str, options: Mapping[str, Any], meta: Ro
         )
     return {
         "id": job,
+        "digest": digests[job],
         "name": name,
         "kind": kind,
         "created_at": time.time(),

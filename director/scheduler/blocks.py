@@ -64,6 +64,12 @@ class Blocks(list[Block]):
         return [(0, group), (min(b.first for b in self if b.stage == block.stage and b.first >= group), step)]
 
 
+def nodes_of(meta: Mapping[str, Any], block: Mapping[str, Any]) -> Sequence[str]:
+    """The nodes that run a block of a plan's meta."""
+    nodes: Sequence[str] | None = block.get("nodes")
+    return meta["stages"][block["stage"]]["nodes"] if nodes is None else nodes
+
+
 def stage_nodes(meta: Mapping[str, Any]) -> list[str]:
     """Every node of a plan once, in the order of its stages."""
     return list(dict.fromkeys(name for stage in meta["stages"] for name in stage["nodes"]))

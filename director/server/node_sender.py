@@ -86,7 +86,7 @@ class NodeSender:
         return False
 
     def _flush(self, peer: bytes | None) -> None:
-        """Send the acknowledgement that is due on the connection; before other messages, so that jobs close in order."""
+        """Send the acknowledgement that is due on the connection; before each message, so that jobs close in order."""
         due = self._due.pop(peer, None)
         if due is not None and due.record.peer == peer:
             self._queue(due.record, messages.encode("ack", number=due.number, close=due.close))

@@ -10,6 +10,10 @@ import ujson
 
 ONLINE, OFFLINE = "online", "offline"
 FACTS_LIMIT = 256 * 1024  # bytes of JSON
+STORED = (  # attributes that are fields of the store's operation `node`
+    "name", "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "journal_position",
+    "instance",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -83,21 +87,12 @@ class NodeRecord:
 
     def row(self) -> dict[str, Any]:
         """The fields of the store's operation `node`."""
-        return {
-            "name": self.name, "key": self.key, "address": self.address, "version": self.version,
-            "labels": self.labels, "facts": self.facts, "args": self.args, "last_seen": self.last_seen,
-            "reason": self.reason, "journal_position": self.journal_position, "instance": self.instance,
-        }  # fmt: skip
+        return {name: getattr(self, name) for name in STORED}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> NodeRecord:
         """The node of a row of the store's query `nodes`."""
-        record = cls(row["name"], row["key"] or "", last_seen=row["last_seen"])
-        record.address, record.version = row["address"] or "", row["version"] or ""
-        record.labels, record.args = row["labels"] or {}, row["args"] or {}
-        record.facts, record.reason = row["facts"] or "{}", row["reason"] or ""
-        record.journal_position, record.instance = row["journal_position"] or 0, row["instance"] or ""
-        return record
+        return cls(**{"key": "", **{name: row[name] for name in STORED if row[name]}})
 
 
 #: Queues the header and the payload of a message for a node; False when the message surely was not delivered.

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import gevent
@@ -51,18 +53,20 @@ class _Gathered:
 
     Attributes:
         at: monotonic time at which they were read.
-        found: node to `{name: value}`; `body` is the same as JSON.
+        found: node to its value.
+        body: JSON of node to `{name: value}`.
         error: why there is no body.
     """
 
+    name: str
     at: float
-    found: dict[str, dict[str, Any]]
+    found: dict[str, Any]
     body: bytes = b""
     error: str = ""
 
     def encode(self) -> None:
         """Make `body` from `found`."""
-        self.body = ujson.dumps(self.found).encode()
+        self.body = ujson.dumps({node: {self.name: value} for node, value in self.found.items()}).encode()
         if len(self.body) > ANSWER_LIMIT:
             self.error = f"the values of {len(self.found)} nodes come to more than {ANSWER_LIMIT >> 20} MiB"
             self.body = b""
@@ -190,23 +194,33 @@ class ValueQueries:
         if known is None or time.monotonic() - known.at > FRESH:
             if len(group.answers) > 10:
                 group.answers.clear()
-            known = group.answers[name] = self._gather(group, name)
+            nodes = (*group.run.nodes, *group.spec["others"])
+            known = group.answers[name] = _Gathered(name, time.monotonic(), gather(self._roster, nodes, name))
+            known.encode()
         own = value_of(record, name)
-        if own is not None and known.found.get(record.name) != {name: own}:
-            known.found[record.name] = {name: own}
+        if own is not None and known.found.get(record.name) != own:
+            known.found[record.name] = own
             known.encode()
         return known
 
-    def _gather(self, group: _Group, name: str) -> _Gathered:
-        known = _Gathered(time.monotonic(), {})
-        for number, node in enumerate((*group.run.nodes, *group.spec["others"])):
-            record = self._roster.nodes.get(node)
-            if record is not None and (value := value_of(record, name)) is not None:
-                known.found[node] = {name: value}
-            if number % BATCH == BATCH - 1:
-                breathe()
-        known.encode()
-        return known
+
+def gather(
+    roster: Roster, nodes: Iterable[str], name: str, planned: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The value of each node that has one; other greenlets get turns in between.
+
+    Args:
+        planned: values, by node and name, that take the place of those the server knows.
+    """
+    found: dict[str, Any] = {}
+    for number, node in enumerate(nodes, 1):
+        if name in planned.get(node, {}):
+            found[node] = planned[node][name]
+        elif (record := roster.nodes.get(node)) is not None and (value := value_of(record, name)) is not None:
+            found[node] = value
+        if number % BATCH == 0:
+            breathe()
+    return found
 
 
 def value_of(record: NodeRecord, name: str) -> Any:

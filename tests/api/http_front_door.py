@@ -9,7 +9,7 @@ from typing import Any
 import ujson
 
 from director.api.commands import Commands
-from director.api.peer_credentials import Caller
+from director.api.requests import Caller
 from director.errors import DirectorError, UsageError
 from director.protocol.framing import Cut
 

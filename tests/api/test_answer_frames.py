@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from director.api import socket as operator_socket
-from director.api.peer_credentials import Caller, caller_of
+from director.api.requests import Caller
 from director.cli.connection import Connection
 from director.cli.patience import Patience
 from director.errors import NotFoundError, UsageError
 from director.protocol.framing import Channel, Cut
-from director.server.planner_pool import NO_SOURCES
 
 
 class Played:
@@ -44,7 +43,8 @@ def items(ends: tuple[Channel, Connection], answer: Any) -> list[Any]:
     """The items of an answer at the other end."""
     channel, link = ends
     commands: Any = Played(one=answer)
-    operator_socket.OperatorSocket(commands)._answer({"do": "one"}, channel, caller_of(channel.sock, NO_SOURCES))
+    caller = operator_socket.caller_of(channel.sock, channel)
+    operator_socket.OperatorSocket(commands)._answer({"do": "one"}, channel, caller)
     return list(link.answer(*link.receive()))
 
 

@@ -11,8 +11,7 @@ from harness import ROOT
 
 from director.api import jobs, nodes, submissions
 from director.api.commands import Command, Commands
-from director.api.decoding import Nothing, decode
-from director.api.peer_credentials import Caller
+from director.api.requests import Caller, Nothing, decode
 from director.errors import NotPermittedError, UsageError
 
 A = "a" * 16

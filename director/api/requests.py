@@ -1,4 +1,4 @@
-"""Makes a typed request of the fields of a message; an error names the wrong field."""
+"""What every command gets: its caller, and a typed request, made of the fields of a message."""
 
 from __future__ import annotations
 
@@ -9,9 +9,27 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
 from director.errors import UsageError
+from director.server.planner_pool import NO_SOURCES, Sources
 
 T = TypeVar("T")
 NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The caller of a command.
+
+    Attributes:
+        user: name of the user, the uid as text when it has none.
+        uid, gid, pid: of the calling process.
+        sources: reads the files that the caller's submissions name.
+    """
+
+    user: str
+    uid: int
+    gid: int
+    pid: int
+    sources: Sources = NO_SOURCES
 
 
 @dataclass(frozen=True, slots=True)
