@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 from director.node_sets import natural
-from director.targets.expressions import (
-    And,
-    Everyone,
-    Expr,
-    Fact,
-    Label,
-    Members,
-    Name,
-    Not,
-    Or,
-    Pattern,
-    bounded,
-    leaves,
-)
+from director.targets import expressions
+from director.targets.expressions import And, Everyone, Expr, Fact, Label, Members, Name, Not, Or, Pattern
 from director.targets.fact_matching import fact_fits, fact_values
-from director.targets.roster_view import RosterView
 
 _Set = set[str]
 #: an operand that needs more of the roster is evaluated later, for fewer nodes
 _COSTS: dict[type[Expr], int] = {Everyone: 1, Pattern: 2, Label: 3, Fact: 4}
+
+
+class RosterView(Protocol):
+    """The enrolled nodes, without pending and revoked ones."""
+
+    def names(self) -> Iterable[str]:
+        """Every enrolled node, in any order."""
+
+    def has(self, name: str) -> bool:
+        """Whether a node of this name is enrolled."""
+
+    def online(self, name: str) -> bool:
+        """Whether the node is online now."""
+
+    def labels(self, name: str) -> Mapping[str, str]:
+        """The node's labels."""
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """The node's facts; called only for expressions with facts, as they may have to be parsed."""
 
 
 class Evaluator:
@@ -38,7 +45,7 @@ class Evaluator:
     def __init__(self, roster: RosterView, stages: Mapping[str, Sequence[str]]) -> None:
         self.roster = roster
         self.stages = stages
-        self._facts: dict[str, Mapping[str, Any]] = {}
+        self.facts = cache(roster.facts)
         self._negated = False
 
     def everybody(self) -> _Set:
@@ -67,7 +74,7 @@ class Evaluator:
 
     def selected(self, expr: Expr, within: _Set) -> _Set:
         """Those of `within` that a whole expression selects: `not Y` alone is `all and not Y`."""
-        if bounded(expr):
+        if expressions.bounded(expr):
             return self.members(expr, within)
         if isinstance(expr, Or):
             return set().union(*(self.selected(part, within) for part in expr.operands))
@@ -114,12 +121,6 @@ class Evaluator:
         labels = self.roster.labels(name)
         return [labels[expr.key]] if expr.key in labels else []
 
-    def facts(self, name: str) -> Mapping[str, Any]:
-        """A node's facts."""
-        if name not in self._facts:
-            self._facts[name] = self.roster.facts(name)
-        return self._facts[name]
-
     def ordered(self, expr: Expr, found: _Set) -> list[str]:
         """`found`, which `expr` selects, in the order written, else in natural order."""
         match expr:
@@ -148,19 +149,14 @@ class Evaluator:
 
 def _leading(expr: And) -> Expr | None:
     """The operand that gives the order: the first that spells out names, else the first with operands of its own."""
-    parts = [part for part in expr.operands if bounded(part)]
-    spelled = (part for part in parts if any(isinstance(leaf, (Name, Members)) for leaf in _positive(part)))
+    parts = [part for part in expr.operands if expressions.bounded(part)]
+    spelled = filter(_spells_names, parts)
     return next(spelled, None) or next((part for part in parts if isinstance(part, (Or, And))), None)
 
 
-def _positive(expr: Expr) -> Iterable[Expr]:
-    """The leaves that are not under a `not`."""
-    if isinstance(expr, Not):
-        return ()
-    if isinstance(expr, (And, Or)):
-        return [leaf for part in expr.operands for leaf in _positive(part)]
-    return (expr,)
+def _spells_names(expr: Expr) -> bool:
+    return any(isinstance(leaf, (Name, Members)) for leaf in expressions.leaves(expr, negated=False))
 
 
 def _cost(expr: Expr) -> int:
-    return max(_COSTS.get(type(leaf), 0) for leaf in leaves(expr))
+    return max(_COSTS.get(type(leaf), 0) for leaf in expressions.leaves(expr))

@@ -1,27 +1,24 @@
-"""Why an expression does not select a node, for `--plan`."""
+"""What a user gets to know of nodes that are not selected: the reason for `--plan`, and names that come close."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
-from director.targets.evaluate import Evaluator
-from director.targets.expressions import (
-    And,
-    Everyone,
-    Expr,
-    Fact,
-    Label,
-    Members,
-    Not,
-    Or,
-    Pattern,
-    bounded,
-    shorten,
-)
+from director.node_sets import fold, natural
+from director.targets import expressions
+from director.targets.evaluate import Evaluator, RosterView
+from director.targets.expressions import And, Everyone, Expr, Fact, Label, Members, Name, Not, Or, Pattern, shorten
 from director.targets.parser import parse
-from director.targets.roster_view import RosterView
 
-_SHOWN = 3
+SHOWN = 3
+_COMPARED = 3_000  # names; of more, only those that begin alike
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_WORDS = re.compile(r"[^\s,()]+")
+_OURS = ("~", "label:", "fact:")
+_IMAGE = re.compile(r"scratch|[A-Za-z0-9][\w.-]*(?:/|:|@[A-Za-z0-9])\S*")
 
 
 def explain(text: str, roster: RosterView, stages: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
@@ -37,7 +34,7 @@ def explain(text: str, roster: RosterView, stages: Mapping[str, Sequence[str]] |
 
 
 def _reason(expr: Expr, name: str, evaluator: Evaluator) -> str:
-    if not bounded(expr) and not isinstance(expr, Or) and not evaluator.roster.online(name):
+    if not expressions.bounded(expr) and not isinstance(expr, Or) and not evaluator.roster.online(name):
         return f"offline ({shorten(expr.text)} means nodes online now)"
     return _reason_of_part(expr, name, evaluator)
 
@@ -58,8 +55,8 @@ def _reason_of_part(expr: Expr, name: str, evaluator: Evaluator) -> str:
             failing = next((part for part in parts if not evaluator.members(part, {name})), parts[0])
             return _reason_of_part(failing, name, evaluator)
         case Or(_, parts):
-            reasons = list(dict.fromkeys(_reason(part, name, evaluator) for part in parts[: _SHOWN + 1]))
-            return "; ".join(reasons[:_SHOWN]) + ("; and so on" if len(parts) > _SHOWN else "")
+            reasons = list(dict.fromkeys(_reason(part, name, evaluator) for part in parts[: SHOWN + 1]))
+            return "; ".join(reasons[:SHOWN]) + ("; and so on" if len(parts) > SHOWN else "")
     return f"is not {shorten(expr.text)}"
 
 
@@ -70,3 +67,93 @@ def _reason_of_value(expr: Label | Fact, name: str, evaluator: Evaluator) -> str
     if not values:
         return f"has no {expr.kind} {expr.key}"
     return f"{expr.kind} {expr.key} is {shorten(', '.join(map(str, values)), 60)}"
+
+
+def unknown_names(leaf: Expr, missing: list[str], roster: RosterView) -> str:
+    """The message for names that no node has, with those that come close."""
+    what = shorten(fold(missing))
+    within = "" if isinstance(leaf, Name) else f" (of {shorten(leaf.text)})"
+    return f"no node is named {what}{within}{_close(missing, roster)}"
+
+
+def _close(missing: list[str], roster: RosterView) -> str:
+    names = list(roster.names())
+    if not names:
+        return "; no node is enrolled"
+    near = dict.fromkeys(name for wrong in missing[:SHOWN] for name in close_names(wrong, names))
+    return f"; close: {', '.join(list(near)[:SHOWN])}" if near else f"; enrolled: {shorten(fold(names))}"
+
+
+def close_names(wrong: str, names: Iterable[str], cutoff: float = 0.7) -> list[str]:
+    """At most SHOWN of `names` that come close to `wrong`, the most similar first."""
+    names = list(names)
+    same = natural(name for name in names if _core(name) == _core(wrong))
+    near = natural(name for name in names if name.startswith(wrong + ".") or wrong.startswith(name + "."))
+    if len(names) > _COMPARED:
+        names = [name for name in names if name[:2].lower() == wrong[:2].lower()][:_COMPARED]
+    alike = get_close_matches(wrong, names, SHOWN, cutoff)
+    return list(dict.fromkeys((*same, *near, *alike)))[:SHOWN]
+
+
+def _core(name: str) -> str:
+    """A name without case, separators and leading zeros."""
+    parts = name.lower().replace("_", "-").replace(".", "-").split("-")
+    return "".join(part.lstrip("0") for part in parts)
+
+
+def nothing_matches(expr: Expr, evaluator: Evaluator) -> str:
+    """The message for an expression that selects no node: how many each part selects, or what comes close."""
+    if not any(True for _ in evaluator.roster.names()):
+        return f"{shorten(expr.text)} matches no node; no node is enrolled"
+    if isinstance(expr, And):
+        return f"{shorten(expr.text)} matches no node: {_parts(expr, evaluator)}"
+    return f"{shorten(expr.text)} matches no node{_hint(expr, evaluator)}"
+
+
+def _parts(expr: And, evaluator: Evaluator) -> str:
+    counts = []
+    for part in expr.operands[:5]:
+        found = evaluator.members(part, evaluator.everybody())
+        hint = "" if found or isinstance(part, Not) else _hint(part, evaluator)
+        counts.append(f"{shorten(part.text, 60)} matches {len(found)}{hint}")
+    return "; ".join(counts)
+
+
+def _hint(expr: Expr, evaluator: Evaluator) -> str:
+    everybody = evaluator.everybody()
+    offline = everybody - evaluator.online(everybody)
+    if isinstance(expr, Pattern):
+        word = "".join(sign for sign in expr.text.lstrip("~") if sign.isalnum() or sign in "._-")
+        near = close_names(word, evaluator.roster.names(), 0.5)
+        return f"; close: {', '.join(near)}" if near else f"; enrolled: {shorten(fold(everybody))}"
+    if isinstance(expr, (Label, Fact)):
+        return f" online now{_hint_values(expr, offline, evaluator)}"
+    if expressions.children(expr):
+        return ""
+    return f" online now ({len(offline)} offline: {shorten(fold(offline))})" if offline else " online now"
+
+
+def _hint_values(expr: Label | Fact, offline: set[str], evaluator: Evaluator) -> str:
+    """The offline nodes that would fit, else the values that the label or fact has, else the names there are."""
+    fitting = [name for name in offline if evaluator.fits(expr, name)]
+    if fitting:
+        return f"; offline: {shorten(fold(fitting))}"
+    values: Counter[str] = Counter()
+    keys: Counter[str] = Counter()
+    for name in evaluator.everybody():
+        keys.update((evaluator.roster.labels(name) if isinstance(expr, Label) else evaluator.facts(name)).keys())
+        values.update(map(str, evaluator.values(expr, name)))
+    if values:
+        return f"; {expr.kind} {expr.key} is {_most(values)}"
+    return f"; no node has the {expr.kind} {expr.key}" + (f", only {_most(keys)}" if keys else "")
+
+
+def _most(values: Counter[str]) -> str:
+    common = [shorten(value, 40) for value, _ in values.most_common(8)]
+    return ", ".join(common) + (", ..." if len(values) > len(common) else "")
+
+
+def looks_like_image(text: str) -> bool:
+    """Whether a word of a FROM reads as a container image: `scratch`, `debian:12`, `a/b`, `x@sha256:…`."""
+    words = _WORDS.findall(_QUOTED.sub("x", text))
+    return any(_IMAGE.fullmatch(word) for word in words if not word.startswith(_OURS))

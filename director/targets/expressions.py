@@ -127,13 +127,14 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     return expr.operands if isinstance(expr, (And, Or)) else ()
 
 
-def leaves(expr: Expr) -> Iterator[Expr]:
-    """The leaves in the order written."""
+def leaves(expr: Expr, negated: bool = True) -> Iterator[Expr]:
+    """The leaves in the order written; without `negated` only those that are not under a `not`."""
     parts = children(expr)
     if not parts:
         yield expr
-    for part in parts:
-        yield from leaves(part)
+    elif negated or not isinstance(expr, Not):
+        for part in parts:
+            yield from leaves(part, negated)
 
 
 def bounded(expr: Expr) -> bool:

@@ -9,32 +9,25 @@ from typing import NamedTuple
 from director.globs import GlobError, compiled, has_magic
 from director.ids import name_fault
 from director.node_sets import LIMIT, FoldError, expand, is_folded
-from director.targets.expressions import (
-    Everyone,
-    Expr,
-    Fact,
-    Label,
-    Matches,
-    Members,
-    Name,
-    Pattern,
-    TargetSyntaxError,
-    number_of,
-)
+from director.targets import expressions
+from director.targets.expressions import Expr, Fact, Label, Matches, Pattern, TargetSyntaxError
 from director.targets.fact_matching import subnet
 from director.targets.regexes import PatternError, Regex
 
 MAX_GLOBS = 1_000
 MAX_REGEXES = 250  # of one expression; each may take 1 MiB of memory
-_BLANK = re.compile(r"\s*")
-_PLAIN = re.compile(r"[^\s,()\[\]\"']+")
-_BRACKET = re.compile(r"\[[^\]\s]*\]")
-_QUOTED = re.compile(r'"((?:\\["\\]|[^"])*)"|' + "'([^']*)'")
+WORDS = ("and", "or", "not")
+# There is one way to read each text: with two for a backslash, a quote that is not closed would take exponential time.
+_QUOTES = r'"((?:[^"\\]|\\["\\]|\\(?!["\\]))*)"|' + "'([^']*)'"
+_QUOTED = re.compile(_QUOTES)
 _ESCAPE = re.compile(r'\\(["\\])')
+_WORD = re.compile(rf"""(?:[^\s,()\[\]"']+|\[[^\]\s"']*\]|{_QUOTES})*""")  # brackets are of sets and globs
+_VALUE = re.compile(rf"""(?:[^\s,()"']+|{_QUOTES})*""")  # brackets have no meaning
+_REGEX_PART = re.compile(r"\\.?|\[(?:\\.|[^\]\s\\])*\]?|[^\s\\\[]", re.DOTALL)
 _PATH = re.compile(r"[^\s,()=<>!\"']+")
 _OPERATOR = re.compile(r"\s*(==|!=|<=|>=|=|<|>)\s*")
 _NAMES_ONLY = re.compile(r"[A-Za-z0-9._*?\[\]!^,-]+")
-WORDS = ("and", "or", "not")
+_BLANK = re.compile(r"\s*")
 
 
 class Token(NamedTuple):
@@ -47,7 +40,7 @@ class Token(NamedTuple):
 
 
 class Lexer:
-    """Reads one expression from left to right."""
+    """Reads one expression from left to right. Each method that reads raises TargetSyntaxError."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -82,58 +75,33 @@ class Lexer:
                 self.at += len(prefix)
                 term = read(self, start)
                 return Token("term", self.text[start : self.at], start, term)
-        word = self.word("a target")
+        word = self.word(_WORD, "a target")
         written = self.text[start : self.at]
         if written in WORDS:
             return Token(written, written, start)
-        return Token("term", written, start, self.named(word, start))
+        return Token("term", written, start, self.named(word, written, start))
 
-    def word(self, expected: str) -> str:
-        """A word up to a blank, comma or parenthesis outside of quotes and brackets."""
-        start, parts = self.at, []
-        while self.at < len(self.text):
-            sign = self.text[self.at]
-            if sign in "\"'":
-                parts.append(self.quoted())
-            elif match := self.skip(_PLAIN) or self.skip(_BRACKET):
-                parts.append(match.group())
-            elif sign in "[]":
-                raise self.fail(f"{sign} is not closed or not opened; expected a set as in web-[01-40]")
-            else:
-                break
+    def word(self, what: re.Pattern[str], expected: str) -> str:
+        """A word or a value, without its quotes."""
+        start = self.at
+        self.skip(what)
+        sign = self.text[self.at : self.at + 1]
+        if sign in ("'", '"'):
+            raise self.fail("a quote is not closed")
+        if sign in ("[", "]"):
+            raise self.fail(f"{sign} is not closed or not opened; expected a set as in web-[01-40]")
         if self.at == start:
             raise self.fail(f"expected {expected}")
-        return "".join(parts)
-
-    def quoted(self) -> str:
-        match = self.skip(_QUOTED)
-        if match is None:
-            raise self.fail("a quote is not closed")
-        double, single = match.groups()
-        return single if double is None else _ESCAPE.sub(r"\1", double)
+        return _QUOTED.sub(_inside, self.text[start : self.at])
 
     def value(self, expected: str) -> tuple[str, Matches | None]:
         """The value of a label or fact, and a function that matches it when it is a regex or a glob."""
         start = self.at
         if self.text.startswith("~", start):
             self.at += 1
-            return self.pattern()
-        value = self.plain_value(expected)
+            return "", self.regex()
+        value = self.word(_VALUE, expected)
         return value, self.glob(value, start) if has_magic(value) else None
-
-    def plain_value(self, expected: str) -> str:
-        """The value of a label or fact as a text; brackets have no meaning in it."""
-        start, parts = self.at, []
-        while self.at < len(self.text) and (sign := self.text[self.at]) not in "),(" and not sign.isspace():
-            if sign in "\"'":
-                parts.append(self.quoted())
-            else:
-                match = self.skip(_PLAIN)
-                parts.append(match.group() if match else sign)
-                self.at += 0 if match else 1
-        if self.at == start:
-            raise self.fail(f"expected {expected}")
-        return "".join(parts)
 
     def key(self, expected: str) -> str:
         match = self.skip(_PATH)
@@ -146,7 +114,7 @@ class Lexer:
         operator = self.skip(_OPERATOR)
         if operator is None:
             return Label(self.text[start : self.at], key, None)
-        if operator.group(1) not in ("=", "=="):
+        if operator[1] not in ("=", "=="):
             raise self.fail("labels compare with = only; expected `not label:KEY=VALUE`", operator.start(1))
         value, matches = self.value("the label's value")
         return Label(self.text[start : self.at], key, value, matches)
@@ -156,75 +124,65 @@ class Lexer:
         operator = self.skip(_OPERATOR)
         if operator is None:
             raise self.fail("expected one of = != < <= > >= and a value behind the fact")
-        sign = "=" if operator.group(1) == "==" else operator.group(1)
-        expected = "the value to compare the fact with"
-        value, matches = self.value(expected) if sign in ("=", "!=") else (self.plain_value(expected), None)
-        if matches is None and sign in ("=", "!="):
-            matches = subnet(value)
-        return Fact(self.text[start : self.at], key, sign, value, number_of(value), matches)
+        sign, expected = operator[1].replace("==", "="), "the value to compare the fact with"
+        if sign in ("=", "!="):
+            value, matches = self.value(expected)
+            matches = matches or subnet(value)
+        else:
+            value, matches = self.word(_VALUE, expected), None
+        return Fact(self.text[start : self.at], key, sign, value, expressions.number_of(value), matches)
 
-    def regex(self, start: int) -> Expr:
-        """A term that is a regex."""
-        _, matches = self.pattern()
+    def names_by_regex(self, start: int) -> Expr:
+        matches = self.regex()
         return Pattern(self.text[start : self.at], matches)
 
-    def pattern(self) -> tuple[str, Matches]:
-        """A regex up to a blank, or up to a comma or parenthesis outside of its brackets."""
+    def regex(self) -> Matches:
+        """A regex in quotes; else up to a blank, or up to a comma or parenthesis outside of its brackets."""
         begin = self.at
-        pattern = self.quoted() if self.text[begin : begin + 1] in ("'", '"') else self.bare_regex()
+        pattern = self.quoted() if self.text.startswith(("'", '"'), begin) else self.bare_regex()
         if not pattern:
             raise self.fail("expected a regex behind ~", begin)
         self.regexes += 1
         if self.regexes > MAX_REGEXES:
             raise self.fail(f"more than {MAX_REGEXES} regexes; expected fewer, or a label", begin)
         try:
-            return pattern, Regex(pattern).matches
+            return Regex(pattern).matches
         except PatternError as error:
             raise self.fail(f"the regex {error}", begin) from None
 
+    def quoted(self) -> str:
+        match = self.skip(_QUOTED)
+        if match is None:
+            raise self.fail("a quote is not closed")
+        return _inside(match)
+
     def bare_regex(self) -> str:
-        start = self.at
-        depth, in_class = 0, False
-        while self.at < len(self.text):
-            sign = self.text[self.at]
-            if sign.isspace() or (depth == 0 and not in_class and sign in "),"):
-                break
-            if in_class:
-                in_class = sign != "]"
-            elif sign == "[":
-                in_class = True
-            else:
-                depth += (sign in "({") - (sign in ")}")
-            self.at += 2 if sign == "\\" else 1
-        self.at = min(self.at, len(self.text))
+        start, depth = self.at, 0
+        while (part := _REGEX_PART.match(self.text, self.at)) and (depth or part[0] not in "),"):
+            depth += (part[0] in "({") - (part[0] in ")}")
+            self.at = part.end()
         return self.text[start : self.at]
 
-    def named(self, word: str, start: int) -> Expr:
+    def named(self, word: str, written: str, start: int) -> Expr:
         """A word that is `all`, a name, a set or a glob."""
-        written = self.text[start : self.at]
         if word == "all":
-            return Everyone(written)
-        if has_magic(word):
-            return self.several(word, written, start)
-        fault = name_fault(word)
-        if fault:
-            raise self.fail(f"{word[:100]!r} {fault}; expected the name of a node", start)
-        return Name(written, word)
-
-    def several(self, word: str, written: str, start: int) -> Expr:
-        odd = _NAMES_ONLY.match(word)
-        if odd is None or odd.end() < len(word):
+            return expressions.Everyone(written)
+        if not has_magic(word):
+            if fault := name_fault(word):
+                raise self.fail(f"{word[:100]!r} {fault}; expected the name of a node", start)
+            return expressions.Name(written, word)
+        if not _NAMES_ONLY.fullmatch(word):
             raise self.fail(f"{word[:100]!r} has characters that no name has; expected a name, set or glob", start)
+        folded, starred = is_folded(word), "*" in word or "?" in word
         try:
-            if is_folded(word) and not ("*" in word or "?" in word):
-                names = expand(word, self.left)
-                self.left -= len(names)
-                return Members(written, tuple(dict.fromkeys(names)))
-            globs = expand(word, min(MAX_GLOBS, self.left)) if is_folded(word) else [word]
+            names = expand(word, min(self.left, MAX_GLOBS) if starred else self.left) if folded else [word]
         except FoldError as error:
             raise self.fail(str(error), start) from None
-        self.left -= len(globs)
-        return Pattern(written, _any_of([self.glob(glob, start) for glob in globs]))
+        self.left -= len(names)
+        if folded and not starred:
+            return expressions.Members(written, tuple(dict.fromkeys(names)))
+        tests = [self.glob(name, start) for name in names]
+        return Pattern(written, tests[0] if len(tests) == 1 else lambda name: any(test(name) for test in tests))
 
     def glob(self, glob: str, start: int) -> Matches:
         try:
@@ -234,13 +192,11 @@ class Lexer:
 
 
 _PREFIXES: tuple[tuple[str, Callable[[Lexer, int], Expr]], ...] = (
-    ("~", Lexer.regex),
+    ("~", Lexer.names_by_regex),
     ("label:", Lexer.label),
     ("fact:", Lexer.fact),
 )
 
 
-def _any_of(tests: list[Matches]) -> Matches:
-    if len(tests) == 1:
-        return tests[0]
-    return lambda name: any(test(name) for test in tests)
+def _inside(quoted: re.Match[str]) -> str:
+    return quoted[2] if quoted[1] is None else _ESCAPE.sub(r"\1", quoted[1])

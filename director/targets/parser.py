@@ -13,23 +13,26 @@ Brackets with numbers, ranges and commas are a folded set, all others a glob's c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from director.targets.expressions import And, Expr, Not, Or, TargetSyntaxError, shorten
 from director.targets.lexer import WORDS, Lexer, Token
 
 MAX_TEXT = 1_000_000
 MAX_DEPTH = 50
 _A_TARGET = "a target: a name, web-[01-40], web-*, ~regex, label:KEY=VALUE, fact:NAME=VALUE or all"
+_OPERATORS: tuple[tuple[str, Callable[[str, tuple[Expr, ...]], Expr]], ...] = (("or", Or), ("and", And))
 
 
 def parse(text: str) -> Expr:
     """The expression of `text`. Raises TargetSyntaxError with the position and what was expected."""
     if len(text) > MAX_TEXT:
         raise TargetSyntaxError(f"longer than {MAX_TEXT} characters; expected a shorter one", text, MAX_TEXT)
-    return _Parser(text, Lexer(text).tokens()).whole()
+    return _Parser(text, Lexer(text).tokens()).expression("end", "the end")
 
 
 class _Parser:
-    """Recursive descent over the tokens."""
+    """Recursive descent over the tokens. Each method that reads raises TargetSyntaxError."""
 
     def __init__(self, text: str, tokens: list[Token]) -> None:
         self.text = text
@@ -57,23 +60,22 @@ class _Parser:
         last = self.tokens[self.next - 1]
         return self.text[self.tokens[start].at : last.at + len(last.text)]
 
-    def whole(self) -> Expr:
-        expr = self.either()
-        if self.token.kind != "end":
-            raise self.fail("and, or, a comma or the end")
+    def expression(self, end: str, expected: str) -> Expr:
+        """An expression and the token that ends it."""
+        expr = self.joined(0)
+        if not self.take(end):
+            raise self.fail(f"and, or, a comma or {expected}")
         return expr
 
-    def either(self) -> Expr:
-        start, parts = self.next, [self.both()]
-        while self.take("or"):
-            parts.append(self.both())
-        return parts[0] if len(parts) == 1 else Or(self.written(start), tuple(parts))
-
-    def both(self) -> Expr:
-        start, parts = self.next, [self.part()]
-        while self.take("and"):
-            parts.append(self.part())
-        return parts[0] if len(parts) == 1 else And(self.written(start), tuple(parts))
+    def joined(self, level: int) -> Expr:
+        """Parts joined by the operator of this level; of the last level, one part."""
+        if level == len(_OPERATORS):
+            return self.part()
+        kind, join = _OPERATORS[level]
+        start, parts = self.next, [self.joined(level + 1)]
+        while self.take(kind):
+            parts.append(self.joined(level + 1))
+        return parts[0] if len(parts) == 1 else join(self.written(start), tuple(parts))
 
     def part(self) -> Expr:
         start = self.next
@@ -84,17 +86,11 @@ class _Parser:
             operand = self.part()
             expr: Expr = Not(self.written(start), operand)
         elif self.take("("):
-            expr = self.either()
-            if not self.take(")"):
-                raise self.fail("and, or, a comma or )")
+            expr = self.expression(")", ")")
+        elif (term := self.token.term) is not None:
+            expr = term
+            self.next += 1
         else:
-            expr = self.term()
+            raise self.fail(_A_TARGET)
         self.depth -= 1
         return expr
-
-    def term(self) -> Expr:
-        term = self.token.term
-        if term is None:
-            raise self.fail(_A_TARGET)
-        self.next += 1
-        return term

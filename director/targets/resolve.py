@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from director.errors import NoTargetError
-from director.targets.evaluate import Evaluator
+from director.targets.evaluate import Evaluator, RosterView
+from director.targets.explain import nothing_matches, unknown_names
 from director.targets.expressions import Everyone, Expr, leaves
 from director.targets.parser import parse
-from director.targets.roster_view import RosterView
-from director.targets.suggest import nothing_matches, unknown_names
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,3 +182,10 @@ def test_any_text_is_read_or_refused(text):
     except NoTargetError as error:
         assert str(error).isprintable()
     looks_like_image(text)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("text", ['label:a="', '"', '~"'])
+def test_an_open_quote_with_many_backslashes_does_not_hang(text):
+    with pytest.raises(TargetSyntaxError, match="a quote is not closed"):
+        parse(text + "\\" * 10_000)
