@@ -11,9 +11,10 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MAX_PATTERN = 1_000  # characters of a glob for a name or a value
+MAX_STARS = 500  # of any glob
 _FOLDERS = "(?:.*/)?"
 _IN_PATHS = {"*": "[^/]*", "?": "[^/]", "**": _FOLDERS}
 _MAGIC = re.compile(r"[*?\[]")
@@ -58,12 +59,7 @@ def compiled(pattern: str) -> Callable[[str], object]:
     """
     if len(pattern) > MAX_PATTERN:
         raise GlobError(f"the glob is longer than {MAX_PATTERN} characters")
-    first, *others = _pieces(_tokens(pattern))
-    if not others:
-        return re.compile(first, re.DOTALL).fullmatch
-    # a later match of a piece cannot succeed if the first one fails, so each group keeps its first match
-    middle = "".join(f"(?=(?P<p{n}>.*?{piece}))(?P=p{n})" for n, piece in enumerate(others[:-1]))
-    return re.compile(f"{first}{middle}.*{others[-1]}", re.DOTALL).fullmatch
+    return _regex(_pieces(_tokens(pattern)), ".*").fullmatch
 
 
 def translate(pattern: str) -> str:
@@ -85,34 +81,26 @@ class Glob:
         backwards: whether the values are reversed, to match at their end.
 
     Raises:
-        GlobError: a backslash before anything else.
+        GlobError: a backslash before anything else, or more than MAX_STARS stars.
     """
 
     def __init__(self, pattern: str, backwards: bool = False) -> None:
         tokens = list(_tokens(pattern, brackets=False))
         pieces = _pieces(reversed(tokens) if backwards else tokens)
-        self._pieces = [re.compile(piece, re.DOTALL) for piece in pieces]
+        self._first = re.compile(pieces[0], re.DOTALL)
+        self._longest, self._shortest = _regex(pieces, ".*"), _regex(pieces, ".*?")
 
     def prefix(self, text: str, longest: bool, start: int = 0) -> int:
         """Where a match that begins at `start` ends, or -1."""
-        first, *others = self._pieces
-        found = first.match(text, start)
-        for piece in others[:-1]:
-            found = piece.search(text, found.end()) if found else None
-        if not found:
-            return -1
-        if not others:
-            return found.end()
-        return _last(others[-1], text, found.end()) if longest else _next(others[-1], text, found.end())
+        found = (self._longest if longest else self._shortest).match(text, start)
+        return found.end() if found else -1
 
     def search(self, text: str, start: int) -> tuple[int, int] | None:
         """The leftmost match from `start` on, the longest one there; None for no match."""
-        found = self._pieces[0].search(text, start)
-        if not found:
-            return None
-        end = self.prefix(text, True, found.start())
         # if the other pieces do not match behind the first match of the first piece, they match behind no later one
-        return (found.start(), end) if end >= 0 else None
+        first = self._first.search(text, start)
+        found = first and self._longest.match(text, first.start())
+        return found.span() if found else None
 
     def replace(self, text: str, replacement: str, every: bool) -> str:
         """`text` with the first match, or every one, replaced by `replacement` as it is."""
@@ -131,29 +119,27 @@ class Glob:
         return "".join((*pieces, text[position:]))
 
 
-def _next(piece: re.Pattern[str], text: str, start: int) -> int:
-    found = piece.search(text, start)
-    return found.end() if found else -1
+def _regex(pieces: Sequence[str], last_star: str) -> re.Pattern[str]:
+    """The pieces with any text between them; `last_star` is `.*` for the longest match, `.*?` for the shortest.
 
-
-def _last(piece: re.Pattern[str], text: str, start: int) -> int:
-    """The end of the last match of a piece from `start` on, or -1."""
-    if not piece.pattern:
-        return len(text)
-    end = -1
-    while found := piece.search(text, start):
-        end, start = found.end(), found.start() + 1
-    return end
+    A later match of a piece in the middle cannot succeed if the first one fails, so each group keeps its first match
+    and the regular expression does not backtrack over the stars.
+    """
+    first, *others = pieces
+    middle = "".join(f"(?=(?P<p{n}>.*?{piece}))(?P=p{n})" for n, piece in enumerate(others[:-1]))
+    return re.compile("".join((first, middle, *(last_star + piece for piece in others[-1:]))), re.DOTALL)
 
 
 def _pieces(tokens: Iterable[Token]) -> list[str]:
-    """The regular expressions between the stars; each matches texts of one length."""
+    """The regular expressions between the stars; each matches texts of one length. Raises GlobError: too many stars."""
     pieces, starred = [""], False
     for kind, text in tokens:
         if kind in ("*", "**"):
             pieces += [] if starred else [""]
         pieces[-1] += text
         starred = kind in ("*", "**")
+    if len(pieces) > MAX_STARS:
+        raise GlobError(f"the pattern has more than {MAX_STARS} stars")
     return pieces
 
 

@@ -67,6 +67,8 @@ def test_a_range_that_ends_before_it_begins_is_refused(pattern: str) -> None:
 def test_a_glob_has_a_bound() -> None:
     with pytest.raises(GlobError, match="longer than 1000"):
         compiled("a" * 1001)
+    with pytest.raises(GlobError, match="more than 500 stars"):
+        Glob("*a" * 501)
 
 
 @given(st.text(alphabet="ab.*?[]-!", max_size=10), st.text(alphabet="ab.[]-!\n", max_size=10))
