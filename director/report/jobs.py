@@ -1,20 +1,35 @@
-"""Jobs as `--wait` and `--job-info` show them."""
+"""Jobs as `--wait` and `--job-info` show them; tasks of a step with the same result are one group."""
 
 from __future__ import annotations
 
-from director.report.columns import COUNTS, FINAL_COUNTS, TASK_COLUMNS
-from director.report.groups import group_lines, grouped, quiet, state_text
-from director.report.tables import aligned
-from director.report.text import cell, moment, seconds
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from director.node_sets import fold
+from director.report.tables import COUNTS, aligned, done_of_total, shown
+from director.report.text import cell, safe, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     Job = Mapping[str, Any]
+    Step = Mapping[str, Any]
+    Task = Mapping[str, Any]
 
+WELL = ("success", "cached")
+_FIELDS = (  # of a job, and their names in `--job-info`
+    *(("id", "id"), ("name", "name"), ("kind", "kind"), ("state", "state"), ("steps", "step_count")),
+    *(("nodes", "node_count"), ("created", "created_at"), ("started", "started_at"), ("finished", "finished_at")),
+    ("by", "submitted_by"),
+)
 _TASK_TITLES = ("NODE", "STATE", "TIME", "ATTEMPT", "REASON")
+_TASK_FIELDS = (  # of CSV
+    *("job", "step", "verb", "node", "state", "exit_code", "stdout", "stderr", "truncated", "reason"),
+    *("started_at", "finished_at", "execution_time", "roundtrip_time", "attempt", "late"),
+)
+_SAME = ("state", "exit_code", "stdout", "stderr", "reason", "truncated")
+_OUT, _ERR = "  ", "! "
 
 
 def render_jobs(jobs: Sequence[Job], format: str, header: bool = True) -> Iterator[str]:
@@ -25,13 +40,10 @@ def render_jobs(jobs: Sequence[Job], format: str, header: bool = True) -> Iterat
         format: as for `render_list`; JSON and YAML of exactly one job are an object, else a list.
     """
     if format == "table":
-        return _results_of_all(jobs)
-    from director.report.formats import object_as, rows_as
+        return _results(jobs)
+    from director.report.formats import values_as
 
-    if format in ("jsonl", "csv"):
-        rows = (row for job in jobs for row in task_rows(job, verb=format == "csv"))
-        return rows_as(format, rows, TASK_COLUMNS, header)
-    return object_as(format, jobs[0] if len(jobs) == 1 else list(jobs))
+    return values_as(format, jobs, _task_rows(jobs, verb=format == "csv"), _TASK_FIELDS, header)
 
 
 def render_job(job: Job, format: str, header: bool = True) -> Iterator[str]:
@@ -39,77 +51,36 @@ def render_job(job: Job, format: str, header: bool = True) -> Iterator[str]:
     return _info(job, header) if format == "table" else render_jobs([job], format, header)
 
 
-def _results_of_all(jobs: Sequence[Job]) -> Iterator[str]:
+def _task_rows(jobs: Sequence[Job], verb: bool) -> Iterator[dict[str, Any]]:
+    """A row for each task, with its `job` and `step`, and with its verb where `verb` is true."""
+    for job in jobs:
+        for step in job.get("steps") or []:
+            more = {"verb": step.get("verb")} if verb else {}
+            for task in step["tasks"]:
+                yield {"job": job["id"], "step": step["index"], **more, **task}
+
+
+def _results(jobs: Sequence[Job]) -> Iterator[str]:
+    """The groups of each step, then a line about the job; a step without output that went well is one line."""
     for number, job in enumerate(jobs):
         if len(jobs) > 1:
             gap = "\n" if number else ""
             yield f"{gap}=== job {job['id']} {cell(job.get('name'))}\n"
-        yield from _results(job)
-
-
-def _results(job: Job) -> Iterator[str]:
-    """The groups of each step, then a line about the job; a successful step without output is one line."""
-    steps = job.get("steps") or []
-    for step in steps:
-        if len(steps) > 1:
-            yield from _step_results(step)
-        else:
-            yield from _groups(step)
-    yield f"job {job['id']} {summary(job)}\n"
-
-
-def _step_results(step: Mapping[str, Any]) -> Iterator[str]:
-    head = step_head(step)
-    if quiet(step["tasks"]):
-        yield f"{head}: {tally(_count(step)) or 'no task'}\n"
-        return
-    yield f"{head}\n"
-    yield from _groups(step)
-
-
-def _groups(step: Mapping[str, Any]) -> Iterator[str]:
-    for group in grouped(step["tasks"]):
-        yield from group_lines(group)
-
-
-def step_head(step: Mapping[str, Any]) -> str:
-    """`== step 2: RUN uptime`, with the name of the step when it has one."""
-    name = f" ({cell(step['name'])})" if step.get("name") else ""
-    return f"== step {step['index']}: {step_text(step)}{name}"
-
-
-def step_text(step: Mapping[str, Any]) -> str:
-    """The first line of the step as written, with the verb in front of it once."""
-    verb, text = str(step.get("verb") or ""), str(step.get("text") or "")
-    first, more, _ = text.partition("\n")
-    if not first.upper().startswith(verb):
-        first = f"{verb} {first}"
-    return cell(first.rstrip() + (" ..." if more else ""))
-
-
-def _count(step: Mapping[str, Any]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for task in step["tasks"]:
-        counts[task["state"]] = counts.get(task["state"], 0) + 1
-    return counts
-
-
-def tally(counts: Mapping[str, int]) -> str:
-    """`38 success, 2 failed`; states without a task are left out."""
-    return ", ".join(f"{counts[name]} {name}" for name in COUNTS[1:] if counts.get(name))
-
-
-def summary(job: Job) -> str:
-    """`success: 40/40 done, 38 success, 2 cached, 1.2s`."""
-    counts = job.get("tasks") or {}
-    done = sum(counts.get(name, 0) for name in FINAL_COUNTS)
-    parts = [f"{done}/{counts.get('total', 0)} done", tally(counts), seconds(job.get("duration"))]
-    return f"{job['state']}: " + ", ".join(part for part in parts if part)
+        steps = job.get("steps") or []
+        for step in steps:
+            is_quiet = len(steps) > 1 and quiet(step["tasks"])
+            if len(steps) > 1:
+                yield step_head(step) + (f": {_tally(_count(step)) or 'no task'}\n" if is_quiet else "\n")
+            if not is_quiet:
+                for group in grouped(step["tasks"]):
+                    yield from group_lines(group)
+        yield f"job {job['id']} {_summary(job)}\n"
 
 
 def _info(job: Job, header: bool) -> Iterator[str]:
     """The fields of the job, then each step with a row for each node, and the outputs."""
-    yield from aligned(_fields(job))
+    more = {**job, "state": _summary(job)}
+    yield from aligned([[name, shown(more, field)] for name, field in _FIELDS])
     for step in job.get("steps") or []:
         yield f"\n{step_head(step)}\n"
         rows = [list(_TASK_TITLES)] if header else []
@@ -119,36 +90,96 @@ def _info(job: Job, header: bool) -> Iterator[str]:
                 yield from group_lines(group)
 
 
-def _fields(job: Job) -> list[list[str]]:
-    rows = [
-        ("id", job["id"]),
-        ("name", job.get("name")),
-        ("kind", job.get("kind")),
-        ("state", summary(job)),
-        ("steps", job.get("step_count")),
-        ("nodes", job.get("node_count")),
-        ("created", moment(job.get("created_at"))),
-        ("started", moment(job.get("started_at"))),
-        ("finished", moment(job.get("finished_at"))),
-        ("by", job.get("submitted_by")),
-    ]
-    return [[name, cell(value)] for name, value in rows]
+def _task_row(task: Task) -> list[str]:
+    more = {**task, "state": _state(task), "attempt": task.get("attempt") or None}
+    return [shown(more, field) for field in ("node", "state", "execution_time", "attempt", "reason")]
 
 
-def _task_row(task: Mapping[str, Any]) -> list[str]:
-    values = (
-        task["node"],
-        state_text(task),
-        seconds(task.get("execution_time")),
-        task.get("attempt") or None,
-        task.get("reason"),
-    )
-    return [cell(value) for value in values]
+def step_head(step: Step) -> str:
+    """`== step 2: RUN uptime`, with the name of the step when it has one."""
+    name = f" ({cell(step['name'])})" if step.get("name") else ""
+    return f"== step {step['index']}: {_step_text(step)}{name}"
 
 
-def task_rows(job: Job, verb: bool = False) -> Iterator[dict[str, Any]]:
-    """A row for each task, with its `job` and `step`, and with its verb where `verb` is true."""
-    for step in job.get("steps") or []:
-        more = {"verb": step.get("verb")} if verb else {}
-        for task in step["tasks"]:
-            yield {"job": job["id"], "step": step["index"], **more, **task}
+def _step_text(step: Step) -> str:
+    """The first line of the step as written, with the verb in front of it once."""
+    verb, text = str(step.get("verb") or ""), str(step.get("text") or "")
+    first, more, _ = text.partition("\n")
+    if not first.upper().startswith(verb):
+        first = f"{verb} {first}"
+    return cell(first.rstrip() + (" ..." if more else ""))
+
+
+def _count(step: Step) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for task in step["tasks"]:
+        counts[task["state"]] = counts.get(task["state"], 0) + 1
+    return counts
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    """`38 success, 2 failed`; states without a task are left out."""
+    return ", ".join(f"{counts[name]} {name}" for name in COUNTS[1:] if counts.get(name))
+
+
+def _summary(job: Job) -> str:
+    """`success: 40/40 done, 38 success, 2 cached, 1.2s`."""
+    counts = job.get("tasks") or {}
+    parts = [f"{done_of_total(counts)} done", _tally(counts), seconds(job.get("duration"))]
+    return f"{job['state']}: " + ", ".join(filter(None, parts))
+
+
+def grouped(tasks: Iterable[Task]) -> list[list[Task]]:
+    """The tasks in groups with the same state, exit code, outputs and reason, the largest group first."""
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((*map(task.get, _SAME), _late(task)), []).append(task)
+    return sorted(groups.values(), key=lambda group: -len(group))
+
+
+def quiet(tasks: Iterable[Task]) -> bool:
+    """Whether all of the tasks succeeded without output."""
+    noise = ("stdout", "stderr", "late")
+    return all(task["state"] in WELL and not any(map(task.get, noise)) for task in tasks)
+
+
+def group_lines(group: Sequence[Task]) -> Iterator[str]:
+    """A heading with the folded names and the state, then the output.
+
+    Each line of output begins with two blanks (stdout) or `! ` (stderr), so that none looks like a heading.
+    """
+    task = group[0]
+    reason = str(task.get("reason") or "")
+    state = str(task["state"]) if "exit code" in reason else _state(task)
+    size = f" [{len(group)} nodes]" if len(group) > 1 else ""
+    because = f": {cell(reason)}" if reason else ""
+    yield f"{_folded(tuple(str(task['node']) for task in group))}: {state}{because}{size}\n"
+    yield from _prefixed(task.get("stdout"), _OUT)
+    yield from _prefixed(task.get("stderr"), _ERR)
+    if task.get("truncated"):
+        yield f"({task['truncated']} bytes of output left out)\n"
+    if late := _late(task):
+        yield f"(came late, changes nothing: {late})\n"
+
+
+@lru_cache(16)
+def _folded(names: tuple[str, ...]) -> str:
+    """Kept for the next steps of the job, which mostly have the same groups."""
+    return cell(fold(names))
+
+
+def _state(task: Task) -> str:
+    """`failed (exit code 3)`."""
+    code = task.get("exit_code")
+    return str(task["state"]) + (f" (exit code {code})" if code else "")
+
+
+def _late(task: Task) -> str:
+    late = task.get("late")
+    return (_state(late) if isinstance(late, dict) and "state" in late else "yes") if late else ""
+
+
+def _prefixed(text: str | None, prefix: str) -> Iterator[str]:
+    if text:
+        for line in safe(text.removesuffix("\n")).split("\n"):
+            yield f"{prefix}{line}".rstrip(" ") + "\n"

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from director.report.columns import NODE_COLUMNS, Column
-from director.report.tables import aligned
-from director.report.text import cell, moment, pairs, seconds
+from collections.abc import Iterator, Mapping
+
+from director.report.tables import NODE_FIELDS, SHOWN, aligned
+from director.report.text import cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
-
-_SHOWN: dict[str, Callable[[Any], str]] = {
-    "labels": pairs,
-    "last_seen": moment,
-    "agent_uptime": seconds,
-    "host_uptime": seconds,
-}
 
 
 def render_node(node: Mapping[str, Any], format: str, header: bool = True) -> Iterator[str]:
     """The answer of `--node-info`."""
     if format == "table":
         return _info(node)
-    from director.report.formats import object_as, rows_as
+    from director.report.formats import values_as
 
-    if format in ("json", "yaml"):
-        return object_as(format, node)
-    return rows_as(format, [node], (*NODE_COLUMNS, Column("", "facts"), Column("", "args")), header)
+    return values_as(format, [node], [node], (*NODE_FIELDS, "facts", "args"), header)
 
 
 def _info(node: Mapping[str, Any]) -> Iterator[str]:
     """A line for each field; facts and ARGs have blocks of their own, with dots in nested names."""
     plain = {name: value for name, value in node.items() if name not in ("facts", "args")}
-    yield from aligned([[name, cell(_SHOWN.get(name, _text)(value))] for name, value in plain.items()])
+    yield from aligned([[name, cell(SHOWN.get(name, _text)(value))] for name, value in plain.items()])
     for block in ("facts", "args"):
         rows = [[cell(name), cell(value)] for name, value in _flat(node.get(block) or {}, "")]
         if rows:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
 from director.node_sets import fold
-from director.report.columns import PLAN_COLUMNS
-from director.report.formats import object_as, rows_as
 from director.report.jobs import step_head
 from director.report.text import cell, safe
 
-SHOWN = 3  # texts or diffs of one step that a table shows
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
+
+SHOWN = 3  # texts or diffs of one step that a table shows
+FIELDS = ("step", "verb", "text", "stage", "node", "action", "reason")  # of CSV
 
 
 def render_plans(
@@ -27,9 +27,9 @@ def render_plans(
     """
     if format == "table":
         return _tables(plans, names)
-    if format in ("json", "yaml"):
-        return object_as(format, plans[0] if len(plans) == 1 else list(plans))
-    return rows_as(format, (row for plan in plans for row in _rows(plan)), PLAN_COLUMNS, header)
+    from director.report.formats import values_as
+
+    return values_as(format, plans, (row for plan in plans for row in _rows(plan)), FIELDS, header)
 
 
 def _tables(plans: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:

@@ -1,17 +1,68 @@
-"""Listings, and rows of texts as aligned columns."""
+"""Listings: which fields of the server's rows they show, and how; and rows of texts as aligned columns."""
 
 from __future__ import annotations
 
-from director.report.text import pad, width
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from director.report.text import cell, moment, pad, pairs, seconds, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
     from typing import Any
 
-    from director.report.columns import Column
-
+FINAL_COUNTS = ("success", "cached", "failed", "timeout", "cancelled", "expired", "lost", "skipped")
+COUNTS = ("total", "queued", "sent", "running", *FINAL_COUNTS)
 _GAP = "  "
+
+# the headings of a table, and the field in each column
+JOB_COLUMNS = {
+    "ID": "id",
+    "STATE": "state",
+    "NAME": "name",
+    "DONE/TOTAL": "tasks",
+    "CREATED": "created_at",
+    "DURATION": "duration",
+    "BY": "submitted_by",
+}
+NODE_COLUMNS = {
+    "ID": "id",
+    "STATE": "state",
+    "ADDRESS": "address",
+    "VERSION": "version",
+    "LAST-SEEN": "last_seen",
+    "LABELS": "labels",
+    "REASON": "reason",
+}
+# the fields of CSV, with dots for nested ones
+JOB_FIELDS = (
+    *("id", "state", "name", "created_at", "duration", "submitted_by"),
+    *("kind", "final", "step_count", "node_count", "started_at", "finished_at"),
+    *(f"tasks.{name}" for name in COUNTS),
+)
+NODE_FIELDS = (*NODE_COLUMNS.values(), "agent_uptime", "host_uptime", "key")
+
+
+def done_of_total(counts: Mapping[str, int] | None) -> str:
+    """`38/40`: the final tasks of all."""
+    counts = counts or {}
+    return f"{sum(counts.get(name, 0) for name in FINAL_COUNTS)}/{counts.get('total', 0)}"
+
+
+# how people see a field; one that is not here is shown as it is
+SHOWN: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("created_at", "started_at", "finished_at", "last_seen"), moment),
+    **dict.fromkeys(("duration", "execution_time", "agent_uptime", "host_uptime"), seconds),
+    "labels": pairs,
+    "tasks": done_of_total,
+    "was_final": lambda was_final: "was final already" if was_final else "ordered",
+}
+
+
+def shown(row: Mapping[str, Any], key: str) -> str:
+    """A field of a row as one cell."""
+    value = row.get(key)
+    return cell(SHOWN[key](value) if key in SHOWN else value)
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[str]:
@@ -25,37 +76,34 @@ def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[str]:
 
 
 def render_list(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], format: str, header: bool = True
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    format: str,
+    header: bool = True,
+    fields: Sequence[str] = (),
 ) -> Iterator[str]:
     """A listing; only the table holds all rows at once.
 
     Args:
         rows: as the server sent them; JSON, JSON lines and YAML show all of their fields.
-        columns: what table and CSV show.
+        columns: the headings of a table, and the field in each column.
         format: `table`, `json`, `jsonl`, `yaml` or `csv`.
         header: False leaves the headings of table and CSV out.
+        fields: those of CSV; those of the columns when there are none.
     """
     if format == "table":
-        return _table(rows, columns, header)
+        titles = [list(columns)] if header else []
+        return aligned(titles + [[shown(row, key) for key in columns.values()] for row in rows])
     from director.report.formats import rows_as
 
-    return rows_as(format, rows, columns, header)
+    return rows_as(format, rows, fields or tuple(columns.values()), header)
 
 
 def render_ids(ids: Sequence[str], format: str, header: bool = True) -> Iterator[str]:
     """The ids of the jobs of a submission; a table has no heading."""
     if format == "table":
         return (f"{job}\n" for job in ids)
-    from director.report.columns import JOB_COLUMNS
-    from director.report.formats import object_as
+    from director.report.formats import values_as
 
     rows = [{"id": job} for job in ids]
-    if format in ("json", "yaml"):
-        return object_as(format, rows[0] if len(rows) == 1 else rows)
-    return render_list(rows, JOB_COLUMNS[:1], format, header)
-
-
-def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], header: bool) -> Iterator[str]:
-    shown = [column for column in columns if column.title]
-    titles = [[column.title for column in shown]] if header else []
-    return aligned(titles + [[column.text(row) for column in shown] for row in rows])
+    return values_as(format, rows, rows, ("id",), header)
