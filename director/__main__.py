@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from director.errors import EXIT_FAILED, EXIT_INTERRUPTED, DirectorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from director.config.settings import Settings
 
 

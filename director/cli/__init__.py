@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from director.config.settings import Settings
 from director.errors import EXIT_USAGE
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from director.config.settings import Settings
 
 ACTIONS: dict[str, str] = {
     "server": "director.daemon.run:server",
@@ -17,17 +14,17 @@ ACTIONS: dict[str, str] = {
     "exec": "director.cli.submit:run",
     "orchestrate": "director.cli.submit:run",
     "resume": "director.cli.submit:resume",
-    "plan": "director.cli.plan:run",
-    "list-jobs": "director.cli.listing:jobs",
-    "list-nodes": "director.cli.listing:nodes",
-    "job-info": "director.cli.details:job",
-    "node-info": "director.cli.details:node",
+    "plan": "director.cli.submit:plan",
+    "list-jobs": "director.cli.requests:list_jobs",
+    "list-nodes": "director.cli.requests:list_nodes",
+    "job-info": "director.cli.requests:job_info",
+    "node-info": "director.cli.requests:node_info",
     "wait-job": "director.cli.waiting:wait_job",
-    "cancel-job": "director.cli.cancel_purge:cancel",
-    "purge-jobs": "director.cli.cancel_purge:purge_jobs",
-    "purge-nodes": "director.cli.cancel_purge:purge_nodes",
-    "export-jobs": "director.cli.export:jobs",
-    "export-nodes": "director.cli.export:nodes",
+    "cancel-job": "director.cli.requests:cancel_job",
+    "purge-jobs": "director.cli.requests:purge_jobs",
+    "purge-nodes": "director.cli.requests:purge_nodes",
+    "export-jobs": "director.cli.export:run",
+    "export-nodes": "director.cli.export:run",
     "version": "director.cli.output:version",
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 
-from director.cli.output import decode
 from director.cli.patience import Patience, PatientSocket, ServerSilentError
+from director.config.settings import Settings
 from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError
 from director.protocol.framing import Channel
 from director.protocol.unix_socket import connect
@@ -13,10 +15,7 @@ from director.runtime.paths import sockets_to_try
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
-
-    from director.config.settings import Settings
 
 RETRY_PAUSE = 0.2
 ORDERS = ("submit", "resume", "cancel", "purge-jobs", "purge-nodes")
@@ -101,12 +100,12 @@ class Connection:
         held = [body]
         while header.get("more"):
             if not header.get("cut"):
-                yield decode(b"".join(held))
+                yield json.loads(b"".join(held))
                 held.clear()
             header, body = self.receive()
             held.append(body)
         if any(held):
-            yield decode(b"".join(held))
+            yield json.loads(b"".join(held))
 
     def close(self) -> None:
         """End the connection."""
@@ -117,6 +116,12 @@ class Connection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def ask(settings: Settings, request: Mapping[str, Any]) -> Any:
+    """The answer of a request on a connection of its own. Raises as `Connection` and its methods."""
+    with Connection(settings) as connection:
+        return connection.ask(request)
 
 
 def _error(header: Mapping[str, object]) -> DirectorError:

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 from director.cli.connection import Connection
 from director.cli.output import answer
+from director.config.settings import Settings
 from director.errors import EXIT_OK, UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from director.config.settings import Settings
 
 ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
 
-def jobs(settings: Settings) -> int:
-    """Write every job with its results."""
-    return _export(settings, "export-jobs")
+def run(settings: Settings) -> int:
+    """Write every job with its results, or every node with its facts.
 
-
-def nodes(settings: Settings) -> int:
-    """Write every node with its facts."""
-    return _export(settings, "export-nodes")
-
-
-def _export(settings: Settings, what: str) -> int:
+    Raises:
+        UsageError: the file's name has another ending, or it cannot be written.
+    """
     from director.report.formats import json_list, yaml_list
 
     path = settings.words[0]
     form = _form(path, settings.output)
     with Connection(settings) as connection:
-        rows = (row for rows in connection.items({"do": what}) for row in rows)
+        rows = (row for rows in connection.items({"do": settings.action}) for row in rows)
         pieces = yaml_list(rows) if form == "yaml" else json_list(rows)
         if path == "-":
             answer(pieces)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 
+from director.config.settings import Settings
 from director.errors import EXIT_OK, DirectorError
 
 BLOCK = 64 * 1024
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any
-
-    from director.config.settings import Settings
 
 
 def answer(pieces: Iterable[str]) -> None:
@@ -62,13 +57,6 @@ def note(text: str) -> None:
         sys.stderr.buffer.flush()
     except OSError:
         _discard(2)
-
-
-def decode(body: bytes) -> Any:
-    """A body of JSON."""
-    import json
-
-    return json.loads(body)
 
 
 def version(settings: Settings) -> int:

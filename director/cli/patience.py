@@ -1,20 +1,28 @@
-"""How long a call waits for the server: a note after 3 s, an error after --server-timeout or --wait-timeout."""
+"""How long a call waits for the server: a note after 3 s, an error after --server-timeout, or what ends it earlier."""
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Callable
 
 from director.cli.output import note
 from director.errors import NoServerError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 NOTE_SECONDS = 3.0  # without an answer, until the user gets a note
 EVENT_SECONDS = 6.0  # the same between two events of a wait, which the server sends every 2 s
 CONNECT_PAUSE = 0.05  # seconds
+
+
+def end_as_interrupted() -> None:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, but for one that the caller ignores (nohup)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 class ServerSilentError(NoServerError):

@@ -1,20 +1,27 @@
-"""Makes a submission: the texts, read with the rights of the user, and the options."""
+"""Makes a submission of texts and options, and sends the files that it names; all are read with the user's rights."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
+from director.cli.connection import Connection
+from director.config.settings import Settings
+from director.config.table import BY_NAME
 from director.errors import UsageError
 from director.ids import new_job_id
+from director.protocol.framing import FDS_LIMIT, close_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from director.config.settings import Settings
+    from director.transfer.sources import Found
 
 TEXT_LIMIT = 4 * 1024 * 1024
+ENTRIES = FDS_LIMIT  # in one frame, of any kind, so that there are never more files than descriptors
 OPTIONS = ("target", "timeout", "valid-for", "no-cache", "arg", "extend-args", "async", "name")
 
 
@@ -35,8 +42,6 @@ def submission(settings: Settings) -> dict[str, Any]:
 
 def options(settings: Settings, only_given: bool = False) -> dict[str, Any]:
     """The options of a request; `only_given` leaves out those that have their default."""
-    from director.config.table import BY_NAME
-
     found = {}
     for name in OPTIONS:
         value = getattr(settings, BY_NAME[name].attribute)
@@ -80,3 +85,30 @@ def _here() -> str:
         return os.getcwd()
     except OSError as error:
         raise UsageError("the working folder is gone; change to one that exists") from error
+
+
+class Wants:
+    """Answers the wants of the server, one at a time; a want names a source, whose files are passed as descriptors."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._left: Iterator[Found] = iter(())
+
+    def begin(self, want: Mapping[str, Any]) -> None:
+        """Send the first frame for a want; the rest of the want before it is dropped."""
+        from director.transfer.sources import expand
+
+        self._left = expand(want)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Send the next frame: up to 200 entries, none at the end, or why the source cannot be read."""
+        opened: list[int] = []
+        try:
+            batch = list(islice(self._left, ENTRIES))
+            opened.extend(found.open() for found in batch if found.kind == "file")
+            self._connection.send({"entries": [found.entry() for found in batch]}, opened)
+        except UsageError as error:
+            self._connection.send({"error": str(error)})
+        finally:
+            close_all(opened)

@@ -1,24 +1,21 @@
-"""--exec, --orchestrate and --resume: submit jobs that are accepted at most once, whatever fails."""
+"""--exec, --orchestrate, --plan and --resume: submissions that are accepted at most once, whatever fails."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 from director.cli.connection import ORDERED, Connection, ServerGoneError, again
-from director.cli.interrupts import end_as_interrupted
 from director.cli.output import answer, note
-from director.cli.patience import Patience, ServerSilentError
-from director.cli.sources import Wants
-from director.cli.submission import options, submission
+from director.cli.patience import Patience, ServerSilentError, end_as_interrupted
+from director.cli.submission import Wants, options, submission
+from director.config.settings import Settings
 from director.errors import EXIT_INTERRUPTED, EXIT_OK, DirectorError, NoServerError, UsageError, WaitTimeoutError
 from director.ids import new_job_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from typing import Any
-
-    from director.config.settings import Settings
 
 RETRY_SECONDS = 10.0
 
@@ -28,23 +25,11 @@ def run(settings: Settings) -> int:
     if settings.text is not None and "--help" in settings.text:
         from director.cli.manual import manuals
 
-        pages = manuals(settings.text) or _own_manual(settings)
-        if pages:
+        if pages := manuals(settings):
             answer(pages)
             return EXIT_OK
     request = {"do": "submit", **submission(settings)}
     return _submit(settings, request, [file["id"] for file in request["files"]])
-
-
-def _own_manual(settings: Settings) -> list[str]:
-    """The manual of a verb that only the server knows."""
-    from director.cli.manual import unknown_verb
-
-    verb = unknown_verb(settings.text or "")
-    if not verb:
-        return []
-    with Connection(settings) as connection:
-        return [connection.ask({"do": "verb-help", "verb": verb})["text"]]
 
 
 def resume(settings: Settings) -> int:
@@ -52,6 +37,19 @@ def resume(settings: Settings) -> int:
     job = new_job_id()
     request = {"do": "resume", "id": settings.words[0], "new_id": job, "options": options(settings, True)}
     return _submit(settings, request, [job])
+
+
+def plan(settings: Settings) -> int:
+    """Show what the files or the text would run where and why; run nothing."""
+    from director.report.plans import render_plans
+
+    connection, answered = send(settings, {"do": "plan", **submission(settings)}, [])
+    connection.close()
+    plans = answered.get("plans") or [answered]
+    for warning in [warning for each in plans for warning in each.get("warnings") or []]:
+        note(warning)
+    answer(render_plans(plans, settings.words, settings.output, not settings.no_header))
+    return EXIT_OK
 
 
 def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 
 from director.config.table import ACTIONS, BY_FLAG
 from director.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from director.verbs.base import Verb
 
 _BARE_VERB = r"[A-Za-z][A-Za-z0-9_-]*"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable, Mapping, Sequence
 
 from director.cli.connection import Connection, ServerGoneError, again
-from director.cli.interrupts import end_as_interrupted
-from director.cli.output import answer, decode, note
-from director.cli.patience import Patience, ServerSilentError
+from director.cli.output import answer, note
+from director.cli.patience import Patience, ServerSilentError, end_as_interrupted
+from director.config.settings import Settings
 from director.errors import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
@@ -21,10 +23,7 @@ from director.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
-
-    from director.config.settings import Settings
 
 FIRST_NOTE = 5.0  # seconds until the nodes are named
 NEXT_NOTE = 60.0  # seconds between two such notes
@@ -171,7 +170,7 @@ class _Waiter:
             header, body = connection.receive()
             if not header.get("more"):
                 return
-            self._progress = decode(body)
+            self._progress = json.loads(body)
             if self._named_at and _halted(self._progress) - self._halted:
                 self._note_at = min(self._note_at, self._named_at + FIRST_NOTE)  # name a newly halted node soon
             self.display.show(self._progress)

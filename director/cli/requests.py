@@ -1,0 +1,102 @@
+"""Actions that are one request and one answer: listings, everything known of a job or a node, cancelling, purging."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from director.cli.connection import Connection, ask
+from director.cli.output import answer
+from director.config.settings import Settings
+from director.config.values import nearest
+from director.errors import EXIT_OK, UsageError
+from director.report.tables import JOB_COLUMNS, JOB_FIELDS, NODE_COLUMNS, NODE_FIELDS, render_list
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+JOB_STATES = ("queued", "running", "success", "failed", "cancelled", "incomplete")
+NODE_STATES = ("online", "offline", "pending", "revoked")
+
+
+def list_jobs(settings: Settings) -> int:
+    """List jobs, newest last; with ids only those."""
+    limit = 0 if settings.words else settings.limit
+    request = {"do": "list-jobs", "ids": settings.words, "limit": limit, **_filters(settings, JOB_STATES)}
+    return show(settings, _rows(settings, request), JOB_COLUMNS, JOB_FIELDS)
+
+
+def list_nodes(settings: Settings) -> int:
+    """List nodes; all of them without --limit."""
+    limit = 0 if settings.sources.get("limit") == "default" else settings.limit
+    request = {"do": "list-nodes", "limit": limit, **_filters(settings, NODE_STATES)}
+    return show(settings, _rows(settings, request), NODE_COLUMNS, NODE_FIELDS)
+
+
+def job_info(settings: Settings) -> int:
+    """Show everything known of a job."""
+    from director.report.jobs import render_job
+
+    info = ask(settings, {"do": "job-info", "id": settings.words[0]})
+    answer(render_job(info, settings.output, not settings.no_header))
+    return EXIT_OK
+
+
+def node_info(settings: Settings) -> int:
+    """Show everything known of a node."""
+    from director.report.nodes import render_node
+
+    info = ask(settings, {"do": "node-info", "node": settings.words[0]})
+    answer(render_node(info, settings.output, not settings.no_header))
+    return EXIT_OK
+
+
+def cancel_job(settings: Settings) -> int:
+    """Stop jobs; a job that is final already is no error. The server answers when the order is on disk."""
+    jobs = ask(settings, {"do": "cancel", "ids": settings.words})["jobs"]
+    return show(settings, jobs, {"ID": "id", "CANCEL": "was_final"})
+
+
+def purge_jobs(settings: Settings) -> int:
+    """Forget final jobs: those with the ids, or all that match --node, --state and --since."""
+    return _purge(settings, {"do": "purge-jobs", "ids": settings.words, **_filters(settings, JOB_STATES)}, "job")
+
+
+def purge_nodes(settings: Settings) -> int:
+    """Forget offline nodes."""
+    return _purge(settings, {"do": "purge-nodes", "node": settings.node}, "node")
+
+
+def show(
+    settings: Settings, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], fields: Sequence[str] = ()
+) -> int:
+    """Print rows of the server; columns and fields as for `render_list`."""
+    answer(render_list(rows, columns, settings.output, not settings.no_header, fields))
+    return EXIT_OK
+
+
+def _rows(settings: Settings, request: Mapping[str, Any]) -> list[Any]:
+    with Connection(settings) as connection:
+        return [row for rows in connection.items(request) for row in rows]
+
+
+def _filters(settings: Settings, states: Sequence[str]) -> dict[str, Any]:
+    """The fields of a request for --state, --since and --node.
+
+    Raises:
+        UsageError: a state that is not among `states`.
+    """
+    for state in settings.state:
+        if state not in states:
+            raise UsageError(f"--state: {state!r} is none of {', '.join(states)}{nearest(state, states)}")
+    since = None if settings.since is None else time.time() - settings.since
+    return {"state": settings.state, "since": since, "node": settings.node}
+
+
+def _purge(settings: Settings, request: Mapping[str, Any], what: str) -> int:
+    count = ask(settings, request)["count"]
+    if settings.output != "table":
+        return show(settings, [{"count": count}], {"COUNT": "count"})
+    answer((f"forgot {count} {what}{'' if count == 1 else 's'}\n",))
+    return EXIT_OK
