@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from director.verbs.archives import is_archive, unpack
+from director.verbs.arguments import Words
 from director.verbs.base import Entry, Flag, Node, Planning
 from director.verbs.copy import Copy, is_address
 from director.verbs.install import Installer
@@ -32,6 +33,7 @@ class Add(Copy):
     """
 
     name = "ADD"
+    argument = Words("ADD needs a source and a destination; expected ADD SOURCE… DESTINATION", least=2)
     flags = (
         *(flag for flag in Copy.flags if flag.name != "from"),
         Flag("unpack", "bool", "unpack local tar archives; the default, --unpack=false turns it off", default=True),
@@ -50,43 +52,31 @@ class Add(Copy):
                 raise planning.fail("--checksum is for one URL; expected one source")
             body["checksum"] = match[1]
 
-    def _patterns(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
-        return [pattern for pattern in self._all(body, planning) if not is_address(pattern)]
-
-    def _all(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
-        patterns = [planning.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
-        for pattern in patterns:
-            if not pattern:
-                raise planning.fail("a source came out empty; expected a path or a URL")
-            if _GIT.match(pattern):
-                raise planning.fail(f"ADD does not fetch Git repositories; expected RUN git clone {pattern} FOLDER")
-            if "checksum" in body and not is_address(pattern):
-                raise planning.fail("--checksum is for URLs; expected a source that begins with https://")
-        return patterns
+    def _check_source(self, pattern: str, body: Mapping[str, Any], planning: Planning) -> None:
+        if not pattern:
+            raise planning.fail("a source came out empty; expected a path or a URL")
+        if _GIT.match(pattern):
+            raise planning.fail(f"ADD does not fetch Git repositories; expected RUN git clone {pattern} FOLDER")
+        if "checksum" in body and not is_address(pattern):
+            raise planning.fail("--checksum is for URLs; expected a source that begins with https://")
 
     def _row(self, entry: Entry, body: Mapping[str, Any], planning: Planning) -> Row:
         row = super()._row(entry, body, planning)
-        if (
-            body["unpack"]
-            and entry.kind == "file"
-            and not entry.path
-            and is_archive(planning.content_path(entry.digest))
-        ):
+        single = entry.kind == "file" and not entry.path
+        if body["unpack"] and single and is_archive(planning.content_path(entry.digest)):
             row[0] = "tar"
         return row
 
     def _more_rows(self, body: Mapping[str, Any], planning: Planning) -> list[Row]:
         rows = []
-        for pattern in self._all(body, planning):
-            if is_address(pattern):
-                address = pattern.replace("\\", "")
-                check_url(address, planning.fail)
-                name = _name_of(address)
-                if not name and body["dest"].endswith("/"):
-                    raise planning.fail(f"{address} names no file; expected a destination that does not end in /")
-                entry = planning.download(address, body.get("checksum", ""))
-                planning.need(entry)
-                rows.append(["file", "", DOWNLOAD_MODE, entry.size, entry.digest, "", name])
+        for pattern in filter(is_address, self._patterns(body, planning)):
+            address = pattern.replace("\\", "")
+            name = os.path.basename(unquote(check_url(address, planning.fail).path))
+            if not name and body["dest"].endswith("/"):
+                raise planning.fail(f"{address} names no file; expected a destination that does not end in /")
+            entry = planning.download(address, body.get("checksum", ""))
+            planning.need(entry)
+            rows.append(["file", "", DOWNLOAD_MODE, entry.size, entry.digest, "", name])
         return rows
 
     def strip(self, body: dict[str, Any]) -> None:
@@ -101,7 +91,3 @@ class Add(Copy):
             unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", installer)
         else:
             super()._place(row, dest, into, installer, blueprint, node)
-
-
-def _name_of(address: str) -> str:
-    return os.path.basename(unquote(urlsplit(address).path))

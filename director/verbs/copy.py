@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from director.errors import VerbError
 from director.language.heredocs import closed_up, openings
+from director.language.instructions import Heredoc, Instruction
 from director.states import CACHED, SUCCESS
-from director.verbs.arguments import words
+from director.verbs.arguments import Words, document, escape_of, rendered
 from director.verbs.base import Entry, Flag, Node, Outcome, Planning, Verb, Want
 from director.verbs.contents import Blob, Bytes, Content
 from director.verbs.folders import absolute, is_folder_text
@@ -18,9 +19,6 @@ from director.verbs.install import OUTPUT_LIMIT, Installer
 from director.verbs.install_diff import InstallDiff
 from director.verbs.ownership import wish_of
 from director.verbs.source_lists import Row, rows_for, rows_of, set_of
-
-if TYPE_CHECKING:
-    from director.language.instructions import Heredoc, Instruction
 
 BLUEPRINT_LIMIT = 1 << 20  # bytes of a file that is rendered
 HEREDOC_MODE = 0o644
@@ -56,6 +54,7 @@ class Copy(Verb):
     """
 
     name = "COPY"
+    argument = Words("COPY needs a source and a destination; expected COPY SOURCE… DESTINATION", least=2)
     json_form = True
     heredocs = True
     diffs = True
@@ -78,13 +77,8 @@ class Copy(Verb):
         """`dest` raw, `asks` raw sources, `texts` [[name, raw, render]] of heredocs, `count` of both."""
         if instruction.heredocs:
             instruction = replace(instruction, text=closed_up(instruction.text))
-        body = words(instruction, planning)
-        given = body.pop("words")
-        if len(given) < 2:
-            raise planning.fail(
-                f"{self.name} needs a source and a destination; expected {self.name} SOURCE… DESTINATION"
-            )
-        *asks, body["dest"] = given
+        body = super().parse(instruction, planning)
+        *asks, body["dest"] = body.pop("words")
         if instruction.heredocs:
             asks = _without_heredocs(asks, len(instruction.heredocs))
         texts = [_text(heredoc) for heredoc in instruction.heredocs]
@@ -110,20 +104,22 @@ class Copy(Verb):
 
     def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
         """One for each source; none with --from."""
-        patterns = self._patterns(body, planning)
-        return [] if "from" in body else [self._want(body, pattern, planning) for pattern in patterns]
+        patterns = [pattern for pattern in self._patterns(body, planning) if not is_address(pattern)]
+        how = tuple(body["exclude"]), body["hidden"], body["parents"]
+        return [] if "from" in body else [Want(planning.folder, pattern, *how) for pattern in patterns]
 
     def _patterns(self, body: Mapping[str, Any], planning: Planning) -> list[str]:
-        patterns = [planning.word(raw, body.get("escape", "\\")) for raw in body["asks"]]
+        """The sources, rendered. Raises LanguageError."""
+        patterns = [planning.word(raw, escape_of(body)) for raw in body["asks"]]
         for pattern in patterns:
-            if not pattern:
-                raise planning.fail("a source came out empty; expected a path")
-            if is_address(pattern):
-                raise planning.fail(f"COPY takes no URLs: {pattern}; expected ADD {pattern}")
+            self._check_source(pattern, body, planning)
         return patterns
 
-    def _want(self, body: Mapping[str, Any], pattern: str, planning: Planning) -> Want:
-        return Want(planning.folder, pattern, tuple(body["exclude"]), body["hidden"], body["parents"])
+    def _check_source(self, pattern: str, body: Mapping[str, Any], planning: Planning) -> None:
+        if not pattern:
+            raise planning.fail("a source came out empty; expected a path")
+        if is_address(pattern):
+            raise planning.fail(f"COPY takes no URLs: {pattern}; expected ADD {pattern}")
 
     def sources(
         self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
@@ -182,10 +178,7 @@ class Copy(Verb):
         return self._install(body, flags, node, InstallDiff)
 
     def _install(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Installer]) -> Outcome:
-        escape = body.get("escape", "\\")
-        text = node.word(body["dest"], escape)
-        if not text:
-            raise VerbError("the destination came out empty; expected a path")
+        text = rendered(body, "dest", node, "the destination came out empty; expected a path")
         dest = absolute(text, node)
         rows = rows_of(node.borrow(set_of(body, node)) if "from" in body else body, node)
         _check_dest(dest, text, body, rows)
@@ -238,8 +231,6 @@ def _document(raw: str, render: bool, blueprint: bool, node: Node) -> bytes:
 
 
 def _text(heredoc: Heredoc) -> list[Any]:
-    from director.verbs.arguments import document
-
     return [heredoc.name, document(heredoc.content) if heredoc.expand else heredoc.content, heredoc.expand]
 
 

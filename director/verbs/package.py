@@ -12,7 +12,6 @@ from typing import Any
 
 from director.errors import VerbError
 from director.states import SUCCESS
-from director.transfer.blobs import write_all
 from director.verbs.arguments import Words, rendered_words
 from director.verbs.base import Flag, Node, Outcome, Verb, cached
 
@@ -182,14 +181,11 @@ def _run_install(manager: Manager, command: list[str], names: list[str], exclude
 
 def _apt_without(command: list[str], names: list[str], excluded: list[str], node: Node) -> Outcome:
     """apt has no option for it: write a preferences file that pins the packages below zero."""
-    fd, path = tempfile.mkstemp(prefix="director-apt-")
-    try:
-        os.fchmod(fd, 0o644)
-        write_all(fd, "".join(f"Package: {name}\nPin: release *\nPin-Priority: -1\n\n" for name in excluded).encode())
-        return _run(node, [*command, "-o", f"Dir::Etc::Preferences={path}", *names])
-    finally:
-        os.close(fd)
-        os.unlink(path)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="director-apt-") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.writelines(f"Package: {name}\nPin: release *\nPin-Priority: -1\n\n" for name in excluded)
+        file.flush()
+        return _run(node, [*command, "-o", f"Dir::Etc::Preferences={file.name}", *names])
 
 
 def _names(body: Mapping[str, Any], node: Node) -> list[str]:
