@@ -20,12 +20,20 @@ class Faults:
         return bool(self._found)
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Collect a LanguageError or NoTargetError of the block. Raises as `check` when there are LIMIT."""
+    def caught(self, file: str = "", line: int = 0) -> Iterator[None]:
+        """Collect a LanguageError or NoTargetError of the block. Raises as `check` when there are LIMIT.
+
+        Args:
+            file, line: collect also a ValueError, as an error of this line or of its own attribute `line`.
+        """
         try:
             yield
         except (LanguageError, NoTargetError) as error:
             self.add(error)
+        except ValueError as error:
+            if not file:
+                raise
+            self.add(LanguageError(str(error), file, getattr(error, "line", line)))
 
     def add(self, error: LanguageError | NoTargetError) -> None:
         """Collect an error, once for each message. Raises as `check` when there are LIMIT."""

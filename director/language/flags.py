@@ -8,14 +8,14 @@ from typing import Any
 
 from director import durations
 from director.language import braces
-from director.language.nearest import hint
+from director.language.foreign import hint
 from director.language.syntax import Flag
 from director.language.words import BLANKS, NARROW_BLANKS
 
 Table = Mapping[str, Flag]
 MAX_FLAGS = 500  # of one instruction
-_YES = frozenset(("true", "yes", "on"))
-_NO = frozenset(("false", "no", "off"))
+YES = frozenset(("true", "yes", "on"))
+NO = frozenset(("false", "no", "off"))
 _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
 
 
@@ -125,9 +125,9 @@ def convert(flag: Flag, text: str) -> Any:
 
 
 def _bool(text: str) -> bool:
-    if text.lower() in _YES:
+    if text.lower() in YES:
         return True
-    if text.lower() in _NO:
+    if text.lower() in NO:
         return False
     raise ValueError(text)
 

@@ -1,10 +1,9 @@
-"""Messages for instructions of other languages, which have no meaning here."""
+"""Messages for words that have no meaning here: the similar name, or what to use instead."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
-
-from director.language.nearest import hint
 
 _COMMAND = "has no meaning here: nodes have no start command; use RUN to run one, SERVICE for a daemon"
 ELSEWHERE = {
@@ -30,3 +29,12 @@ def unknown(word: str, verbs: Iterable[str]) -> str:
     if name in ELSEWHERE:
         return f"{name} {ELSEWHERE[name]}"
     return f"unknown instruction {word[:64]!r}{hint(name, verbs)}"
+
+
+def hint(word: str, names: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean X?`, or `; expected one of X, Y, Z` when no name is similar."""
+    known = sorted(set(names))
+    near = difflib.get_close_matches(word[:64], known, 1, 0.5)
+    if near:
+        return f"; did you mean {prefix}{near[0]}?"
+    return f"; expected one of {', '.join(prefix + name for name in known)}" if known else ""
