@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from director.language.flags import take
-from director.language.instructions import Heredoc, Instruction
+from director.language.instructions import Instruction
 from director.language.syntax import Syntax
 from director.language.words import BLANKS, NARROW_BLANKS
 
@@ -16,19 +15,11 @@ _FIRST = re.compile(f"[^{NARROW_BLANKS}]*")
 _HALF = re.compile("[\ud800-\udfff]")  # JSON allows `"\\ud800"`, a surrogate without its pair
 
 
-def build(
-    verb: str,
-    text: str,
-    syntax: Syntax,
-    *,
-    file: str,
-    line: int,
-    form: str = "containerfile",
-    escape: str = "\\",
-    heredocs: Sequence[Heredoc] = (),
-    source: str = "",
-) -> Instruction:
+def build(verb: str, text: str, syntax: Syntax, **fields: Any) -> Instruction:
     """An instruction of `verb`, whose flags and argument are `text`.
+
+    Args:
+        fields: the other attributes of an `Instruction`.
 
     Raises:
         ValueError: what is wrong and what was expected.
@@ -40,7 +31,7 @@ def build(
     args = json_form(syntax, text)
     if (not text or args == ()) and syntax.needs and not flags.get("help"):
         raise ValueError(f"{verb} has no argument; expected {syntax.needs}")
-    return Instruction(verb, flags, text, args, tuple(heredocs), file, line, form, escape, source=source, syntax=syntax)
+    return Instruction(verb, flags, text, args, syntax=syntax, **fields)
 
 
 def json_form(syntax: Syntax, text: str) -> tuple[str, ...] | None:

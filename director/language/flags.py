@@ -46,18 +46,13 @@ def take(text: str, table: Table, verb: str) -> tuple[dict[str, Any], str]:
             return found, ""
         if not equals and flag.kind == "bool":
             value = "true"
+        elif not equals and not rest.strip(NARROW_BLANKS):
+            raise ValueError(f"{verb} --{flag.name} needs a value; expected --{flag.name}={_expected(flag)}")
         elif not equals:
-            value, rest = _next_value(flag, rest, verb)
+            value, rest = _word(rest.lstrip(NARROW_BLANKS))
         add(found, flag, value)
         text = rest.lstrip(NARROW_BLANKS)
     raise ValueError(f"{verb} has {MAX_FLAGS} flags or more; expected fewer")
-
-
-def _next_value(flag: Flag, rest: str, verb: str) -> tuple[str, str]:
-    rest = rest.lstrip(NARROW_BLANKS)
-    if not rest:
-        raise ValueError(f"{verb} --{flag.name} needs a value; expected --{flag.name}={_expected(flag)}")
-    return _word(rest)
 
 
 def _word(text: str) -> tuple[str, str]:
@@ -92,9 +87,6 @@ def find(name: str, table: Table, verb: str) -> Flag:
     """The flag of this name or alias. Raises ValueError with the most similar name."""
     if flag := table.get(name):
         return flag
-    for flag in table.values():
-        if name in flag.aliases:
-            return flag
     raise ValueError(f"{verb} has no flag --{name}{hint(name, table, '--')}")
 
 
@@ -115,11 +107,8 @@ def _open(text: str) -> bool:
 
 def convert(flag: Flag, text: str) -> Any:
     """`text` as a value of the flag's kind. Raises ValueError with what was expected."""
-    reader = _READERS.get(flag.kind)
-    if reader is None:
-        return text
     try:
-        return reader(text)
+        return _KINDS[flag.kind][0](text) if flag.kind in _KINDS else text
     except ValueError:
         raise ValueError(f"--{flag.name} cannot be {text!r}; expected {_expected(flag)}") from None
 
@@ -155,26 +144,18 @@ def _ints(text: str) -> list[int]:
     return [_int(word) for word in text.split(",")]
 
 
-_READERS: dict[str, Callable[[str], Any]] = {
-    "bool": _bool,
-    "int": _int,
-    "count": _count,
-    "ints": _ints,
-    "words": _words,
-    "duration": durations.parse,
-}
-_EXPECTATIONS = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "count": "a whole number, not below 0",
-    "ints": "whole numbers joined by commas, such as 0,2",
-    "words": "words joined by commas, such as a,b",
-    "duration": durations.EXPECTED,
+_KINDS: dict[str, tuple[Callable[[str], Any], str]] = {  # reader, and what is expected; other kinds are texts
+    "bool": (_bool, "true or false"),
+    "int": (_int, "a whole number"),
+    "count": (_count, "a whole number, not below 0"),
+    "ints": (_ints, "whole numbers joined by commas, such as 0,2"),
+    "words": (_words, "words joined by commas, such as a,b"),
+    "duration": (durations.parse, durations.EXPECTED),
 }
 
 
 def _expected(flag: Flag) -> str:
-    return _EXPECTATIONS.get(flag.kind, flag.metavar or "TEXT")
+    return _KINDS[flag.kind][1] if flag.kind in _KINDS else flag.metavar or "TEXT"
 
 
 def resolve(found: Mapping[str, Any], table: Table, render: Callable[[str], str]) -> dict[str, Any]:
@@ -203,7 +184,7 @@ def from_vars(found: dict[str, Any], values: Iterable[tuple[str, list[str]]], ta
     """
     for key, texts in values:
         name = key.replace("_", "-")
-        if name not in table and not any(name in flag.aliases for flag in table.values()):
+        if name not in table:
             known = [known.replace("-", "_") for known in table]
             raise ValueError(f"vars of {verb} has no {key!r}{hint(key, known)}")
         flag = find(name, table, verb)

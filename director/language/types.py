@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError
+from director.language.scope import RESERVED
 from director.language.words import Written, whole_quoted
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?")
-_OWN = frozenset(("facts", "node", "query"))  # names that a job cannot set
 MAX_DEPTH = 50
 MAX_TYPED = 1 << 20  # characters; a longer list or mapping stays text
 
@@ -181,7 +181,7 @@ class Names(Mapping[str, Any]):
         query: Mapping[str, Mapping[str, Any]],
         quoted: Collection[str] = (),
     ) -> None:
-        self.texts = texts if _OWN.isdisjoint(texts) else {k: v for k, v in texts.items() if k not in _OWN}
+        self.texts = texts if RESERVED.isdisjoint(texts) else {k: v for k, v in texts.items() if k not in RESERVED}
         self._built: dict[str, Any] = {"facts": facts, "node": node}
         self._query = query
         self._quoted = quoted
@@ -202,10 +202,10 @@ class Names(Mapping[str, Any]):
         }
 
     def __contains__(self, name: object) -> bool:
-        return name in _OWN or name in self.texts
+        return name in RESERVED or name in self.texts
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*_OWN, *self.texts))
+        return iter((*RESERVED, *self.texts))
 
     def __len__(self) -> int:
-        return len(_OWN) + len(self.texts)
+        return len(RESERVED) + len(self.texts)

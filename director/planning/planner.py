@@ -28,6 +28,7 @@ from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry
 
 Planner = Generator[Request, list[Entry], Plan]
+Steps = Generator[Request, list[Entry], None]
 STEPS_LIMIT = 100_000
 
 __all__ = ["Plan", "plan"]
@@ -119,7 +120,7 @@ class _StepPlanner:
             step.row = {"i": index, **step.row}
         return self._steps
 
-    def _global_steps(self, first: PlannedStage) -> Generator[Request, list[Entry], None]:
+    def _global_steps(self, first: PlannedStage) -> Steps:
         """The ARGs before the first FROM are the first steps of every node of the job."""
         everyone = PlannedStage(first.index, "", self._state.members)
         for instruction in self._document.globals:
@@ -127,9 +128,7 @@ class _StepPlanner:
                 row = yield from StepBuilder(instruction, self._state, self._globals).step(everyone, everyone.nodes)
                 self._add(PlannedStep(row, everyone, everyone.nodes), instruction)
 
-    def _stage_steps(
-        self, instructions: Sequence[Instruction], stage: PlannedStage
-    ) -> Generator[Request, list[Entry], None]:
+    def _stage_steps(self, instructions: Sequence[Instruction], stage: PlannedStage) -> Steps:
         context = self._context_of(stage)
         for instruction in instructions:
             with self._caught(instruction):
@@ -146,9 +145,7 @@ class _StepPlanner:
             with faults.caught():
                 yield
 
-    def _step(
-        self, instruction: Instruction, stage: PlannedStage, context: Context
-    ) -> Generator[Request, list[Entry], None]:
+    def _step(self, instruction: Instruction, stage: PlannedStage, context: Context) -> Steps:
         builder = StepBuilder(instruction, self._state, context)
         nodes = self._assigned(instruction, builder, stage)
         row = yield from builder.step(stage, stage.nodes if nodes is None else nodes)

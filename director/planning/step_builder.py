@@ -170,23 +170,18 @@ class StepBuilder:
 
     def _parse(self, verb: Verb) -> dict[str, Any]:
         try:
-            return self._parsed(verb)
-        except NodeNeededError:
-            raise self.fail(
-                f"{verb.name} needs a word that is the same on every node; expected no node and no facts in it"
-            ) from None
-
-    def _parsed(self, verb: Verb) -> dict[str, Any]:
-        if verb.source is None:
-            return verb.parse(self.instruction, self)
-        try:
             body = verb.parse(self.instruction, self)
             if not isinstance(body, dict):
                 raise TypeError(f"parse gave {type(body).__name__}; expected a dict")
             return body
-        except (DirectorError, NodeNeededError):
+        except NodeNeededError:
+            needed = "a word that is the same on every node; expected no node and no facts in it"
+            raise self.fail(f"{verb.name} needs {needed}") from None
+        except DirectorError:
             raise
         except Exception as error:
+            if verb.source is None:
+                raise
             place = place_of(error, verb.source.path)
             raise self.fail(f"{verb.name} cannot be used: {place}: {type(error).__name__}: {error}") from error
 
