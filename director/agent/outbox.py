@@ -15,7 +15,7 @@ from typing import Any
 import ujson
 from gevent import get_hub
 
-from director.agent.journal import ClientJournal
+from director.agent.journal import Journal
 from director.protocol import messages
 from director.protocol.results import TaskResult
 
@@ -45,7 +45,7 @@ class Outbox:
         last: monotonic time of the last message.
     """
 
-    def __init__(self, journal: ClientJournal, send: Send) -> None:
+    def __init__(self, journal: Journal, send: Send) -> None:
         self._journal = journal
         self._send = send
         self.open = False

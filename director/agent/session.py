@@ -12,7 +12,7 @@ from gevent.event import Event
 
 from director import __version__
 from director.agent.job_runner import JobRunner, Step
-from director.agent.journal import ClientJournal
+from director.agent.journal import Journal
 from director.agent.outbox import Outbox, Send
 from director.protocol import messages
 from director.runtime.greenlets import jitter, spawn
@@ -68,7 +68,7 @@ class Session:
     """
 
     def __init__(
-        self, name: str, journal: ClientJournal, node: NodeState, send: Send,
+        self, name: str, journal: Journal, node: NodeState, send: Send,
         started: Mapping[str, float] | None = None, lag: Callable[[], float] = lambda: 0.0,
     ) -> None:  # fmt: skip
         self.name, self.journal, self.node, self.send = name, journal, node, send

@@ -1,6 +1,6 @@
 """Runs the steps of a client: waits for a slot, makes the attempts, journals and reports how each step ended.
 
-`apply` runs one attempt; the real client and the fleet simulator differ in it only.
+`apply` runs one attempt; the fleet simulator (`scripts/simulation`) passes one that runs no process.
 """
 
 from __future__ import annotations

@@ -115,8 +115,9 @@ class Fleet:
     def simulate(self, count: int, *options: str) -> None:
         """Start a simulated fleet `sim-00000` … and return when all of it is online."""
         where = ["--port", str(self.port), "--enroll-port", str(self.enroll_port)]
-        self._spawn("simulator", [sys.executable, "-m", "director.agent.simulator", str(count), *where, *options],
-                    {"PYTHONPATH": os.pathsep.join([str(ROOT), self.environment.get("PYTHONPATH", "")])})  # fmt: skip
+        places = [str(ROOT), str(ROOT / "scripts"), self.environment.get("PYTHONPATH", "")]
+        words = [sys.executable, "-m", "simulation", str(count), *where, *options]
+        self._spawn("simulator", words, {"PYTHONPATH": os.pathsep.join(places)})
         self.wait_online(count)
 
     def _spawn(self, name: str, words: list[str], more: dict[str, str] | None = None) -> None:

@@ -6,11 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 
+from simulation import processes_for
+
 from benches import machine
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.row import Row
-from director.agent.simulator import processes_for
 
 BEAT = 10  # seconds
 

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from simulation import processes_for
+
 from benches import svg
 from benches.bench import Bench, limit, say
 from benches.fleet import ROOT, Fleet
 from benches.orchestration import COMMAND, NODES
 from benches.row import Row
 from benches.simulated import at_rest
-from director.agent.simulator import processes_for
 
 FOLDER = ROOT / "docs/plots"
 Points = list[tuple[float, float]]

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
+from simulation import processes_for
+
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.operator import Operator
 from benches.row import Row
-from director.agent.simulator import processes_for
 
 STEPS = 20
 LATENCY = 2.0  # seconds of a step: there is always work, and the simulators leave CPU time to the server

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
+from simulation import processes_for
+
 from benches import machine
 from benches.bench import Bench, limit, say
 from benches.fleet import Fleet
 from benches.operator import Operator
 from benches.row import Row, paired
-from director.agent.simulator import processes_for
 
 PAUSE = 1.5  # seconds between two measures, as work after a job must not count for the next
 

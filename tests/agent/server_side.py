@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import ujson
 from gevent.event import Event
+from simulation.client import SimulatedNode
 
 from director import states as st
 from director.agent.core import Agent
@@ -16,7 +17,6 @@ from director.agent.journal import Journal
 from director.agent.node_transfer import NodeTransfer
 from director.agent.recovery import take_up
 from director.agent.session import Session
-from director.agent.simulator import SimulatedNode
 from director.protocol import messages
 from director.verbs.base import Outcome
 

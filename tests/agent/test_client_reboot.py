@@ -7,14 +7,13 @@ from typing import Any
 
 import gevent
 import ujson
+from simulation.client import MemoryJournal, SimulatedNode
 
 from director import states as st
 from director.agent.core import Agent
-from director.agent.journal import MemoryJournal
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter, came_back
 from director.agent.session import Session
-from director.agent.simulator import SimulatedNode
 from director.verbs.base import Outcome
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import gevent
 import pytest
+from simulation.client import MemoryJournal
 
 from director.agent import outbox as module
-from director.agent.journal import MemoryJournal
 from director.agent.outbox import Outbox
 from director.protocol import messages
 from director.protocol.results import TaskResult

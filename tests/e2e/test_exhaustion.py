@@ -50,9 +50,11 @@ def crowded(new_fleet: Callable[..., Fleet]) -> Fleet:
     fleet.bounds["server"] = ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"]
     fleet.start_server()
     ports = ["--port", str(fleet.port), "--enroll-port", str(fleet.enroll_port)]
-    words = [sys.executable, "-m", "director.agent.simulator", str(DESCRIPTORS), *ports, "--processes", "1"]
+    words = [sys.executable, "-m", "simulation", str(DESCRIPTORS), *ports, "--processes", "1"]
     with open(fleet.folder / "nodes.log", "wb") as log:
-        fleet.processes["nodes"] = subprocess.Popen(words, cwd=ROOT, env=fleet.environment, stdout=log, stderr=log)
+        fleet.processes["nodes"] = subprocess.Popen(
+            words, cwd=ROOT / "scripts", env=fleet.environment, stdout=log, stderr=log
+        )
     wait_until(lambda: "refused: the server has nearly all" in fleet.log("server"), "a node is refused")
     return fleet
 

@@ -19,6 +19,7 @@ import pytest
 import ujson
 from gevent.event import Event
 from gevent.queue import Queue
+from simulation.client import SimulatedNode
 
 from director import states as st
 from director.agent import job_runner, job_table, outbox, recovery, session, step_runner
@@ -26,7 +27,6 @@ from director.agent.core import Agent
 from director.agent.journal import Journal
 from director.agent.node_transfer import NodeTransfer
 from director.agent.session import Session
-from director.agent.simulator import SimulatedNode
 from director.errors import StoreError
 from director.planning.plan import Plan
 from director.protocol import messages

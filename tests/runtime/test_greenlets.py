@@ -18,7 +18,7 @@ from director.runtime import greenlets
 from director.runtime.greenlets import GreenletPool
 
 STARTERS = {"spawn", "spawn_later", "spawn_raw", "Greenlet", "StreamServer", "periodic", "spawn_pooled"}
-OUTSIDE = {"greenlets.py", "simulator.py"}  # where greenlets are made, and a program of its own
+OUTSIDE = {"greenlets.py"}  # where greenlets are made
 
 
 def starts() -> Iterator[tuple[str, ast.Call]]:

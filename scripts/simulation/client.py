@@ -1,11 +1,18 @@
-"""A journal in memory, for simulated clients."""
+"""The parts of a client that keep nothing on disk: for simulated clients, benches and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from director.agent.journal.state import JobRecord
+from director.agent.connection import Connection
+from director.agent.core import Agent
+from director.agent.job_runner import JobRunner, Step
+from director.agent.node_transfer import NodeTransfer
+from director.agent.session import Session
+from director.agent.step_runner import Apply
 from director.protocol.results import TaskResult
 
 
@@ -16,7 +23,7 @@ class MemoryJournal:
         self.instance = instance
         self.position = 0
         self.number = 0
-        self.jobs: Mapping[str, JobRecord] = {}
+        self.jobs: dict[str, Any] = {}
         self._results: dict[int, tuple[str, TaskResult, bytes]] = {}
 
     def take(self, seq: int, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
@@ -56,3 +63,45 @@ class MemoryJournal:
 
     def closed(self, job: str) -> None:
         """Nothing is kept of jobs."""
+
+
+class SimulatedNode:
+    """A node that keeps nothing."""
+
+    def as_message(self) -> dict[str, Any]:
+        """The same profile for all."""
+        return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "labels": {}, "args": {}}
+
+    def apply(self, effects: dict[str, Any]) -> bool:
+        """Nothing is kept."""
+        return False
+
+    def inherit(self, labels: dict[str, str]) -> None:
+        """Nothing is kept."""
+
+    def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
+        """Nothing is kept."""
+
+    def end_job(self, job: str) -> None:
+        """Nothing is kept."""
+
+
+class SimulatedConnection(Connection):
+    """Trusts the server that answered first, as long as the process lives."""
+
+    _key: str | None = None
+
+    def pinned(self) -> str | None:
+        """The key of the first answer."""
+        return self._key
+
+    def pin(self, key: str) -> None:
+        """Trust this key."""
+        self._key = key
+
+
+def new_agent(name: str, send: Callable[..., bool], apply: Apply) -> Agent:
+    """A client without a disk, whose steps are `apply`."""
+    journal = MemoryJournal(os.urandom(8).hex())
+    session = Session(name, journal, SimulatedNode(), send, {"agent_uptime": time.time()})  # type: ignore[arg-type]
+    return Agent(session, apply, NodeTransfer(session))

@@ -12,17 +12,16 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from simulation import processes_for
+
 if TYPE_CHECKING:
     from director.agent.core import Agent
-    from director.agent.job_runner import JobRunner, Step
     from director.verbs.base import Outcome
 
 OPENING = 64  # connections that one process opens at a time
-PER_PROCESS = 2500
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,12 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def processes_for(clients: int) -> int:
-    """How many processes simulate so many clients: one for each 2,500; from 1,000 on at least one for each core."""
-    few = -(-clients // PER_PROCESS)
-    return max(few, len(os.sched_getaffinity(0))) if clients >= 1000 else few
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the processes, print `online N` when all clients were welcomed, end at a signal or after `--seconds`."""
     options = build_parser().parse_args(argv)
@@ -67,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start(options: argparse.Namespace, first: int, count: int) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "director.agent.simulator", str(count), "--child", f"--first={first}"]
+    words = [sys.executable, "-m", "simulation", str(count), "--child", f"--first={first}"]
     own = ("count", "child", "first", "processes")
     words += [f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items() if name not in own]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
@@ -148,9 +141,9 @@ class Fleet:
             spawn("churn", self._churn, vital=False)
 
     def _join(self, name: str) -> None:
-        from director.agent.simulated_connection import SimulatedConnection
         from director.protocol.keys import new_pair
         from director.runtime.greenlets import spawn
+        from simulation.client import SimulatedConnection, new_agent
 
         options = self._options
         connection = SimulatedConnection(
@@ -188,39 +181,6 @@ class Fleet:
             for agent in random.sample(self.agents, max(1, int(len(self.agents) * self._options.churn))):
                 agent.session.suspend()
                 agent.session.refused = "churn"  # so that the connection begins again
-
-
-class SimulatedNode:
-    """A node that keeps nothing."""
-
-    def as_message(self) -> dict[str, Any]:
-        """The same profile for all."""
-        return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "labels": {}, "args": {}}
-
-    def apply(self, effects: dict[str, Any]) -> bool:
-        """Nothing is kept."""
-        return False
-
-    def inherit(self, labels: dict[str, str]) -> None:
-        """Nothing is kept."""
-
-    def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
-        """Nothing is kept."""
-
-    def end_job(self, job: str) -> None:
-        """Nothing is kept."""
-
-
-def new_agent(name: str, send: Callable[..., bool], apply: Callable[..., Outcome]) -> Agent:
-    """A client without a disk, whose steps are `apply`."""
-    from director.agent.core import Agent
-    from director.agent.journal import MemoryJournal
-    from director.agent.node_transfer import NodeTransfer
-    from director.agent.session import Session
-
-    journal = MemoryJournal(os.urandom(8).hex())
-    session = Session(name, journal, SimulatedNode(), send, {"agent_uptime": time.time()})
-    return Agent(session, apply, NodeTransfer(session))
 
 
 if __name__ == "__main__":
