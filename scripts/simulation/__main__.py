@@ -97,8 +97,8 @@ def _serve(options: argparse.Namespace) -> int:
     raise_descriptor_limit()
     fleet = Fleet(options)
     ended = Event()
+    fleet.open()  # a signal ends the process at once meanwhile
     signals.on_end(lambda why: ended.set())
-    fleet.open()
     _quieten_collector()
     print("online", flush=True)
     ended.wait(options.seconds)
