@@ -56,6 +56,16 @@ def give_up(run: JobRun, node: NodeRun, reason: str) -> list[RangeEnd]:
     return ends + _skip_elsewhere(run, node, _run_once(run, node, st.SKIPPED, 0, run.steps - 1), why)
 
 
+def refuse(run: JobRun, node: NodeRun, reason: str) -> list[RangeEnd]:
+    """`node` cannot be handed its next steps: the first of them fails, and the rest of the job there is skipped."""
+    step = node.states.find(st.QUEUED, node.cursor)
+    if step < 0:
+        return []
+    ends = run.end_range(node, step, step, st.FAILED, reason)
+    ends += run.end_range(node, step + 1, run.steps - 1, st.SKIPPED, _describe(step, st.FAILED, reason), WAITING)
+    return ends + _skip_behind(run, node, st.FAILED, reason) + _skip_behind(run, node, st.SKIPPED, reason)
+
+
 def abandon(run: JobRun, node: NodeRun, reason: str) -> list[RangeEnd]:
     """`node` is gone for good: nothing of this job stays open there."""
     return lose(run, node, reason) + expire(run, node, reason)

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from director.errors import DirectorError
+from director.errors import DirectorError, ProtocolError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
-from director.scheduler import windows
+from director.scheduler import ends, windows
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import NodeRun
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 TURN = 0.005  # seconds of decisions before other greenlets get a turn
 BATCH = 500  # slices recorded at once
 AT_ONCE = 32  # nodes or slices of one job before it is the turn of the next job
+SEED_FIELD = 16  # bytes for its name, at the most
+TOO_LARGE = "the values that the resumed job set on this node come to more than 64 MiB; submit the text anew"
 READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried again
 
 
@@ -118,9 +120,11 @@ class Dispatcher:
             breathe()
 
     def _deliver(self, item: Slice) -> None:
-        run, node = item.run, item.node
+        run, node, refused = item.run, item.node, ""
         try:
             frames = self._frames(item)
+        except ProtocolError as error:
+            frames, refused = None, str(error)
         except DirectorError as error:  # the ledger process ended meanwhile
             log.warning("steps of job %s cannot be read now: %s", run.id, error)
             spawn("steps again", self._jobs.due.add, run.id, node.node, vital=False, after=READ_AGAIN)
@@ -129,6 +133,8 @@ class Dispatcher:
             return
         if frames is None or not self._send_slice(item, frames):
             self._lifecycle.take_back(run, node, item.ranges[0].first)
+            if refused:
+                self._lifecycle.end(run, ends.refuse(run, node, refused))
             return
         node.chunk = max(node.chunk, item.chunk)
         if run.started_at is None:
@@ -146,10 +152,17 @@ class Dispatcher:
         return self._send(record, header, frames)
 
     def _frames(self, item: Slice) -> tuple[bytes, bytes]:
-        """The chunk and the head, each only once in a session; of a resumed job also the values it had set there."""
+        """The chunk and the head, each only once in a session; of a resumed job also the values it had set there.
+
+        Raises:
+            ProtocolError: they are more than a message carries. DirectorError: they cannot be read now.
+        """
         run, node = item.run, item.node
         chunk = self._jobs.chunks.get(run.id, item.chunk) if node.chunk < item.chunk else b""
         head = self._jobs.heads.get(run.id, b"") if node.chunk < 0 else b""
         if head and node.node in run.seeded:
-            head = b'%s,"seed":%s}' % (head[:-1], self._ledger.ask("seed", job=run.id, node=node.node))
+            seed = self._ledger.ask("seed", job=run.id, node=node.node)
+            if not seed or len(chunk) + len(head) + len(seed) + SEED_FIELD > messages.PAYLOAD_LIMIT:
+                raise ProtocolError(TOO_LARGE)
+            head = b'%s,"seed":%s}' % (head[:-1], seed)
         return chunk, head

@@ -24,7 +24,7 @@ import ujson
 
 from director.errors import BusyError, DirectorError, StoreError
 from director.protocol.framing import Channel, Cut
-from director.protocol.messages import STEPS_PER_CHUNK
+from director.protocol.messages import PAYLOAD_LIMIT, STEPS_PER_CHUNK
 from director.stores import open_store
 from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
@@ -125,12 +125,16 @@ class Seeds:
         self._outlines: dict[tuple[str, int], list[str]] = {}
 
     def seed(self, job: str, node: str) -> bytes:
-        """A JSON list of the node's steps that ended well and had effects: `{"i", "stage", …, "effects"}`."""
+        """A JSON list of the node's steps that ended well and had effects: `{"i", "stage", …, "effects"}`.
+
+        It is empty bytes when a message to a node cannot carry it.
+        """
         pieces = []
         for step, effects in self._store.effects(job, node):
             n, offset = divmod(step, STEPS_PER_CHUNK)
             pieces.append(f'{self._outline(job, n)[offset][:-1]},"effects":{effects}}}')
-        return f"[{','.join(pieces)}]".encode()
+        found = f"[{','.join(pieces)}]".encode()
+        return found if len(found) <= PAYLOAD_LIMIT else b""
 
     def _outline(self, job: str, n: int) -> list[str]:
         """The steps of a chunk as JSON with the fields `OUTLINE`; cached, as it is the same for many nodes."""
