@@ -105,10 +105,10 @@ class CallersChannel(Channel):
         self._sending = BoundedSemaphore(1)
         self._at_work = False
 
-    def send_encoded(self, *frame: Any) -> None:
-        """See `Channel.send_encoded`. Raises OSError: the peer is gone."""
+    def send(self, *frame: Any) -> None:
+        """See `Channel.send`. Raises ProtocolError: the frame is too large. OSError: the peer is gone."""
         with self._sending:
-            super().send_encoded(*frame)
+            super().send(*frame)
 
     @contextlib.contextmanager
     def signs_of_life(self) -> Iterator[None]:
@@ -127,7 +127,7 @@ class CallersChannel(Channel):
                 if not self._at_work:  # the answer was sent while this sign waited for its turn
                     return
                 try:
-                    super().send_encoded(SIGN)
+                    self.send_encoded(SIGN)
                 except OSError:
                     return  # the caller has left; the command notices that itself
             gevent.sleep(SIGN_EVERY)

@@ -26,10 +26,7 @@ class FairQueue(Generic[T]):
 
     def add(self, job: str, item: T) -> None:
         """Append an item to the job's line, unless it is there."""
-        line = self._lines.get(job)
-        if line is None:
-            line = self._lines[job] = OrderedDict()
-        line[item] = None
+        self._lines.setdefault(job, OrderedDict())[item] = None
         self._filled.set()
 
     def take(self, most: int) -> tuple[str, list[T]]:

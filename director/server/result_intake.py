@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from director import states as st
@@ -73,25 +75,31 @@ class ResultIntake:
             raise ProtocolError("a result of a step that the job does not have")
         return report
 
-    def _end_tasks(self, run: JobRun, node: NodeRun, results: list[TaskResult], outputs: bytes) -> list[Any]:
+    def _end_tasks(self, run: JobRun, node: NodeRun, results: list[TaskResult], outputs: bytes) -> Iterator[Any]:
         """End tasks; the operations that record the results, and the ends that follow from them."""
         seconds = round(max(0.0, time.monotonic() - node.sent_at), 6)
         results = [result._replace(roundtrip_time=seconds) for result in results]
         followed: list[RangeEnd] = []
-        mixed = False
+        names = []
         for result in results:
-            found = ends.end(run, node, result.step, result.state_code, result.reason or "")
-            if found is None:
-                mixed = True
+            found, name = ends.end(run, node, result.step, result.state_code, result.reason or ""), "results"
+            recorded = node.states[result.step]
+            if found is None and result.state_code == st.LOST and recorded in st.FINAL - {st.LOST}:
                 # the node's journal lost results that are recorded here: it runs nothing more of this job
-                found = ends.give_up(run, node, result.reason or "") if _is_outdated(node, result) else []
-            followed += found
-        if mixed:
-            operations = list(_record_one_by_one(run, node, results, outputs))
-        else:
-            fields = {"job": run.id, "node": node.node, "results": results}
-            operations = [("results", fields, outputs)] if results else []
-        return [*operations, self._jobs.ends_operation(run, followed)] if followed else operations
+                found, name = ends.give_up(run, node, result.reason or ""), ""
+            elif recorded != result.state_code:
+                name = "late_results"
+            followed += found or ()
+            names.append(name)
+        start = 0
+        for name, group in groupby(zip(names, results, strict=True), key=itemgetter(0)):
+            rows = [result for _, result in group]
+            end = start + sum(result.output_size for result in rows)
+            if name:
+                yield name, {"job": run.id, "node": node.node, "results": rows}, outputs[start:end]
+            start = end
+        if followed:
+            yield self._jobs.ends_operation(run, followed)
 
     def _end_ranges(self, run: JobRun, node: NodeRun, ranges: Iterable[tuple[int, int, str, str]]) -> list[Any]:
         ended: list[RangeEnd] = []
@@ -110,19 +118,3 @@ class ResultIntake:
         for job in windows.feed(node.load):
             self._jobs.due.add(job, record.name)
         self._lifecycle.update(run)
-
-
-def _record_one_by_one(run: JobRun, node: NodeRun, results: list[TaskResult], outputs: bytes) -> Iterator[Any]:
-    """An operation for each result, as some came after their task had ended; outdated ones are left out."""
-    start = 0
-    for result in results:
-        end = start + result.output_size
-        if not _is_outdated(node, result):
-            name = "results" if node.states[result.step] == result.state_code else "late_results"
-            yield name, {"job": run.id, "node": node.node, "results": [result]}, outputs[start:end]
-        start = end
-
-
-def _is_outdated(node: NodeRun, result: TaskResult) -> bool:
-    """Whether the node reports a task as lost whose real end is recorded here."""
-    return result.state_code == st.LOST and node.states[result.step] in st.FINAL - {st.LOST}

@@ -12,6 +12,7 @@ from director.protocol import messages
 from director.protocol.transport import Frame, Router
 from director.runtime.greenlets import periodic, spawn
 from director.runtime.liveness import MISSED
+from director.runtime.logs import Seldom
 from director.server.admission import Admission, spread
 from director.server.ledger_client import LedgerClient
 from director.server.node_sender import NodeSender
@@ -19,11 +20,11 @@ from director.server.roster import Handler, NodeRecord, Roster
 from director.server.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 HELLO = b'"hello"'
 AWAY_LIMIT = 24 * 3600.0  # seconds that a restart of a node's host may take
 SEEN_EVERY = 60.0  # seconds between two writes of when nodes were last heard; six heartbeats when they are shorter
-COMPLAIN_EVERY = 10.0  # seconds between two log lines about malformed messages
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
 
 
@@ -54,8 +55,6 @@ class Sessions:
         self._handlers: dict[str, Handler] = {kind: table[kind] for kind in kinds}
         self._heartbeat_ack = messages.encode("heartbeat_ack")
         self._full = False  # too much has waited for the disk for long: results are ignored
-        self._malformed = 0
-        self._complained = 0.0
         spawn("sessions", self._read, vital=True)
         periodic("liveness", min(1.0, interval / 4), self.tick)
         periodic("last seen", min(SEEN_EVERY, 6 * interval), self.store_seen)
@@ -80,7 +79,8 @@ class Sessions:
             try:
                 self._take(peer, frame, parts)
             except ProtocolError as error:
-                self._complain(peer, str(error))
+                record = self._roster.by_peer.get(peer)
+                seldom.warning("dropped a message of %s: %s", record.name if record else "an unknown client", error)
             except Exception:
                 log.exception("a message could not be handled")
 
@@ -108,15 +108,6 @@ class Sessions:
         else:
             record.heard = time.monotonic()
             self._handlers[kind](record, fields, payload[0] if payload else b"")
-
-    def _complain(self, peer: bytes, text: str) -> None:
-        self._malformed += 1
-        now = time.monotonic()
-        if now - self._complained > COMPLAIN_EVERY:
-            self._complained = now
-            record = self._roster.by_peer.get(peer)
-            name = record.name if record else "an unknown client"
-            log.warning("dropped a message of %s: %s (%d so far)", name, text, self._malformed)
 
     # -- kinds of messages --------------------------------------------------------------------------------
 
