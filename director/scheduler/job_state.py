@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from director import states as st
-from director.scheduler.barriers import Barriers
-from director.scheduler.blocks import Block, Blocks
+from director.scheduler.blocks import Barriers, Block, Blocks
 from director.scheduler.node_run import HANDED, OPEN, WAITING, NodeRun
 
 SENT = bytes((st.SENT,))
