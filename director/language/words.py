@@ -29,20 +29,15 @@ class Written(str):
     __slots__ = ()
 
 
-def strip(text: str) -> str:
-    """`text` without blanks at both ends."""
-    return text.strip(BLANKS)
-
-
 def plain(text: str) -> list[str]:
     """Words between blanks, where quotes have no meaning: COPY, ADD, EXPOSE, FROM in a Directorfile."""
-    text = strip(text)
+    text = text.strip(BLANKS)
     return braces.split_around(_BETWEEN, text) if text else []
 
 
 def quoted(text: str, escape: str = "\\") -> list[str]:
     """Words between blanks outside of quotes, with quotes and escapes: ENV, ARG, LABEL, and all words in YAML."""
-    text = strip(text)
+    text = text.strip(BLANKS)
     if not _LIVE.search(text):
         return [word for word in braces.split_around(re.compile(f"[{BLANKS}]+"), text) if word]
     ends = dict(braces.spans(text))
@@ -109,7 +104,7 @@ def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
     """
     if instruction.pairs is not None:
         return [(key, _raw(value)) for key, value in instruction.pairs]
-    text, verb = strip(instruction.text), instruction.verb
+    text, verb = instruction.text.strip(BLANKS), instruction.verb
     words = quoted(text, instruction.escape) if instruction.args is None else instruction.args
     if instruction.syntax.sets != "arg":
         return _key_values(text, words, instruction)

@@ -6,8 +6,8 @@ gets the `Plan` from StopIteration. Blobs that the planner makes are in the blob
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from director import verbs
@@ -25,6 +25,7 @@ from director.planning.step_builder import PlanState, Request, StepBuilder
 from director.targets import RosterView
 from director.transfer.blob_lists import shortened
 from director.transfer.blobs import BlobStore
+from director.verbs.arguments import raw_pairs
 from director.verbs.base import Entry
 
 Planner = Generator[Request, list[Entry], Plan]
@@ -134,16 +135,11 @@ class _StepPlanner:
             with self._caught(instruction):
                 yield from self._step(instruction, stage, context)
 
-    @contextmanager
-    def _caught(self, instruction: Instruction) -> Iterator[None]:
+    def _caught(self, instruction: Instruction) -> AbstractContextManager[None]:
         """Collect the error of an instruction, except one that an earlier wrong instruction may have caused."""
+        doubtful = "$" in instruction.source or braces.present(instruction.source)
         faults = self._state.faults
-        if faults and ("$" in instruction.source or braces.present(instruction.source)):
-            with suppress(LanguageError, NoTargetError):
-                yield
-        else:
-            with faults.caught():
-                yield
+        return suppress(LanguageError, NoTargetError) if faults and doubtful else faults.caught()
 
     def _step(self, instruction: Instruction, stage: PlannedStage, context: Context) -> Steps:
         builder = StepBuilder(instruction, self._state, context)
@@ -196,11 +192,8 @@ class _StepPlanner:
 
 
 def _declare(instruction: Instruction, context: Context, extend: bool) -> None:
-    from director.verbs.arguments import raw_pairs
-
+    extend = extend or bool(instruction.flags.get("extend-args"))
     try:
-        context.declare(
-            raw_pairs(instruction), instruction.escape, extend or bool(instruction.flags.get("extend-args"))
-        )
+        context.declare(raw_pairs(instruction), instruction.escape, extend)
     except ValueError as error:
         raise LanguageError(str(error), instruction.file, instruction.line) from None

@@ -49,7 +49,7 @@ def is_digest(text: object) -> bool:
 class BlobStore:
     """The blobs in one folder.
 
-    What `put_fd` and `put_bytes` have kept can be read with this object at once; it is durable and visible to other
+    What the `put` methods have kept can be read with this object at once; it is durable and visible to other
     processes only after `flush()`.
 
     Args:
@@ -88,7 +88,7 @@ class BlobStore:
         Raises: SourceChangedError when the file was changed meanwhile, StoreError when the disk is full.
         """
         before = os.fstat(fd)
-        digest, size = self._put(pieces_of(fd), before.st_size)
+        digest, size = self.put(pieces_of(fd), before.st_size)
         after = os.fstat(fd)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
             raise SourceChangedError("the file was written to while it was read; try again when it is at rest")
@@ -96,7 +96,38 @@ class BlobStore:
 
     def put_bytes(self, data: bytes) -> tuple[str, int]:
         """Keep `data`; its sha256 in hex and size in bytes. Raises StoreError when the disk is full."""
-        return self._put((data,), len(data))
+        return self.put((data,), len(data))
+
+    def put(self, pieces: Iterable[bytes], expected: int = 0) -> tuple[str, int]:
+        """Keep the content that `pieces` make; its sha256 in hex and size in bytes.
+
+        Args:
+            expected: the size in bytes, as far as it is known; so much must be free on the disk.
+
+        Raises:
+            StoreError: the disk is full; and the errors of `pieces`, of which OSError counts as one of the disk.
+        """
+        self._check_room(expected)
+        temp = self.open_temp()
+        digest, size = "", 0
+        try:
+            sha = hashlib.sha256()
+            for piece in pieces:
+                sha.update(piece)
+                size += len(piece)
+                write_all(temp.fd, piece)
+                if self._breathe is not None:
+                    self._breathe()
+            digest = sha.hexdigest()
+            if not self.has(digest):
+                self._pending[digest] = temp.path
+        except OSError as error:
+            raise _disk_error(error) from error
+        finally:
+            os.close(temp.fd)
+            if self._pending.get(digest) != temp.path:
+                _unlink(temp.path)
+        return digest, size
 
     def flush(self) -> None:
         """Make everything that was put durable at once, and give it its names.
@@ -194,29 +225,6 @@ class BlobStore:
         if not is_digest(digest):
             raise StoreError(f"{digest!a:.80} is no sha256")
         return f"{self.folder}/{digest[:2]}/{digest}"
-
-    def _put(self, pieces: Iterable[bytes], expected: int) -> tuple[str, int]:
-        self._check_room(expected)
-        temp = self.open_temp()
-        digest, size = "", 0
-        try:
-            sha = hashlib.sha256()
-            for piece in pieces:
-                sha.update(piece)
-                size += len(piece)
-                write_all(temp.fd, piece)
-                if self._breathe is not None:
-                    self._breathe()
-            digest = sha.hexdigest()
-            if not self.has(digest):
-                self._pending[digest] = temp.path
-        except OSError as error:
-            raise _disk_error(error) from error
-        finally:
-            os.close(temp.fd)
-            if self._pending.get(digest) != temp.path:
-                _unlink(temp.path)
-        return digest, size
 
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._temps)

@@ -17,6 +17,8 @@ from director.language.instructions import Instruction
 from director.language.syntax import Flag, Syntax
 from director.verbs.interface import Argument, Entry, Fetched, Node, Outcome, Planning, Want, cached, failed, success  # noqa: F401
 
+Answers = Sequence[Sequence[Entry]]  # the entries of each `Want`
+
 COMMON_FLAGS: tuple[Flag, ...] = (
     Flag("timeout", "duration", "end the task after this long (default: the job's --timeout)"),
     Flag("skip-cache", "bool", "run this step even when it is cached", default=False),
@@ -115,9 +117,7 @@ class Verb(Syntax):
         """Files that the step needs from the submitter; called once, or for each node where sources use `node`."""
         return ()
 
-    def sources(
-        self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
-    ) -> dict[str, Any]:
+    def sources(self, body: Mapping[str, Any], answers: Answers, planning: Planning) -> dict[str, Any]:
         """Additions to the body for `answers`: a list of entries for each of `wants`."""
         return {}
 

@@ -12,7 +12,7 @@ from director.language.heredocs import closed_up, openings
 from director.language.instructions import Heredoc, Instruction
 from director.states import CACHED, SUCCESS
 from director.verbs.arguments import Words, document, escape_of, rendered
-from director.verbs.base import Entry, Flag, Node, Outcome, Planning, Verb, Want
+from director.verbs.base import Answers, Entry, Flag, Node, Outcome, Planning, Verb, Want
 from director.verbs.contents import Blob, Bytes, Content
 from director.verbs.folders import absolute, is_folder_text
 from director.verbs.install import OUTPUT_LIMIT, Installer
@@ -121,9 +121,7 @@ class Copy(Verb):
         if is_address(pattern):
             raise planning.fail(f"COPY takes no URLs: {pattern}; expected ADD {pattern}")
 
-    def sources(
-        self, body: Mapping[str, Any], answers: Sequence[Sequence[Entry]], planning: Planning
-    ) -> dict[str, Any]:
+    def sources(self, body: Mapping[str, Any], answers: Answers, planning: Planning) -> dict[str, Any]:
         """`sources`, or `manifest` when there are many; with --from the `patterns`."""
         if "from" in body:
             return {"patterns": self._patterns(body, planning)}

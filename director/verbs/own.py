@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+import traceback
 import types
 from collections.abc import Iterator, Mapping
 
@@ -120,12 +121,9 @@ def place_of(error: BaseException, path: str) -> str:
     """`PATH:LINE` of the innermost line of this file in the trace of an error; `PATH` when there is none."""
     if isinstance(error, SyntaxError) and error.filename == path:
         return f"{path}:{error.lineno or 1}"
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f"{path}:{line}" if line else path
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
+    return f"{path}:{lines[-1]}" if lines else path
 
 
 def _said(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tempfile
@@ -26,6 +27,7 @@ class Manager:
     """The commands of one package manager, to which package names are appended.
 
     Attributes:
+        latest: with --latest, instead of `install`; () for the same.
         refresh: reads the lists of packages again; () when the other commands do that.
         forget: replaces `refresh` with --clear-metadata.
         exclude: gives the words that leave packages out; None when the manager has no such option.
@@ -35,10 +37,10 @@ class Manager:
     """
 
     install: tuple[str, ...]
-    latest: tuple[str, ...]
     absent: tuple[str, ...]
     installed: tuple[str, ...]
     pattern: re.Pattern[str]
+    latest: tuple[str, ...] = ()
     refresh: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     exclude: Callable[[list[str]], list[str]] | None = None
@@ -53,10 +55,10 @@ _ROW = re.compile(r"^(\S+)(?: (\S+))?$", re.MULTILINE)
 def _dnf(program: str) -> Manager:
     return Manager(
         (program, "install", "-y"),
-        (program, "install", "-y", "--best") if program == "dnf" else (program, "install", "-y"),
         (program, "remove", "-y"),
         ("rpm", "-q", "--qf", _RPM_ROW),
         _ROW,
+        (program, "install", "-y", "--best") if program == "dnf" else (),
         forget=(program, "clean", "metadata"),
         exclude=lambda names: [f"--exclude={','.join(names)}"],
     )
@@ -64,7 +66,6 @@ def _dnf(program: str) -> Manager:
 
 MANAGERS: dict[str, Manager] = {
     "apt-get": Manager(
-        ("apt-get", "install", "-y", "-o", "DPkg::Lock::Timeout=120"),
         ("apt-get", "install", "-y", "-o", "DPkg::Lock::Timeout=120"),
         ("apt-get", "remove", "-y", "-o", "DPkg::Lock::Timeout=120"),
         ("dpkg-query", "-W", "-f", _DPKG_ROW),
@@ -76,20 +77,18 @@ MANAGERS: dict[str, Manager] = {
     "yum": _dnf("yum"),
     "zypper": Manager(
         ("zypper", "--non-interactive", "install"),
-        ("zypper", "--non-interactive", "install"),
         ("zypper", "--non-interactive", "remove"),
         ("rpm", "-q", "--qf", _RPM_ROW),
         _ROW,
         forget=("zypper", "--non-interactive", "refresh", "--force"),
     ),
     "apk": Manager(
-        ("apk", "add"), ("apk", "add", "--upgrade"), ("apk", "del"), ("apk", "info", "-e"),
-        _ROW, refresh=("apk", "update"),
+        ("apk", "add"), ("apk", "del"), ("apk", "info", "-e"), _ROW, ("apk", "add", "--upgrade"),
+        refresh=("apk", "update"),
         nothing=re.compile(r"\A(?!.*^\(\d+/\d+\) ).*^OK: ", re.MULTILINE | re.DOTALL),
     ),
     "pacman": Manager(
-        ("pacman", "-S", "--noconfirm", "--needed"), ("pacman", "-S", "--noconfirm", "--needed"),
-        ("pacman", "-R", "--noconfirm"), ("pacman", "-Q"), _ROW,
+        ("pacman", "-S", "--noconfirm", "--needed"), ("pacman", "-R", "--noconfirm"), ("pacman", "-Q"), _ROW,
         refresh=("pacman", "-Sy"), exclude=lambda names: [f"--ignore={','.join(names)}"],
     ),
 }  # fmt: skip
@@ -163,7 +162,7 @@ def _install(manager: Manager, names: list[str], flags: Mapping[str, Any], node:
         refreshed = _run(node, list(renew))
         if refreshed.state != SUCCESS:
             return refreshed
-    outcome = _run_install(manager, list(manager.latest if latest else manager.install), names, excluded, node)
+    outcome = _run_install(manager, list((latest and manager.latest) or manager.install), names, excluded, node)
     if outcome.state == SUCCESS and manager.nothing.search(outcome.stdout.decode("utf-8", "replace")):
         return cached(outcome.stdout, "nothing to do")  # a virtual package is never listed as installed
     return outcome
@@ -223,15 +222,11 @@ def _stale(manager: Manager) -> bool:
     """Whether the lists of packages are missing or too old for an install."""
     if manager.refresh[0] != "apt-get":
         return manager.refresh[0] == "apk"
-    newest = 0.0
-    for path in ("/var/lib/apt/lists", "/var/lib/apt/lists/partial", "/var/lib/apt/periodic/update-success-stamp"):
-        if os.path.exists(path):
-            newest = max(newest, os.stat(path).st_mtime)
-    return not _lists("/var/lib/apt/lists") or time.time() - newest > _FRESH
-
-
-def _lists(folder: str) -> bool:
-    return os.path.isdir(folder) and any("Packages" in entry.name for entry in os.scandir(folder))
+    lists = "/var/lib/apt/lists"
+    if not glob.glob(f"{lists}/*Packages*"):
+        return True
+    paths = (lists, f"{lists}/partial", "/var/lib/apt/periodic/update-success-stamp")
+    return time.time() - max(os.stat(path).st_mtime for path in paths if os.path.exists(path)) > _FRESH
 
 
 def _run(node: Node, argv: list[str], looks: bool = False) -> Outcome:

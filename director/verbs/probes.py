@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from director.errors import VerbError
@@ -15,9 +15,6 @@ from director.language.instructions import Instruction
 from director.states import SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
 from director.verbs.run import argv_of
-
-if TYPE_CHECKING:
-    from http.client import HTTPConnection
 
 _CHECK = "expected HEALTHCHECK CMD COMMAND, HEALTHCHECK --url URL or HEALTHCHECK NONE"
 _WAIT = "expected one of --seconds N, --url URL, --cmd COMMAND"
@@ -186,10 +183,17 @@ def url_fault(url: str, timeout: float, insecure: bool) -> str:
     Raises:
         VerbError: `url` is no http or https URL.
     """
-    from http.client import HTTPException
+    import ssl
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
     parts = check_url(url, VerbError)
-    connection = _connection(parts, timeout, insecure)
+    connection = HTTPConnection(str(parts.hostname), parts.port, timeout=timeout)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        if insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        connection = HTTPSConnection(str(parts.hostname), parts.port, timeout=timeout, context=context)
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"User-Agent": "director", "Accept": "*/*"})
@@ -237,18 +241,3 @@ def _command_fault(outcome: Outcome) -> str:
     last = (outcome.stderr.strip() or outcome.stdout.strip()).decode("utf-8", "replace").rpartition("\n")[2]
     reason = outcome.reason or "the command failed"
     return reason if not last or last[:200] in reason else f"{reason}: {last[:200]}"
-
-
-def _connection(parts: SplitResult, timeout: float, insecure: bool) -> HTTPConnection:
-    from http.client import HTTPConnection, HTTPSConnection
-
-    host = str(parts.hostname)
-    if parts.scheme == "http":
-        return HTTPConnection(host, parts.port, timeout=timeout)
-    import ssl
-
-    context = ssl.create_default_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return HTTPSConnection(host, parts.port, timeout=timeout, context=context)

@@ -14,6 +14,10 @@ from director.states import FAILED, SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb
 
 SHELL = ("/bin/sh", "-c")
+_WITHOUT_EFFECT = {
+    "network": (("default", "host"), "a RUN uses the node's network"),
+    "security": (("insecure",), "a RUN is not confined"),
+}
 # for a detached script, which must remove its file itself
 _AND_REMOVE = 'f=$1; shift; "$@" "$f"; s=$?; rm -f -- "$f"; exit $s'
 
@@ -65,17 +69,11 @@ class Run(Verb):
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         """The command; a heredoc with a quoted delimiter is never rendered."""
-        if "cmd" in body:
-            yield "text", body["cmd"]
-        elif "script" in body and body["render"]:
-            yield "text", body["script"]
-        for text in body.get("argv", ()):
-            yield "text", text
-        for text, render in body.get("parts", ()):
-            if render:
+        parts = [(text, True) for text in body.get("argv", ())] + [(body.get("script"), body.get("render"))]
+        for text, render in ((body.get("cmd"), True), *parts, *body.get("parts", ())):
+            if render and text is not None:
                 yield "text", text
-        for folder in body.get("folders", ()):
-            yield "word", folder["path"]
+        yield from (("word", folder["path"]) for folder in body.get("folders", ()))
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Run it once; the exit code decides."""
@@ -179,15 +177,12 @@ def _check_promises(flags: dict[str, Any], planning: Planning) -> None:
     """Refuse flags that cannot be obeyed, note those that have no effect; none of them travels to the nodes."""
     if flags.pop("device", None):
         raise planning.fail("--device cannot restrict: a RUN has all devices of the node; expected no --device")
-    network, security = flags.pop("network", None), flags.pop("security", None)
-    if network not in (None, "default", "host"):
-        raise planning.fail(f"--network={network} is not supported; expected default or host")
-    if security not in (None, "insecure"):
-        raise planning.fail(f"--security={security} is not supported; expected insecure")
-    if network:
-        planning.note(f"--network={network} has no effect: a RUN uses the node's network")
-    if security:
-        planning.note("--security=insecure has no effect: a RUN is not confined")
+    for flag, (allowed, why) in _WITHOUT_EFFECT.items():
+        value = flags.pop(flag, None)
+        if value not in (None, *allowed):
+            raise planning.fail(f"--{flag}={value} is not supported; expected {' or '.join(allowed)}")
+        if value:
+            planning.note(f"--{flag}={value} has no effect: {why}")
 
 
 def _cache_mount(text: str, planning: Planning) -> dict[str, Any]:
@@ -206,8 +201,8 @@ def _cache_mount(text: str, planning: Planning) -> dict[str, Any]:
 
 def _owner(pairs: Mapping[str, str], planning: Planning) -> dict[str, str]:
     uid, gid = pairs.get("uid", ""), pairs.get("gid", "")
-    for text in (uid, gid):
-        if text and not text.isdecimal():
+    for text in filter(None, (uid, gid)):
+        if not text.isdecimal():
             raise planning.fail(f"--mount: {text!r} is no number; expected uid=N,gid=N")
     return {"owner": f"{uid or 0}:{gid or uid or 0}"} if uid or gid else {}
 
