@@ -18,7 +18,7 @@ from gevent.queue import Queue
 from director import errors
 from director.protocol.framing import BODY_LIMIT, WORKER_HEADER_LIMIT, Cut
 from director.runtime.greenlets import Pace
-from director.workers.supervisor import Supervisor
+from director.workers.supervisor import Supervisor, WorkerDiedError
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,6 @@ class _Write:
         return self.head + self.body
 
 
-class LedgerDiedError(errors.DirectorError):
-    """The ledger process ended during a query."""
-
-
 class LedgerClient:
     """Numbers writes, and sends each again to a new ledger process until one has made it durable.
 
@@ -91,7 +87,6 @@ class LedgerClient:
         self._room.set()
         self._flushing = False
         self._timer: Any = None
-        self._answers: dict[int, Queue[Any]] = {}
         self._in_flight: deque[int] = deque()  # the last write of each frame that is not durable
         self.child = Supervisor(
             "ledger", "director.workers.ledger", hello,
@@ -176,7 +171,7 @@ class LedgerClient:
             BusyError: the process could not be started again in time. DirectorError: what the ledger raised.
         """
         for _ in range(TRIES):
-            with contextlib.suppress(LedgerDiedError):
+            with contextlib.suppress(WorkerDiedError):
                 return b"".join(self.stream(name, **args))
         return b"".join(self.stream(name, **args))
 
@@ -184,35 +179,22 @@ class LedgerClient:
         """The parts of a query's answer; the ledger sends more as parts are taken, so that few wait here.
 
         Raises:
-            BusyError: the process could not be started again in time. LedgerDiedError: it ended during the query.
+            BusyError: the process could not be started again in time. WorkerDiedError: it ended during the query.
             DirectorError: what the ledger raised.
         """
-        number, taken = next(self._numbers), 0
         if not self.ready.wait(PATIENCE):
             raise errors.BusyError(f"the ledger process is away for more than {PATIENCE:g} s; try again later")
-        answers: Queue[Any] = Queue()
-        self._answers[number] = answers
-        self.child.send({"query": number, "name": name, "args": args})
-        ended = False
-        try:
+        taken = 0
+        with self.child.request({"query": name, "args": args}) as answer:
             while True:
-                header, body = answers.get()
-                ended = not header.get("more")
-                if header.get("died"):
-                    raise LedgerDiedError(header["error"])
-                if "error" in header:
-                    raise errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
-                if ended:
+                header, body = answer.next()
+                if answer.ended:
                     return
                 yield Cut(body) if header.get("cut") else body
                 taken += len(body)
                 if taken >= TAKEN_BYTES:
-                    self.child.send({"taken": number, "size": taken})
+                    self.child.send({"taken": answer.number, "size": taken})
                     taken = 0
-        finally:
-            self._answers.pop(number, None)
-            if not ended:  # the caller does not want the rest
-                self.child.send({"left": number})
 
     # -- the process --------------------------------------------------------------------------------------
 
@@ -226,10 +208,6 @@ class LedgerClient:
     def _on_frame(self, child: Supervisor, header: dict[str, Any], body: bytes) -> None:
         if "done" in header:
             self._done(header["done"])
-        elif "query" in header:
-            answers = self._answers.get(header["query"])
-            if answers is not None:
-                answers.put((header, body))
         elif "refused" in header:
             self._refused[header["refused"]] = header["error"]
         else:
@@ -255,8 +233,6 @@ class LedgerClient:
 
     def _on_death(self, child: Supervisor) -> None:
         self.ready.clear()
-        for answers in list(self._answers.values()):
-            answers.put(({"died": True, "error": "the ledger process ended; ask again"}, b""))
 
     def stop(self) -> None:
         """Wait until all writes are durable, 5 s at most for the disk to take one, then end the process."""

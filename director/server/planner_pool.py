@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -10,13 +9,12 @@ from typing import Any, Protocol
 import gevent
 import ujson
 from gevent.event import Event
-from gevent.queue import Empty, Queue
 
 from director import errors
 from director.errors import UsageError
 from director.runtime.greenlets import spawn
 from director.server.roster import NodeRecord, Roster
-from director.workers.supervisor import Supervisor
+from director.workers.supervisor import Request, Supervisor, WorkerDiedError
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +56,6 @@ NO_SOURCES = NoSources()
 NO_PARTS: Iterator[Part] = iter(())
 
 
-class _Died(Exception):
-    """The planner process ended before its plan was there."""
-
-
-class _Ticket:
-    """One plan in the making; `frames` come from its planner, None when that ended; `ended` once there is no draft."""
-
-    def __init__(self, number: int, child: Supervisor) -> None:
-        self.number = number
-        self.child = child
-        self.frames: Queue[Any] = Queue()
-        self.ended = False
-
-
 class PlannerPool:
     """`count` planner processes.
 
@@ -82,14 +66,12 @@ class PlannerPool:
 
     def __init__(self, count: int, hello: dict[str, Any], roster: Roster, fatal: Callable[[str], None]) -> None:
         self._roster = roster
-        self._numbers = itertools.count(1)
-        self._tickets: dict[int, _Ticket] = {}
         self._some_ready = Event()
         self._dirty: dict[str, NodeRecord | None] = {}
         self.children = [
             Supervisor(
                 f"planner {number}", "director.workers.planner", hello,
-                on_ready=self._on_ready, on_frame=self._on_frame, on_death=self._on_death, fatal=fatal,
+                on_ready=self._on_ready, on_death=self._on_death, fatal=fatal,
             )
             for number in range(1, count + 1)
         ]  # fmt: skip
@@ -101,18 +83,11 @@ class PlannerPool:
             BusyError: too many plans are being made, the plan takes too long, or planners die of it.
             DirectorError: what the planner raised.
         """
-        if len(self._tickets) >= WAITING_LIMIT:
-            raise errors.BusyError(f"{WAITING_LIMIT} submissions are being planned; try again in a moment")
-        for _ in range(TRIES):
-            try:
-                return self._plan_once(request, sources)
-            except _Died:
-                log.warning("a planner process ended during a plan; the plan is made again")
-        raise errors.BusyError(f"{TRIES} planner processes ended while they planned this; nothing was accepted")
+        return self._make({"plan": request}, sources)
 
     def manual(self, verb: str) -> str:
-        """The manual of a verb, own verbs included. Raises UsageError: there is no such verb."""
-        meta, _ = self.plan({"manual": verb}, NO_SOURCES)
+        """The manual of a verb, own verbs included. Raises UsageError: there is no such verb; BusyError."""
+        meta, _ = self._make({"manual": verb}, NO_SOURCES)
         return str(meta["manual"])
 
     def note(self, name: str, record: NodeRecord | None) -> None:
@@ -121,57 +96,22 @@ class PlannerPool:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _plan_once(self, request: Mapping[str, Any], sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
+    def _make(self, header: dict[str, Any], sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
+        if sum(len(child.requests) for child in self.children) >= WAITING_LIMIT:
+            raise errors.BusyError(f"{WAITING_LIMIT} submissions are being planned; try again in a moment")
+        for _ in range(TRIES):
+            try:
+                return self._plan_once(header, sources)
+            except WorkerDiedError:
+                log.warning("a planner process ended during a plan; the plan is made again")
+        raise errors.BusyError(f"{TRIES} planner processes ended while they planned this; nothing was accepted")
+
+    def _plan_once(self, header: dict[str, Any], sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
         if not self._some_ready.wait(PATIENCE):
             raise errors.BusyError(f"no planner process could be started for {PATIENCE:g} s; try again later")
         self._flush_roster()
-        ready = [child for child in self.children if child.ready]
-        if not ready:
-            raise _Died
-        child = min(ready, key=self._load)
-        ticket = _Ticket(next(self._numbers), child)
-        self._tickets[ticket.number] = ticket
-        try:
-            if "manual" in request:
-                child.send({"manual": ticket.number, "verb": request["manual"]})
-            else:
-                child.send({"plan": ticket.number, "request": request})
-            return self._follow(ticket, sources)
-        finally:
-            del self._tickets[ticket.number]
-            if child.ready and not ticket.ended:
-                child.send({"drop": ticket.number})
-
-    def _follow(self, ticket: _Ticket, sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
-        chunks: list[bytes] = []
-        spec, parts = 0, NO_PARTS
-        while True:
-            header, body = self._next(ticket)
-            if "planned" in header:
-                return header["planned"], chunks
-            if "error" in header:
-                raise _error(header)
-            if "lengths" in header:
-                chunks += _cut(body, header["lengths"])
-                continue
-            if "want" in header:
-                spec, parts = header["want"]["spec"], sources.fetch(header["want"])
-            answer, fds = _next_part(parts)
-            ticket.child.send({"source": ticket.number, "spec": spec, **answer}, b"", fds)
-
-    def _next(self, ticket: _Ticket) -> tuple[dict[str, Any], bytes]:
-        try:
-            frame = ticket.frames.get(timeout=PLAN_SECONDS)
-        except Empty:
-            raise errors.BusyError("the plan took more than ten minutes") from None
-        if frame is None:
-            raise _Died
-        header, body = frame
-        ticket.ended = "planned" in header or "error" in header
-        return header, body
-
-    def _load(self, child: Supervisor) -> int:
-        return sum(ticket.child is child for ticket in self._tickets.values())
+        with min(self.children, key=lambda child: (not child.ready, len(child.requests))).request(header) as plan:
+            return _follow(plan, sources)
 
     def _flush_roster(self) -> None:
         if not self._dirty:
@@ -187,17 +127,9 @@ class PlannerPool:
             child.send(header)
         self._some_ready.set()
 
-    def _on_frame(self, child: Supervisor, header: dict[str, Any], body: bytes) -> None:
-        ticket = self._tickets.get(header.get("req", 0))
-        if ticket is not None:
-            ticket.frames.put((header, body))
-
     def _on_death(self, child: Supervisor) -> None:
         if not any(other.ready for other in self.children):
             self._some_ready.clear()
-        for ticket in list(self._tickets.values()):
-            if ticket.child is child:
-                ticket.frames.put(None)
 
     def wait_ready(self, timeout: float) -> bool:
         """Whether a planner is ready within `timeout` seconds."""
@@ -206,6 +138,23 @@ class PlannerPool:
     def stop(self) -> None:
         """End all planners."""
         gevent.joinall([spawn(f"end of {child.name}", child.stop, 1.0, vital=False) for child in self.children])
+
+
+def _follow(plan: Request, sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
+    """Send the planner the files that it wants; the meta and the chunks at the end."""
+    chunks: list[bytes] = []
+    spec, parts = 0, NO_PARTS
+    while True:
+        header, body = plan.next(PLAN_SECONDS)
+        if plan.ended:
+            return header["planned"], chunks
+        if "lengths" in header:
+            chunks += _cut(body, header["lengths"])
+            continue
+        if "want" in header:
+            spec, parts = header["want"]["spec"], sources.fetch(header["want"])
+        answer, fds = _next_part(parts)
+        plan.worker.send({"source": plan.number, "spec": spec, **answer}, b"", fds)
 
 
 def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], list[int]]:
@@ -235,13 +184,6 @@ def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
 
 def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
     return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)}}}'
-
-
-def _error(header: dict[str, Any]) -> errors.DirectorError:
-    """The error with which a planner refused a text."""
-    error = errors.BY_EXIT_CODE.get(header["exit"], errors.DirectorError)(header["error"])
-    error.lines = tuple(header.get("errors", ()))
-    return error
 
 
 def _cut(body: bytes, lengths: list[int]) -> list[bytes]:

@@ -1,11 +1,10 @@
 """The ledger process: a writer thread that groups commits, and threads that answer queries.
 
 Frames in: `{"writes": [[seq, refusable, [[name, fields, lengths], …]], …]}` with the bodies of the operations one
-after another, and `{"query": number, "name": …, "args": {…}}`. For a long answer the parent reports how many bytes it
-passed on, `{"taken": number, "size": n}`, and stops it early with `{"left": number}`. Frames out: `{"done": seq}` once
-everything up to seq is durable, `{"refused": seq, "error": …}`, `{"stuck": reason}` while nothing can be written
-(`{"stuck": ""}` after), and `{"query": number, "more": bool}` with the answer's bytes or `{"query": number, "error": …,
-"exit": code}`.
+after another, and requests (see `supervisor`): `{"query": name, "args": {…}, "req"}`. For a long answer the parent
+reports how many bytes it passed on, `{"taken": req, "size": n}`. Frames out: `{"done": seq}` once everything up to seq
+is durable, `{"refused": seq, "error": …}`, `{"stuck": reason}` while nothing can be written (`{"stuck": ""}` after),
+and `{"req", "more", "cut"}` with parts of an answer as bodies.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
 from director.workers.housekeeping import Housekeeper
 from director.workers.streams import Streams
-from director.workers.worker import connect, dumps, serve, serving
+from director.workers.worker import connect, dumps, refusal, serve, serving
 
 log = logging.getLogger(__name__)
 
@@ -160,13 +159,13 @@ class Reader:
 
     def put(self, request: dict[str, Any]) -> None:
         """Have a query answered."""
-        if request["name"] not in LONG:
+        if request["query"] not in LONG:
             self._queries.put(request)
             return
         try:
-            self.streams.begin(request["query"], partial(self._answer, request))
+            self.streams.begin(request["req"], partial(self._answer, request))
         except BusyError as error:
-            self._send({"query": request["query"], "error": str(error), "exit": error.exit_code})
+            self._send(refusal(request["req"], error))
 
     def run(self) -> None:
         """Answer all short queries in turn."""
@@ -174,24 +173,25 @@ class Reader:
             self._answer(self._queries.get())
 
     def _answer(self, request: dict[str, Any]) -> None:
-        number = request["query"]
+        number = request["req"]
         try:
             for part in self._parts(request):
-                self._send({"query": number, "more": True, "cut": isinstance(part, Cut)}, part)
-            self._send({"query": number, "more": False})
+                self._send({"req": number, "more": True, "cut": isinstance(part, Cut)}, part)
+            self._send({"req": number})
         except DirectorError as error:
-            self._send({"query": number, "error": str(error), "exit": error.exit_code})
+            self._send(refusal(number, error))
         except Exception as error:
-            log.exception("query %s failed", request["name"])
-            self._send({"query": number, "error": f"the ledger could not answer: {error}", "exit": 1})
+            log.exception("query %s failed", request["query"])
+            self._send(refusal(number, DirectorError(f"the ledger could not answer: {error}")))
 
     def _parts(self, request: dict[str, Any]) -> Iterable[bytes]:
         """The answer: bytes and text as they are, all else as JSON, one part for each item of an iterator."""
-        if request["name"] not in self._handlers:
-            raise DirectorError(f"no such query: {request['name']}")
-        answer = self._handlers[request["name"]](**request["args"])
-        if request["name"] in LONG:
-            return self.streams.paced(request["query"], answer)
+        name = request["query"]
+        if name not in self._handlers:
+            raise DirectorError(f"no such query: {name}")
+        answer = self._handlers[name](**request["args"])
+        if name in LONG:
+            return self.streams.paced(request["req"], answer)
         return map(_encoded, answer if isinstance(answer, Iterator) else [answer])
 
 
@@ -222,8 +222,8 @@ class Ledger:
                 self.writer.writes.put(write)
         elif "taken" in header:
             self.reader.streams.taken(header["taken"], header["size"])
-        elif "left" in header:
-            self.reader.streams.left(header["left"])
+        elif "drop" in header:
+            self.reader.streams.left(header["drop"])
         else:
             self.reader.put(header)
 

@@ -1,22 +1,22 @@
 """A planner process: reads a submitted text, evaluates its targets, stores its sources as blobs, makes the plan.
 
-Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` update its copy of the roster;
-`{"plan": req, "request": {…}}` begins a plan; `{"source": req, …}` answers a want (with descriptors);
-`{"drop": req}` gives a plan up; `{"manual": req, "verb"}` asks for a verb's manual. Frames out:
-`{"req", "want": {…}}`, `{"req", "next": spec}`, chunks of encoded steps as the body of `{"req", "lengths": […]}`, at
-last `{"req", "planned": meta}`; or `{"req", "error", "exit", "errors"}`.
+Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` update its copy of the roster. Requests (see
+`supervisor`): `{"plan": {…}, "req"}` begins a plan, which `{"drop": req}` gives up; `{"manual": verb, "req"}` asks for
+a verb's manual. `{"source": req, …}` answers a want (with descriptors). Frames out: `{"req", "more", "want": {…}}`,
+`{"req", "more", "next": spec}`, chunks of encoded steps as the body of `{"req", "more", "lengths": […]}`, and at last
+`{"req", "planned": meta}`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ujson
 
 from director import verbs
-from director.errors import DirectorError, LanguageError
+from director.errors import DirectorError, LanguageError, UsageError
 from director.language.error_list import Faults
 from director.language.foreign import unknown
 from director.planning.planner import Plan, plan
@@ -25,7 +25,7 @@ from director.targets import RosterView
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry, Want
 from director.verbs.own import Broken, Folder
-from director.workers.worker import connect, serve, serving
+from director.workers.worker import connect, refusal, serve, serving
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ class Planner:
             self.mirror.update(header)
         elif "manual" in header:
             verbs.adopt(self.own.verbs())
-            self._show_manual(header["manual"], header["verb"])
+            self._show_manual(header["req"], header["manual"])
         elif "plan" in header:
             verbs.adopt(self.own.verbs())
-            draft = self.drafts[header["plan"]] = Draft(header["request"], self.mirror, self.blobs)
-            self._advance(header["plan"], draft, None)
+            draft = self.drafts[header["req"]] = Draft(header["plan"], self.mirror, self.blobs)
+            self._advance(header["req"], draft, None)
         elif "source" in header:
             self._take_source(header, fds)
         elif "drop" in header:
@@ -108,9 +108,9 @@ class Planner:
         try:
             verb = verbs.load(name)
         except KeyError:
-            return self._fail(req, unknown(name, verbs.every()), 2)
+            return self._fail(req, UsageError(unknown(name, verbs.every())))
         if isinstance(verb, Broken):
-            return self._fail(req, verb.fault, 2)
+            return self._fail(req, UsageError(verb.fault))
         self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}})
 
     def _take_source(self, header: dict[str, Any], fds: list[int]) -> None:
@@ -132,7 +132,7 @@ class Planner:
             entries, draft.entries = draft.entries, []
             self._advance(req, draft, entries)
         else:
-            self.channel.send({"req": req, "next": draft.spec})
+            self.channel.send({"req": req, "more": True, "next": draft.spec})
 
     def _digest(self, rows: list[dict[str, Any]], fds: list[int], keep: bool) -> list[Entry]:
         """The entries of these rows; without `keep` no file is read, as there will be no plan."""
@@ -151,12 +151,12 @@ class Planner:
         except StopIteration as end:
             self._finish(req, end.value)
         except DirectorError as error:
-            self._fail(req, str(error), error.exit_code, error.lines)
+            self._fail(req, error)
         except RecursionError:
-            self._fail(req, "the text is nested too deeply", 2)
+            self._fail(req, UsageError("the text is nested too deeply"))
         except Exception as error:
             log.exception("a plan failed")
-            self._fail(req, f"the plan failed: {type(error).__name__}: {error}", 1)
+            self._fail(req, DirectorError(f"the plan failed: {type(error).__name__}: {error}"))
         else:
             self._ask(req, draft, *asked)
 
@@ -164,17 +164,18 @@ class Planner:
         draft.spec, draft.place = spec, (file, line)
         fields: dict[str, Any] = {"base": want.base, "pattern": want.pattern, "exclude": list(want.exclude)}
         fields.update(hidden=want.hidden, parents=want.parents, spec=spec, file=file, line=line)
-        self.channel.send({"req": req, "want": fields})
+        self.channel.send({"req": req, "more": True, "want": fields})
 
     def _finish(self, req: int, plan: Plan) -> None:
         self.drafts.pop(req, None)
         for some in _frames(plan.chunks()):
-            self.channel.send({"req": req, "lengths": [len(chunk) for chunk in some]}, b"".join(some))
+            sizes = [len(chunk) for chunk in some]
+            self.channel.send({"req": req, "more": True, "lengths": sizes}, b"".join(some))
         self.channel.send({"req": req, "planned": plan.meta()})
 
-    def _fail(self, req: int, text: str, code: int, lines: Sequence[str] = ()) -> None:
+    def _fail(self, req: int, error: DirectorError) -> None:
         self.drafts.pop(req, None)
-        self.channel.send({"req": req, "error": text, "exit": code, "errors": list(lines)})
+        self.channel.send(refusal(req, error))
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -1,23 +1,29 @@
-"""The parent's end of a worker process: starts it, exchanges frames with it, starts it again when it ends."""
+"""The parent's end of a worker process: starts it, exchanges frames with it, starts it again when it ends.
+
+A request is a frame with a number of its own, `"req": n`. Each frame of its answer has that number; all but the last
+have `"more": true`. A last frame with `"error": text, "exit": code, "errors": [text]` is a DirectorError of the worker.
+`{"drop": n}` tells the worker that nobody waits for the rest.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
-from gevent.event import Event
+from gevent import Greenlet
+from gevent.queue import Empty, Queue
 
-from director.errors import ProtocolError
-from director.protocol.framing import WORKER_HEADER_LIMIT, Channel, encode
+from director.errors import BY_EXIT_CODE, BusyError, DirectorError, ProtocolError
+from director.protocol.framing import WORKER_HEADER_LIMIT, Channel, close_all, encode
 from director.runtime.greenlets import jitter, spawn
 from director.runtime.liveness import Backoff
 from director.runtime.logs import Seldom
@@ -25,6 +31,47 @@ from director.runtime.logs import Seldom
 log = logging.getLogger(__name__)
 
 BOOT_DEATHS = 5  # ends in a row, before it was ever ready, after which the worker is given up
+
+
+class WorkerDiedError(DirectorError):
+    """The worker process ended before its answer was complete."""
+
+
+class Request:
+    """A request to a worker, and the frames of its answer.
+
+    Attributes:
+        number: of the request.
+        frames: (header, body) that wait to be taken, None when the process ended.
+        ended: whether there are no more frames.
+    """
+
+    def __init__(self, worker: Supervisor, number: int) -> None:
+        self.worker = worker
+        self.number = number
+        self.frames: Queue[Any] = Queue()
+        self.ended = False
+
+    def next(self, timeout: float | None = None) -> tuple[dict[str, Any], bytes]:
+        """The next frame of the answer.
+
+        Raises:
+            WorkerDiedError: the process ended. BusyError: nothing came within `timeout` seconds.
+            DirectorError: what the worker raised.
+        """
+        try:
+            frame = self.frames.get(timeout=timeout)
+        except Empty:
+            raise BusyError(f"{self.worker.name} did not answer within {timeout:g} s; try again later") from None
+        self.ended = frame is None or not frame[0].get("more")
+        if frame is None:
+            raise WorkerDiedError(f"the {self.worker.name} process ended; ask again")
+        header, body = frame
+        if "error" in header:
+            error = BY_EXIT_CODE.get(header["exit"], DirectorError)(header["error"])
+            error.lines = tuple(header["errors"])
+            raise error
+        return header, body
 
 
 class Supervisor:
@@ -35,9 +82,13 @@ class Supervisor:
         module: run as `python -m module`.
         hello: JSON-able settings, the first frame.
         on_ready: called whenever a new process is ready.
-        on_frame: called with each later frame.
         on_death: called when the process has ended, before its next start.
         fatal: called with the reason when starting it again would not help.
+        on_frame: called with each later frame that belongs to no request.
+
+    Attributes:
+        ready: whether the process runs and takes requests.
+        requests: those whose callers wait, by number.
     """
 
     def __init__(
@@ -47,18 +98,20 @@ class Supervisor:
         hello: dict[str, Any],
         *,
         on_ready: Callable[[Supervisor], None],
-        on_frame: Callable[[Supervisor, dict[str, Any], bytes], None],
         on_death: Callable[[Supervisor], None],
         fatal: Callable[[str], None],
+        on_frame: Callable[[Supervisor, dict[str, Any], bytes], None] | None = None,
     ) -> None:
         self.name = name
         self.ready = False
+        self.requests: dict[int, Request] = {}
         self._module, self._hello = module, hello
         self._on_ready, self._on_frame, self._on_death, self._fatal = on_ready, on_frame, on_death, fatal
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
-        self._out: deque[tuple[bytes, bytes, list[int]]] = deque()  # encoded headers, bodies, descriptors
-        self._wake = Event()
+        self._out: Queue[Any] | None = None  # (encoded header, body, descriptors); None ends the writer
+        self._writer: Greenlet | None = None
+        self._numbers = itertools.count(1)
         self._stopping = False
         self._ever_ready = False
         self._seldom = Seldom(log)
@@ -70,22 +123,48 @@ class Supervisor:
         return self._process.pid if self._process else 0
 
     def send(self, header: dict[str, Any] | str, body: bytes = b"", fds: list[int] | None = None) -> None:
-        """Queue a frame; closes the descriptors once they are sent. Raises ProtocolError when it is too large."""
+        """Queue a frame, or drop it when no process runs; closes the descriptors in the end.
+
+        Raises:
+            ProtocolError: it is too large.
+        """
         try:
             head = encode(header, body, len(fds or ()), WORKER_HEADER_LIMIT)
         except ProtocolError:
-            _close(fds or [])
+            close_all(fds or ())
             raise
-        self._out.append((head, body, fds or []))
-        self._wake.set()
+        if self._out is None:
+            close_all(fds or ())
+        else:
+            self._out.put((head, body, fds or ()))
+
+    @contextlib.contextmanager
+    def request(self, header: dict[str, Any]) -> Iterator[Request]:
+        """A request that is sent now, and dropped if its answer has not ended when the `with` ends.
+
+        Raises:
+            WorkerDiedError: no process is ready. ProtocolError: it is too large.
+        """
+        if not self.ready:
+            raise WorkerDiedError(f"the {self.name} process is not ready; ask again")
+        number = next(self._numbers)
+        request = self.requests[number] = Request(self, number)
+        try:
+            self.send({**header, "req": number})
+            yield request
+        finally:
+            del self.requests[number]
+            if self.ready and not request.ended:
+                self.send({"drop": number})
 
     def stop(self, grace: float = 5.0) -> None:
         """End the process: send what is queued, close the channel, SIGKILL after `grace` seconds."""
         self._stopping = True
         process, channel = self._process, self._channel
         deadline = time.monotonic() + grace
-        while self._out and channel is not None and time.monotonic() < deadline:
-            gevent.sleep(0.005)
+        if self._out is not None and self._writer is not None:
+            self._out.put(None)
+            self._writer.join(grace)
         if channel is not None:
             with contextlib.suppress(OSError):  # the process may have ended by itself
                 channel.sock.shutdown(socket.SHUT_RDWR)
@@ -114,21 +193,22 @@ class Supervisor:
         except OSError as error:
             self._seldom.warning("%s cannot be started: %s; trying again", self.name, error.strerror)
             return False
-        self._out.clear()
-        self._out.append((encode(self._hello), b"", []))
-        writer = spawn(f"{self.name} writer", self._write, channel, vital=True)
+        out = self._out = Queue()
+        self.send(self._hello)
+        writer = self._writer = spawn(f"{self.name} writer", _write, channel, out, vital=True)
         try:
             self._read(channel)
         finally:
-            self.ready = False
+            self.ready, self._out = False, None
             writer.kill()
             channel.close()
             _end(process, 2.0)
             if not self._stopping:
                 log.warning("%s (pid %d) ended with %s; starting it again", self.name, process.pid, process.returncode)
-            for _, _, fds in self._out:
-                _close(fds)
-            self._out.clear()
+            for frame in filter(None, out.queue):
+                close_all(frame[2])
+            for request in self.requests.values():
+                request.frames.put(None)
             self._on_death(self)
         return True
 
@@ -151,28 +231,29 @@ class Supervisor:
             if frame is None:
                 return
             header, body, fds = frame
-            _close(fds)
+            close_all(fds)
             if "fatal" in header:
                 self._stopping = True
                 self._fatal(header["fatal"])
             elif "ready" in header:
                 self.ready = self._ever_ready = True
                 self._on_ready(self)
-            else:
+            elif "req" in header:
+                request = self.requests.get(header["req"])
+                if request is not None:
+                    request.frames.put((header, body))
+            elif self._on_frame is not None:
                 self._on_frame(self, header, body)
 
-    def _write(self, channel: Channel) -> None:
-        while True:
-            while self._out:
-                head, body, fds = self._out.popleft()
-                try:
-                    channel.send_encoded(head, body, fds)
-                except OSError:
-                    return
-                finally:
-                    _close(fds)
-            self._wake.clear()
-            self._wake.wait()
+
+def _write(channel: Channel, out: Queue[Any]) -> None:
+    for head, body, fds in iter(out.get, None):
+        try:
+            channel.send_encoded(head, body, fds)
+        except OSError:
+            return
+        finally:
+            close_all(fds)
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
@@ -196,8 +277,3 @@ def _start(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
         env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},  # import nothing from the working folder
         start_new_session=True,
     )
-
-
-def _close(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)

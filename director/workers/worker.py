@@ -78,3 +78,8 @@ def serving(channel: Channel) -> Iterator[None]:
 def dumps(value: Any) -> bytes:
     """JSON in UTF-8."""
     return bytes(ujson.dumps(value, escape_forward_slashes=False).encode())
+
+
+def refusal(request: int, error: DirectorError) -> dict[str, Any]:
+    """The frame that ends the answer to a request with an error."""
+    return {"req": request, "error": str(error), "exit": error.exit_code, "errors": list(error.lines)}

@@ -135,7 +135,7 @@ def slow(ledger: LedgerClient) -> dict[str, Any]:
     with gevent.Timeout(10):
         found = json.loads(ledger.ask("find", id="j"))
     gevent.sleep(0.3)
-    waits = [sum(len(body) for _, body in answers.queue) for answers in ledger._answers.values()]
+    waits = [sum(len(body) for _, body in request.frames.queue) for request in ledger.child.requests.values()]
     for stream in streams[:8]:
         stream.close()
     whole = sum(len(part) for part in streams[8])  # it waited for one of the eight places

@@ -9,13 +9,17 @@ monkey.patch_all(os=False, signal=False, subprocess=False)
 
 import contextlib  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator, Mapping  # noqa: E402
 from typing import Any  # noqa: E402
 
+import gevent  # noqa: E402
+
 from director.errors import DirectorError  # noqa: E402
 from director.server.planner_pool import PlannerPool  # noqa: E402
 from director.server.roster import NodeRecord, Roster  # noqa: E402
+from director.workers.supervisor import WorkerDiedError  # noqa: E402
 
 
 class GivenUp(Exception):
@@ -47,6 +51,27 @@ def frames_of(pool: PlannerPool, text: str) -> list[str]:
     return sent
 
 
+def after_the_end(pool: PlannerPool) -> list[str]:
+    """What becomes of a descriptor and of a plan when no planner runs."""
+    (child,) = pool.children
+    with gevent.Timeout(30):
+        while child.ready:
+            gevent.sleep(0.01)
+    fd, other = os.pipe()
+    os.close(other)
+    child.send({"source": 1}, b"", [fd])
+    try:
+        os.fstat(fd)
+        return ["open"]
+    except OSError:
+        pass
+    try:
+        with child.request({"manual": "RUN"}):
+            return ["sent"]
+    except WorkerDiedError:
+        return ["closed", "refused"]
+
+
 def main(folder: str) -> None:
     roster = Roster()
     roster.add(NodeRecord("n", "k", online=True))
@@ -54,8 +79,9 @@ def main(folder: str) -> None:
     pool = PlannerPool(1, settings, roster, sys.exit)
     assert pool.wait_ready(60)
     texts = {"good": "RUN true", "refused": "RNU true", "given up": "COPY a /b"}
-    print(json.dumps({name: frames_of(pool, text) for name, text in texts.items()}))
+    found: dict[str, Any] = {name: frames_of(pool, text) for name, text in texts.items()}
     pool.stop()
+    print(json.dumps({**found, "after the end": after_the_end(pool)}))
 
 
 main(sys.argv[1])

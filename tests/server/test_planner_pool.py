@@ -33,4 +33,7 @@ def test_only_a_plan_that_was_given_up_is_dropped(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"good": ["plan"], "refused": ["plan"], "given up": ["plan", "drop"]}
+    assert json.loads(done.stdout) == {
+        "good": ["plan"], "refused": ["plan"], "given up": ["plan", "drop"],
+        "after the end": ["closed", "refused"],
+    }  # fmt: skip

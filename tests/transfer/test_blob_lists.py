@@ -126,7 +126,7 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
     wants = Wants(cli)  # type: ignore[arg-type]
     text = f"COPY {many} /srv/\n" + "COPY --chmod=0600 /etc/hostname /srv/\n" * 300
     file = {"name": "exec", "form": "auto", "text": text, "folder": str(tmp_path)}
-    planner.handle({"plan": 1, "request": {"file": file, "options": {}}}, [])
+    planner.handle({"plan": {"file": file, "options": {}}, "req": 1}, [])
     meta, chunks, spec = None, [], -1
     while meta is None:
         for header, body, _ in out.take():
