@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import os
 
 import configargparse
 
@@ -72,7 +71,7 @@ def open_file(path: str) -> TextIO:
 
 def build(settings: Sequence[Setting] = SETTINGS, files: Sequence[str] = ()) -> Parser:
     """A parser of all actions and of these settings; of `files`, a later one beats an earlier one."""
-    width = _width()
+    width = _width(settings)
     parser = Parser(
         prog="director",
         usage="director ACTION [OPTION…]",
@@ -90,31 +89,27 @@ def build(settings: Sequence[Setting] = SETTINGS, files: Sequence[str] = ()) -> 
     actions = parser.add_argument_group("actions (one a call)")
     for action in ACTIONS:
         _add_action(actions, action)
-    actions.add_argument("--version", action="store_true", help="print the version")
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for setting in settings:
         _add_setting(groups[setting.group], setting)
     return parser
 
 
-def _width() -> int:
-    """The columns of the help; argparse would import shutil to find them."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
-        return int(columns) - 2
-    try:
-        return (os.get_terminal_size(1).columns or 100) - 2
-    except OSError:
-        return 98
+def _width(settings: Sequence[Setting]) -> int:
+    """The columns of the help."""
+    if settings is not SETTINGS:
+        return 80  # for a call without `--help`: shutil takes milliseconds to import
+    import shutil
+
+    return shutil.get_terminal_size((100, 0)).columns - 2
 
 
 def _add_action(group: Any, action: Action) -> None:
-    if action.takes == "none":
-        group.add_argument("--" + action.name, action="store_true", help=action.help)
-        return
-    kind = "append" if action.name == "exec" else "store"
-    nargs = NARGS[action.takes]
-    group.add_argument("--" + action.name, action=kind, nargs=nargs, metavar=action.metavar, help=action.help)
+    options: dict[str, Any] = {"action": "store_true"}
+    if action.takes != "none":
+        kind = "append" if action.name == "exec" else "store"
+        options = {"action": kind, "nargs": NARGS[action.takes], "metavar": action.metavar}
+    group.add_argument("--" + action.name, help=action.help, **options)
 
 
 def _add_setting(group: Any, setting: Setting) -> None:

@@ -24,30 +24,13 @@ SWITCHES = frozenset(flag for flag, setting in BY_FLAG.items() if setting.kind =
 ACTION_NAMES = tuple(action.name for action in ACTIONS)
 _KUBERNETES = r"DIRECTOR_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _KUBERNETES_VALUE = r"(tcp|udp|sctp)://"
-# flags, and the words that other tools have for them
-HINTS = {
-    "exec": "run shell",
-    "orchestrate": "apply play",
-    "list-jobs": "jobs ps list ls status get",
-    "list-nodes": "nodes hosts",
-    "job-info": "describe inspect info logs job",
-    "node-info": "node",
-    "cancel-job": "cancel stop kill",
-    "purge-jobs": "rm prune purge",
-    "export-jobs": "export",
-    "client": "agent",
-    "server": "daemon serve",
-    "help": "help",
-    "version": "version",
-    "wait-job": "wait",
-}  # fmt: skip
 
 
 class Settings(SimpleNamespace):
     """What a call shall do, frozen: an attribute for each setting, which has its default unless it is given.
 
     Attributes:
-        action: a name of `ACTIONS`, `version`, or "" for none.
+        action: a name of `ACTIONS`, or "" for none.
         words: the words of the action (ids, files, nodes).
         text: the instructions of `--exec`, None when there are none.
         sources: of each setting `flag`, `environment`, `file PATH` or `default`.
@@ -103,7 +86,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     environ = os.environ if environ is None else environ
     words = switches_first(argv)
     flags = [word.partition("=")[0] for word in _before_dashes(words)]
-    asked = [name for name in (*ACTION_NAMES, "version") if "--" + name in flags]
+    asked = [name for name in ACTION_NAMES if "--" + name in flags]
     action = _one_action(asked)
     used = SETTINGS
     if action in CALLS and not {"-h", "--help"} & set(flags):
@@ -207,13 +190,11 @@ def _home(path: str, environ: Mapping[str, str]) -> str:
 def _unknown(words: Sequence[str]) -> str:
     word = words[0].partition("=")[0]
     if word.startswith("-"):
-        names = ["--" + name for name in (*ACTION_NAMES, "help", "version", *BY_NAME)]
+        names = ["--" + name for name in (*ACTION_NAMES, "help", *BY_NAME)]
         return f"there is no option {word}{nearest(word, names)}"
-    if word in ACTION_NAMES:
-        return f"unexpected word {word!r}; did you mean --{word}?"
-    for flag, others in HINTS.items():
-        if word.lower() in others.split():
-            return f"unexpected word {word!r}; did you mean --{flag}?"
+    for name, hints in (("help", ()), *((action.name, action.hints) for action in ACTIONS)):
+        if word.lower() in (name, *hints):
+            return f"unexpected word {word!r}; did you mean --{name}?"
     return f"unexpected word {word!r}{nearest(word, ACTION_NAMES, '--')}"
 
 

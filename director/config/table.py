@@ -37,11 +37,6 @@ class Setting:
         instead: the settings that the error suggests, the likeliest first.
     """
 
-    __slots__ = (
-        "aliases", "attribute", "choices", "default", "group", "help", "high", "instead", "kind", "low", "metavar",
-        "name", "shown", "used_by", "variable",
-    )  # fmt: skip
-
     def __init__(
         self,
         name: str,
@@ -77,32 +72,38 @@ class Action:
         takes: `none`, `one`, `some` (one or more), `any` (none or more) words.
         metavar: the word's name in the help.
         help: one line.
+        hints: the words that other tools have for it.
     """
 
-    __slots__ = ("help", "metavar", "name", "takes")
-
-    def __init__(self, name: str, takes: str, metavar: str, help: str) -> None:
+    def __init__(self, name: str, takes: str, metavar: str, help: str, hints: str = "") -> None:
         self.name, self.takes, self.metavar, self.help = name, takes, metavar, help
+        self.hints = hints.split()
 
 
+# fmt: off
 ACTIONS: tuple[Action, ...] = (
-    Action("server", "none", "", "run the server in the foreground"),
-    Action("client", "none", "", "run the client in the foreground"),
-    Action("exec", "one", "TEXT", "submit instructions; unquoted, everything behind a bare verb is the instruction"),
-    Action("orchestrate", "some", "FILE", "submit files, each one job; - is standard input"),
+    Action("server", "none", "", "run the server in the foreground", "daemon serve"),
+    Action("client", "none", "", "run the client in the foreground", "agent"),
+    Action("exec", "one", "TEXT", "submit instructions; unquoted, everything behind a bare verb is the instruction",
+           "run shell"),
+    Action("orchestrate", "some", "FILE", "submit files, each one job; - is standard input", "apply play"),
     Action("plan", "any", "FILE", "show what FILE (or --exec) would run where and why; run nothing"),
     Action("resume", "one", "ID", "a new job that runs only what did not succeed in ID"),
-    Action("list-jobs", "any", "ID", "list jobs, newest last"),
-    Action("list-nodes", "none", "", "list nodes, by name"),
-    Action("job-info", "one", "ID", "everything known of a job; a unique prefix or the word last will do"),
-    Action("node-info", "one", "NODE", "everything known of a node"),
-    Action("wait-job", "some", "ID", "wait until jobs are final; output and exit code as with --wait"),
-    Action("cancel-job", "some", "ID", "stop jobs everywhere"),
-    Action("purge-jobs", "any", "ID", "forget final jobs"),
+    Action("list-jobs", "any", "ID", "list jobs, newest last", "jobs ps list ls status get"),
+    Action("list-nodes", "none", "", "list nodes, by name", "nodes hosts"),
+    Action("job-info", "one", "ID", "everything known of a job; a unique prefix or the word last will do",
+           "describe inspect info logs job"),
+    Action("node-info", "one", "NODE", "everything known of a node", "node"),
+    Action("wait-job", "some", "ID", "wait until jobs are final; output and exit code as with --wait", "wait"),
+    Action("cancel-job", "some", "ID", "stop jobs everywhere", "cancel stop kill"),
+    Action("purge-jobs", "any", "ID", "forget final jobs", "rm prune purge"),
     Action("purge-nodes", "none", "", "forget offline nodes"),
-    Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output"),
+    Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output",
+           "export"),
     Action("export-nodes", "one", "FILE", "the same for nodes"),
+    Action("version", "none", "", "print the version"),
 )
+# fmt: on
 
 DAEMONS = ("server", "client")
 SUBMISSIONS = ("exec", "orchestrate", "plan", "resume")
