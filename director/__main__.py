@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from director import TYPE_CHECKING
 from director.errors import EXIT_FAILED, EXIT_INTERRUPTED, DirectorError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from director.config.settings import Settings
 

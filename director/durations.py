@@ -27,17 +27,3 @@ def parse(text: str) -> float:
     if seconds > LIMIT:
         raise ValueError(f"{text!r} is too long; at most {LIMIT:.0f} seconds")
     return seconds
-
-
-def show(seconds: float) -> str:
-    """A duration in its shortest form: `1m30s`, `1h`, `250ms`; `parse` reads it back, in milliseconds."""
-    left = round(seconds * 1000)
-    if not left:
-        return "0s"
-    words = []
-    for unit in ("d", "h", "m", "s", "ms"):
-        size = round(UNITS[unit] * 1000)
-        if left >= size:
-            words.append(f"{left // size}{unit}")
-            left %= size
-    return "".join(words)

@@ -8,10 +8,7 @@ number of folders; `${X#p}` has no brackets, and a backslash is allowed only bef
 from __future__ import annotations
 
 import re
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MAX_PATTERN = 1_000  # characters of a glob for a name or a value
 MAX_STARS = 500  # of any glob

@@ -19,8 +19,3 @@ def test_parse(text: str, seconds: float):
 def test_what_is_none_is_said(text: str):
     with pytest.raises(ValueError, match=r"duration|too long"):
         durations.parse(text)
-
-
-@pytest.mark.parametrize("seconds", [0, 0.25, 1, 59, 60, 90, 3600, 86400, 93784.005])
-def test_show_is_the_inverse(seconds: float):
-    assert durations.parse(durations.show(seconds)) == pytest.approx(seconds)

@@ -6,16 +6,13 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from director import Any
 from director.cli.patience import Patience, PatientSocket, ServerSilentError
 from director.config.settings import Settings
 from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError
 from director.protocol.framing import Channel
 from director.protocol.unix_socket import connect
 from director.runtime.paths import sockets_to_try
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 RETRY_PAUSE = 0.2
 ORDERS = ("submit", "resume", "cancel", "purge-jobs", "purge-nodes")

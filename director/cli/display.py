@@ -7,11 +7,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from director import Any
 from director.cli.output import note
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 DELAY = 1.0  # seconds; most jobs end sooner, without the import of rich
 OPEN = ("queued", "sent", "running")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from director.config.settings import Settings
 from director.errors import EXIT_OK, DirectorError
@@ -21,26 +21,14 @@ def answer(pieces: Iterable[str]) -> None:
     if sys.stdout is None:
         raise DirectorError("the answer cannot be written: standard output is closed")
     try:
-        for block in _blocks(pieces):
-            sys.stdout.buffer.write(block)
-        sys.stdout.buffer.flush()
+        # with PYTHONUNBUFFERED, as in containers, each piece would be a write to `sys.stdout`
+        with open(1, "wb", BLOCK, closefd=False) as output:
+            output.writelines(piece.encode("utf-8", "replace") for piece in pieces)
     except BrokenPipeError:
         _discard(1)
     except OSError as error:
         _discard(1)
         raise DirectorError(f"the answer cannot be written: {error.strerror}") from error
-
-
-def _blocks(pieces: Iterable[str]) -> Iterator[bytes]:
-    """The pieces in blocks of 64 KiB: with PYTHONUNBUFFERED, as in containers, each piece would be a write."""
-    held, size = [], 0
-    for piece in pieces:
-        held.append(piece.encode("utf-8", "replace"))
-        size += len(held[-1])
-        if size >= BLOCK:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)
 
 
 def _discard(descriptor: int) -> None:

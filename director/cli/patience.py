@@ -6,12 +6,9 @@ import signal
 import time
 from collections.abc import Callable
 
+from director import Any
 from director.cli.output import note
 from director.errors import NoServerError, WaitTimeoutError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 NOTE_SECONDS = 3.0  # without an answer, until the user gets a note
 EVENT_SECONDS = 6.0  # the same between two events of a wait, which the server sends every 2 s

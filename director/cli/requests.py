@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from director import Any
 from director.cli.connection import Connection, ask
 from director.cli.output import answer
 from director.config.settings import Settings
 from director.config.values import nearest
 from director.errors import EXIT_OK, UsageError
 from director.report.tables import JOB_COLUMNS, JOB_FIELDS, NODE_COLUMNS, NODE_FIELDS, render_list
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 JOB_STATES = ("queued", "running", "success", "failed", "cancelled", "incomplete")
 NODE_STATES = ("online", "offline", "pending", "revoked")

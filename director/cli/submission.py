@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from director import TYPE_CHECKING, Any
 from director.cli.connection import Connection
 from director.config.settings import Settings
 from director.config.table import BY_NAME
@@ -14,10 +15,7 @@ from director.errors import UsageError
 from director.ids import new_job_id
 from director.protocol.framing import FDS_LIMIT, close_all
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from director.transfer.sources import Found
 
 TEXT_LIMIT = 4 * 1024 * 1024

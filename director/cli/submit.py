@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from director import Any
 from director.cli.connection import ORDERED, Connection, ServerGoneError, again
 from director.cli.output import answer, note
 from director.cli.patience import Patience, ServerSilentError, end_as_interrupted
@@ -12,10 +13,6 @@ from director.cli.submission import Wants, options, submission
 from director.config.settings import Settings
 from director.errors import EXIT_INTERRUPTED, EXIT_OK, DirectorError, NoServerError, UsageError, WaitTimeoutError
 from director.ids import new_job_id
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 RETRY_SECONDS = 10.0
 

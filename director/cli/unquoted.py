@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+from director import TYPE_CHECKING
 from director.config.table import ACTIONS, BY_FLAG
 from director.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from director.verbs.base import Verb
 

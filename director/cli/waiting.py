@@ -6,32 +6,23 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from director import Any, errors
 from director.cli.connection import Connection, ServerGoneError, again
 from director.cli.output import answer, note
 from director.cli.patience import Patience, ServerSilentError, end_as_interrupted
 from director.config.settings import Settings
-from director.errors import (
-    EXIT_FAILED,
-    EXIT_INCOMPLETE,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_WAIT_TIMEOUT,
-    DirectorError,
-    NoServerError,
-    WaitTimeoutError,
-)  # fmt: skip
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from director.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_WAIT_TIMEOUT
 
 FIRST_NOTE = 5.0  # seconds until the nodes are named
 NEXT_NOTE = 60.0  # seconds between two such notes
 AWAY = 60.0  # seconds for a server that has gone to come back
 GRACE = 0.7  # seconds for the first sign of life when results are fetched after a wait that was given up
 JOB_CODES = {
-    "success": EXIT_OK, "failed": EXIT_FAILED, "cancelled": EXIT_INCOMPLETE, "incomplete": EXIT_INCOMPLETE
-}  # fmt: skip
+    "success": EXIT_OK,
+    "failed": EXIT_FAILED,
+    "cancelled": EXIT_INCOMPLETE,
+    "incomplete": EXIT_INCOMPLETE,
+}
 TIMED_OUT = "--wait-timeout passed; the job goes on"
 
 
@@ -44,7 +35,7 @@ def wait_job(settings: Settings) -> int:
         with Connection(settings, Patience(settings.server_timeout, deadline)) as connection:
             jobs = dict.fromkeys(_whole_id(connection, word) for word in settings.words)
             return wait(settings, list(jobs), connection)
-    except WaitTimeoutError:  # before the first progress
+    except errors.WaitTimeoutError:  # before the first progress
         note(TIMED_OUT)
         note(_way_back(settings.words))
         return EXIT_WAIT_TIMEOUT
@@ -70,7 +61,7 @@ def wait(settings: Settings, jobs: Sequence[str], connection: Connection) -> int
     ended, reason = 0, ""
     try:
         connection = waiter.until_final(connection)
-    except WaitTimeoutError:
+    except errors.WaitTimeoutError:
         ended, reason = EXIT_WAIT_TIMEOUT, TIMED_OUT
     except KeyboardInterrupt:
         ended, reason = EXIT_INTERRUPTED, f"interrupted; the job goes on ({' '.join(jobs)})"
@@ -95,7 +86,7 @@ def _results(settings: Settings, jobs: Sequence[str], connection: Connection, en
             )
         with connection:
             return [connection.ask({"do": "job-info", "id": job}) for job in jobs]
-    except NoServerError:
+    except errors.NoServerError:
         if not ended:
             raise
         return []
@@ -107,8 +98,8 @@ def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: 
     try:
         if results:
             answer(render_jobs(results, settings.output, not settings.no_header))
-    except DirectorError as error:
-        raise DirectorError(f"{error}; {_way_back(waiter.jobs)}") from error
+    except errors.DirectorError as error:
+        raise errors.DirectorError(f"{error}; {_way_back(waiter.jobs)}") from error
     if not ended:
         return verdict(results)
     waiter.name_nodes()
@@ -119,7 +110,10 @@ def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: 
 def verdict(jobs: Iterable[Mapping[str, Any]]) -> int:
     """The exit code of jobs: 4 when one is not final, else 1 when one failed, else 8 when one is incomplete, else 0."""
     codes = {JOB_CODES.get(job["state"], EXIT_WAIT_TIMEOUT) for job in jobs}
-    return next((code for code in (EXIT_WAIT_TIMEOUT, EXIT_FAILED, EXIT_INCOMPLETE) if code in codes), EXIT_OK)
+    return next(
+        (code for code in (EXIT_WAIT_TIMEOUT, EXIT_FAILED, EXIT_INCOMPLETE) if code in codes),
+        EXIT_OK,
+    )
 
 
 class _Waiter:
@@ -153,9 +147,9 @@ class _Waiter:
         self.display.note(f"{error.what}; waiting for it to come back")
         try:
             connection = again(self._settings, time.monotonic() + AWAY, patience)
-        except (NoServerError, WaitTimeoutError):
+        except (errors.NoServerError, errors.WaitTimeoutError):
             back = f"director --wait-job {' '.join(self.jobs)}"
-            raise NoServerError(f"the server has not come back; once it has, `{back}` waits on") from error
+            raise errors.NoServerError(f"the server has not come back; once it has, `{back}` waits on") from error
         self.display.note("the server is back")
         return connection
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from director import TYPE_CHECKING
 from director.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from director.runtime.yaml_text import Node
 
     Values = dict[str, str | list[str]]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import glob
+from collections.abc import Mapping, Sequence
 
 import configargparse
 
+from director import TYPE_CHECKING, Any
 from director.config.file import read
 from director.config.table import ACTIONS, BY_NAME, GROUPS, SETTINGS, Action, Setting
 from director.config.values import nearest
 from director.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any, NoReturn, TextIO
+    from typing import NoReturn, TextIO
 
 NARGS = {"one": None, "some": "+", "any": "*"}
 FILE_KEYS = tuple(name for name in BY_NAME if name != "config-file")
@@ -126,10 +126,6 @@ def shown_default(setting: Setting) -> str:
     """The default as the help shows it; "" when it shows none."""
     if setting.shown or setting.kind in ("list", "words", "pairs", "yesno"):
         return setting.shown
-    if setting.kind == "duration" and isinstance(setting.default, float):
-        from director import durations
-
-        return durations.show(setting.default)
     return "" if setting.default is None else str(setting.default)
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 
+from director import TYPE_CHECKING, Any, durations
 from director.config import parser
 from director.config.table import ACTIONS, BY_FLAG, BY_NAME, CALLS, GROUPS, SETTINGS, Setting
 from director.config.values import convert, nearest
 from director.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
 
 DEFAULT_FILES = ("/etc/director/director.yaml", "~/.config/director/director.yaml")
 # variables that are no settings: DEBUG shows tracebacks, the others are in the environment of a RUN
@@ -69,6 +66,8 @@ def _default(setting: Setting) -> Any:
         return min(4, len(os.sched_getaffinity(0)))
     if setting.name == "identity":
         return os.uname().nodename
+    if setting.kind == "duration" and isinstance(setting.default, str):
+        return durations.parse(setting.default)
     return dict(setting.default) if isinstance(setting.default, dict) else setting.default
 
 

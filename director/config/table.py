@@ -26,7 +26,7 @@ class Setting:
         kind: `text`, `path`, `int`, `port`, `duration` (seconds, float), `size` (bytes, int), `yesno`, `choice`,
             `list` (repeatable, tuple of texts), `words` (repeatable and split at commas) or `pairs` (repeatable
             KEY=VALUE, a dict).
-        default: the value when nothing sets it, already converted; `shown` is its text in the help.
+        default: the value when nothing sets it, converted but for a duration; `shown` is its text in the help.
         group: a key of `GROUPS`.
         metavar: the name of the value in the help.
         help: one line.
@@ -116,8 +116,6 @@ CALLS = tuple(name for name in EVERY if name not in DAEMONS)
 USED_BY = {SERVER: ("server",), CLIENT: ("client",), USER: CALLS, COMMON: EVERY}
 
 FORMATS = ("table", "json", "jsonl", "yaml", "csv")
-HOUR = 3600.0
-DAY = 86400.0
 
 # fmt: off
 SETTINGS: tuple[Setting, ...] = (
@@ -132,17 +130,17 @@ SETTINGS: tuple[Setting, ...] = (
             choices=("sqlite", "memory:")),
     Setting("new-ledger", "yesno", False, SERVER,
             "begin a new ledger where the old one or its key is missing or another's; what is left of it is put aside"),
-    Setting("heartbeat-interval", "duration", 10.0, SERVER,
+    Setting("heartbeat-interval", "duration", "10s", SERVER,
             "pace of heartbeats, clients take it from the server; a node is offline after three missed", low=0.1,
-            high=HOUR),
-    Setting("lost-after", "duration", 300.0, SERVER,
+            high=3600),
+    Setting("lost-after", "duration", "5m", SERVER,
             "silence after which a node's sent and running tasks are lost", low=1),
     Setting("workers", "int", None, SERVER,
             "planner processes", shown="CPU count, at most 4", low=1, high=64, instead=("concurrency",)),
     Setting("verbs-path", "path", "/etc/director/verbs", SERVER, "folder of your own verbs", metavar="FOLDER"),
     Setting("enrollment", "choice", "auto", SERVER,
             "how a new key gets in; auto: the first key for a name is kept", choices=("auto",)),
-    Setting("history", "duration", 30 * DAY, SERVER, "final jobs older than this are dropped"),
+    Setting("history", "duration", "30d", SERVER, "final jobs older than this are dropped"),
     Setting("history-jobs", "int", 100_000, SERVER, "final jobs beyond this number are dropped, oldest first"),
     # of the client
     Setting("server-address", "text", "localhost", CLIENT,
@@ -151,7 +149,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("identity", "text", None, CLIENT,
             "the node's name", shown="the host name", metavar="NAME", instead=("node", "target")),
     Setting("concurrency", "int", 8, CLIENT, "tasks at once", low=1, high=10_000, instead=("workers",)),
-    Setting("drain", "duration", 8.0, CLIENT, "time running tasks have left after SIGTERM"),
+    Setting("drain", "duration", "8s", CLIENT, "time running tasks have left after SIGTERM"),
     Setting("task-pids", "int", None, CLIENT,
             "processes a task may have at a time; one with more fails and is ended",
             shown="a quarter of the system's limit, at most 4096", low=1, high=4_194_304),
@@ -169,12 +167,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("wait-timeout", "duration", None, USER,
             "stop waiting after this long (exit 4); the job goes on", shown="none", used_by=(*WAITS, "wait-job"),
             instead=("server-timeout",)),
-    Setting("server-timeout", "duration", 15.0, USER,
+    Setting("server-timeout", "duration", "15s", USER,
             "end the call (exit 3) when the server has given no sign of life for this long", low=0.1),
-    Setting("timeout", "duration", 600.0, USER,
+    Setting("timeout", "duration", "10m", USER,
             "end each task after this long", low=0.001, used_by=SUBMISSIONS,
             instead=("wait-timeout", "server-timeout")),
-    Setting("valid-for", "duration", HOUR, USER,
+    Setting("valid-for", "duration", "1h", USER,
             "how long a task may wait for its node; 0: only nodes online now", used_by=SUBMISSIONS),
     Setting("no-cache", "yesno", False, USER,
             "run every step, cached or not", aliases=("ignore-cache",), used_by=SUBMISSIONS),

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 
+from director import Any, durations
+from director.config.table import Setting
 from director.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any
-
-    from director.config.table import Setting
 
 
 def convert(setting: Setting, value: Any, source: str) -> Any:
@@ -47,8 +43,6 @@ def _number(setting: Setting, text: str) -> int:
 
 
 def _duration(setting: Setting, text: str) -> float:
-    from director import durations
-
     return _bounded(setting, durations.parse(text), text)
 
 

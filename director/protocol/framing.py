@@ -10,15 +10,12 @@ from __future__ import annotations
 import _socket
 import os
 import sys
+from collections.abc import Mapping, Sequence
 
+from director import Any
 from director.errors import ProtocolError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    Frame = tuple[dict[str, Any], bytes, list[int]]
+Frame = tuple[dict[str, Any], bytes, list[int]]
 
 HEADER_LIMIT = 16 * 1024 * 1024
 WORKER_HEADER_LIMIT = 64 * 1024 * 1024  # between the server and its workers

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Sequence
 
+from director import Any
 from director.errors import NoServerError, NotPermittedError, StartError
-from director.runtime.paths import FOLDER_MODE, ShortPath, dial, make
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+from director.runtime.paths import FOLDER_MODE, dial, make, short_path
 
 SOCKET_MODE = 0o660
 BACKLOG = 512
@@ -124,7 +121,7 @@ def _bind(path: str, group: str | None) -> Any:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
-        with ShortPath(path) as short:
+        with short_path(path) as short:
             sock.bind(short)
         if group:
             os.chown(path, -1, gid)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from director import Any
 from director.node_sets import fold
 from director.report.tables import COUNTS, aligned, done_of_total, shown
 from director.report.text import cell, safe, seconds
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Job = Mapping[str, Any]
-    Step = Mapping[str, Any]
-    Task = Mapping[str, Any]
+Job = Mapping[str, Any]
+Step = Mapping[str, Any]
+Task = Mapping[str, Any]
 
 WELL = ("success", "cached")
 _FIELDS = (  # of a job, and their names in `--job-info`

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from director import Any
 from director.report.tables import NODE_FIELDS, SHOWN, aligned
 from director.report.text import cell
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def render_node(node: Mapping[str, Any], format: str, header: bool = True) -> Iterator[str]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from director import Any
 from director.node_sets import fold
 from director.report.jobs import step_head
 from director.report.text import cell, safe
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 SHOWN = 3  # texts or diffs of one step that a table shows
 FIELDS = ("step", "verb", "text", "stage", "node", "action", "reason")  # of CSV

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from director import Any
 from director.report.text import cell, moment, pad, pairs, seconds, width
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 FINAL_COUNTS = ("success", "cached", "failed", "timeout", "cancelled", "expired", "lost", "skipped")
 COUNTS = ("total", "queued", "sent", "running", *FINAL_COUNTS)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from director import Any
 from director.node_sets import fold
 from director.report.text import cell, moment
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def waiting_lines(progress: Mapping[str, Any]) -> list[str]:

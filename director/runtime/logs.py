@@ -10,28 +10,20 @@ from functools import lru_cache
 import ujson
 
 
-class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z info  director.server.sessions: text` in one line, then the traceback, if any."""
+class Formatter(logging.Formatter):
+    """A record as JSON, or as `2026-01-31T12:00:00.123Z info  director.server.sessions: text` and the traceback."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for `record`."""
-        text = f"{stamp(record.created)} {record.levelname.lower():7} {record.name}: {_line(record.getMessage())}"
-        return text + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
-
-
-class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "logger", "message", "error"?}`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line for `record`."""
-        row = {
-            "time": stamp(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            row["error"] = self.formatException(record.exc_info)
+        """The line for `record`; JSON has `time`, `level`, `logger`, `message`, and for a traceback `error`."""
+        time, level, name, message = stamp(record.created), record.levelname.lower(), record.name, record.getMessage()
+        error = self.formatException(record.exc_info) if record.exc_info else ""
+        if not self._as_json:
+            return f"{time} {level:7} {name}: {_line(message)}" + (f"\n{error}" if error else "")
+        row = {"time": time, "level": level, "logger": name, "message": message, **({"error": error} if error else {})}
         return str(ujson.dumps(row, escape_forward_slashes=False))
 
 
@@ -57,7 +49,7 @@ class Seldom:
 def set_up(level: str = "info", form: str = "text") -> None:
     """Log everything from `level` up to stderr; a later call replaces an earlier one."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(Formatter(as_json=form == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

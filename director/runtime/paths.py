@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import _socket
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from director import Any
 from director.errors import StartError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 SYSTEM_STATE = "/var/lib/director"
 USER_STATE = "~/.local/state/director"
@@ -112,30 +110,24 @@ def _runtime_socket() -> list[str]:
     return [os.path.join(runtime, "director", SOCKET_NAME)] if runtime.startswith("/") else []
 
 
-class ShortPath:
-    """A context that gives a UNIX socket a path within the kernel's 107 bytes.
+@contextmanager
+def short_path(path: str) -> Iterator[str]:
+    """A context with a path for a UNIX socket that is within the kernel's 107 bytes.
 
-    `with ShortPath(path) as short: sock.connect(short)`. Raises OSError: the folder cannot be opened.
+    Raises:
+        OSError: the folder cannot be opened, or the name alone is too long.
     """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = -1
-
-    def __enter__(self) -> str:
-        if len(os.fsencode(self._path)) <= UNIX_PATH_LIMIT:
-            return self._path
-        self._fd = os.open(os.path.dirname(self._path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        short = f"/proc/self/fd/{self._fd}/{os.path.basename(self._path)}"
+    if len(os.fsencode(path)) <= UNIX_PATH_LIMIT:
+        yield path
+        return
+    folder = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        short = f"/proc/self/fd/{folder}/{os.path.basename(path)}"
         if len(os.fsencode(short)) > UNIX_PATH_LIMIT:
-            self.__exit__()
-            raise OSError(36, "the socket's name is too long", self._path)
-        return short
-
-    def __exit__(self, *_: object) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            raise OSError(36, "the socket's name is too long", path)
+        yield short
+    finally:
+        os.close(folder)
 
 
 def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
@@ -147,7 +139,7 @@ def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         sock.setblocking(pause is None)
-        with ShortPath(path) as short:
+        with short_path(path) as short:
             while True:
                 try:
                     sock.connect(short)

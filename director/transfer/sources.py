@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from director import Any
 from director.errors import UsageError
 from director.globs import GlobError, has_magic, translate
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
 
 IGNORE_FILES = (".directorignore", ".containerignore", ".dockerignore")
 
