@@ -7,8 +7,7 @@ import re
 from typing import Any
 
 from director.language.flags import take
-from director.language.instructions import Instruction
-from director.language.syntax import Syntax
+from director.language.instructions import Instruction, Syntax
 from director.language.words import BLANKS, NARROW_BLANKS
 
 _FIRST = re.compile(f"[^{NARROW_BLANKS}]*")

@@ -16,9 +16,8 @@ from director.language import braces, foreign, words
 from director.language.builder import build
 from director.language.error_list import Faults
 from director.language.flags import take
-from director.language.heredocs import Opening, openings
-from director.language.instructions import Document, Heredoc, Instruction, Stage
-from director.language.syntax import Flag, Syntax
+from director.language.heredocs import openings
+from director.language.instructions import Document, Flag, Heredoc, Instruction, Stage, Syntax
 from director.language.words import BLANKS
 
 _FIRST = re.compile(r"[\t\v\f\r ]+")
@@ -82,13 +81,13 @@ def _instruction(verb: str, rest: str, line: Line, lines: Lines, verbs: Mapping[
         raise
 
 
-def _with_heredocs(made: Instruction, opened: list[Opening], lines: Lines) -> Instruction:
+def _with_heredocs(made: Instruction, opened: list[Heredoc], lines: Lines) -> Instruction:
     """The instruction with the here-documents that follow its line."""
     heredocs: list[Heredoc] = []
     source = [made.source]
     for opening in opened:
         content = lines.heredoc(opening, made.line)
-        heredocs.append(Heredoc(opening.name, content, opening.expand, opening.fd))
+        heredocs.append(replace(opening, content=content))
         source += [content.removesuffix("\n"), opening.name] if content else [opening.name]
     return replace(made, heredocs=tuple(heredocs), source="\n".join(source)) if heredocs else made
 
@@ -213,7 +212,7 @@ class Lines:
                 return text
         return None
 
-    def skip(self, opened: Iterable[Opening]) -> None:
+    def skip(self, opened: Iterable[Heredoc]) -> None:
         """Skip the here-documents of a wrong instruction, up to the first that is not closed."""
         for opening in opened:
             before = self._next
@@ -223,7 +222,7 @@ class Lines:
                 self._next = before
                 return
 
-    def heredoc(self, opening: Opening, number: int) -> str:
+    def heredoc(self, opening: Heredoc, number: int) -> str:
         """The lines up to the delimiter, which is skipped. Raises LanguageError when there is no delimiter."""
         content: list[str] = []
         while self._next < len(self._lines):

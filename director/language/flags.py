@@ -9,7 +9,7 @@ from typing import Any
 from director import durations
 from director.language import braces
 from director.language.foreign import hint
-from director.language.syntax import Flag
+from director.language.instructions import Flag
 from director.language.words import BLANKS, NARROW_BLANKS
 
 Table = Mapping[str, Flag]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from director.errors import VerbError
 from director.language import braces
 from director.language.expansion import Lexer
+from director.language.instructions import Heredoc
 from director.language.words import quoted
 
 MAX_HEREDOCS = 1000  # of one line
@@ -18,25 +18,11 @@ _BLANKS_BEHIND = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|(<<-?)([ \t\r]+)""
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """`<<-"NAME"`, which opens a here-document; blanks may be before the name.
+def openings(line: str) -> list[Heredoc]:
+    """The here-documents that a line opens, in order, without content; blanks may be before their names.
 
-    Attributes:
-        name: the delimiter without quotes.
-        expand: whether no part of the name is in quotes; a backslash is not a quote.
-        chomp: whether it is `<<-`, which drops leading tabs.
-        fd: file descriptor before `<<`, 0 when none was written.
+    A line with an open quote opens none. Raises ValueError for too many.
     """
-
-    name: str
-    expand: bool
-    chomp: bool
-    fd: int
-
-
-def openings(line: str) -> list[Opening]:
-    """The here-documents that a line opens, in order; none with an open quote. Raises ValueError for too many."""
     if "<<" not in line:
         return []
     # as in BuildKit, the escape is a backslash here whatever `# escape=` says
@@ -61,7 +47,7 @@ def _glued(found: re.Match[str]) -> str:
     return found[1] + _GLUE * len(found[2]) if found[1] else found[0]
 
 
-def _opening(word: str) -> Opening | None:
+def _opening(word: str) -> Heredoc | None:
     found = _WORD.fullmatch(word)
     if not found or not found.group(3):
         return None
@@ -72,5 +58,5 @@ def _opening(word: str) -> Opening | None:
     if not name:
         return None
     bare = _ESCAPED.sub("", found.group(3))
-    expand = "'" not in bare and '"' not in bare
-    return Opening(name, expand, found.group(2) == "-", min(int(found.group(1) or 0), _LARGEST))
+    expand = "'" not in bare and '"' not in bare  # a backslash is not a quote
+    return Heredoc(name, "", expand, min(int(found.group(1) or 0), _LARGEST), found.group(2) == "-")

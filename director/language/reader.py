@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from director.errors import LanguageError
 from director.language import containerfile
 from director.language.error_list import Faults
-from director.language.instructions import Document
-from director.language.syntax import Syntax
+from director.language.instructions import Document, Syntax
 
 MAX_SIZE = 4 << 20  # bytes of one text
 _NO_VERBS: Mapping[str, Syntax] = {}

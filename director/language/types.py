@@ -40,13 +40,9 @@ def typed(text: str) -> Any:
 
 def _number(text: str) -> Any:
     """A number if it prints as the same text, else the text."""
-    if _INTEGER.fullmatch(text):
-        number = int(text)
-        return number if str(number) == text else text
-    if _NUMBER.fullmatch(text):
-        value = float(text)
-        return value if repr(value) == text else text
-    return text
+    kind = int if _INTEGER.fullmatch(text) else float if _NUMBER.fullmatch(text) else str
+    value = kind(text)
+    return value if repr(value) == text else text
 
 
 def _unquoted(text: str) -> Written:

@@ -14,8 +14,7 @@ from director.language.builder import build
 from director.language.error_list import Faults
 from director.language.flags import NO, YES, from_vars
 from director.language.foreign import hint
-from director.language.instructions import Document, Instruction, Stage
-from director.language.syntax import Syntax
+from director.language.instructions import Document, Instruction, Stage, Syntax
 from director.language.types import KeyFaultError
 from director.runtime.yaml_text import Items, Node, Pairs, Scalar, compose
 

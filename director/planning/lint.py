@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from director import verbs
 from director.language import braces
@@ -67,13 +67,9 @@ def _unused_args(document: Document, every: Sequence[Instruction]) -> Iterator[s
     for number, step in enumerate(every):
         for name in _names(step) if step.syntax.sets == "arg" else ():
             used = any(name in found for other, found in enumerate(words) if other != number)
-            if not used and name not in elsewhere and not is_proxy(name) and not _refers_to(step, name):
+            used = used or len(re.findall(rf"\b{name}\b", step.text)) > 1  # by a value of the same ARG
+            if not used and name not in elsewhere and not is_proxy(name):
                 yield _at(step, f"ARG {name} is used by no other step here")
-
-
-def _refers_to(step: Instruction, name: str) -> bool:
-    """Whether a value of the same ARG uses the name."""
-    return len(re.findall(rf"\b{name}\b", step.text)) > 1
 
 
 def _whole(step: Instruction) -> str:
@@ -92,23 +88,12 @@ def _undefined(
     for step in every:
         known.update(_names(step) if step.syntax.sets else ())
         known.update(_outputs(step))
-    for planned in steps:
-        row = planned.row
-        if row["flags"].get("raw"):
-            continue
-        for name in sorted(_in_braces(row) - known):
+    for row in (planned.row for planned in steps):
+        raws = [] if row["flags"].get("raw") else verbs.load(row["verb"]).raws(row["body"])
+        used = {name for _, raw in raws if raw and braces.present(raw) for name in used_names(raw, dollars=False)}
+        for name in sorted(used - known):
             text = f"{name} in a template is set by no step here; unless the nodes remember it, the step will fail"
             yield f"{document.file}:{row['line']}: {text}"
-
-
-def _in_braces(row: Mapping[str, object]) -> set[str]:
-    body = row["body"]
-    assert isinstance(body, dict)
-    found: set[str] = set()
-    for _, raw in verbs.load(str(row["verb"])).raws(body):
-        if raw and braces.present(raw):
-            found |= used_names(raw, dollars=False)
-    return found
 
 
 def _secrets(step: Instruction) -> Iterator[str]:

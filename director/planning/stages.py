@@ -51,7 +51,6 @@ class Stages:
         self._roster = roster
         self._context = context
         self._by_name: dict[str, list[str]] = {}
-        self._indexes: dict[str, int] = {}
         self._allowed = self._resolve_option(targets) if targets else None
         self._online: list[str] | None = None
         self._written: list[tuple[PlannedStage, list[str]]] = []
@@ -77,13 +76,10 @@ class Stages:
         if not nodes:
             called = stage.name or " ".join(stage.targets)
             self.notes.append(f"{self._file}:{stage.line}: the stage {called!r} has no nodes left and is dropped")
-            self._indexes.pop(stage.name, None)
             return None
         planned = PlannedStage(len(self.planned), stage.name, nodes, resolved.unmatched, parent)
         self._written.append((planned, [self._rendered(text, stage) for text in stage.targets]))
         self.planned.append(planned)
-        if stage.name:
-            self._indexes[stage.name] = planned.index
         return planned
 
     def nodes_of(self, expression: str) -> list[str]:
@@ -125,7 +121,8 @@ class Stages:
             self._check_image(text, stage)
         with located(self._file, stage.line):
             resolved = resolve(expressions, self._roster, self._by_name)
-        parent = self._indexes.get(expressions[0].strip(), -1) if len(expressions) == 1 else -1
+        bare = [text.strip() for text in expressions]
+        parent = next((earlier.index for earlier in reversed(self.planned) if [earlier.name] == bare), -1)
         return (self._on_platform(resolved, stage) if stage.platform else resolved), parent
 
     def _rendered(self, text: str, stage: Stage) -> str:

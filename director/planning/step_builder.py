@@ -224,12 +224,12 @@ class StepBuilder:
 
     def _sources(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
         try:
-            wants = list(verb.wants(body, self))
+            return (yield from self._read_sources(verb, body))
         except NodeNeededError:
-            if self._state.faults:
-                return {}
-            return (yield from self._sources_per_node(verb, body, nodes))
-        answers = yield from self._ask(wants)
+            return {} if self._state.faults else (yield from self._sources_per_node(verb, body, nodes))
+
+    def _read_sources(self, verb: Verb, body: dict[str, Any]) -> Reading:
+        answers = yield from self._ask(list(verb.wants(body, self)))
         return verb.sources(body, answers, self)
 
     def _sources_per_node(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
@@ -239,9 +239,7 @@ class StepBuilder:
         known: dict[str, int] = {}
         for name in nodes:
             self.node = NodeFacts(name, self._state.roster.labels(name), self._state.roster.facts(name))
-            wants = list(verb.wants(body, self))
-            answers = yield from self._ask(wants)
-            found = verb.sources(body, answers, self)
+            found = yield from self._read_sources(verb, body)
             key = repr(found)
             if key not in known:
                 known[key] = len(sets)

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from director.errors import VerbError
-from director.language.instructions import Instruction
-from director.language.syntax import Flag, Syntax
+from director.language.instructions import Flag, Instruction, Syntax
 from director.verbs.interface import Argument, Entry, Fetched, Node, Outcome, Planning, Want, cached, failed, success  # noqa: F401
 
 Answers = Sequence[Sequence[Entry]]  # the entries of each `Want`

@@ -8,14 +8,8 @@ from typing import Any
 from director.language.instructions import Instruction
 from director.verbs.base import Node, Outcome, Planning, Verb, success
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "jobs": ("jobs",),
-    "args": ("args",),
-    "query": ("query",),
-    "all": ("jobs", "args", "query"),
-    "envs": (),
-    "parents": (),
-}
+_ALL = ("jobs", "args", "query")
+KINDS = {**{kind: (kind,) for kind in _ALL}, "all": _ALL, "envs": (), "parents": ()}
 
 
 class CacheEvict(Verb):

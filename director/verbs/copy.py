@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from director.errors import VerbError
 from director.language.heredocs import closed_up, openings
-from director.language.instructions import Heredoc, Instruction
+from director.language.instructions import Instruction
 from director.states import CACHED, SUCCESS
 from director.verbs.arguments import Words, document, escape_of, rendered
 from director.verbs.base import Answers, Entry, Flag, Node, Outcome, Planning, Verb, Want
@@ -75,13 +75,14 @@ class Copy(Verb):
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`dest` raw, `asks` raw sources, `texts` [[name, raw, render]] of heredocs, `count` of both."""
-        if instruction.heredocs:
+        heredocs = instruction.heredocs
+        if heredocs:
             instruction = replace(instruction, text=closed_up(instruction.text))
         body = super().parse(instruction, planning)
         *asks, body["dest"] = body.pop("words")
-        if instruction.heredocs:
-            asks = _without_heredocs(asks, len(instruction.heredocs))
-        texts = [_text(heredoc) for heredoc in instruction.heredocs]
+        if heredocs:
+            asks = _without_heredocs(asks, len(heredocs))
+        texts: list[Any] = [[h.name, document(h.content) if h.expand else h.content, h.expand] for h in heredocs]
         body.update(asks=asks, texts=texts, count=len(asks) + len(texts), hidden=instruction.form != "yaml")
         wish_of(planning.flags, planning.fail)
         self._take_flags(body, planning)
@@ -100,7 +101,11 @@ class Copy(Verb):
         if "from" in flags:
             if body["texts"]:
                 raise planning.fail("COPY --from takes files of a node; expected no heredoc")
-            body["from"] = _one_node(flags["from"], planning)
+            nodes = planning.target(flags["from"])
+            if len(nodes) != 1:
+                expected = "expected one node, or a stage of one node"
+                raise planning.fail(f"--from={flags['from']} means {len(nodes)} nodes; {expected}")
+            body["from"] = nodes[0]
 
     def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
         """One for each source; none with --from."""
@@ -228,10 +233,6 @@ def _document(raw: str, render: bool, blueprint: bool, node: Node) -> bytes:
     return raw.encode("utf-8", "surrogateescape")
 
 
-def _text(heredoc: Heredoc) -> list[Any]:
-    return [heredoc.name, document(heredoc.content) if heredoc.expand else heredoc.content, heredoc.expand]
-
-
 def _without_heredocs(asks: list[str], count: int) -> list[str]:
     """The sources without the `<<NAME` words."""
     found = [word for word in asks if not openings(word)]
@@ -241,13 +242,6 @@ def _without_heredocs(asks: list[str], count: int) -> list[str]:
 def _may_be_folder(raw: str) -> bool:
     """Whether a raw destination ends in `/`, or may do so when it is rendered."""
     return is_folder_text(raw.rstrip("\"'")) or raw.rstrip("\"'").endswith("}") or "$" in raw.rpartition("/")[2]
-
-
-def _one_node(text: str, planning: Planning) -> str:
-    nodes = planning.target(text)
-    if len(nodes) != 1:
-        raise planning.fail(f"--from={text} means {len(nodes)} nodes; expected one node, or a stage of one node")
-    return nodes[0]
 
 
 def _check_dest(dest: str, text: str, body: Mapping[str, Any], rows: Sequence[Row]) -> None:

@@ -64,6 +64,7 @@ class Folder:
 
     def _file(self, name: str) -> tuple[_Mark, dict[str, Verb]]:
         path = os.path.join(self.path, name)
+        mark = (0, 0, 0, 0, 0)
         try:
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
@@ -71,24 +72,26 @@ class Folder:
                 known = self._files.get(name)
                 if known is not None and known[0] == mark:
                     return known
-                fault = _untrusted(self.path, os.stat(self.path)) or _untrusted(path, status)
-                data = b"" if fault else file.read(SIZE_LIMIT + 1)
+                _check_owner(self.path, os.stat(self.path))
+                _check_owner(path, status)
+                data = file.read(SIZE_LIMIT + 1)
+            return mark, self._read(path, data)
         except OSError as error:
-            return (0, 0, 0, 0, 0), _broken(name, f"{path}: {error.strerror}")
-        return mark, _broken(name, fault) if fault else self._read(name, path, data)
-
-    def _read(self, name: str, path: str, data: bytes) -> dict[str, Verb]:
-        source = Source(path, data, hashlib.sha256(data).hexdigest())
-        try:
-            if len(data) > SIZE_LIMIT:
-                raise VerbError(f"{path}: larger than {SIZE_LIMIT >> 20} MiB")
-            found = load(data, source.digest, path)
-            for verb in found.values():
-                if verb.name in self._taken:
-                    raise VerbError(f"{path}: {verb.name} is a built-in verb; expected another name")
-                verb.source = source
+            mark, fault = (0, 0, 0, 0, 0), f"{path}: {error.strerror}"
         except VerbError as error:
-            return _broken(name, str(error))
+            fault = str(error)
+        verb = name.removesuffix(".py").upper()
+        return mark, {verb: Broken(verb, fault)}
+
+    def _read(self, path: str, data: bytes) -> dict[str, Verb]:
+        if len(data) > SIZE_LIMIT:
+            raise VerbError(f"{path}: larger than {SIZE_LIMIT >> 20} MiB")
+        source = Source(path, data, hashlib.sha256(data).hexdigest())
+        found = load(data, source.digest, path)
+        for verb in found.values():
+            if verb.name in self._taken:
+                raise VerbError(f"{path}: {verb.name} is a built-in verb; expected another name")
+            verb.source = source
         return found
 
 
@@ -143,15 +146,9 @@ def _instances(module: types.ModuleType, path: str) -> Iterator[Verb]:
             yield value()
 
 
-def _untrusted(path: str, status: os.stat_result) -> str:
-    """Why a file or folder is not trusted, "" when it is."""
+def _check_owner(path: str, status: os.stat_result) -> None:
+    """Raise VerbError when others can write a file or folder."""
     if status.st_uid not in (0, os.geteuid()):
-        return f"{path} belongs to uid {status.st_uid}; expected root or the server's own user"
+        raise VerbError(f"{path} belongs to uid {status.st_uid}; expected root or the server's own user")
     if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())):
-        return f"others can write {path}; expected chmod go-w {path}"
-    return ""
-
-
-def _broken(file: str, fault: str) -> dict[str, Verb]:
-    name = file.removesuffix(".py").upper()
-    return {name: Broken(name, fault)}
+        raise VerbError(f"others can write {path}; expected chmod go-w {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -196,19 +197,11 @@ def _cache_mount(text: str, planning: Planning) -> dict[str, Any]:
     if not path:
         raise planning.fail("--mount=type=cache needs a folder; expected target=FOLDER")
     planning.note(f"--mount=type=cache: the folder {path} is made on the node and kept")
-    return {"path": path, "mode": _octal(pairs.get("mode", "0755"), planning), **_owner(pairs, planning)}
-
-
-def _owner(pairs: Mapping[str, str], planning: Planning) -> dict[str, str]:
-    uid, gid = pairs.get("uid", ""), pairs.get("gid", "")
+    uid, gid, mode = pairs.get("uid", ""), pairs.get("gid", ""), pairs.get("mode", "0755")
     for text in filter(None, (uid, gid)):
         if not text.isdecimal():
             raise planning.fail(f"--mount: {text!r} is no number; expected uid=N,gid=N")
-    return {"owner": f"{uid or 0}:{gid or uid or 0}"} if uid or gid else {}
-
-
-def _octal(text: str, planning: Planning) -> int:
-    try:
-        return int(text, 8) & 0o7777
-    except ValueError:
-        raise planning.fail(f"--mount: mode={text} is not octal; expected something like mode=0755") from None
+    if not re.fullmatch("[0-7]+", mode):
+        raise planning.fail(f"--mount: mode={mode} is not octal; expected something like mode=0755")
+    owner = {"owner": f"{uid or 0}:{gid or uid or 0}"} if uid or gid else {}
+    return {"path": path, "mode": int(mode, 8) & 0o7777, **owner}
