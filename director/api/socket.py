@@ -11,7 +11,7 @@ from typing import Any
 
 import gevent
 import ujson
-from gevent import Greenlet, socket
+from gevent import socket
 from gevent.lock import BoundedSemaphore
 
 from director.api.commands import Commands
@@ -34,27 +34,31 @@ SIGN = encode({"alive": True})
 
 
 class OperatorSocket:
-    """Serves commands on a UNIX socket, see `docs/protocol.md`, section "Operator's socket"."""
+    """Serves commands on a UNIX socket, see `docs/protocol.md`, section "Operator's socket".
 
-    def __init__(self, commands: Commands) -> None:
+    Args:
+        paths: the socket is at the first of them that can be used, with mode 0660.
+
+    Attributes:
+        path: where it is.
+
+    Raises:
+        StartError: none can be used.
+    """
+
+    def __init__(self, commands: Commands, paths: Sequence[str], group: str | None = None) -> None:
         self._commands = commands
         self._open = 0
-        self._listener: unix_socket.Listener | None = None
-        self._accepting: Greenlet | None = None
-
-    def listen(self, paths: Sequence[str], group: str | None = None) -> str:
-        """Open the socket, 0660, at the first path that can be used; its path. Raises StartError: none can."""
         self._listener = unix_socket.listen(paths, group)
+        self.path = self._listener.path
         self._accepting = spawn(
             "operator's socket", accept_all, self._listener.sock, 2 * CONNECTIONS, self._serve, self._refuse, vital=True
         )
-        return self._listener.path
 
     def stop(self) -> None:
         """Close the socket and remove its file."""
-        if self._listener is not None and self._accepting is not None:
-            self._accepting.kill()
-            self._listener.close()
+        self._accepting.kill()
+        self._listener.close()
 
     @staticmethod
     def _refuse(connection: socket.socket, why: str) -> None:
@@ -70,31 +74,36 @@ class OperatorSocket:
                 return
             while (header := _request(channel)) is not None:
                 with channel.signs_of_life():
-                    self._answer(header, channel, caller)
+                    answer(self._commands, header, channel, caller)
         except (OSError, ProtocolError) as error:
             log.debug("a caller left: %s", error)
         finally:
             self._open -= 1
             channel.close()
 
-    def _answer(self, header: dict[str, Any], channel: Channel, caller: Caller) -> None:
-        name = str(header.pop("do", None))
-        try:
-            answer = self._commands.call(name, header, caller)
-            if isinstance(answer, Iterator):
-                for item in answer:
-                    _send(channel, item, more=True)
-                _send(channel, b"", more=False)
-            else:
-                _send(channel, answer, more=False)
-        except (OSError, ProtocolError):
-            raise
-        except DirectorError as error:
-            several = {"errors": list(error.lines)} if error.lines else {}
-            channel.send({"error": str(error), "exit": error.exit_code, **several})
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            log.exception("the command %s failed", name)
-            channel.send({"error": f"the server could not carry this out: {error!r}", "exit": 1})
+
+def answer(commands: Commands, header: dict[str, Any], channel: Channel, caller: Caller) -> None:
+    """Run the command of a request and send its answer, or its error.
+
+    Raises:
+        OSError, ProtocolError: the caller does not read, or breaks the protocol.
+    """
+    name = str(header.pop("do", None))
+    try:
+        found = commands.call(name, header, caller)
+        if isinstance(found, Iterator):
+            for item in found:
+                _send(channel, item, more=True)
+            found = b""
+        _send(channel, found, more=False)
+    except (OSError, ProtocolError):
+        raise
+    except DirectorError as error:
+        several = {"errors": list(error.lines)} if error.lines else {}
+        channel.send({"error": str(error), "exit": error.exit_code, **several})
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        log.exception("the command %s failed", name)
+        channel.send({"error": f"the server could not carry this out: {error!r}", "exit": 1})
 
 
 class CallersChannel(Channel):

@@ -112,13 +112,12 @@ class Server:
             Nodes(self.roster, self.scheduler, enrolment, self.ledger, self.planners.note, grace, self.lag),
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
         )
-        operators = self._keep(OperatorSocket(self.commands))
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
-        path = operators.listen(offered, s.socket_group)
+        operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
         periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
         self.lag.start_anew()
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
-                 __version__, s.port, s.enroll_port, path, pair.public)  # fmt: skip
+                 __version__, s.port, s.enroll_port, operators.path, pair.public)  # fmt: skip
 
     def _open_sessions(
         self, router: Router, sender: NodeSender, enrolment: Enrolment, handlers: Mapping[str, Handler]

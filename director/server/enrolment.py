@@ -7,7 +7,6 @@ a CURVE connection proves that the client has the secret key.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,13 +18,13 @@ import ujson
 from gevent import Greenlet, socket
 
 from director import __version__, ids
-from director.errors import StartError
 from director.protocol import messages
 from director.protocol.keys import is_key
 from director.runtime import descriptors
 from director.runtime.accept_loop import accept_all
 from director.runtime.greenlets import spawn
 from director.runtime.logs import Seldom
+from director.server.ports import bound
 from director.server.roster import NodeRecord, Roster
 
 log = logging.getLogger(__name__)
@@ -79,20 +78,11 @@ class Enrolment:
         self._accepting: Greenlet | None = None
 
     def listen(self, host: str, port: int) -> None:
-        """Open the port. Raises StartError when it is taken."""
-        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            listener.close()
-            raise StartError(
-                f"cannot listen at {host}:{port} (--enroll-port): {os.strerror(error.errno or 0)}"
-            ) from error
-        self._listener = listener
+        """Open the port. Raises StartError: it is taken."""
+        self._listener = bound(host, port, "--enroll-port")
+        self._listener.listen(BACKLOG)
         self._accepting = spawn(
-            "enrolment port", accept_all, listener, CONNECTIONS, self._serve, self._refuse_connection, vital=True
+            "enrolment port", accept_all, self._listener, CONNECTIONS, self._serve, self._refuse_connection, vital=True
         )
 
     def stop(self) -> None:

@@ -44,7 +44,7 @@ def items(ends: tuple[Channel, Connection], answer: Any) -> list[Any]:
     channel, link = ends
     commands: Any = Played(one=answer)
     caller = operator_socket.caller_of(channel.sock, channel)
-    operator_socket.OperatorSocket(commands)._answer({"do": "one"}, channel, caller)
+    operator_socket.answer(commands, {"do": "one"}, channel, caller)
     return list(link.answer(*link.receive()))
 
 
