@@ -133,9 +133,7 @@ class JobRun:
         moved = handed.count(st.QUEUED)
         node.states[node.cursor : cursor] = handed.replace(WAITING, SENT)
         node.cursor = max(node.cursor, cursor)
-        node.count(moved)
-        self.counts[st.QUEUED] -= moved
-        self.counts[st.SENT] += moved
+        self._count(node, st.QUEUED, st.SENT, moved)
         if moved and self.state == st.JOB_QUEUED:
             self.state = st.JOB_RUNNING
 
@@ -148,9 +146,7 @@ class JobRun:
         node.cursor = cursor
         node.chunk = -1
         node.epoch += 1
-        node.count(-moved)
-        self.counts[st.SENT] -= moved
-        self.counts[st.QUEUED] += moved
+        self._count(node, st.SENT, st.QUEUED, moved)
         return moved
 
     def begin(self, node: NodeRun, step: int, at: float) -> bool:
@@ -184,22 +180,22 @@ class JobRun:
             return []
         self.barriers.end_range(node, first, last, only)
         for letter, number in ended.items():
-            self.counts[letter] -= number
-            self.counts[state] += number
+            self._count(node, letter, state, number)
             node.open -= number
-            if letter in HANDED:
-                node.count(-number)
         node.states[first : last + 1] = states.translate(bytes.maketrans(only, bytes((state,)) * len(only)))
         for step in [step for step in node.started if node.states[step] in st.FINAL]:
             del node.started[step]
         return [RangeEnd(node.node, low, high, state, reason) for low, high in self._without_unchosen(first, last)]
 
     def _move(self, node: NodeRun, step: int, state: int) -> None:
-        before = node.states[step]
-        self.counts[before] -= 1
-        self.counts[state] += 1
+        self._count(node, node.states[step], state, 1)
         node.states[step] = state
-        node.count((state in HANDED) - (before in HANDED))
+
+    def _count(self, node: NodeRun, before: int, after: int, number: int) -> None:
+        """So many tasks of the node change their state."""
+        self.counts[before] -= number
+        self.counts[after] += number
+        node.count(number * ((after in HANDED) - (before in HANDED)))
 
     def _without_unchosen(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The range without run-once steps whose node is not chosen: it may be this node, with another end there."""

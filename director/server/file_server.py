@@ -8,7 +8,6 @@ came, so a large file does not delay a small one.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,6 @@ from director.transfer.blob_lists import named
 from director.transfer.blobs import BlobStore, is_digest
 
 PIECE_LIMIT = 1024 * 1024  # bytes
-OPEN_FILES = 256
 
 
 class FileServer:
@@ -31,7 +29,6 @@ class FileServer:
 
     def __init__(self, blobs: BlobStore, scheduler: Scheduler, lent: Callable[[str, str], bool], send: Send) -> None:
         self._blobs, self._scheduler, self._lent, self._send = blobs, scheduler, lent, send
-        self._files: OrderedDict[str, int] = OrderedDict()  # digest to descriptor, the least recently used first
 
     def get(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
         """Answer one `blob_get`; a blob that the job does not offer to the node is refused."""
@@ -42,7 +39,7 @@ class FileServer:
             if not self._offered(record, fields["job"], digest) or offset < 0 or length <= 0:
                 error = "this job does not offer that content"
             else:
-                piece = os.pread(self._open(digest), length, offset)
+                piece = _read(self._blobs.path(digest), length, offset)
         except OSError as failure:
             error = f"the server cannot read it: {failure.strerror}"
         self._send(record, messages.encode("blob_piece", digest=digest, offset=offset, error=error), (piece,))
@@ -53,11 +50,10 @@ class FileServer:
             return False
         return named(run.meta.get("digests", ()), digest, self._blobs) or self._lent(job, digest)
 
-    def _open(self, digest: str) -> int:
-        descriptor = self._files.pop(digest, None)
-        if descriptor is None:
-            descriptor = os.open(self._blobs.path(digest), os.O_RDONLY | os.O_CLOEXEC)
-        self._files[digest] = descriptor
-        while len(self._files) > OPEN_FILES:
-            os.close(self._files.popitem(last=False)[1])
-        return descriptor
+
+def _read(path: str, length: int, offset: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, length, offset)
+    finally:
+        os.close(descriptor)

@@ -86,12 +86,3 @@ def test_a_blob_that_cannot_be_read_is_answered_with_an_error(counter: Counter) 
     error, piece = counter.get()
     assert "cannot read it" in error
     assert piece == b""
-
-
-def test_the_number_of_open_files_is_bounded(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPEN_FILES", 2)
-    for number in range(5):
-        digest, _ = counter.blobs.put_bytes(b"%d" % number)
-        counter.lent.add(("j", digest))
-        assert counter.get(digest=digest) == ("", b"%d" % number)
-    assert len(counter.server._files) == 2
