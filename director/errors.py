@@ -129,11 +129,5 @@ class LateError(VerbError):
     """A verb waited for its step's whole time; the state of the task is `timeout`."""
 
 
-BY_EXIT_CODE: dict[int, type[DirectorError]] = {
-    EXIT_FAILED: DirectorError,
-    EXIT_USAGE: UsageError,
-    EXIT_NO_SERVER: NoServerError,
-    EXIT_NO_TARGET: NoTargetError,
-    EXIT_NOT_FOUND: NotFoundError,
-    EXIT_NOT_PERMITTED: NotPermittedError,
-}
+_SENT = (DirectorError, UsageError, NoServerError, NoTargetError, NotFoundError, NotPermittedError)  # to calls
+BY_EXIT_CODE: dict[int, type[DirectorError]] = {error.exit_code: error for error in _SENT}

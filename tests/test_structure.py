@@ -37,7 +37,7 @@ DOORS = {
     "psutil": "director.agent.facts",
     "configargparse": "director.config.parser",
     "yaml": "director.runtime.yaml_text",
-    "rich": "director.cli.display",
+    "rich": "director.cli.waiting",
     "re2": "director.targets.regexes",
     "sqlite3": "director.stores",
 }

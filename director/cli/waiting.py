@@ -1,34 +1,32 @@
-"""--wait and --wait-job: wait until jobs are final, and name on stderr the nodes that are waited for."""
+"""--wait and --wait-job: wait until jobs are final, show progress, and name the nodes that are waited for."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from director import Any, errors
-from director.cli.connection import Connection, ServerGoneError, again
+from director.cli.connection import Connection, Patience, ServerGoneError, ServerSilentError, again, end_on_signals
 from director.cli.output import answer, note
-from director.cli.patience import Patience, ServerSilentError, end_as_interrupted
 from director.config.settings import Settings
 from director.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_WAIT_TIMEOUT
 
+DELAY = 1.0  # seconds; most jobs end sooner, without the import of rich
+OPEN = ("queued", "sent", "running")
 FIRST_NOTE = 5.0  # seconds until the nodes are named
 NEXT_NOTE = 60.0  # seconds between two such notes
 AWAY = 60.0  # seconds for a server that has gone to come back
 GRACE = 0.7  # seconds for the first sign of life when results are fetched after a wait that was given up
-JOB_CODES = {
-    "success": EXIT_OK,
-    "failed": EXIT_FAILED,
-    "cancelled": EXIT_INCOMPLETE,
-    "incomplete": EXIT_INCOMPLETE,
-}
+JOB_CODES = {"success": EXIT_OK, "failed": EXIT_FAILED, **dict.fromkeys(("cancelled", "incomplete"), EXIT_INCOMPLETE)}
 TIMED_OUT = "--wait-timeout passed; the job goes on"
 
 
 def wait_job(settings: Settings) -> int:
     """Wait for jobs that were submitted before."""
-    end_as_interrupted()
+    end_on_signals()
     limit = settings.wait_timeout
     deadline = None if limit is None else time.monotonic() + limit
     try:
@@ -120,7 +118,6 @@ class _Waiter:
     """Follows the events of a wait until all jobs are final."""
 
     def __init__(self, settings: Settings, jobs: Sequence[str]) -> None:
-        from director.cli.display import Display
 
         self._settings = settings
         self.jobs = list(jobs)
@@ -183,3 +180,52 @@ def _halted(progress: Mapping[str, Any]) -> set[tuple[str, str]]:
     """The nodes that are waited for and cannot go on, and why."""
     rows = progress.get("waiting") or ()
     return {(row["node"], row["why"]) for row in rows if row["why"] in ("silent", "offline") or row.get("stuck")}
+
+
+class Display:
+    """Notes on stderr, and progress where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+        self._from = time.monotonic() + DELAY
+        self._bar: Any = None
+        self._task: Any = None
+
+    def show(self, progress: Mapping[str, Any]) -> None:
+        """Show the progress of an event of the server."""
+        if not self._live or time.monotonic() < self._from:
+            return
+        if self._bar is None and not self._start():
+            return
+        counts = [job.get("tasks") or {} for job in progress.get("jobs") or []]
+        total = sum(count.get("total", 0) for count in counts)
+        left = sum(count.get(state, 0) for count in counts for state in OPEN)
+        self._bar.update(self._task, total=total, completed=total - left)
+
+    def _start(self) -> bool:
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        except ImportError:
+            self._live = False
+            return False
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("tasks", total=None)
+        self._bar.start()
+        return True
+
+    def note(self, text: str) -> None:
+        """Write a line above the progress."""
+        if self._bar is None:
+            note(text)
+        else:
+            self._bar.stop()
+            note(text)
+            self._bar.start()
+
+    def close(self) -> None:
+        """Remove the progress."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

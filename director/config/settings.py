@@ -32,6 +32,9 @@ class Settings(SimpleNamespace):
         text: the instructions of `--exec`, None when there are none.
         sources: of each setting `flag`, `environment`, `file PATH` or `default`.
         warnings: lines for stderr.
+
+    Raises:
+        TypeError: a value for a setting that does not exist.
     """
 
     action: str

@@ -10,8 +10,7 @@ import pytest
 
 from director.api import socket as operator_socket
 from director.api.requests import Caller
-from director.cli.connection import Connection
-from director.cli.patience import Patience
+from director.cli.connection import Connection, Patience
 from director.errors import NotFoundError, UsageError
 from director.protocol.framing import Channel, Cut
 

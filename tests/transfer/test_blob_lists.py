@@ -13,7 +13,7 @@ import ujson
 from verb_node import Fleet
 
 from director.agent.node_transfer import _parts
-from director.cli.submission import Wants
+from director.cli.submit import Wants
 from director.protocol import framing, messages
 from director.server import ledger_client, planner_pool
 from director.server.file_server import FileServer
