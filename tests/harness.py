@@ -289,8 +289,9 @@ class Fleet:
         return done.stdout.strip()
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        """All nodes by name."""
-        return {node["id"]: node for node in self.run_json("--list-nodes", "--limit", "0")}
+        """All nodes by name; a key that waits only where no node has the name."""
+        rows = self.run_json("--list-nodes", "--limit", "0")
+        return {row["id"]: row for row in sorted(rows, key=lambda row: row["state"] != "pending")}
 
     def job(self, job_id: str = "last") -> dict[str, Any]:
         """Everything known of a job."""

@@ -72,7 +72,7 @@ def test_every_library_that_is_imported_is_required() -> None:
         for alias in node.names
     }
     foreign = modules - set(sys.stdlib_module_names) - {"director", ""}
-    called = {"zmq": "pyzmq", "yaml": "pyyaml", "greenlet": "gevent", "re2": "google-re2"}
+    called = {"zmq": "pyzmq", "yaml": "pyyaml", "greenlet": "gevent", "re2": "google-re2", "nacl": "pynacl"}
     assert {called.get(name, name) for name in foreign} == required()
 
 

@@ -54,6 +54,7 @@ class Session:
         send: queues one message, its parts as arguments; False when there is no connection.
         started: epoch seconds of a start by the field of `hello` that gets its age.
         lag: gives the longest turn of the event loop since its last call, seconds.
+        credentials: of the client's token for a name: id and proof, empty without a token.
 
     Attributes:
         jobs: the jobs that this client holds, by id.
@@ -70,6 +71,7 @@ class Session:
     def __init__(
         self, name: str, journal: Journal, node: NodeState, send: Send,
         started: Mapping[str, float] | None = None, lag: Callable[[], float] = lambda: 0.0,
+        credentials: Callable[[str], tuple[str, str]] = lambda name: ("", ""),
     ) -> None:  # fmt: skip
         self.name, self.journal, self.node, self.send = name, journal, node, send
         self.outbox = Outbox(journal, send)
@@ -81,7 +83,7 @@ class Session:
         self.retry = self.away_until = 0.0
         self.ignores_slices = False
         self.disk_errors: dict[Any, str] = {}
-        self._started, self._lag = dict(started or {}), lag
+        self._started, self._lag, self._credentials = dict(started or {}), lag, credentials
         self._process_token = os.urandom(8).hex()  # tells this process from another one with the same state folder
         self._hello: Any = None
         self._hello_at = float("-inf")  # when the hello was sent that has no answer yet
@@ -93,7 +95,7 @@ class Session:
     def received(self) -> None:
         """A message has come. One that was queued while this process was suspended does not hide the silence."""
         if self.check_silence():
-            self.identify({"v": messages.VERSION, "within": 0.0})
+            self.identify({"v": messages.VERSION, "within": 0.0, "known": True})
         self.pulse.hear(time.monotonic())
 
     def check_silence(self) -> bool:
@@ -159,9 +161,19 @@ class Session:
             return
         if self.reconciled.is_set() and time.monotonic() - self._hello_at < HELLO_AGAIN:
             return  # a second hello would omit what is given to us meanwhile
+        if not fields["known"]:
+            self._ask_for_name()
+            return
         self.outbox.shut()  # the server drops what comes before the hello; all of it is sent again after the welcome
         if self._hello is None:
             self._hello = spawn("hello", self._say_hello, vital=False, after=jitter(fields["within"]))
+
+    def _ask_for_name(self) -> None:
+        """This key is no node: ask the server to enrol it. It answers with `identify`, or refuses for now."""
+        self.close()
+        token, proof = self._credentials(self.name)
+        fields = {"v": messages.VERSION, "name": self.name, "version": __version__, "token": token, "proof": proof}
+        self.send(messages.encode("enroll", **fields))
 
     def _say_hello(self) -> None:
         self._hello = None
@@ -179,7 +191,7 @@ class Session:
     def refuse_slices(self, pause: float) -> None:
         """Ignore slices until the next welcome; after `pause` seconds (at most one more) say hello."""
         self.ignores_slices = True
-        request = {"v": messages.VERSION, "within": min(pause, 1.0)}
+        request = {"v": messages.VERSION, "within": min(pause, 1.0), "known": True}
         spawn("hello again", self.identify, request, vital=False, after=pause)
 
     def welcomed(self, fields: dict[str, Any]) -> None:

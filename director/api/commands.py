@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from director import __version__
+from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renewal, Waiting
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
-from director.api.nodes import NodeFilter, NodeName, Nodes, NodeTarget
+from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, NodeTarget
 from director.api.requests import Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
 from director.errors import UsageError
@@ -51,7 +52,9 @@ class Commands:
         permit: as `permit`; called before every command.
     """
 
-    def __init__(self, jobs: Jobs, nodes: Nodes, submissions: Submissions, permit: Permit = permit) -> None:
+    def __init__(
+        self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, permit: Permit = permit
+    ) -> None:
         self._permit = permit
         self.table = {
             "hello": Command(Nothing, "viewer", nodes.hello),
@@ -67,6 +70,14 @@ class Commands:
             "cancel": Command(JobIds, "operator", jobs.cancel),
             "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs),
             "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes),
+            "revoke-node": Command(NodeExpression, "admin", nodes.revoke_nodes),
+            "create-token": Command(NewToken, "enroller", enrolments.create_token),
+            "list-tokens": Command(Nothing, "enroller", enrolments.list_tokens),
+            "revoke-token": Command(OldToken, "enroller", enrolments.revoke_token),
+            "list-waiting": Command(Waiting, "enroller", enrolments.list_waiting),
+            "accept-node": Command(Chosen, "enroller", enrolments.accept_node),
+            "reject-node": Command(Chosen, "enroller", enrolments.reject_node),
+            "renew-node": Command(Renewal, "enroller", enrolments.renew_node),
             "export-jobs": Command(Nothing, "viewer", jobs.export_jobs),
             "export-nodes": Command(Nothing, "viewer", nodes.export_nodes),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -20,8 +20,9 @@ from director.runtime.logs import stamp
 from director.runtime.loop_lag import LoopLag
 from director.server.enrolment import Enrolment
 from director.server.ledger_client import LedgerClient
+from director.server.membership import Membership
+from director.server.pending import Pending
 from director.server.roster import NodeRecord, Roster
-from director.server.scheduler import Scheduler
 from director.targets import resolve
 
 BATCH = 500  # rows in one part of an answer
@@ -53,6 +54,13 @@ class NodeTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeExpression:
+    """Nodes by a target expression, which must select some."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeName:
     """One node, by its name or a unique prefix of it."""
 
@@ -63,16 +71,15 @@ class Nodes:
     """Answers the commands about nodes.
 
     Args:
-        note: called with the name of each node that was forgotten, and None.
         grace: seconds from now in which a node that has not been heard of may still come back.
     """
 
     def __init__(
-        self, roster: Roster, scheduler: Scheduler, enrolment: Enrolment, ledger: LedgerClient,
-        note: Callable[[str, NodeRecord | None], None], grace: float, lag: LoopLag,
+        self, roster: Roster, membership: Membership, enrolment: Enrolment, ledger: LedgerClient, grace: float,
+        lag: LoopLag,
     ) -> None:  # fmt: skip
-        self._roster, self._scheduler, self._enrolment, self._ledger = roster, scheduler, enrolment, ledger
-        self._note, self._lag = note, lag
+        self._roster, self._membership, self._enrolment, self._ledger = roster, membership, enrolment, ledger
+        self._lag = lag
         self._back_by = time.monotonic() + grace
 
     def hello(self, request: Nothing, caller: Caller) -> Row:
@@ -89,7 +96,7 @@ class Nodes:
             UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
         """
         names = sorted(self._names(request.node), reverse=bool(request.limit))  # make rows of the last names only
-        newcomers = [] if request.node else _newcomers(self._enrolment)
+        newcomers = [] if request.node else list(map(pending_row, self._enrolment.pending))
         rows = self._rows(names, request.state)
         every = chain(reversed(newcomers), rows) if request.limit else chain(rows, newcomers)
         since = "" if request.since is None else stamp(request.since)
@@ -98,7 +105,7 @@ class Nodes:
             for row in every
             if (not request.state or row["state"] in request.state) and (row["last_seen"] or "") >= since
         )
-        return _batches(reversed(list(islice(found, request.limit))) if request.limit else found)
+        return batches(reversed(list(islice(found, request.limit))) if request.limit else found)
 
     def node_info(self, request: NodeName, caller: Caller) -> Row:
         """One node with facts and remembered ARGs, and the lag of the server's loop in seconds.
@@ -111,7 +118,7 @@ class Nodes:
     def export_nodes(self, request: Nothing, caller: Caller) -> Iterator[list[Row]]:
         """Every node with facts and remembered ARGs, in lists of at most `BATCH`."""
         records = [self._roster.nodes[name] for name in sorted(self._roster.nodes)]
-        return _batches(map(node_detail, records))
+        return batches(map(node_detail, records))
 
     def purge_nodes(self, request: NodeTarget, caller: Caller) -> Row:
         """Forget offline nodes, and end the tasks that wait for them: `{"count": n}`.
@@ -120,12 +127,28 @@ class Nodes:
             UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
         """
         names = [name for name in self._names(request.node) if self._is_away(self._roster.nodes[name])]
-        for name in names:
-            self._scheduler.abandon(self._roster.nodes[name], f"{name} was purged by {caller.user}")
-            self._roster.remove(name)
-            self._note(name, None)
-        self._ledger.commit(*(("forget_node", {"name": name}) for name in names))
+        self._enrolment.pending.mark(names, time.monotonic())
+        self._ledger.commit(*self._membership.forget(names, f"was purged by {caller.user}"))
         return {"count": len(names)}
+
+    def revoke_nodes(self, request: NodeExpression, caller: Caller) -> Row:
+        """Forbid the keys of nodes, cut their connections and end their open tasks as lost: `{"nodes": [names]}`.
+
+        Raises:
+            UsageError: `node` cannot be read. NoTargetError: it selects nothing.
+        """
+        names = self.select(request.node)
+        self.revoke(names, f"by {caller.user}")
+        return {"nodes": names}
+
+    def revoke(self, names: Sequence[str], why: str) -> None:
+        """Forbid the keys of these nodes; on disk first, so that a crash forgets none."""
+        self._ledger.commit(*self._membership.revoke(names, why))
+        self._membership.cut_off(names, why)
+
+    def select(self, expression: str) -> list[str]:
+        """The nodes of an expression. Raises UsageError or NoTargetError, also when there are none."""
+        return resolve([expression], self._roster).nodes
 
     def _names(self, expression: str | None) -> list[str]:
         """The nodes of an expression, all without one. Raises NoTargetError: an unknown name."""
@@ -177,17 +200,16 @@ def node_detail(record: NodeRecord) -> Row:
     return {**node_row(record), "lag": record.lag, "facts": ujson.loads(record.facts), "args": record.args}
 
 
-def _newcomers(enrolment: Enrolment) -> list[Row]:
-    """Keys that wait for enrolment or were refused, as nodes in state `pending`."""
-    ahead = time.time() - time.monotonic()
-    records = [
-        NodeRecord(found.name, found.key, last_seen=ahead + found.at, address=found.address, reason=found.reason)
-        for found in enrolment.pending.values()
-    ]
-    return [{**node_row(record), "state": "pending"} for record in records]
+def pending_row(row: Pending) -> Row:
+    """A key that waits, as a node in state `pending`."""
+    seen = time.time() - (time.monotonic() - row.at)
+    return {
+        "id": row.name, "state": "pending", "address": row.address, "version": None, "labels": {},
+        "last_seen": stamp(seen), "agent_uptime": None, "host_uptime": None, "key": row.key, "reason": row.reason,
+    }  # fmt: skip
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Lists of at most `BATCH` rows; other greenlets run between them."""
     rows = iter(rows)
     while batch := list(islice(rows, BATCH)):

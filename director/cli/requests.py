@@ -21,14 +21,14 @@ def list_jobs(settings: Settings) -> int:
     """List jobs, newest last; with ids only those."""
     limit = 0 if settings.words else settings.limit
     request = {"do": "list-jobs", "ids": settings.words, "limit": limit, **_filters(settings, JOB_STATES)}
-    return show(settings, _rows(settings, request), JOB_COLUMNS, JOB_FIELDS)
+    return show(settings, rows_of(settings, request), JOB_COLUMNS, JOB_FIELDS)
 
 
 def list_nodes(settings: Settings) -> int:
     """List nodes; all of them without --limit."""
     limit = 0 if settings.sources.get("limit") == "default" else settings.limit
     request = {"do": "list-nodes", "limit": limit, **_filters(settings, NODE_STATES)}
-    return show(settings, _rows(settings, request), NODE_COLUMNS, NODE_FIELDS)
+    return show(settings, rows_of(settings, request), NODE_COLUMNS, NODE_FIELDS)
 
 
 def job_info(settings: Settings) -> int:
@@ -73,7 +73,8 @@ def show(
     return EXIT_OK
 
 
-def _rows(settings: Settings, request: Mapping[str, Any]) -> list[Any]:
+def rows_of(settings: Settings, request: Mapping[str, Any]) -> list[Any]:
+    """The rows of an answer that comes in lists."""
     with Connection(settings) as connection:
         return [row for rows in connection.items(request) for row in rows]
 

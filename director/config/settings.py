@@ -15,7 +15,7 @@ from director.errors import UsageError
 
 DEFAULT_FILES = ("/etc/director/director.yaml", "~/.config/director/director.yaml")
 # variables that are no settings: DEBUG shows tracebacks, the others are in the environment of a RUN
-OTHER_VARIABLES = frozenset(("DIRECTOR_DEBUG", "DIRECTOR_NODE", "DIRECTOR_JOB", "DIRECTOR_TASK"))
+OTHER_VARIABLES = frozenset(("DIRECTOR_DEBUG", "DIRECTOR_TOKEN", "DIRECTOR_NODE", "DIRECTOR_JOB", "DIRECTOR_TASK"))
 VARIABLES = frozenset(setting.variable for setting in SETTINGS if setting.variable)
 SWITCHES = frozenset(flag for flag, setting in BY_FLAG.items() if setting.kind == "yesno")
 ACTION_NAMES = tuple(action.name for action in ACTIONS)

@@ -21,6 +21,7 @@ from director.agent.node_transfer import NodeTransfer
 from director.agent.profile import Profile
 from director.agent.reboot import Rebooter
 from director.agent.recovery import may_run, take_up
+from director.agent.server_identity import ServerIdentity, given_token
 from director.agent.session import Session
 from director.agent.step_cache import StepCache
 from director.config.settings import Settings
@@ -56,10 +57,13 @@ class Client:
         self._settings = settings
         self._end: AsyncResult[str] = AsyncResult()
         started = {"agent_uptime": time.time(), "host_uptime": facts.boot_epoch()}
-        self.connection = Connection(
-            new_context(), keys.load_or_make(folder), folder, settings.server_address, settings.port,
-            settings.enroll_port,
+        pair = keys.load_or_make(folder)
+        given = settings.sources.get("server-address") != "default"
+        self.server = ServerIdentity(
+            folder, pair.public, settings.server_address if given else None, settings.port, settings.enroll_port,
+            settings.server_key, given_token(settings.token_file),
         )  # fmt: skip
+        self.connection = Connection(new_context(), pair, self.server)
         self._journal = Journal.open(folder)
         process.CGROUP.open(os.path.join(folder, "cgroup"), f"director-client-{self._journal.instance}")
         self.step_cache = StepCache(os.path.join(folder, "step-cache"))
@@ -67,7 +71,9 @@ class Client:
         self.blobs = BlobStore(os.path.join(folder, "blobs"), gevent.sleep)
         self._lag = LoopLag("client")
         send = self.connection.send
-        self.session = Session(settings.identity, self._journal, self.profile, send, started, self._lag.take)
+        self.session = Session(
+            settings.identity, self._journal, self.profile, send, started, self._lag.take, self.server.credentials
+        )  # fmt: skip
         fetcher = Fetcher(self.blobs, send)
         transfer = NodeTransfer(self.session)
         executor = Executor(
@@ -100,11 +106,11 @@ class Client:
         spawn("connection", self._run_connection, vital=True)
         service_manager.report(self.status)
         log.info("director %s client %s, server %s, %s", __version__, self.session.name,
-                 self._settings.server_address, self._given_settings())  # fmt: skip
+                 self.server.shown, self._given_settings())  # fmt: skip
 
     def status(self) -> str:
         """One line for the service manager."""
-        session, server = self.session, self._settings.server_address
+        session, server = self.session, self.server.shown
         if not session.reconciled.is_set():
             return f"not connected to {server}: {session.refused or self.connection.trouble or 'connecting'}"
         slots, trouble = self.agent.runner.slots, f"; {session.trouble}" if session.trouble else ""

@@ -14,6 +14,7 @@ from gevent.event import AsyncResult
 
 from director import __version__
 from director.api.commands import Commands
+from director.api.enrolment import Enrolments
 from director.api.jobs import Jobs
 from director.api.nodes import Nodes
 from director.api.socket import OperatorSocket
@@ -29,15 +30,20 @@ from director.server import ledger_identity
 from director.server.admission import Admission
 from director.server.dry_run import DryRun
 from director.server.enrolment import Enrolment
+from director.server.enrolment_port import EnrolmentPort
 from director.server.file_server import FileServer
 from director.server.ledger_client import LedgerClient
+from director.server.membership import Membership
+from director.server.networks import Networks, own_address
 from director.server.node_sender import NodeSender
 from director.server.node_transfer import NodeTransfer
 from director.server.planner_pool import PlannerPool
 from director.server.ports import require_free
+from director.server.revoked_keys import RevokedKeys
 from director.server.roster import Handler, NodeRecord, Roster
 from director.server.scheduler import Scheduler
 from director.server.sessions import Sessions
+from director.server.token_book import TokenBook
 from director.server.value_queries import ValueQueries
 from director.transfer.blobs import BlobStore
 
@@ -87,8 +93,14 @@ class Server:
         router = Router(context, pair)
         sender = NodeSender(router, self.roster)
         self.scheduler = Scheduler(self.ledger, self.roster, sender.send, s.lost_after)
-        enrolment = self._keep(Enrolment(self.roster, pair.public, self._adopt, sender.identify))
-        self.authenticator = Authenticator(context, enrolment.admits)
+        revoked = RevokedKeys(ujson.loads(self.ledger.ask("revoked_keys")))
+        membership = Membership(self.roster, self.scheduler, self.planners.note, revoked)
+        tokens = TokenBook(ujson.loads(self.ledger.ask("tokens")), pair.public)
+        enrolment = Enrolment(
+            self.roster, membership, tokens, revoked, self.ledger, s.enrollment, Networks(s.enroll_from),
+            sender.identify, s.heartbeat_interval,
+        )  # fmt: skip
+        self.authenticator = Authenticator(context, enrolment.may_connect)
         self._load_jobs()
         self._lose_open_tasks()
         self.scheduler.release_blocked()
@@ -104,13 +116,15 @@ class Server:
         }
         self._open_sessions(router, sender, enrolment, handlers)
         router.bind(paths.endpoint(s.bind_address, s.port))
-        enrolment.listen(paths.bind_host(s.bind_address), s.enroll_port)
+        self._keep(EnrolmentPort(pair.public)).listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LoopLag("server")
+        addresses = s.advertise_address or [own_address(s.bind_address, s.port)]
         self.commands = Commands(
             Jobs(self.scheduler, self.roster, self.ledger, s.lost_after),
-            Nodes(self.roster, self.scheduler, enrolment, self.ledger, self.planners.note, grace, self.lag),
+            nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag),
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
+            Enrolments(enrolment, self.ledger, addresses, nodes.select, nodes.revoke),
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
@@ -197,20 +211,6 @@ class Server:
             log.error("%s: %d open tasks of %d jobs are lost, and what was accepted since is gone",
                       self.ledger.lost, tasks, jobs)  # fmt: skip
             self.ledger.ask("settle")
-
-    def _adopt(self, record: NodeRecord, why: str) -> None:
-        """Add a node to the roster; `why` says that it took its name over from another key, "" that it did not."""
-        former = self.roster.nodes.get(record.name)
-        if former is not None:
-            self.scheduler.lose_all(former, f"{record.name} {why}")
-            record.jobs = dict(former.jobs)
-        renamed = self.roster.by_key.get(record.key)
-        if renamed is not None:
-            self.scheduler.abandon(renamed, f"{renamed.name} calls itself {record.name} now")
-            self.roster.remove(renamed.name)
-            self.planners.note(renamed.name, None)
-            self.ledger.write(("forget_node", {"name": renamed.name}))
-        self.roster.add(record)
 
     def _prune(self) -> None:
         """Delete the jobs that are older than the history, a few at a time."""

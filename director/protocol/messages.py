@@ -15,7 +15,7 @@ import ujson
 
 from director.errors import ProtocolError
 
-VERSION = 4
+VERSION = 5
 STEPS_PER_CHUNK = 256  # encoded together; the same bytes go to every node
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
@@ -48,7 +48,8 @@ SOURCES = {**TASK, "set": int}
 ANSWER = {**TASK, "error": str, "why": str}
 
 KINDS: dict[str, Kind] = {
-    # client to server
+    # client to server; a key that is no node may send `enroll` only
+    "enroll": Kind("client", {"v": int, "name": str, "version": str, "token": str, "proof": str}, 2048),
     "hello": Kind(
         "client",
         {"v": int, "name": str, "version": str, "instance": str, "journal_position": int, "jobs": list},
@@ -66,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "dry_run_result": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
     "goodbye": Kind("client", {"reason": str}),
     # server to client
-    "identify": Kind("server", {"v": int, "within": NUMBER}),
+    "identify": Kind("server", {"v": int, "within": NUMBER, "known": bool}),
     "welcome": Kind("server", {"v": int, "interval": NUMBER, "now": NUMBER, "jobs": dict}, HEADER_LIMIT),
     "refused": Kind("server", {"reason": str, "retry": NUMBER}),
     "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),

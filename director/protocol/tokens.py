@@ -43,7 +43,8 @@ class Token:
 
     def encode(self) -> str:
         """The string that a client is given."""
-        body = _to_text(json.dumps([self.id, self.addresses, self.server_key, _to_text(self.seed)]).encode())
+        fields = [self.id, self.addresses, self.server_key, _to_text(self.seed)]
+        body = _to_text(json.dumps(fields, separators=(",", ":")).encode())
         return PREFIX + body + _checksum(body)
 
     def verify_key(self) -> str:

@@ -8,9 +8,11 @@ No send blocks: its return value says whether the peer is there and reads.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
+import socket
 import struct
 import time
 from _thread import LockType
@@ -170,6 +172,27 @@ def unpack(frame: bytes | memoryview) -> list[bytes]:
         parts.append(bytes(frame[at : at + size]))
         at += size
     return parts
+
+
+def connection_of(frame: Frame) -> tuple[int, int]:
+    """Descriptor and inode of the connection that a message came over; (-1, 0) when it is closed already."""
+    try:
+        descriptor = int(frame.get(zmq.SRCFD))
+        return descriptor, os.fstat(descriptor).st_ino
+    except (OSError, TypeError, ValueError):
+        return -1, 0
+
+
+def cut(connection: tuple[int, int]) -> None:
+    """End a connection given by `connection_of`, unless its descriptor is another file's by now.
+
+    The library closes no single peer of a ROUTER, but it notices the end of a connection.
+    """
+    descriptor, inode = connection
+    with contextlib.suppress(OSError):
+        if descriptor >= 0 and os.fstat(descriptor).st_ino == inode:
+            with socket.socket(fileno=os.dup(descriptor)) as peer:
+                peer.shutdown(socket.SHUT_RDWR)
 
 
 def why_not_bound(number: int | None) -> str:

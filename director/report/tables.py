@@ -30,6 +30,17 @@ NODE_COLUMNS = {
     "LABELS": "labels",
     "REASON": "reason",
 }
+TOKEN_COLUMNS = {
+    "ID": "id",
+    "STATE": "state",
+    "USED": "used",
+    "OF": "max_nodes",
+    "NODES": "nodes",
+    "LABELS": "labels",
+    "REUSABLE": "reusable",
+    "EXPIRES": "expires_at",
+    "BY": "created_by",
+}
 # the fields of CSV, with dots for nested ones
 JOB_FIELDS = (
     *("id", "state", "name", "created_at", "duration", "submitted_by"),
@@ -37,6 +48,7 @@ JOB_FIELDS = (
     *(f"tasks.{name}" for name in COUNTS),
 )
 NODE_FIELDS = (*NODE_COLUMNS.values(), "agent_uptime", "host_uptime", "key")
+TOKEN_FIELDS = (*TOKEN_COLUMNS.values(), "created_at", "revoked_at")
 
 
 def done_of_total(counts: Mapping[str, int] | None) -> str:
@@ -47,9 +59,12 @@ def done_of_total(counts: Mapping[str, int] | None) -> str:
 
 # how people see a field; one that is not here is shown as it is
 SHOWN: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("created_at", "started_at", "finished_at", "last_seen"), moment),
+    **dict.fromkeys(("created_at", "started_at", "finished_at", "last_seen", "expires_at"), moment),
     **dict.fromkeys(("duration", "execution_time", "agent_uptime", "host_uptime"), seconds),
     "labels": pairs,
+    "max_nodes": lambda most: str(most or "any"),
+    "nodes": lambda nodes: nodes or "any",
+    "reusable": lambda reusable: "yes" if reusable else "no",
     "tasks": done_of_total,
     "was_final": lambda was_final: "was final already" if was_final else "ordered",
 }

@@ -6,29 +6,35 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from director import __version__
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import Frame
+from director.protocol.transport import Frame, connection_of
 from director.runtime.greenlets import spawn
+from director.runtime.logs import Seldom
 from director.server.conflicts import Conflicts
-from director.server.enrolment import Enrolment
+from director.server.enrolment import Enrolment, Newcomer
+from director.server.enrolment_rules import Act, Decision
 from director.server.ledger_client import LedgerClient
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 HELLOS_PER_SECOND = 4000.0
 ASKED_LIMIT = 20_000  # connections that are remembered; those whose time to answer is over are forgotten first
 ASK_AGAIN = 2.0  # seconds after the time to answer until a connection is asked again
+ASK_TO_ENROL = 15.0  # seconds until a client whose request waits asks again
+REFUSED_AGAIN = 60.0
 
 
 class Admission:
-    """Sends `identify`, takes `hello`.
+    """Sends `identify`, takes `hello` and `enroll`.
 
     Args:
         interval: of heartbeats, in seconds.
@@ -46,8 +52,11 @@ class Admission:
         self._recent = 0.0  # questions of late; falls by HELLOS_PER_SECOND each second
         self._counted = time.monotonic()
 
-    def identify(self, peer: bytes) -> None:
-        """Ask a connection for a hello, once; the more were asked of late, the longer it may take to answer."""
+    def identify(self, peer: bytes, frame: Frame) -> None:
+        """Ask a connection for a hello, once; the more were asked of late, the longer it may take to answer.
+
+        A connection whose key is no node is asked to enrol instead.
+        """
         now = time.monotonic()
         if now < self._asked.get(peer, 0.0):
             return
@@ -57,7 +66,24 @@ class Admission:
         self._counted = now
         within = spread(self._recent) if self._recent > 50 else 0.0
         self._asked[peer] = now + within + ASK_AGAIN
-        self._sender.identify(peer, within)
+        self._sender.identify(peer, within, key_of(frame) in self._roster.by_key)
+
+    def enroll(self, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
+        """A client asks for a name; it says hello, or asks again later, when it has the answer."""
+        if self._is_other_version(peer, fields) or self._enrolment.is_revoked(key_of(frame)):
+            return
+        newcomer = Newcomer(
+            fields["name"], key_of(frame), str(frame.get("Peer-Address")), fields["token"], fields["proof"]
+        )
+        self._enrolment.request(newcomer, partial(self._answer, peer))
+
+    def _answer(self, peer: bytes, decision: Decision) -> None:
+        if decision.act is Act.WAIT:
+            self._refuse(peer, decision.reason, ASK_TO_ENROL)
+        elif decision.act is Act.REFUSE:
+            self._refuse(peer, decision.reason, REFUSED_AGAIN)
+        else:
+            self._sender.identify(peer)
 
     def hello(self, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
         """Admit the client of a connection, or refuse it.
@@ -68,14 +94,11 @@ class Admission:
         Raises:
             ProtocolError: its list of jobs is malformed.
         """
-        if fields["v"] != messages.VERSION:
-            self._refuse(peer, f"the server speaks protocol {messages.VERSION}, this client {fields['v']}; "
-                         f"install version {__version__} on it", 60)  # fmt: skip
+        if self._is_other_version(peer, fields):
             return
-        key = str(frame.get("User-Id"))
-        record = self._roster.by_key.get(key) or self._enrolment.confirm(key)
+        record = self._roster.by_key.get(key_of(frame))
         if record is None or record.name != fields["name"]:
-            self._refuse(peer, "this key is not enrolled under this name", 5)
+            self._sender.identify(peer, known=False)
             return
         self._conflicts.answered(peer)
         older = record.peer
@@ -93,6 +116,15 @@ class Admission:
                          "stop one of them, or remove this one's and give it another --identity", 30)  # fmt: skip
         elif self._roster.nodes.get(record.name) is record:
             self._admit(record, peer, frame, fields)
+
+    def _is_other_version(self, peer: bytes, fields: dict[str, Any]) -> bool:
+        """Whether the client speaks another version of the protocol; it is told so then."""
+        if fields["v"] == messages.VERSION:
+            return False
+        seldom.warning("%s speaks protocol %s, this server %s", fields["name"][:253], fields["v"], messages.VERSION)
+        self._refuse(peer, f"the server speaks protocol {messages.VERSION}, this client {fields['v']}; "
+                     f"install version {__version__} on it", REFUSED_AGAIN)  # fmt: skip
+        return True
 
     def _refuse(self, peer: bytes, reason: str, retry: float) -> None:
         self._sender.send_to(peer, messages.encode("refused", reason=reason, retry=retry))
@@ -123,7 +155,7 @@ class Admission:
     def _update(self, record: NodeRecord, frame: Frame, fields: dict[str, Any]) -> None:
         now = time.time()
         record.heard, record.last_seen = time.monotonic(), now
-        record.address = str(frame.get("Peer-Address"))
+        record.address, record.connection = str(frame.get("Peer-Address")), connection_of(frame)
         record.version = sys.intern(fields["version"][:100])
         record.process_token = str(fields.get("process_token", ""))[:100]
         record.instance, record.journal_position = fields["instance"][:100], fields["journal_position"]
@@ -131,6 +163,11 @@ class Admission:
         record.host_start = now - messages.number(fields.get("host_uptime"))
         record.take_profile(fields.get("profile") or {})
         self._ledger.write(("node", record.row()), lazy=True)
+
+
+def key_of(frame: Frame) -> str:
+    """The CURVE key that the sender of a message has proved, in Z85."""
+    return str(frame.get("User-Id"))
 
 
 def spread(hellos: float) -> float:

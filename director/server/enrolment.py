@@ -1,204 +1,189 @@
-"""The enrolment port: answers with the server's public key and takes requests for names.
-
-One JSON line in, one JSON line out, over plain TCP. A request only makes a *candidate*: the key gets the name when
-a CURVE connection proves that the client has the secret key.
-"""
+"""Lets keys have names, by the rules of `enrolment_rules`: takes the requests, and the orders of operators."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
-import ujson
-from gevent import Greenlet, socket
 
-from director import __version__, ids
-from director.protocol import messages
-from director.protocol.keys import is_key
+from director import ids
+from director.errors import NotFoundError
 from director.runtime import descriptors
-from director.runtime.accept_loop import accept_all
 from director.runtime.greenlets import spawn
 from director.runtime.logs import Seldom
-from director.server.ports import bound
+from director.server.enrolment_rules import Act, Decision, Holder, Request, TokenRow, decide
+from director.server.ledger_client import LedgerClient
+from director.server.membership import Membership
+from director.server.networks import Networks
+from director.server.pending import PendingTable
+from director.server.rates import Buckets
+from director.server.revoked_keys import RevokedKeys
 from director.server.roster import NodeRecord, Roster
+from director.server.token_book import TokenBook
 
 log = logging.getLogger(__name__)
 seldom = Seldom(log)
 
-LINE_LIMIT = 2048
-PATIENCE = 10.0  # seconds for one request and its answer
-ANSWER_SECONDS = 3.0  # that the holder of a name has to show that it is online
-CANDIDATES = 20_000
-CANDIDATE_TTL = 120.0  # seconds
-PENDING = 1000
-PENDING_TTL = 600.0  # seconds
-CONNECTIONS = 500
-BACKLOG = 1024
-OUTDATED = 1000  # clients of another version that the log names
+BURST, RATE = 256, 20.0  # new names of one address without a token: at once, then each second
+ADDRESSES = 100_000
+ANSWER_SECONDS = 3.0  # that a silent holder of a name has to answer, or two heartbeats when they are shorter
+
+Answer = Callable[[Decision], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A client that was refused; `since` is the epoch time of its first request, `at` the monotonic one of its last."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A connection that asks for a name; `address` is the peer's, without the port."""
 
     name: str
     key: str
     address: str
-    reason: str
-    since: float
-    at: float
+    token: str = ""
+    proof: str = ""
 
 
 class Enrolment:
-    """Mode `auto`: the first key keeps its name; another key takes the name over only from a silent holder.
+    """Decides on requests for names.
 
     Args:
-        adopt: adds a new node to the roster; gets the reason too when the node took its name over.
+        mode: one of `enrolment_rules.MODES`.
+        networks: from which mode `auto` enrols.
         identify: asks a connection for a hello; False when the connection is gone.
-
-    Attributes:
-        pending: refused clients by name.
+        interval: of heartbeats, in seconds.
     """
 
     def __init__(
-        self, roster: Roster, server_key: str, adopt: Callable[[NodeRecord, str], None],
-        identify: Callable[[bytes], bool],
+        self, roster: Roster, membership: Membership, tokens: TokenBook, revoked: RevokedKeys, ledger: LedgerClient,
+        mode: str, networks: Networks, identify: Callable[[bytes], bool], interval: float,
     ) -> None:  # fmt: skip
-        self.pending: OrderedDict[str, Pending] = OrderedDict()
-        self._roster, self._server_key = roster, server_key
-        self._adopt, self._identify = adopt, identify
-        self._candidates: OrderedDict[str, tuple[str, float, str]] = OrderedDict()  # key: name, when, holder's key
-        self._outdated: set[tuple[str, str]] = set()  # name and address of clients of another version
-        self._listener: socket.socket | None = None
-        self._accepting: Greenlet | None = None
+        self.pending = PendingTable()
+        self.tokens = tokens
+        self._revoked = revoked
+        self._roster, self._membership, self._ledger = roster, membership, ledger
+        self._mode, self._networks, self._identify = mode, networks, identify
+        self._patience = min(ANSWER_SECONDS, 2 * interval)
+        self._silent = 3 * interval
+        self._new_names = Buckets(BURST, RATE, ADDRESSES)
 
-    def listen(self, host: str, port: int) -> None:
-        """Open the port. Raises StartError: it is taken."""
-        self._listener = bound(host, port, "--enroll-port")
-        self._listener.listen(BACKLOG)
-        self._accepting = spawn(
-            "enrolment port", accept_all, self._listener, CONNECTIONS, self._serve, self._refuse_connection, vital=True
-        )
+    def is_revoked(self, key: str) -> bool:
+        """Whether the key may do nothing; its connection may be a moment older than that."""
+        return key in self._revoked
 
-    def stop(self) -> None:
-        """Close the port."""
-        if self._listener is not None and self._accepting is not None:
-            self._accepting.kill()
-            self._listener.close()
-
-    def admits(self, key: str) -> bool:
-        """Whether a client with this key may connect (ZAP)."""
+    def may_connect(self, key: str) -> bool:
+        """Whether a client with this key may connect (ZAP). A key that is no node may only ask for a name."""
         if descriptors.are_scarce():
             seldom.warning("nodes are refused: %s", descriptors.shortage())
             return False
-        return key in self._roster.by_key or key in self._candidates
+        return key not in self._revoked
 
-    def confirm(self, key: str) -> NodeRecord | None:
-        """Make a candidate that has proved its key a node; None when the key is no candidate."""
-        name, _, holder = self._candidates.pop(key, ("", 0.0, ""))
-        former = self._roster.nodes.get(name)
-        if not name or (former is not None and former.key != holder):
-            return None  # another key got the name since; the client requests it again
-        record = NodeRecord(name, key)
-        why = ""
-        if former is not None:
-            why = f"took over the name from the key {former.key[:12]}… that was silent"
-            record.reason, record.args = why, dict(former.args)
-            record.labels, record.inherited = dict(former.labels), dict(former.labels)
-            log.warning("%s: a new key %s", name, why)
+    def request(self, newcomer: Newcomer, answer: Answer) -> None:
+        """A client with a proved key asks for a name; `answer` is called once the decision is on disk."""
+        why = ids.name_fault(newcomer.name)
+        token = self.tokens.proved(newcomer.token, newcomer.proof, newcomer.key, newcomer.name)
+        if newcomer.token and token is None:
+            why = why or f"the server has no token {newcomer.token}, or one with another secret"
+        if why:
+            self._refuse(newcomer, why, answer)
+            return
+        holder = self._roster.nodes.get(newcomer.name)
+        decision = self._decide(newcomer, token, holder, None)
+        if decision.act is Act.ASK_HOLDER and holder is not None:
+            spawn("take-over", self._ask_holder, newcomer, token, holder, answer, vital=False)
         else:
-            log.info("%s is enrolled with the key %s…", name, key[:12])
-        self.pending.pop(name, None)
-        self._adopt(record, why)
-        return record
+            self._carry_out(newcomer, token, decision, answer)
 
-    # -- the port -----------------------------------------------------------------------------------------
+    def accept(self, name: str, key: str, user: str) -> None:
+        """Give a waiting key its name, by order of a user. Raises NotFoundError: it does not wait for the name."""
+        self._require_waiting(name, key)
+        operations = self._membership.join(name, key, f"accepted by {user}")
+        self.pending.drop(name, key)
+        self._ledger.commit(*operations)
 
-    def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        try:
-            with gevent.Timeout(PATIENCE), connection, connection.makefile("rb") as file:
-                line = file.readline(LINE_LIMIT)
-                connection.sendall(ujson.dumps(self._answer(line, str(address[0]))).encode() + b"\n")
-        except (gevent.Timeout, OSError):
-            log.debug("a client left the enrolment port or was too slow")
+    def reject(self, name: str, key: str) -> None:
+        """Forget a waiting key. Raises NotFoundError: it does not wait for the name."""
+        self._require_waiting(name, key)
+        self.pending.drop(name, key)
 
-    @staticmethod
-    def _refuse_connection(connection: socket.socket, why: str) -> None:
-        connection.send(ujson.dumps({"v": messages.VERSION, "status": "refused", "reason": why}).encode() + b"\n")
+    def enrolled_with(self, token: str) -> list[str]:
+        """The nodes that were enrolled with this token."""
+        return [record.name for record in self._roster.nodes.values() if record.token == token]
 
-    def _answer(self, line: bytes, address: str) -> dict[str, Any]:
-        try:
-            request = ujson.loads(line)
-            version = request["v"]
-        except (ValueError, TypeError, KeyError):
-            return {"status": "refused", "reason": "a request is one JSON line with v, name and key"}
-        answer = {"v": messages.VERSION, "server_key": self._server_key}
-        if version != messages.VERSION:
-            return {**answer, "status": "refused", "reason": self._other_version(version, request, address)}
-        if "name" not in request:
-            return answer
-        return {**answer, **self._enrol(str(request["name"]), request.get("key"), address)}
+    def renew(self, name: str, until: float) -> tuple[str, dict[str, Any]]:
+        """Let the next new key with any token have the name, until this epoch time; the operation that records it."""
+        record = self._roster.nodes[name]
+        record.renew_until = until
+        return "node", record.row()
 
-    def _other_version(self, version: Any, request: dict[str, Any], address: str) -> str:
-        name = str(request.get("name"))[:253]
-        if (name, address) not in self._outdated and len(self._outdated) < OUTDATED:
-            self._outdated.add((name, address))
-            log.warning("%s (%s) speaks protocol %s, this server %s", name, address, version, messages.VERSION)
-        return (
-            f"the server speaks protocol {messages.VERSION}, this client {version}; install version {__version__} on it"
-        )
+    def _require_waiting(self, name: str, key: str) -> None:
+        if all(row.key != key for row in self.pending.named(name)):
+            raise NotFoundError(f"the key {key} does not wait for the name {name} any more")
 
-    def _enrol(self, name: str, key: Any, address: str) -> dict[str, Any]:
-        why = ids.name_fault(name)
-        if why or not is_key(key):
-            return {"status": "refused", "reason": why or "that is no public key"}
-        if descriptors.are_scarce():
-            seldom.warning("%s (%s) is refused: %s", name, address, descriptors.shortage())
-            return {"status": "refused", "reason": descriptors.shortage()}
-        holder = self._roster.nodes.get(name)
-        if holder is None or holder.key == key or not self._answers(holder):
-            self._add_candidate(key, name)
-            return {"status": "ok"}
-        reason = f"the name {name} belongs to another key that is online; give this client another --identity"
-        self._refuse(name, key, address, reason)
-        return {"status": "pending", "reason": reason}
+    # -- decisions ----------------------------------------------------------------------------------------
 
-    def _add_candidate(self, key: str, name: str) -> None:
+    def _decide(
+        self, newcomer: Newcomer, token: TokenRow | None, record: NodeRecord | None, is_gone: bool | None
+    ) -> Decision:
+        request = Request(newcomer.name, newcomer.key, token, token is None or self.tokens.fits(token, newcomer.name))
+        if record is None:
+            return decide(request, None, self._mode, time.time(), self._why_not(newcomer) if token is None else "")
+        if record.peer is not None:
+            is_gone = self._is_cut(record)
+        holder = Holder(record.key, record.token, record.renew_until, is_gone)
+        return decide(request, holder, self._mode, time.time())
+
+    def _why_not(self, newcomer: Newcomer) -> str:
+        """Why mode `auto` does not let this key have a new name, "" when it does."""
+        if not self._networks.contain(newcomer.address):
+            return f"{newcomer.address} is not in the networks of --enroll-from"
         now = time.monotonic()
-        self._candidates.pop(key, None)
-        if key not in self._roster.by_key or self._roster.by_key[key].name != name:
-            holder = self._roster.nodes.get(name)
-            self._candidates[key] = (name, now, holder.key if holder else "")
-        while self._candidates and (
-            len(self._candidates) > CANDIDATES or now - next(iter(self._candidates.values()))[1] > CANDIDATE_TTL
-        ):
-            self._candidates.popitem(last=False)
+        if self.pending.is_marked(newcomer.name, newcomer.key, now):
+            return "this key waited for the name when it was purged"
+        if not self._new_names.take(newcomer.address, now):
+            return f"{newcomer.address} has asked for more than {BURST} new names, {RATE:g} a second"
+        return ""
 
-    def _answers(self, holder: NodeRecord) -> bool:
-        """Whether any message of the holder of a name comes within `ANSWER_SECONDS` of asking it for one."""
+    def _is_cut(self, record: NodeRecord) -> bool:
+        """Whether the connection of a session is closed, or has been silent for three heartbeats."""
+        silence = time.monotonic() - (record.heard or 0.0)
+        return silence > self._silent or not (record.peer is not None and self._identify(record.peer))
+
+    def _ask_holder(self, newcomer: Newcomer, token: TokenRow | None, holder: NodeRecord, answer: Answer) -> None:
+        """The holder has no session: ask on its last connection, then decide again, in the same turn as the change."""
         asked = time.monotonic()
-        if holder.peer is None or not self._identify(holder.peer):
-            return False
-        while time.monotonic() - asked < ANSWER_SECONDS:
-            gevent.sleep(0.05)
-            if (holder.heard or 0.0) > asked:
-                return True
-            if holder.peer is None:
-                return False
-        return False
+        if holder.last_peer is not None and self._identify(holder.last_peer):
+            while holder.peer is None and time.monotonic() - asked < self._patience:
+                gevent.sleep(0.05)
+        record = self._roster.nodes.get(newcomer.name)
+        self._carry_out(newcomer, token, self._decide(newcomer, token, record, record is holder), answer)
 
-    def _refuse(self, name: str, key: str, address: str, reason: str) -> None:
-        now = time.monotonic()
-        known = self.pending.pop(name, None)
-        if known is None:
-            log.warning("refused a client at %s: %s", address, reason)
-        self.pending[name] = Pending(name, key, address, reason, known.since if known else time.time(), now)
-        while self.pending and (
-            len(self.pending) > PENDING or now - next(iter(self.pending.values())).at > PENDING_TTL
-        ):
-            self.pending.popitem(last=False)
+    def _carry_out(self, newcomer: Newcomer, token: TokenRow | None, decision: Decision, answer: Answer) -> None:
+        if decision.act is Act.KEEP:
+            answer(decision)
+        elif decision.act in (Act.ENROL, Act.TAKE_OVER):
+            self._let_in(newcomer, token, decision, answer)
+        elif decision.act is Act.REFUSE:
+            self._refuse(newcomer, decision.reason, answer)
+        else:
+            now = time.monotonic()
+            if self.pending.add(newcomer.name, newcomer.key, newcomer.address, decision.reason, now, time.time()):
+                seldom.warning("%s (%s, key %s…) waits: %s",
+                               newcomer.name, newcomer.address, newcomer.key[:12], decision.reason)  # fmt: skip
+            answer(decision)
+
+    def _let_in(self, newcomer: Newcomer, token: TokenRow | None, decision: Decision, answer: Answer) -> None:
+        labels = dict(token.labels) if token else {}
+        id = token.id if token else ""
+        operations = self._membership.join(newcomer.name, newcomer.key, decision.reason, id, labels)
+        if decision.uses_place:
+            operations.append(self.tokens.use(id))
+        self.pending.drop(newcomer.name, newcomer.key)
+        self._ledger.write(*operations, then=lambda error: answer(decision))
+
+    def _refuse(self, newcomer: Newcomer, reason: str, answer: Answer) -> None:
+        seldom.warning("%s (%s) is refused: %s", newcomer.name, newcomer.address, reason)
+        answer(Decision(Act.REFUSE, reason))
+

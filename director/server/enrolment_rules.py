@@ -135,12 +135,12 @@ def _token_fault(request: Request, now: float) -> str:
 def _decide_new(request: Request, mode: str, may_enrol: str) -> Decision:
     token = request.token
     if mode == MANUAL:
-        return Decision(Act.WAIT, f"waits for `director --accept-node {request.name}`")
+        return Decision(Act.WAIT, f"this server enrols by hand; run director --accept-node {request.name}")
     if token is not None:
         if token.max_nodes and token.used >= token.max_nodes:
             return Decision(Act.REFUSE, f"the token {token.id} has enrolled its {token.max_nodes} nodes")
         return Decision(Act.ENROL, f"enrolled with the token {token.id}", uses_place=True)
-    accept = f"; give it a token (`director --create-token`), or accept it with `director --accept-node {request.name}`"
+    accept = f"; give it a token (director --create-token), or run director --accept-node {request.name}"
     if mode == TOKEN:
         return Decision(Act.WAIT, "this server enrols with tokens only" + accept)
     return Decision(Act.WAIT, may_enrol + accept) if may_enrol else Decision(Act.ENROL, "enrolled as a new name")
@@ -158,7 +158,7 @@ def _decide_known(request: Request, holder: Holder, now: float) -> Decision:
         return Decision(Act.WAIT, f"the name {name} belongs to a node that is online; give this one another --identity")
     return Decision(
         Act.WAIT,
-        f"the name {name} belongs to another key. If this is the same machine, use the reusable token it was enrolled "
-        f"with, or run `director --renew-node {name}` (then any token) or `director --accept-node {name}`; "
-        f"`director --purge-nodes --node {name}` makes the name new; if not, give it another --identity",
+        f"the name {name} belongs to another key: give this client another --identity, or the reusable token that the "
+        f"name was enrolled with, or run director with --renew-node {name}, --accept-node {name} or "
+        f"--purge-nodes --node {name}",
     )

@@ -53,9 +53,14 @@ class NodeSender:
         """Queue a message for a connection; False when the connection is gone or full."""
         return self._router.send(peer, header)
 
-    def identify(self, peer: bytes, within: float = 0.0) -> bool:
-        """Ask a connection for a hello at a random moment within so many seconds; False when it is gone or full."""
-        return self.send_to(peer, messages.encode("identify", v=messages.VERSION, within=round(within, 3)))
+    def identify(self, peer: bytes, within: float = 0.0, known: bool = True) -> bool:
+        """Ask a connection for a hello at a random moment within so many seconds; False when it is gone or full.
+
+        Args:
+            known: False for a key that is no node: the client is asked to enrol instead.
+        """
+        fields = {"v": messages.VERSION, "within": round(within, 3), "known": known}
+        return self.send_to(peer, messages.encode("identify", **fields))
 
     def stored(self, record: NodeRecord, peer: bytes | None, number: int, close: list[str], size: int) -> None:
         """Message `number` of connection `peer` is on disk: acknowledge it soon.

@@ -8,11 +8,11 @@ from typing import Any
 
 import ujson
 
-ONLINE, OFFLINE = "online", "offline"
+ONLINE, OFFLINE, REVOKED = "online", "offline", "revoked"
 FACTS_LIMIT = 256 * 1024  # bytes of JSON
 STORED = (  # attributes that are fields of the store's operation `node`
     "name", "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "journal_position",
-    "instance",
+    "instance", "revoked", "token", "renew_until", "next_key", "quarantine",
 )  # fmt: skip
 
 
@@ -23,6 +23,8 @@ class NodeRecord:
     Attributes:
         key: its public CURVE key in Z85; it identifies the node.
         peer: routing id of its connection, None without one.
+        last_peer: routing id of the last connection whose session ended by silence; None when that one is closed.
+        connection: descriptor and inode of its connection, to cut it.
         heard: monotonic time of its last message, None before its first one since the server started.
         last_seen: epoch seconds of its last message, as it was last stored.
         facts: JSON, parsed only when it is needed.
@@ -33,6 +35,11 @@ class NodeRecord:
         lag: of the client's event loop, seconds.
         reason: what an operator should know of its enrolment or connection.
         trouble: why it takes no steps or cannot keep a result, as its last heartbeat says.
+        token: id of the token that it was enrolled with, "" for none.
+        renew_until: epoch seconds until which a new key with any token may have its name; 0 for never.
+        revoked: whether its key was revoked; the name stays taken.
+        next_key: the key that is to replace `key`, once the node has connected with it; "" for none.
+        quarantine: why it gets no steps until a person has looked, "" when it does.
         inherited: labels of the key whose name it took over, until its profile contains them.
         jobs: job id to the `NodeRun` that is not final.
         seq: number of the last slice that was sent to it.
@@ -45,6 +52,8 @@ class NodeRecord:
     name: str
     key: str
     peer: bytes | None = None
+    last_peer: bytes | None = None
+    connection: tuple[int, int] = (-1, 0)
     online: bool = False
     heard: float | None = None
     last_seen: float | None = None
@@ -61,6 +70,11 @@ class NodeRecord:
     lag: float = 0.0
     reason: str = ""
     trouble: str = ""
+    token: str = ""
+    renew_until: float = 0.0
+    revoked: bool = False
+    next_key: str = ""
+    quarantine: str = ""
     inherited: dict[str, str] | None = None
     jobs: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
@@ -71,8 +85,8 @@ class NodeRecord:
 
     @property
     def state(self) -> str:
-        """`online` or `offline`."""
-        return ONLINE if self.online else OFFLINE
+        """`online`, `offline` or `revoked`."""
+        return REVOKED if self.revoked else ONLINE if self.online else OFFLINE
 
     def seen(self, now: float, monotonic: float) -> float | None:
         """Epoch seconds of its last message, None without one; the arguments are the current times."""
@@ -128,7 +142,7 @@ class Roster:
     def attach(self, record: NodeRecord, peer: bytes) -> None:
         """Make `peer` the node's connection."""
         self.detach(record)
-        record.peer = peer
+        record.peer, record.last_peer = peer, None
         self.by_peer[peer] = record
 
     def detach(self, record: NodeRecord) -> None:

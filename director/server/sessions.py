@@ -22,7 +22,7 @@ from director.server.scheduler import Scheduler
 log = logging.getLogger(__name__)
 seldom = Seldom(log)
 
-HELLO = b'"hello"'
+FIRST_KINDS = (b'"hello"', b'"enroll"')  # what a connection without a session may send
 AWAY_LIMIT = 24 * 3600.0  # seconds that a restart of a node's host may take
 SEEN_EVERY = 60.0  # seconds between two writes of when nodes were last heard; six heartbeats when they are shorter
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
@@ -34,7 +34,7 @@ class Sessions:
     Args:
         interval: of heartbeats, in seconds.
         note: gets each node that changed.
-        handlers: of the other kinds that clients send, except `hello`, which `admission` takes.
+        handlers: of the other kinds that clients send, except `hello` and `enroll`, which `admission` takes.
 
     Raises:
         KeyError: a kind has no handler.
@@ -51,7 +51,8 @@ class Sessions:
             **handlers, "heartbeat": self._take_heartbeat, "results": self._take_results,
             "profile": self._take_profile, "goodbye": self._take_goodbye,
         }  # fmt: skip
-        kinds = [kind for kind, spec in messages.KINDS.items() if spec.sender == "client" and kind != "hello"]
+        of_clients = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"}
+        kinds = of_clients - {"hello", "enroll"}
         self._handlers: dict[str, Handler] = {kind: table[kind] for kind in kinds}
         self._heartbeat_ack = messages.encode("heartbeat_ack")
         self._full = False  # too much has waited for the disk for long: results are ignored
@@ -97,12 +98,14 @@ class Sessions:
 
     def _take(self, peer: bytes, frame: Frame, parts: list[bytes]) -> None:
         record = self._roster.by_peer.get(peer)
-        if not parts[0] or (record is None and HELLO not in parts[0][:12]):
-            self._admission.identify(peer)  # undecoded: after a restart of the server most messages are such
+        if not parts[0] or (record is None and not any(kind in parts[0][:12] for kind in FIRST_KINDS)):
+            self._admission.identify(peer, frame)  # undecoded: after a restart of the server most messages are such
             return
         kind, fields, payload = messages.decode(parts, "client")
         if kind == "hello":
             self._admission.hello(peer, frame, fields)
+        elif kind == "enroll":
+            self._admission.enroll(peer, frame, fields)
         elif record is None:
             raise ProtocolError(f"a {kind} before any hello")
         else:
@@ -172,7 +175,9 @@ class Sessions:
 
     def _end(self, record: NodeRecord) -> None:
         """The node is offline."""
+        last = record.peer
         self._roster.detach(record)
+        record.last_peer = last
         record.online = False
         record.offline_since = record.heard or time.monotonic()
         record.last_seen = time.time() - (time.monotonic() - record.offline_since)

@@ -25,8 +25,12 @@ are epoch seconds (float). After a crash every operation may be applied again an
   given fields; once `state` is final, nothing of it changes any more.
 - `plan` `{"id", "meta"}`: replaces the plan's meta (a run-once step got its node).
 - `node` `{"name", "key"?, "address"?, "version"?, "labels"?, "facts"? (JSON text), "args"?, "last_seen"?,
-  "reason"?, "state"?, "journal_position"?, "instance"?}`: makes or changes a node; what is not given stays.
+  "reason"?, "revoked"?, "journal_position"?, "instance"?, "token"?, "renew_until"?, "next_key"?, "quarantine"?}`: makes
+  or changes a node; what is not given stays.
 - `forget_node` `{"name"}` · `node_seen` `{"seen": {name: epoch}}` (ignores unknown names).
+- `token` `{"id", …}`: makes or replaces an enrolment token.
+- `revoke_key` `{"key", "name", "reason", "at", "superseded"}`: the key may not connect any more; the first reason
+  stays. Of keys that only were superseded by another key of their name the newest `SUPERSEDED` are kept.
 - `purge_jobs` `{"ids": []}`: deletes those of them that are final; `tidy` frees the space of large ones.
 - `prune` `{"before": epoch, "keep": count, "limit": n}`: deletes the oldest final jobs, n at most, that were
   created before `before` or are not among the newest `keep` jobs. A job that was accepted after a younger one
@@ -46,9 +50,10 @@ Op = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], Any]
 Live = Mapping[str, Mapping[str, Any]]
 
 NODE_FIELDS = (
-    "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "state", "journal_position",
-    "instance",
+    "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "revoked", "journal_position",
+    "instance", "token", "renew_until", "next_key", "quarantine",
 )  # fmt: skip
+SUPERSEDED = 10_000  # keys; one that is forgotten is a stranger's again, for whom its name is taken
 
 
 class DuplicateJobError(StoreError):
@@ -131,6 +136,12 @@ class Store(Protocol):
 
     def nodes(self) -> list[dict[str, Any]]:
         """All nodes by name: `{"name", …NODE_FIELDS}`; `labels` and `args` decoded, `facts` as JSON text."""
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """The fields of all tokens, by id."""
+
+    def revoked_keys(self) -> list[dict[str, Any]]:
+        """The fields of all revoked keys, by key."""
 
     def find(self, id: str) -> dict[str, str] | None:
         """`{"state", "digest"}` of the job, None when there is none."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from director.errors import StoreError
 
-VERSION = 5  # of the schema; once released, a change of a table needs a higher one and a way for older files
+VERSION = 6  # of the schema; once released, a change of a table needs a higher one and a way for older files
 
 
 class Table(NamedTuple):
@@ -72,11 +72,19 @@ TABLES = (
     Table("purged", "job INTEGER PRIMARY KEY"),  # purged jobs whose many rows are deleted in small steps
     Table(
         "nodes",
-        "name TEXT PRIMARY KEY, key, address, version, labels, facts, args, reason, state, journal_position, instance",
+        """name TEXT PRIMARY KEY, key, address, version, labels, facts, args, reason, journal_position, instance,
+        revoked, token, renew_until, next_key, quarantine""",
         _BY_KEY,
     ),
     # when nodes were last seen, apart from nodes: it is written each minute, and their facts may be long
     Table("seen", "name TEXT PRIMARY KEY, at REAL", _BY_KEY),
+    Table("tokens", "id TEXT PRIMARY KEY, body TEXT NOT NULL", _BY_KEY),
+    Table(
+        "revoked_keys",
+        "key TEXT PRIMARY KEY, name TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL, superseded INTEGER NOT NULL",
+        _BY_KEY,
+        indexes=("superseded, at",),
+    ),
 )
 OF_A_JOB = tuple(table.name for table in TABLES if table.of_a_job)
 

@@ -190,6 +190,17 @@ class Reader:
             found = [dict(zip(names, row, strict=True)) for row in db.execute(query)]
         return [{**row, **{name: ujson.loads(row[name] or "{}") for name in ("labels", "args")}} for row in found]
 
+    def tokens(self) -> list[dict[str, Any]]:
+        """See `Store.tokens`."""
+        return list(map(ujson.loads, self._column("SELECT body FROM tokens ORDER BY id")))
+
+    def revoked_keys(self) -> list[dict[str, Any]]:
+        """See `Store.revoked_keys`."""
+        names = ("key", "name", "reason", "at", "superseded")
+        with self._reading() as db:
+            found = db.execute(f"SELECT {', '.join(names)} FROM revoked_keys ORDER BY key").fetchall()
+        return [dict(zip(names, row, strict=True)) for row in found]
+
     def blobs(self) -> set[str]:
         """See `Store.blobs`."""
         return set(self._column("SELECT DISTINCT digest FROM blobs"))

@@ -10,7 +10,7 @@ from typing import Any
 from director.protocol.results import TaskResult
 from director.states import JOB_QUEUED, JOB_RUNNING
 from director.stores import sqlite_purge
-from director.stores.contract import NODE_FIELDS, DuplicateJobError, GoneJobError, Op
+from director.stores.contract import NODE_FIELDS, SUPERSEDED, DuplicateJobError, GoneJobError, Op
 from director.stores.rows import GIVEN, changes_of, clean, digests_of, encode, range_ends_of, results_of
 
 Row = tuple[Any, ...]
@@ -205,6 +205,20 @@ class Writer:
         names = [(fields["name"],) for _, fields, *_ in ops]
         for table in ("nodes", "seen"):
             self.db.executemany(f"DELETE FROM {table} WHERE name = ?", names)
+
+    def do_token(self, ops: list[Op]) -> None:
+        rows = ((fields["id"], encode(fields)) for _, fields, *_ in ops)
+        self.db.executemany("INSERT OR REPLACE INTO tokens (id, body) VALUES (?,?)", rows)
+
+    def do_revoke_key(self, ops: list[Op]) -> None:
+        rows = (
+            (fields["key"], fields["name"], clean(fields["reason"]), fields["at"], bool(fields["superseded"]))
+            for _, fields, *_ in ops
+        )
+        self.db.executemany("INSERT INTO revoked_keys VALUES (?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET superseded = "
+                            "MIN(superseded, excluded.superseded)", rows)  # fmt: skip
+        self.db.execute("DELETE FROM revoked_keys WHERE key IN (SELECT key FROM revoked_keys WHERE superseded = 1 "
+                        "ORDER BY at DESC LIMIT -1 OFFSET ?)", (SUPERSEDED,))  # fmt: skip
 
     def do_node_seen(self, ops: list[Op]) -> None:
         seen = ((at, name) for _, fields, *_ in ops for name, at in fields["seen"].items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from director.errors import NoTargetError
@@ -62,3 +62,39 @@ def _selected(expr: Expr, evaluator: Evaluator, may_be_empty: bool) -> set[str]:
     if not found and not may_be_empty and not any(evaluator.is_stage(leaf) for leaf in leaves(expr)):
         raise NoTargetError(nothing_matches(expr, evaluator))
     return found
+
+
+class _OneName(RosterView):
+    """A view in which every name is known and one of them is asked about; it has no labels and no facts."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def names(self) -> Iterable[str]:
+        """The name asked about."""
+        return (self._name,)
+
+    def has(self, name: str) -> bool:
+        """Any plain name may be written."""
+        return True
+
+    def online(self, name: str) -> bool:
+        """Nobody is."""
+        return False
+
+    def labels(self, name: str) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def facts(self, name: str) -> Mapping[str, object]:
+        """None."""
+        return {}
+
+
+def names_match(expr: str, name: str) -> bool:
+    """Whether an expression of names, sets, globs and regexes selects `name`, which need not be a node.
+
+    Raises:
+        TargetSyntaxError: the expression cannot be read.
+    """
+    return name in resolve([expr], _OneName(name), may_be_empty=True).nodes

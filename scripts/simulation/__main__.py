@@ -141,15 +141,18 @@ class Fleet:
             spawn("churn", self._churn, vital=False)
 
     def _join(self, name: str) -> None:
+        from director.agent.connection import Connection
+        from director.agent.server_identity import ServerIdentity, given_token
         from director.protocol.keys import new_pair
         from director.runtime.greenlets import spawn
-        from simulation.client import SimulatedConnection, new_agent
+        from simulation.client import new_agent
 
         options = self._options
-        connection = SimulatedConnection(
-            self._context, new_pair(), "", options.server_address, options.port, options.enroll_port
-        )
-        agent = new_agent(name, connection.send, self._apply)
+        pair = new_pair()
+        server = ServerIdentity("", pair.public, options.server_address, options.port, options.enroll_port,
+                                token=given_token(None))  # fmt: skip
+        connection = Connection(self._context, pair, server)
+        agent = new_agent(name, connection.send, self._apply, server.credentials)
         spawn(f"connection {name}", connection.run, agent, vital=False)
         agent.session.reconciled.wait()
         self.agents.append(agent)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from director.agent.connection import Connection
 from director.agent.core import Agent
 from director.agent.job_runner import JobRunner, Step
 from director.agent.node_transfer import NodeTransfer
@@ -86,22 +85,11 @@ class SimulatedNode:
         """Nothing is kept."""
 
 
-class SimulatedConnection(Connection):
-    """Trusts the server that answered first, as long as the process lives."""
-
-    _key: str | None = None
-
-    def pinned(self) -> str | None:
-        """The key of the first answer."""
-        return self._key
-
-    def pin(self, key: str) -> None:
-        """Trust this key."""
-        self._key = key
-
-
-def new_agent(name: str, send: Callable[..., bool], apply: Apply) -> Agent:
-    """A client without a disk, whose steps are `apply`."""
-    journal = MemoryJournal(os.urandom(8).hex())
-    session = Session(name, journal, SimulatedNode(), send, {"agent_uptime": time.time()})  # type: ignore[arg-type]
+def new_agent(
+    name: str, send: Callable[..., bool], apply: Apply,
+    credentials: Callable[[str], tuple[str, str]] = lambda name: ("", ""),
+) -> Agent:  # fmt: skip
+    """A client without a disk, whose steps are `apply`; `credentials` as of `Session`."""
+    journal: Any = MemoryJournal(os.urandom(8).hex())
+    session = Session(name, journal, SimulatedNode(), send, {"agent_uptime": time.time()}, credentials=credentials)
     return Agent(session, apply, NodeTransfer(session))

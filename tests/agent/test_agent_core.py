@@ -62,7 +62,7 @@ def test_results_wait_for_the_welcome_of_a_server_that_asked(side: Side) -> None
     side.hold(1)
     side.give("j", [step(0), step(1)])
     side.until(lambda: side.rows() == [("j", 0, "S")])
-    side.take("identify", v=messages.VERSION, within=0.0)
+    side.take("identify", v=messages.VERSION, within=0.0, known=True)
     side.until(lambda: side.kinds("hello"))
     side.go[1].set()
     side.until(lambda: side.ran == [0, 1])
@@ -75,10 +75,10 @@ def test_results_wait_for_the_welcome_of_a_server_that_asked(side: Side) -> None
 def test_a_hello_that_could_not_be_sent_is_sent_on_the_next_connection(side: Side) -> None:
     side.welcome()
     side.connected = False
-    side.take("identify", v=messages.VERSION, within=0.0)
+    side.take("identify", v=messages.VERSION, within=0.0, known=True)
     side.until(lambda: side.session.ignores_slices)
     side.connected = True
-    side.take("identify", v=messages.VERSION, within=0.0)
+    side.take("identify", v=messages.VERSION, within=0.0, known=True)
     side.until(lambda: side.kinds("hello"))
 
 
@@ -424,7 +424,7 @@ def test_steps_behind_a_run_once_step_can_be_cancelled_and_closed(side: Side) ->
 def test_the_hello_names_the_jobs_held(side: Side) -> None:
     side.welcome()
     side.give("j", [step(0), step(1)])
-    side.take("identify", v=messages.VERSION, within=0)
+    side.take("identify", v=messages.VERSION, within=0, known=True)
     hello = side.until(lambda: side.kinds("hello"))[0]
     assert hello["jobs"] == [["j", 2]]
     assert hello["instance"] == side.journal.instance
@@ -443,7 +443,7 @@ def test_every_kind_of_message_of_the_server_has_a_handler(side: Side) -> None:
 
 
 def test_an_older_server_is_not_answered(side: Side) -> None:
-    side.take("identify", v=99, within=0)
+    side.take("identify", v=99, within=0, known=True)
     side.rest()
     assert side.sent == []
 

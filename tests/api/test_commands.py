@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import ROOT
 
-from director.api import jobs, nodes, submissions
+from director.api import enrolment, jobs, nodes, submissions
 from director.api.commands import Command, Commands
 from director.api.requests import Caller, Nothing, decode
 from director.errors import NotPermittedError, UsageError
@@ -31,6 +31,14 @@ TABLE = {
     "cancel": (jobs.JobIds, "operator", {"ids": []}),
     "purge-jobs": (jobs.JobFilter, "admin", {}),
     "purge-nodes": (nodes.NodeTarget, "enroller", {}),
+    "revoke-node": (nodes.NodeExpression, "admin", {"node": "web"}),
+    "create-token": (enrolment.NewToken, "enroller", {"ttl": 60, "labels": {"tier": "web"}}),
+    "list-tokens": (Nothing, "enroller", {}),
+    "revoke-token": (enrolment.OldToken, "enroller", {"id": "x", "with_nodes": True}),
+    "list-waiting": (enrolment.Waiting, "enroller", {"node": "web", "keys": ["k"]}),
+    "accept-node": (enrolment.Chosen, "enroller", {"nodes": [["web", "k"]]}),
+    "reject-node": (enrolment.Chosen, "enroller", {"nodes": [["web", "k"]]}),
+    "renew-node": (enrolment.Renewal, "enroller", {"node": "web"}),
     "export-jobs": (Nothing, "viewer", {}),
     "export-nodes": (Nothing, "viewer", {}),
 }
@@ -41,8 +49,9 @@ def commands(permit: Any) -> Commands:
     none: Any = None
     parts = (
         jobs.Jobs(none, none, none, 0),
-        nodes.Nodes(none, none, none, none, none, 0, none),
+        nodes.Nodes(none, none, none, none, 0, none),
         submissions.Submissions(none, none, none, none, none),
+        enrolment.Enrolments(none, none, (), none, none),
     )
     return Commands(*parts, permit)
 

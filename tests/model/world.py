@@ -19,6 +19,7 @@ import pytest
 import ujson
 from gevent.event import Event
 from gevent.queue import Queue
+from letting_in import enrolment as new_enrolment
 from simulation.client import SimulatedNode
 
 from director import states as st
@@ -46,7 +47,6 @@ from director.server import (
 )
 from director.server.acceptance import Accepted
 from director.server.admission import Admission
-from director.server.enrolment import Enrolment
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -122,7 +122,7 @@ class Frame:
         self._fields = {"User-Id": key, "Peer-Address": "192.0.2.1"}
 
     def get(self, name: str) -> str:
-        return self._fields[name]
+        return self._fields.get(name)
 
 
 class Ledger:
@@ -375,11 +375,11 @@ class Server:
         self.scheduler = Scheduler(self.ledger, self.roster, sender.send, LOST_AFTER)
         for job in world.store.open_jobs():
             self.scheduler.restore(ujson.loads(ujson.dumps(job)))
-        enrolment = Enrolment(self.roster, "s" * 40, lambda record, why: None, sender.identify)
+        letting_in = new_enrolment(self.roster, self.scheduler, self.ledger, sender.identify, interval=INTERVAL)
         shared: Any = {"ledger": self.ledger, "interval": INTERVAL, "note": lambda name, record: None}
         self.sessions = Sessions(
             self.wire, sender, self.roster, self.scheduler,
-            Admission(sender, self.roster, self.scheduler, enrolment, **shared), **shared,
+            Admission(sender, self.roster, self.scheduler, letting_in, **shared), **shared,
             handlers={**dict.fromkeys(messages.KINDS, ignore), "run_once_wait": self.scheduler.run_once.ask},
         )  # fmt: skip
         self.sender = sender

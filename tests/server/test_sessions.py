@@ -11,19 +11,19 @@ import ujson
 from gevent import Greenlet
 from gevent.queue import Queue
 from harness import free_ports
+from letting_in import enrolment
 
 from director.protocol import keys, messages
 from director.protocol.transport import Authenticator, Dealer, Router, new_context
 from director.runtime.greenlets import spawn
 from director.server import node_sender, sessions
 from director.server.admission import Admission
-from director.server.enrolment import Enrolment
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.sessions import Sessions
 
 OTHERS = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"} - {
-    "hello", "heartbeat", "results", "profile", "goodbye",
+    "hello", "enroll", "heartbeat", "results", "profile", "goodbye",
 }  # fmt: skip
 
 
@@ -56,8 +56,10 @@ class Ledger:
         self.room = True
         self.writes: list[Any] = []
 
-    def write(self, *ops: Any, lazy: bool = False) -> None:
+    def write(self, *ops: Any, lazy: bool = False, then: Any = None) -> None:
         self.writes += ops
+        if then is not None:
+            then(None)
 
     def wait_for_room(self, seconds: float) -> bool:
         return self.room
@@ -72,12 +74,12 @@ class Scene:
         self.context, self.pair, client = new_context(), keys.new_pair(), keys.new_pair()
         self.router = Router(self.context, self.pair)
         sender = NodeSender(self.router, self.roster)
-        enrolment = Enrolment(self.roster, self.pair.public, lambda record, why: None, sender.identify)
-        self.authenticator = Authenticator(self.context, enrolment.admits)
+        letting_in = enrolment(self.roster, self.scheduler, self.ledger, sender.identify)
+        self.authenticator = Authenticator(self.context, letting_in.may_connect)
         common: Any = (self.ledger, 60.0, lambda name, record: None)
         parts: Any = (sender, self.roster, self.scheduler)
         handlers = {kind: self.handler(kind) for kind in OTHERS}
-        self.sessions = Sessions(self.router, *parts, Admission(*parts, enrolment, *common), *common, handlers)
+        self.sessions = Sessions(self.router, *parts, Admission(*parts, letting_in, *common), *common, handlers)
         address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
         self.router.bind(address)
         self.record = NodeRecord("n", client.public)
@@ -143,12 +145,15 @@ def test_a_hello_makes_a_session_and_is_reconciled(scene: Scene) -> None:
     assert "older state folder" in scene.scheduler.reconciled.get(timeout=10)[1]
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"), [({"v": 99}, "speaks protocol"), ({"name": "other"}, "not enrolled under this name")]
-)
-def test_a_hello_of_another_version_or_name_is_refused(scene: Scene, fields: dict[str, Any], reason: str) -> None:
-    scene.hello(**fields)
-    assert reason in scene.next("refused")["reason"]
+def test_a_hello_of_another_version_is_refused(scene: Scene) -> None:
+    scene.hello(v=99)
+    assert "speaks protocol" in scene.next("refused")["reason"]
+    assert not scene.record.online
+
+
+def test_a_hello_under_another_name_must_ask_for_that_name_first(scene: Scene) -> None:
+    scene.hello(name="other")
+    assert scene.next("identify")["known"] is False
     assert not scene.record.online
 
 
@@ -190,7 +195,7 @@ def test_results_that_were_ignored_are_requested_again(scene: Scene) -> None:
     scene.next("heartbeat_ack")
     assert scene.scheduler.results == [], "an acknowledgement of the second would cover the first"
     scene.sessions.tick()
-    assert scene.next("identify") == {"v": messages.VERSION, "within": 0.0}
+    assert scene.next("identify") == {"v": messages.VERSION, "within": 0.0, "known": True}
 
 
 def test_a_kind_without_a_handler_is_an_error_at_the_start(scene: Scene) -> None:

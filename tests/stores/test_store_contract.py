@@ -10,7 +10,7 @@ from ledger_ops import T0, accept, done, range_end, result, results, whole
 
 from director.errors import NotFoundError, StoreError, UsageError
 from director.stores import open_store
-from director.stores.contract import BadOperationError, DuplicateJobError, GoneJobError, Store
+from director.stores.contract import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Store
 
 
 def info(store: Store, job: str, live: Any = None) -> Any:
@@ -222,11 +222,32 @@ def test_nodes_change_only_in_what_is_given(store: Store) -> None:
     store.apply([("node", {"name": "b"}), ("node", {"name": "a", "key": "K", "labels": {"t": "w"}, "facts": "{}"})])
     store.apply([("node", {"name": "a", "address": "10.0.0.1", "args": {"X": "1"}}), ("forget_node", {"name": "b"})])
     store.apply([("node_seen", {"seen": {"a": T0, "gone": T0}}), ("forget_node", {"name": "never"})])
-    assert store.nodes() == [
-        {"name": "a", "key": "K", "address": "10.0.0.1", "version": None, "labels": {"t": "w"}, "facts": "{}",
-         "args": {"X": "1"}, "last_seen": T0, "reason": None, "state": None, "journal_position": None,
-         "instance": None},
-    ]  # fmt: skip
+    (node,) = store.nodes()
+    given = {"name": "a", "key": "K", "address": "10.0.0.1", "labels": {"t": "w"}, "facts": "{}", "args": {"X": "1"}}
+    assert {name: value for name, value in node.items() if value is not None} == {**given, "last_seen": T0}
+    assert node.keys() == {"name", *NODE_FIELDS}
+
+
+def test_a_token_is_replaced_as_a_whole(store: Store) -> None:
+    store.apply([("token", {"id": "t2", "used": 0}), ("token", {"id": "t1", "labels": {"tier": "web"}})])
+    store.apply([("token", {"id": "t2", "used": 1})])
+    assert store.tokens() == [{"id": "t1", "labels": {"tier": "web"}}, {"id": "t2", "used": 1}]
+
+
+def revoke(key: str, at: float, superseded: bool) -> Any:
+    return "revoke_key", {"key": key, "name": "web", "reason": "r", "at": at, "superseded": superseded}
+
+
+def test_a_revoked_key_stays_revoked(store: Store) -> None:
+    store.apply([revoke("a", T0, True), revoke("b", T0, False)])
+    store.apply([revoke("a", T0 + 1, False), revoke("b", T0 + 1, True)])
+    assert [(row["key"], row["at"], row["superseded"]) for row in store.revoked_keys()] == [("a", T0, 0), ("b", T0, 0)]
+
+
+def test_of_superseded_keys_the_newest_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("director.stores.sqlite_writer.SUPERSEDED", 2)
+    store.apply([revoke("forbidden", 0.0, False), *(revoke(f"k{n}", T0 + n, True) for n in range(4))])
+    assert [row["key"] for row in store.revoked_keys()] == ["forbidden", "k2", "k3"]
 
 
 def test_purging_deletes_final_jobs_only_and_frees_their_blobs(store: Store) -> None:

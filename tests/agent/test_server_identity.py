@@ -10,14 +10,14 @@ from gevent import monkey
 monkey.patch_all(os=False, signal=False, subprocess=False)
 import encodings.idna, os, resource
 import gevent.threadpool
-from director.agent import enrolment
+from director.agent import server_identity
 from director.errors import DirectorError
 gevent.get_hub().resolver, gevent.get_hub().threadpool  # what is loaded at first use is there
 if os.geteuid() == 0:  # for whom this bound does not count
     os.setresuid(3_000_000, 3_000_000, 3_000_000)
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 try:
-    enrolment.resolve("127.0.0.1")
+    server_identity.resolve("127.0.0.1")
 except DirectorError as error:
     print(error)
 """

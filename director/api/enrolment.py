@@ -1,0 +1,172 @@
+"""The commands about who gets in: tokens, keys that wait, names that may be renewed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from director.api.nodes import batches, pending_row
+from director.api.requests import Caller, Nothing
+from director.errors import UsageError
+from director.runtime.logs import stamp
+from director.server.enrolment import Enrolment
+from director.server.enrolment_rules import TokenRow
+from director.server.ledger_client import LedgerClient
+from director.targets import names_match
+
+TTL = 3600.0  # seconds
+RENEW_TTL = 4 * 3600.0
+LONGEST = 366 * 86400.0
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
+LABELS, LABEL_BYTES = 1000, 64 * 1024
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token to be made.
+
+    Attributes:
+        ttl: seconds that it is in force.
+        max_nodes: how many nodes it enrols; 0 for any number.
+        nodes: an expression of names, sets, globs and regexes; "" for any name.
+        labels: that its nodes get.
+        reusable: whether a new key may take over a name that was enrolled with it.
+    """
+
+    ttl: float = TTL
+    max_nodes: int = 0
+    nodes: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    reusable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OldToken:
+    """A token to be revoked; `with_nodes`: the nodes that it enrolled, too."""
+
+    id: str
+    with_nodes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Keys that wait: of the names of an expression, and only those that begin with one of `keys`, if any."""
+
+    node: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Names, each with the whole key that waits for it."""
+
+    nodes: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Nodes whose names are opened once for a new key with any token, for `ttl` seconds."""
+
+    node: str
+    ttl: float = RENEW_TTL
+
+
+class Enrolments:
+    """Answers the commands about who gets in.
+
+    Args:
+        addresses: `host:port` under which clients reach this server, for tokens.
+        select: the names that a target expression selects.
+        revoke: revokes the keys of nodes; gets their names and the reason.
+    """
+
+    def __init__(
+        self, enrolment: Enrolment, ledger: LedgerClient, addresses: Sequence[str],
+        select: Callable[[str], list[str]], revoke: Callable[[Sequence[str], str], None],
+    ) -> None:  # fmt: skip
+        self._enrolment, self._ledger, self._addresses = enrolment, ledger, tuple(addresses)
+        self._select, self._revoke = select, revoke
+
+    def create_token(self, request: NewToken, caller: Caller) -> Row:
+        """A new token: the row of `list_tokens`, with the string itself as `token` and the server's `addresses`.
+
+        Raises:
+            UsageError: a lifetime, number, expression or label that cannot be used.
+        """
+        if not 0 < request.ttl <= LONGEST or not 0 <= request.max_nodes <= 1_000_000:
+            raise UsageError("a token is in force for at most a year, and enrols at most 1,000,000 nodes")
+        if request.nodes:
+            names_match(request.nodes, "x")  # it can be read
+        for name in request.labels:
+            if not LABEL.fullmatch(name):
+                raise UsageError(f"--label {name}: expected letters, digits and . _ / - in the name of a label")
+        if sum(map(len, [*request.labels, *request.labels.values()])) > LABEL_BYTES or len(request.labels) > LABELS:
+            raise UsageError(f"a node has at most {LABELS} labels of {LABEL_BYTES >> 10} KiB together")
+        token, row = self._enrolment.tokens.make(
+            self._addresses, created_by=caller.user, expires_at=time.time() + request.ttl, max_nodes=request.max_nodes,
+            nodes=request.nodes, labels=request.labels, reusable=request.reusable,
+        )  # fmt: skip
+        self._ledger.commit(self._enrolment.tokens.put(row))
+        return {**token_row(row), "token": token.encode(), "addresses": list(token.addresses)}
+
+    def list_tokens(self, request: Nothing, caller: Caller) -> Iterator[list[Row]]:
+        """Every token, the oldest first, without its secret; in lists."""
+        return batches(map(token_row, self._enrolment.tokens))
+
+    def revoke_token(self, request: OldToken, caller: Caller) -> Row:
+        """End a token, and with `with_nodes` revoke its nodes: `{"count": nodes revoked}`. Raises NotFoundError."""
+        self._ledger.commit(self._enrolment.tokens.revoke(request.id))
+        names = self._enrolment.enrolled_with(request.id) if request.with_nodes else []
+        if names:
+            self._revoke(names, f"its token {request.id} was revoked by {caller.user}")
+        return {"count": len(names)}
+
+    def list_waiting(self, request: Waiting, caller: Caller) -> Iterator[list[Row]]:
+        """Keys that wait, as nodes in state `pending`. Raises UsageError: the expression cannot be read."""
+        names_match(request.node, "x")
+        return batches(
+            pending_row(row)
+            for row in self._enrolment.pending
+            if names_match(request.node, row.name)
+            and (not request.keys or any(row.key.startswith(key) for key in request.keys))
+        )
+
+    def accept_node(self, request: Chosen, caller: Caller) -> Row:
+        """Give waiting keys their names: `{"count": n}`. Raises NotFoundError: a key does not wait any more."""
+        for name, key in request.nodes:
+            self._enrolment.accept(name, key, caller.user)
+        return {"count": len(request.nodes)}
+
+    def reject_node(self, request: Chosen, caller: Caller) -> Row:
+        """Forget waiting keys: `{"count": n}`. Raises NotFoundError: a key does not wait any more."""
+        for name, key in request.nodes:
+            self._enrolment.reject(name, key)
+        return {"count": len(request.nodes)}
+
+    def renew_node(self, request: Renewal, caller: Caller) -> Row:
+        """Open names for a new key: `{"nodes": [names], "until": time}`.
+
+        Raises:
+            UsageError: the expression or the time cannot be used. NoTargetError: it selects nothing.
+        """
+        if not 0 < request.ttl <= LONGEST:
+            raise UsageError("--ttl: a name is open for at most a year")
+        names, until = self._select(request.node), time.time() + request.ttl
+        self._ledger.commit(*(self._enrolment.renew(name, until) for name in names))
+        return {"nodes": names, "until": stamp(until)}
+
+
+def token_row(row: TokenRow) -> Row:
+    """One token as `--list-tokens` shows it; state is `valid`, `expired`, `revoked` or `full`."""
+    full = bool(row.max_nodes) and row.used >= row.max_nodes
+    state = "revoked" if row.revoked_at else "expired" if time.time() >= row.expires_at else "full" if full else "valid"
+    return {
+        "id": row.id, "state": state, "used": row.used, "max_nodes": row.max_nodes, "nodes": row.nodes or None,
+        "labels": dict(row.labels), "reusable": row.reusable, "created_at": stamp(row.created_at),
+        "created_by": row.created_by, "expires_at": stamp(row.expires_at),
+        "revoked_at": stamp(row.revoked_at) if row.revoked_at else None,
+    }  # fmt: skip

@@ -1,0 +1,60 @@
+"""The enrolment port: tells the server's public key to clients that have neither a token nor a pin. Nothing else.
+
+One JSON line in, one JSON line out, over plain TCP. Names are asked for over the encrypted connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gevent
+import ujson
+from gevent import Greenlet, socket
+
+from director.protocol import messages
+from director.runtime.accept_loop import accept_all
+from director.runtime.greenlets import spawn
+from director.server.ports import bound
+
+log = logging.getLogger(__name__)
+
+LINE_LIMIT = 512
+PATIENCE = 5.0  # seconds for one request and its answer
+CONNECTIONS = 500
+BACKLOG = 1024
+
+
+class EnrolmentPort:
+    """Answers every request with the server's public key."""
+
+    def __init__(self, server_key: str) -> None:
+        self._answer = ujson.dumps({"v": messages.VERSION, "server_key": server_key}).encode() + b"\n"
+        self._listener: socket.socket | None = None
+        self._accepting: Greenlet | None = None
+
+    def listen(self, host: str, port: int) -> None:
+        """Open the port. Raises StartError: it is taken."""
+        self._listener = bound(host, port, "--enroll-port")
+        self._listener.listen(BACKLOG)
+        self._accepting = spawn(
+            "enrolment port", accept_all, self._listener, CONNECTIONS, self._serve, self._refuse, vital=True
+        )
+
+    def stop(self) -> None:
+        """Close the port."""
+        if self._listener is not None and self._accepting is not None:
+            self._accepting.kill()
+            self._listener.close()
+
+    def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        try:
+            with gevent.Timeout(PATIENCE), connection, connection.makefile("rb") as file:
+                if file.readline(LINE_LIMIT):
+                    connection.sendall(self._answer)
+        except (gevent.Timeout, OSError):
+            log.debug("a client left the enrolment port or was too slow")
+
+    @staticmethod
+    def _refuse(connection: socket.socket, why: str) -> None:
+        connection.send(ujson.dumps({"v": messages.VERSION, "reason": why}).encode() + b"\n")

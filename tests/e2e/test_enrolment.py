@@ -1,0 +1,236 @@
+"""Who gets a name, with real processes: strangers, tokens, renewals, orders of operators, revoked keys."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+from harness import Fleet, wait_until
+from stranger import stranger
+
+from director.protocol import keys, tokens
+from director.protocol.tokens import Token
+
+
+def server_key(fleet: Fleet) -> str:
+    """The server's public key."""
+    return (fleet.folder / "server" / "server" / "curve.key").read_text().split()[0]
+
+
+def waiting(fleet: Fleet) -> dict[str, str]:
+    """The key and the reason of each name that a key waits for."""
+    return {row["id"]: row["reason"] for row in fleet.run_json("--list-nodes", "--state", "pending")}
+
+
+def new_token(fleet: Fleet, *options: str) -> str:
+    """A token as an operator makes it."""
+    return fleet.submit("--create-token", *options)
+
+
+def start_with(fleet: Fleet, name: str, token: str, **more: str) -> None:
+    """Start a client that has a token and nothing else."""
+    fleet.spawn(
+        name, ["--client", "--identity", more.pop("identity", name), "--state-dir", str(fleet.folder / name)],
+        {"DIRECTOR_TOKEN": token, **more},
+    )  # fmt: skip
+
+
+def forget_state(fleet: Fleet, name: str) -> None:
+    """What happens to a container without a volume: the client and its state folder are gone."""
+    fleet.kill(name)
+    shutil.rmtree(fleet.folder / name)
+
+
+@pytest.mark.parametrize("holder", ["online", "killed", "stopped", "silent"])
+def test_no_stranger_gets_a_known_name(fleet: Fleet, holder: str) -> None:
+    fleet.start_client("web")
+    fleet.wait_online(["web"])
+    if holder == "stopped":
+        fleet.stop("web")
+    elif holder != "online":
+        fleet.kill("web", 9 if holder == "killed" else 19)
+    if holder != "online":
+        wait_until(lambda: fleet.nodes()["web"]["state"] == "offline", "it is offline")
+    job = fleet.submit("--exec", "ENV PASSWORD=hunter2\nRUN echo done", "--target", "web")
+    with stranger(fleet.port, server_key(fleet)) as peer:
+        for _ in range(3):
+            outcome, reason = peer.enroll("web")
+            assert outcome == "refused" and "belongs to another key" in reason
+            assert peer.hello("web") is None
+        assert not peer.kinds() - {"identify", "refused"}
+        assert list(waiting(fleet)) == ["web"]
+    if holder != "online":
+        (fleet.kill if holder == "silent" else fleet.restart)("web", *([18] if holder == "silent" else []))
+    assert fleet.wait_job(job)["state"] == "success", "who has the key gets the job"
+    assert fleet.nodes()["web"]["state"] == "online"
+
+
+def test_a_server_that_starts_again_gives_no_name_away(fleet: Fleet) -> None:
+    fleet.start_client("web")
+    fleet.wait_online(["web"])
+    fleet.kill("web")
+    fleet.kill("server")
+    fleet.restart("server")
+    with stranger(fleet.port, server_key(fleet)) as peer:
+        assert peer.enroll("web")[0] == "refused"
+    fleet.restart("web")
+    fleet.wait_online(["web"])
+
+
+def test_a_key_that_is_no_node_can_do_nothing_but_ask(fleet: Fleet) -> None:
+    fleet.start_client("web")
+    fleet.wait_online(["web"])
+    with stranger(fleet.port, server_key(fleet)) as peer:
+        assert peer.next("identify") == {"v": 5, "within": 0.0, "known": False}
+        peer.send("heartbeat", journal_position=0)
+        peer.send("results", b"", number=1, journal_position=1, jobs=[])
+        peer.send("blob_get", job="x", digest="0" * 64, offset=0, length=10)
+        peer.send("profile", facts={}, labels={}, args={})
+        assert peer.next("welcome", 1.0) is None
+        assert peer.kinds() <= {"identify"}
+    assert set(fleet.nodes()) == {"web"}
+
+
+def test_a_token_is_all_that_a_client_needs(fleet: Fleet) -> None:
+    token = new_token(fleet, "--label", "tier=web", "--nodes", "web-*", "--max-nodes", "1")
+    start_with(fleet, "web-1", token)
+    fleet.wait_online(["web-1"])
+    assert fleet.nodes()["web-1"]["labels"] == {"tier": "web"}
+    assert "first contact" not in fleet.log("web-1"), "it asked nobody in clear"
+    start_with(fleet, "web-2", token)
+    wait_until(lambda: "has enrolled its 1 nodes" in fleet.log("web-2"), "the token has no place left")
+    start_with(fleet, "db", token)
+    wait_until(lambda: "is for the nodes web-*, not for db" in fleet.log("db"), "the token is not for this name")
+    listed = fleet.director("--list-tokens", "--output", "json").stdout
+    assert tokens.decode(token).seed.hex() not in listed and token not in listed
+    assert '"used": 1' in listed or '"used":1' in listed
+
+
+@pytest.mark.parametrize("enrollment", ["token", "manual"])
+def test_without_a_token_a_key_waits_until_it_is_accepted(new_fleet: Callable[..., Fleet], enrollment: str) -> None:
+    fleet = new_fleet()
+    fleet.start_server("--enrollment", enrollment)
+    fleet.start_client("web")
+    wait_until(lambda: "web" in waiting(fleet), "its key waits")
+    assert "--accept-node web" in fleet.log("web"), "its own log says what to do"
+    refused = fleet.director("--accept-node", "web")
+    assert refused.returncode == 2 and "--key" in refused.stderr, "there is no terminal to look at the key"
+    key = fleet.run_json("--list-nodes", "--state", "pending")[0]["key"]
+    assert fleet.director("--accept-node", "web", "--key", key[:10]).returncode == 0
+    fleet.wait_online(["web"])
+    assert not waiting(fleet)
+
+
+def test_a_token_that_ended_or_was_changed_lets_nobody_in(fleet: Fleet) -> None:
+    token = tokens.decode(new_token(fleet))
+    id = new_token(fleet, "--max-nodes", "5")
+    assert fleet.director("--revoke-token", tokens.decode(id).id).returncode == 0
+    forged = Token(token.id, token.addresses, token.server_key, b"x" * 32)
+    with stranger(fleet.port, server_key(fleet)) as peer:
+        assert "was revoked" in peer.enroll("web", tokens.decode(id))[1]
+        assert "another secret" in peer.enroll("web", forged)[1]
+        stolen = token.proof(keys.new_pair().public, "web")  # what another client has sent
+        assert "another secret" in peer.enroll("web", token, proof=stolen)[1]
+        assert peer.enroll("web", token) == ("enrolled", "")
+
+
+def test_a_reusable_token_gives_a_name_to_a_new_key_only_when_its_holder_is_gone(fleet: Fleet) -> None:
+    token = new_token(fleet, "--reusable", "--label", "tier=web", "--max-nodes", "1")
+    start_with(fleet, "web", token)
+    fleet.wait_online(["web"])
+    first = fleet.nodes()["web"]["key"]
+    start_with(fleet, "thief", token, identity="web")
+    wait_until(lambda: "belongs to a node that is online" in fleet.log("thief"), "the holder is there")
+    fleet.kill("thief")
+    runs = fleet.submit("--exec", "RUN sleep 600")
+    wait_until(lambda: fleet.job(runs)["tasks"]["running"], "the task runs")
+    forget_state(fleet, "web")
+    waits = fleet.submit("--exec", "RUN echo {{ node.labels.tier }}", "--target", "web")
+    fleet.restart("web")
+    assert fleet.wait_job(waits)["steps"][0]["tasks"][0]["stdout"] == "web\n", "labels and queued tasks stay"
+    assert fleet.wait_job(runs)["steps"][0]["tasks"][0]["state"] == "lost"
+    assert fleet.nodes()["web"]["key"] != first
+    (row,) = fleet.run_json("--list-tokens")
+    assert row["used"] == 1, "the name has its place already"
+
+
+def test_the_former_key_of_a_name_is_of_no_use(fleet: Fleet) -> None:
+    token = new_token(fleet, "--reusable")
+    start_with(fleet, "web", token)
+    fleet.wait_online(["web"])
+    fleet.kill("web")
+    shutil.move(str(fleet.folder / "web"), str(fleet.folder / "stolen"))
+    former = fleet.nodes()["web"]["key"]
+    fleet.restart("web")
+    wait_until(lambda: fleet.nodes()["web"]["key"] != former, "the name has the new key")
+    public, secret = (fleet.folder / "stolen" / "client" / "curve.key").read_text().split()
+    with stranger(fleet.port, server_key(fleet), keys.KeyPair(public, secret)) as peer:
+        assert peer.next("identify", 2.0) is None, "the connection is refused"
+
+
+def test_another_token_does_not_take_a_name_over(fleet: Fleet) -> None:
+    start_with(fleet, "web", new_token(fleet))
+    fleet.wait_online(["web"])
+    forget_state(fleet, "web")
+    start_with(fleet, "web", new_token(fleet, "--reusable"))
+    wait_until(lambda: "belongs to another key" in fleet.log("web"), "the name stays with its key")
+    former = fleet.nodes()["web"]["key"]
+    assert fleet.director("--renew-node", "web").returncode == 0
+    fleet.kill("web")
+    fleet.restart("web")
+    wait_until(lambda: fleet.nodes()["web"]["key"] != former, "the name has the new key")
+    start_with(fleet, "next", new_token(fleet), identity="web")
+    wait_until(lambda: "belongs to another key" in fleet.log("next"), "a renewal serves once")
+
+
+def test_a_purged_name_is_new_but_not_for_those_who_waited_for_it(fleet: Fleet) -> None:
+    fleet.start_client("web")
+    fleet.wait_online(["web"])
+    with stranger(fleet.port, server_key(fleet)) as peer:
+        assert peer.enroll("web")[0] == "refused"
+        forget_state(fleet, "web")
+        wait_until(lambda: fleet.nodes()["web"]["state"] != "online", "it is offline")
+        assert fleet.director("--purge-nodes", "--node", "web").returncode == 0
+        outcome, reason = peer.enroll("web")
+        assert outcome == "refused" and "waited for the name when it was purged" in reason
+    fleet.restart("web")
+    fleet.wait_online(["web"])
+
+
+def test_a_revoked_key_is_cut_off_and_stays_out(fleet: Fleet) -> None:
+    fleet.start_clients(2)
+    fleet.wait_online(["node-1", "node-2"])
+    runs = fleet.submit("--exec", "RUN sleep 600", "--target", "node-1")
+    wait_until(lambda: fleet.job(runs)["tasks"]["running"], "the task runs")
+    assert fleet.director("--revoke-node", "node-1").returncode == 0
+    assert fleet.wait_job(runs)["steps"][0]["tasks"][0]["state"] == "lost"
+    assert fleet.nodes()["node-1"]["state"] == "revoked"
+    wait_until(lambda: "revoked the key of this client" in fleet.log("node-1"), "it has no connection any more")
+    fleet.kill("server")
+    fleet.restart("server")
+    fleet.stop("node-1")
+    fleet.restart("node-1")
+    fleet.wait_online(["node-2"])
+    public, secret = (fleet.folder / "node-1" / "client" / "curve.key").read_text().split()
+    with stranger(fleet.port, server_key(fleet), keys.KeyPair(public, secret)) as peer:
+        assert peer.next("identify", 2.0) is None, "the connection is refused"
+    assert fleet.nodes()["node-1"]["state"] == "revoked"
+    fleet.start_client("other", "--identity", "node-1")
+    wait_until(lambda: "belongs to another key" in fleet.log("other"), "the name stays taken")
+
+
+def test_a_pinned_client_believes_nothing_that_comes_in_clear(fleet: Fleet) -> None:
+    """A rogue enrolment port would show another key, or say that the client must wait; nobody asks it."""
+    fleet.start_client("web")
+    fleet.wait_online(["web"])
+    fleet.stop("web")
+    fleet.commands["web"][fleet.commands["web"].index("--enroll-port") + 1] = "1"  # nobody is there
+    fleet.restart("web")
+    fleet.wait_online(["web"])
+    fleet.start_client("given", "--server-key", server_key(fleet), "--enroll-port", "1")
+    fleet.wait_online(["given"])
+    wrong = keys.new_pair().public
+    fleet.start_client("wrong", "--server-key", wrong)
+    wait_until(lambda: f"no server with the key {wrong}" in fleet.log("wrong"), "it trusts another key")
+    assert "wrong" not in fleet.nodes()

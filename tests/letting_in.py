@@ -1,0 +1,25 @@
+"""The part of a server that lets keys in, for tests that have no whole server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from director.server.enrolment import Enrolment
+from director.server.membership import Membership
+from director.server.networks import Networks
+from director.server.revoked_keys import RevokedKeys
+from director.server.token_book import TokenBook
+
+SERVER_KEY = "s" * 40
+
+
+def enrolment(
+    roster: Any, scheduler: Any, ledger: Any, identify: Any, *, mode: str = "auto", networks: str = "private",
+    interval: float = 60.0, server_key: str = SERVER_KEY,
+) -> Enrolment:  # fmt: skip
+    """An `Enrolment` with no tokens and no revoked keys yet."""
+    revoked = RevokedKeys(())
+    membership = Membership(roster, scheduler, lambda name, record: None, revoked)
+    return Enrolment(
+        roster, membership, TokenBook((), server_key), revoked, ledger, mode, Networks([networks]), identify, interval
+    )
