@@ -8,8 +8,7 @@ from director.process.bounds import default_pids
 from director.process.cgroup import CGROUP
 from director.process.descendants import become_subreaper, end_leftovers, reap_adopted
 from director.process.runner import cancel, run
-from director.process.spawn import seal_descriptors
-from director.process.spec import Handle, Result, Spec
+from director.process.spawn import Handle, Result, Spec, seal_descriptors
 
 __all__ = [
     "CGROUP",

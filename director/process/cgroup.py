@@ -2,7 +2,7 @@
 
     PARENT/NAME/tasks   the client, and so every process of its tasks
                /loose   what `--no-block` started, and its descendants
-               /task-PID  a task with many processes, or one that signals did not end (`task_cgroup.py`)
+               /task-PID  a task with many processes, or one that signals did not end (`bounds.py`)
 
 `PARENT` is the cgroup in which the client was started. It costs a step nothing: a process starts in the cgroup of its
 parent. Without a cgroup v2 tree that may be written the client runs as usual, and its next start finds leftovers by

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 
 import gevent
 
-from director.process.spec import DETACHED, GRACE, MARKER
+from director.process.spawn import DETACHED, GRACE, MARKER
 from director.process.termination import end
 from director.runtime.greenlets import Pace
 

@@ -72,6 +72,17 @@ def find(name: bytes, env: "dict[bytes, bytes]") -> bytes:
     raise StartFailure(NOT_FOUND, "no such program: " + os.fsdecode(name))
 
 
+def failure(path: str, error: OSError) -> StartFailure:
+    """Why the program of this path was not started."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        if os.path.lexists(path):
+            return StartFailure(NOT_FOUND, "cannot start " + path + ": its interpreter or link does not exist")
+        return StartFailure(NOT_FOUND, "no such program: " + path)
+    if isinstance(error, PermissionError):
+        return StartFailure(NOT_STARTED, "not executable: " + path)
+    return StartFailure(NOT_STARTED, "cannot start " + path + ": " + str(error.strerror))
+
+
 def launch(arguments: "list[str]") -> None:
     """Replace this process by the program. Raises StartFailure."""
     uid, gid, groups, cwd = arguments[:4]
@@ -90,9 +101,7 @@ def launch(arguments: "list[str]") -> None:
     try:
         os.execve(path, argv, env)
     except OSError as error:
-        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        text = "no such program" if missing else "cannot start (" + str(error.strerror) + ")"
-        raise StartFailure(NOT_FOUND if missing else NOT_STARTED, text + ": " + os.fsdecode(path)) from None
+        raise failure(os.fsdecode(path), error) from None
 
 
 def main() -> None:

@@ -14,12 +14,10 @@ from typing import Any
 
 import gevent
 
-from director.process.bounds import MANY, excess, memory_of
+from director.process.bounds import MANY, TaskCgroup, excess, memory_of
 from director.process.descendants import DESCENDANTS, Leader, tree
 from director.process.output import READ, Output, drain, read_some
-from director.process.spawn import Started, StartFailure, start
-from director.process.spec import Handle, Result, Spec
-from director.process.task_cgroup import TaskCgroup
+from director.process.spawn import Handle, Result, Spec, Started, StartFailure, start
 from director.process.termination import end, send_groups
 from director.process.watch import OFTEN, RARELY, WATCH
 
@@ -48,8 +46,6 @@ def run(spec: Spec, handle: Handle | None = None) -> Result:
         return _detach(spec, child, began)
     task = _Task(spec, child, handle, began)
     try:
-        if spec.on_start is not None:
-            spec.on_start(child.pid)
         task.wait()
         task.finish()
     except BaseException:
@@ -82,8 +78,6 @@ def _detach(spec: Spec, child: Started, began: float) -> Result:
             DESCENDANTS.detached_ended(leader)
 
         watcher.start(ended)
-    if spec.on_start is not None:
-        spec.on_start(child.pid)
     return Result(pid=child.pid, duration=time.monotonic() - began)
 
 

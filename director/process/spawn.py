@@ -1,25 +1,100 @@
-"""Starts a process by posix_spawn, with its pipes, folder, user and marker; nothing here blocks."""
+"""What to run and how it ended; starts it by posix_spawn with its pipes, folder, user and marker, without blocking."""
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from director.process.cgroup import CGROUP
-from director.process.exec_as import NOT_FOUND, NOT_STARTED, StartFailure, find
-from director.process.spec import DETACHED, MARKER, Spec
+from director.process.exec_as import NOT_STARTED, StartFailure, failure, find
 
+MARKER = b"DIRECTOR_TASK"
+DETACHED = b"DIRECTOR_DETACHED"
+CAP = 1 << 20
+GRACE = 5.0
 UMASK = 0o022
 EXEC_AS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exec_as.py")
 # signals that the client ignores (SIGPIPE, SIGXFSZ, SIGHUP under nohup …) get their default action again
 DEFAULT_SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 _numbers = itertools.count(1)
-_kept: dict[str, int] = {}  # descriptors that stay open: /dev/null and the client's own folder
+
+
+@dataclass(slots=True)
+class Spec:
+    """One process to run.
+
+    Attributes:
+        argv: the program and its arguments. A name without `/` is looked up in `PATH` of `env`.
+        env: the whole environment as bytes, made once and shared by many specs; it is never changed.
+        cwd: absolute working folder, None for the client's own.
+        uid, gid: numeric user and group, None for the client's. With only `uid` the group is the user's own.
+        groups: supplementary groups; None keeps them, or takes those of the user when the user changes.
+        stdin: what the process reads; empty is /dev/null.
+        timeout: seconds until it is ended, without those in which this client was suspended; None for never.
+        grace: seconds between SIGTERM and SIGKILL.
+        cap: bytes kept of each output stream: the first half and the last half.
+        pids: processes that it may have at a time, 0 for any number; with more it is ended.
+        memory: bytes of memory that its processes may have together, 0 for any number; with more it is ended.
+        token: value of `DIRECTOR_TASK` in the environment, unique to the task; identifies descendants.
+        detach: start it in its own session with output to /dev/null, do not wait, never end it.
+    """
+
+    argv: Sequence[str | bytes]
+    env: dict[bytes, bytes]
+    cwd: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    groups: Sequence[int] | None = None
+    stdin: bytes = b""
+    timeout: float | None = None
+    grace: float = GRACE
+    cap: int = CAP
+    pids: int = 0
+    memory: int = 0
+    token: str = ""
+    detach: bool = False
+
+
+@dataclass(slots=True)
+class Result:
+    """How a process ended.
+
+    Attributes:
+        exit_code: its own, or 128+n after signal n; 127 for no such program, 126 when it could not be started.
+        stdout, stderr: at most `cap` bytes each.
+        truncated: bytes left out of the middle of both streams together.
+        duration: seconds from the start until its last descendant had ended.
+        timed_out, cancelled: why it was ended; both False when it ended by itself.
+        suspended: seconds in which this client was suspended, which `timeout` does not count.
+        error: one line when it could not start, exceeded a bound or left a descendant that could not be ended,
+            else "".
+        pid: of the process, 0 when it was not started.
+    """
+
+    exit_code: int = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    truncated: int = 0
+    duration: float = 0.0
+    timed_out: bool = False
+    cancelled: bool = False
+    suspended: float = 0.0
+    error: str = ""
+    pid: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Handle:
+    """Given to `run` and, from another greenlet, to `cancel`, which may come first."""
+
+    cancelled: bool = False
+    wake: Callable[[], Any] | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -78,7 +153,7 @@ def _close(fds: Sequence[int]) -> None:
 
 def _spawn(spec: Spec, env: dict[bytes, bytes], pipes: list[int]) -> int:
     """The pid; `pipes` become stdout, stderr and descriptor 3, without pipes the output is /dev/null."""
-    null = _keep("null", "/dev/null", os.O_RDWR)
+    null = _keep("/dev/null", os.O_RDWR)
     stdin = _stdin(spec.stdin) if spec.stdin else null
     dup = os.POSIX_SPAWN_DUP2
     actions = [(dup, stdin, 0)]
@@ -98,7 +173,7 @@ def _spawn(spec: Spec, env: dict[bytes, bytes], pipes: list[int]) -> int:
 
 def _spawn_in(cwd: str, spec: Spec, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]) -> int:
     """posix_spawn takes no folder, so the client changes to it and back without a switch of greenlets."""
-    home = _keep("home", ".", os.O_PATH | os.O_DIRECTORY)
+    home = _keep(".", os.O_PATH | os.O_DIRECTORY)
     try:
         os.chdir(cwd)
     except (OSError, ValueError) as error:
@@ -124,20 +199,10 @@ def _exec(
         return os.posix_spawn(
             path, [*argv], env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=DEFAULT_SIGNALS
         )
-    except (OSError, ValueError) as error:
-        raise _failure(os.fsdecode(path), error) from None
-
-
-def _failure(path: str, error: OSError | ValueError) -> StartFailure:
-    if isinstance(error, ValueError):
-        return StartFailure(NOT_STARTED, f"cannot start {path}: {error}")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        if os.path.lexists(path):
-            return StartFailure(NOT_FOUND, f"cannot start {path}: its interpreter or link does not exist")
-        return StartFailure(NOT_FOUND, f"no such program: {path}")
-    if error.errno == errno.EACCES:
-        return StartFailure(NOT_STARTED, f"not executable: {path}")
-    return StartFailure(NOT_STARTED, f"cannot start {path}: {error.strerror}")
+    except ValueError as error:
+        raise StartFailure(NOT_STARTED, f"cannot start {os.fsdecode(path)}: {error}") from None
+    except OSError as error:
+        raise failure(os.fsdecode(path), error) from None
 
 
 def _other_user(spec: Spec) -> bool:
@@ -184,7 +249,7 @@ def _stdin(data: bytes) -> int:
     return fd
 
 
-def _keep(name: str, path: str, flags: int) -> int:
-    if name not in _kept:
-        _kept[name] = os.open(path, flags)
-    return _kept[name]
+@cache
+def _keep(path: str, flags: int) -> int:
+    """A descriptor that stays open: /dev/null or the client's own folder."""
+    return os.open(path, flags)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from director.process.task_cgroup import TaskCgroup
+from director.process.bounds import TaskCgroup
 
 KILL_FOR = 5.0  # seconds of SIGKILL to the same processes after which they are given up
 SHORTEST, LONGEST = 0.002, 0.05  # seconds between two checks while processes end

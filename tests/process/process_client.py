@@ -208,16 +208,6 @@ def children_list() -> list[int]:
     return DESCENDANTS.orphans()
 
 
-def on_start(fields: dict[str, Any]) -> list[int]:
-    """The pid given to `on_start`, and the result's."""
-    from director import process
-
-    pids: list[int] = []
-    one = spec(fields)
-    one.on_start = pids.append
-    return [*pids, process.run(one).pid, *pids]
-
-
 def old_kernel(old: bool) -> None:
     """Do without pidfds and without being a subreaper, or with them again."""
     import ctypes
@@ -244,7 +234,6 @@ OPERATIONS = {
         enter_cgroup,
         leave_cgroup,
         no_loose,
-        on_start,
         turns_while_reaping,
         children_list,
         old_kernel,

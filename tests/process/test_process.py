@@ -336,11 +336,6 @@ def test_a_greenlet_killed_again_does_not_wait(client: Client, tmp_path: Path, n
     wait_until(lambda: not alive(nap) and client.ask("children") == [], "all gone", every=0.005)
 
 
-def test_on_start(client: Client) -> None:
-    result, told = client.ask("on_start", {"argv": ["true"]})
-    assert result == told > 0
-
-
 def test_eight_at_once(client: Client, nap: str) -> None:
     specs = [
         {"argv": ["/bin/sh", "-c", f"setsid sleep {nap} & sleep 0.0{n}; echo {n}; exit {n}"], "token": f"eight.{n}"}
