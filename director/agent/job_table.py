@@ -1,17 +1,21 @@
-"""The jobs of a client: takes slices, follows the server's orders, cancels jobs and forgets those that are over."""
+"""The jobs of a client: takes slices, follows the server's orders, cancels jobs and forgets those that are over.
+
+It also replays: results are sent again to a server that was restored from an older ledger. The journal keeps the row of
+every result until its job is closed, the outputs only until they are stored.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ujson
 
 from director import states as st
 from director.agent.job_runner import JobRunner
-from director.agent.replay import forgotten, repeated
+from director.agent.journal.state import JobRecord
 from director.agent.session import Session
 from director.agent.step_runner import StepRunner, to_micros
 from director.errors import BusyError, StoreError
@@ -48,7 +52,7 @@ class JobTable:
             return
         facts = ujson.loads(head) if job is None else {}
         try:
-            self.journal.take(fields["seq"], name, facts, parts, chunk)
+            self.journal.take(name, facts, parts, chunk)
         except (BusyError, StoreError) as error:
             log.error("cannot take steps of job %s: %s", name, error)
             session.slice_error = f"takes no steps: {error}"
@@ -150,3 +154,25 @@ class JobTable:
             now = to_micros(time.time())
             self._runner.keep(job, TaskResult(step, chr(st.LOST), None, None, now, attempt=attempt - 1, reason=reason))
         job.attempts.clear()
+
+
+def forgotten(record: JobRecord, open_there: int) -> list[TaskResult]:
+    """Every stored result if the server counts more open tasks (`open_there`) than are open here, else none."""
+    stored = _stored(record)
+    return _without_outputs(record, stored) if open_there > len(record.given - stored) else []
+
+
+def repeated(record: JobRecord, steps: Collection[int]) -> list[TaskResult]:
+    """The stored results of `steps`, which the server has given again."""
+    return _without_outputs(record, _stored(record).intersection(steps))
+
+
+def _stored(record: JobRecord) -> set[int]:
+    """Steps whose result the server had stored."""
+    return record.done.keys() - record.results.keys()
+
+
+def _without_outputs(record: JobRecord, steps: Collection[int]) -> list[TaskResult]:
+    """Their results; the outputs, which are gone, count as truncated."""
+    rows = [TaskResult._make(record.done[step]) for step in sorted(steps)]
+    return [row._replace(truncated=row.truncated + row.output_size, stdout_size=0, stderr_size=0) for row in rows]

@@ -92,7 +92,7 @@ def _next_attempts(record: JobRecord) -> dict[int, int]:
         return {}
     steps: dict[int, Step] = {}
     for piece in record.slices:
-        steps.update((step["i"], step) for step in ujson.loads(piece.chunk() or b"[]") if step["i"] in running)
+        steps.update((step["i"], step) for step in ujson.loads(piece.body.read() or b"[]") if step["i"] in running)
     most = {number: int(step["flags"].get("retry", 1) or 1) for number, step in steps.items()}
     return {number: attempt + 1 for number, attempt in running.items() if attempt < most.get(number, 1)}
 
@@ -100,6 +100,6 @@ def _next_attempts(record: JobRecord) -> dict[int, int]:
 def _requeue(job: JobRunner, record: JobRecord) -> None:
     """Queue all steps again, also those that have ended: their effects are applied again in their order."""
     number = STEPS_PER_CHUNK
-    chunks = {piece.first // number: body for piece in record.slices if (body := piece.chunk())}
+    chunks = {piece.first // number: body for piece in record.slices if (body := piece.body.read())}
     for piece in sorted(record.slices, key=lambda piece: piece.first):
         job.add(piece.first // number, chunks.pop(piece.first // number, b""), [(piece.first, piece.last)])

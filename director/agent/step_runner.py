@@ -188,25 +188,22 @@ class StepRunner:
 
         Nothing may be done or reported that is not in the journal.
         """
-        try:
-            write(job, step, *args)
-            return
-        except StoreError as error:
-            what, why = failure % (step, job), error
         errors, me = self.session.disk_errors, gevent.getcurrent()
-        log.error("%s: %s; it is tried again", what, why)
         try:
             while True:
-                errors[me] = f"{what}: {why}"
-                gevent.sleep(DISK_AGAIN)
                 try:
                     write(job, step, *args)
                     break
                 except StoreError as error:
-                    why = error
-            log.warning("the journal can be written again")
+                    what = failure % (step, job)
+                    if me not in errors:
+                        log.error("%s: %s; it is tried again", what, error)
+                    errors[me] = f"{what}: {error}"
+                gevent.sleep(DISK_AGAIN)
+            if me in errors:
+                log.warning("the journal can be written again")
         finally:
-            del errors[me]
+            errors.pop(me, None)
 
     # -- what runs ----------------------------------------------------------------------------------------
 

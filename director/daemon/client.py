@@ -85,7 +85,7 @@ class Client:
         dry_run = DryRun(executor, self.profile.args, send)
         handlers: dict[str, Handler] = {"blob_piece": fetcher.take, "dry_run": dry_run.take}
         self.agent = Agent(self.session, executor.apply, transfer, settings.concurrency, handlers)
-        executor.rebooter = Rebooter(self.agent.runner, self._journal.boot.id, settings.reboot_command, executor.env)
+        executor.rebooter = Rebooter(self.agent.runner, self._journal.boot, settings.reboot_command, executor.env)
         self._executor = executor
 
     def start(self) -> None:
@@ -97,7 +97,7 @@ class Client:
         if ended := process.end_leftovers(tokens, f"{place}.", inside=process.CGROUP.left):
             log.warning("ended %d processes that an earlier client had left", ended)
         process.CGROUP.enter()
-        take_up(self.agent.table, journal.boot.changed, journal.boot.id)
+        take_up(self.agent.table, journal.rebooted, journal.boot)
         self._lag.start_anew()
         periodic("facts", FACTS_EVERY, self._read_facts)
         periodic("step cache", BLOBS_EVERY, self.step_cache.sweep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -31,7 +32,7 @@ def view(journal: Journal) -> dict[str, Any]:
     return {
         name: {
             "head": job.head,
-            "slices": [(one.seq, one.first, one.last, one.chunk()) for one in job.slices],
+            "slices": [(one.first, one.last, one.body.read()) for one in job.slices],
             "started": job.started,
             "results": {step: (kept.row, kept.number, kept.outputs()) for step, kept in job.results.items()},
             "done": job.done,
@@ -61,7 +62,7 @@ rows = st.lists(st.one_of(st.text(max_size=5), st.integers(-5, 2**53), st.boolea
 facts = st.dictionaries(st.text(max_size=5), st.one_of(rows, st.text(max_size=5)), max_size=2)
 operations = st.lists(
     st.one_of(
-        st.tuples(st.just("slice"), st.integers(1, 99), names, facts, steps, steps, st.binary(max_size=40)),
+        st.tuples(st.just("slice"), names, facts, steps, steps, st.binary(max_size=40)),
         st.tuples(st.just("started"), names, steps, st.integers(1, 3)),
         st.tuples(st.just("result"), names, steps, rows, st.one_of(st.binary(max_size=40), st.just(BIG))),
         st.tuples(st.just("stored"), st.integers(0, 12)),
@@ -84,10 +85,10 @@ class Model:
         empty = {"head": {}, "slices": [], "started": {}, "results": {}, "done": {}, "notes": {}}
         return self.jobs.setdefault(name, empty)
 
-    def slice(self, seq: int, name: str, head: dict[str, Any], first: int, last: int, chunk: bytes) -> None:
+    def slice(self, name: str, head: dict[str, Any], first: int, last: int, chunk: bytes) -> None:
         job = self.job(name)
         job["head"] = {**job["head"], **head}
-        job["slices"] = [one for one in job["slices"] if one[1:3] != (first, last)] + [(seq, first, last, chunk)]
+        job["slices"] = [one for one in job["slices"] if one[:2] != (first, last)] + [(first, last, chunk)]
 
     def started(self, name: str, step: int, attempt: int) -> None:
         self.job(name)["started"][step] = attempt
@@ -133,7 +134,7 @@ def test_what_is_written_is_read_again(sequence: list[tuple[Any, ...]]) -> None:
             assert journal.notes == []
             files = {kept.path for job in journal.jobs.values() for kept in job.results.values() if kept.path}
             assert {f"{folder}/spool/{name}" for name in os.listdir(f"{folder}/spool")} == files
-            assert journal._state.live <= journal._log.size
+            assert journal.live <= journal._log.size
 
 
 small = operations.map(lambda ops: [op for op in ops if op[0] != "rewrite" and BIG not in op])
@@ -231,13 +232,13 @@ def test_what_is_in_flight() -> None:
 
 def test_rewriting_keeps_the_meaning_and_the_size_small(tmp_path: Path) -> None:
     with opened(tmp_path, rewrite_from=20_000) as journal:
-        journal.slice(7, "kept", {"name": "x"}, 0, 9, b"steps")
+        journal.slice("kept", {"name": "x"}, 0, 9, b"steps")
         journal.note("kept", {"k": 1})
         journal.started("kept", 0, 2)
         journal.result("kept", 0, ROW, b"inline")
         journal.result("kept", 1, ROW, BIG)
         for number in range(300):
-            journal.slice(number, f"job{number}", {}, 0, 0, b"x" * 300)
+            journal.slice(f"job{number}", {}, 0, 0, b"x" * 300)
             journal.result(f"job{number}", 0, ROW, b"y" * 100)
             journal.closed(f"job{number}")
         assert os.path.getsize(tmp_path / "journal") < 25_000
@@ -288,27 +289,27 @@ def test_outputs_that_did_not_survive(tmp_path: Path) -> None:
 
 def test_a_full_spool_takes_results_but_no_slices(tmp_path: Path) -> None:
     with opened(tmp_path, limit=100_000) as journal:
-        journal.slice(1, JOB, {}, 0, 9, b"steps")
+        journal.slice(JOB, {}, 0, 9, b"steps")
         journal.result(JOB, 0, ROW, BIG)
         number = journal.result(JOB, 1, ROW, BIG)
         with pytest.raises(SpoolFullError):
-            journal.slice(2, JOB, {}, 10, 19, b"steps")
+            journal.slice(JOB, {}, 10, 19, b"steps")
         journal.result(JOB, 2, ROW, b"more")
         journal.stored(number)
-        journal.slice(2, JOB, {}, 10, 19, b"steps")
+        journal.slice(JOB, {}, 10, 19, b"steps")
         assert [one.first for one in journal.jobs[JOB].slices] == [0, 10]
 
 
 def test_boot_and_instance(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
-        instance, now = journal.instance, journal.boot.id
-        assert len(instance) == 32 and journal.boot == (now, "", False)
+        instance, now = journal.instance, journal.boot
+        assert len(instance) == 32 and not journal.rebooted and re.fullmatch("[0-9a-f-]{36}", now)
     with opened(tmp_path) as journal:
-        assert journal.instance == instance and journal.boot == (now, now, False)
+        assert journal.instance == instance and journal.boot == now and not journal.rebooted
         journal._append(["b", "another"])
         journal.rewrite()
     with opened(tmp_path) as journal:
-        assert journal.boot == (now, "another", True)
+        assert journal.boot == now and journal.rebooted
     with opened(tmp_path / "other") as journal:
         assert journal.instance != instance
 

@@ -21,7 +21,7 @@ def journal(folder: Path, steps: list[dict[str, Any]], *slices: tuple[int, int])
     made = Journal.open(str(folder))
     chunk = ujson.dumps(steps).encode()
     for seq, (first, last) in enumerate(slices or ((0, len(steps) - 1),)):
-        made.slice(seq, "j", HEAD if not seq else {}, first, last, chunk if not seq else b"")
+        made.slice("j", HEAD if not seq else {}, first, last, chunk if not seq else b"")
     return made
 
 
@@ -137,7 +137,7 @@ def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
 
 def test_slices_that_came_in_another_order_are_run_in_theirs(tmp_path: Path) -> None:
     made = journal(tmp_path, [step(n) for n in range(4)], (0, 1), (2, 3))
-    made.slice(9, "j", {}, 0, 1, ujson.dumps([step(n) for n in range(4)]).encode())  # given again
+    made.slice("j", {}, 0, 1, ujson.dumps([step(n) for n in range(4)]).encode())  # given again
     made.close()
     side = Side(tmp_path)
     side.welcome(j={"act": "go", "upto": 4})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -16,9 +16,9 @@ from zlib import crc32
 import ujson
 
 from director.errors import StoreError
-from director.runtime import durable
+from director.runtime.durable import sync_folder
 
-MAGIC = b"director journal 2\n"
+MAGIC = b"director journal 3\n"
 ANY_VERSION = b"director journal "
 FRAME = Struct("<III")
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -42,6 +42,15 @@ class Body:
 Record = tuple[list[Any], "Body | None"]  # fields, and a body that is on disk already
 
 
+@contextlib.contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Raise a StoreError that says `what` and why in place of an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what}: {error.strerror}") from error
+
+
 def encode(fields: list[Any], body: bytes = b"") -> bytes:
     """One record as it is on disk."""
     head = ujson.dumps(fields, escape_forward_slashes=False, ensure_ascii=True).encode()
@@ -62,15 +71,13 @@ class Log:
 
         Raises StoreError when the file cannot be read or another version wrote it.
         """
-        try:
+        with failing(self.path):
             self._fd = os.open(self.path, FLAGS, 0o600)
             with open(self.path, "rb") as file:
                 self.size = self._scan(file, each)
             end = os.fstat(self._fd).st_size
             if end > self.size:
                 os.ftruncate(self._fd, self.size)
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}") from error
         return end - self.size
 
     def _scan(self, file: Any, each: Callable[[list[Any], Body, int], object]) -> int:
@@ -118,17 +125,13 @@ class Log:
 
     def sync(self) -> None:
         """Flush to disk; raises StoreError."""
-        try:
+        with failing(f"cannot write {self.path}"):
             os.fdatasync(self._fd)
-        except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of a record's body; raises StoreError."""
-        try:
+        with failing(f"cannot read {self.path}"):
             data = os.pread(self._fd, size, offset)
-        except OSError as error:
-            raise StoreError(f"cannot read {self.path}: {error.strerror}") from error
         if len(data) != size:
             raise StoreError(f"cannot read {self.path}: it ends too early")
         return data
@@ -158,7 +161,8 @@ class Log:
         self._fd, self.size, self._torn = fd, len(MAGIC) + sum(sizes), False
         for body, offset in moved:
             body.offset = offset
-        sync_folder(os.path.dirname(self.path))
+        with failing(f"cannot write {os.path.dirname(self.path)}"):
+            sync_folder(os.path.dirname(self.path))
         return sizes
 
     def close(self) -> None:
@@ -181,11 +185,3 @@ def _fill(fd: int, records: Iterable[Record], moved: list[tuple[Body, int]], siz
             end += len(data)
             if body is not None:
                 moved.append((body, end - len(content)))
-
-
-def sync_folder(path: str) -> None:
-    """Make a rename in the folder durable; raises StoreError."""
-    try:
-        durable.sync_folder(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error

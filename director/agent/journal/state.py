@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from director.agent.journal.log import Body, Record
+from director.agent.journal.log import Body, Record, failing
 from director.errors import StoreError
 
 Facts = dict[str, Any]
@@ -16,16 +16,11 @@ Pairs = list[tuple[int, Any]]
 
 @dataclass(slots=True)
 class Slice:
-    """Steps `first` to `last` of a job, from the slice that the server numbered `seq`."""
+    """Steps `first` to `last` of a job; `body` has their chunk, or is empty where an earlier slice has it."""
 
-    seq: int
     first: int
     last: int
     body: Body
-
-    def chunk(self) -> bytes:
-        """The encoded steps; raises StoreError."""
-        return self.body.read()
 
 
 @dataclass(slots=True)
@@ -54,11 +49,8 @@ class Kept:
             return self.body.read()
         if not self.path:
             return b""
-        try:
-            with open(self.path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise StoreError(f"cannot read {self.path}: {error.strerror}") from error
+        with failing(f"cannot read {self.path}"), open(self.path, "rb") as file:
+            return file.read()
 
     def is_whole(self) -> bool:
         """Whether the file of the outputs is as it was written."""
@@ -110,10 +102,12 @@ class State:
     """Everything the journal knows; `apply_X` takes the fields of one kind of record.
 
     Attributes:
-        position: how many facts were ever recorded.
+        position: how many facts were ever recorded, also before the file was rewritten.
+        jobs: every job that was not closed; to be read only.
         number: of the newest result.
+        boot: id of the kernel's boot in which the journal was last opened.
         live: bytes on disk of the records that still count, about.
-        waiting: number to (job, step) of the results that are not stored, rising.
+        unstored: number to (job, step) of the results that are not stored, rising.
         dropped: results whose file may be removed.
     """
 
@@ -122,7 +116,7 @@ class State:
         self.position = self.number = 0
         self.boot = ""
         self.live = 0
-        self.waiting: dict[int, tuple[str, int]] = {}
+        self.unstored: dict[int, tuple[str, int]] = {}
         self.dropped: list[Kept] = []
         self._spool = spool
 
@@ -156,12 +150,12 @@ class State:
         job = self._job(name, size)
         job.head, job.notes, job.started, job.done = head, notes, dict(started), dict(done)
 
-    def apply_slice(self, body: Body, size: int, seq: int, name: str, head: Facts, first: int, last: int) -> None:
+    def apply_slice(self, body: Body, size: int, name: str, head: Facts, first: int, last: int) -> None:
         """Steps were given; the same steps given again replace the earlier ones."""
         job = self._job(name, size)
         job.head.update(head)
         job.slices = [one for one in job.slices if (one.first, one.last) != (first, last)]
-        job.slices.append(Slice(seq, first, last, body))
+        job.slices.append(Slice(first, last, body))
 
     def apply_started(self, body: Body, size: int, name: str, step: int, attempt: int) -> None:
         """A step begins; the result of an earlier attempt no longer counts."""
@@ -187,21 +181,21 @@ class State:
             length, check = spooled
             kept = Kept(row, number, length, check, f"{self._spool}/{number}")
         job.results[step] = kept
-        self.waiting[number] = (name, step)
+        self.unstored[number] = (name, step)
         self.number = max(self.number, number)
 
     def apply_stored(self, body: Body, size: int, number: int) -> None:
         """The server has stored every result up to `number`."""
         self.position += 1
-        while self.waiting and (first := next(iter(self.waiting))) <= number:
-            name, step = self.waiting[first]
+        while self.unstored and (first := next(iter(self.unstored))) <= number:
+            name, step = self.unstored[first]
             self._drop(self.jobs[name], step)
 
     def _drop(self, job: JobRecord, step: int) -> None:
         kept = job.results.pop(step, None)
         if kept is None:
             return
-        self.waiting.pop(kept.number, None)
+        self.unstored.pop(kept.number, None)
         if kept.path:
             self.dropped.append(kept)
         else:
@@ -227,7 +221,7 @@ class State:
         for job in self.jobs.values():
             job.size = 0
         for (fields, _), size in zip(records[1:], sizes[1:], strict=True):
-            self.jobs[fields[2 if fields[0] == "s" else 1]].size += size
+            self.jobs[fields[1]].size += size
         self.live = sum(sizes[1:])
 
     def records(self) -> list[Record]:
@@ -236,8 +230,8 @@ class State:
         for name, job in self.jobs.items():
             carried = ["j", name, job.head, job.notes, list(job.started.items()), list(job.done.items())]
             found.append((carried, None))
-            found += [(["s", one.seq, name, {}, one.first, one.last], one.body) for one in job.slices]
-        for name, step in self.waiting.values():
+            found += [(["s", name, {}, one.first, one.last], one.body) for one in job.slices]
+        for name, step in self.unstored.values():
             kept = self.jobs[name].results[step]
             spooled = [kept.size, kept.check] if kept.body is None else []
             found.append((["k", name, step, kept.row, kept.number, spooled], kept.body))
