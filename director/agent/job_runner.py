@@ -84,7 +84,7 @@ class JobRunner:
         self.attempts: dict[int, int] = {}
         self.known: dict[int, TaskResult] = {}
         self.waits: dict[int, AsyncResult[bool]] = {}
-        self._run_step, self._pass_over = run_step, pass_over
+        self._run_step, self.pass_over = run_step, pass_over
         self._ran: dict[int, int] = {}  # the last step that was run here, by lane
         self._seeds: deque[Step] = deque(head.get("seed", ()))
         self._chunks: dict[int, list[Step]] = {}
@@ -142,7 +142,7 @@ class JobRunner:
         if row is None:
             return self._run_step(self, scope, step)
         scope.apply(row.effects or {})
-        self._pass_over(self, step, row.state_code in st.GOOD)
+        self.pass_over(self, step, row.state_code in st.GOOD)
         return row
 
     def _run(self) -> None:

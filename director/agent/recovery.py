@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from typing import Any
 
 import ujson
@@ -51,6 +52,8 @@ def take_up(table: JobTable, rebooted: bool, boot: str = "") -> None:
         if job.cancelled:
             job.dead = True
             job.cursor = max(piece.last + 1 for piece in record.slices)
+            for one in _steps(record, lost):  # none of the others is passed over, so this forgets the whole stage
+                job.pass_over(job, one, False)
         else:
             _requeue(job, record)
     if records:
@@ -90,11 +93,14 @@ def _next_attempts(record: JobRecord) -> dict[int, int]:
     running = record.in_flight
     if record.notes.get("cancelled") or not running:
         return {}
-    steps: dict[int, Step] = {}
-    for piece in record.slices:
-        steps.update((step["i"], step) for step in ujson.loads(piece.body.read() or b"[]") if step["i"] in running)
-    most = {number: int(step["flags"].get("retry", 1) or 1) for number, step in steps.items()}
+    most = {step["i"]: int(step["flags"].get("retry", 1) or 1) for step in _steps(record, running)}
     return {number: attempt + 1 for number, attempt in running.items() if attempt < most.get(number, 1)}
+
+
+def _steps(record: JobRecord, numbers: Collection[int]) -> list[Step]:
+    """The steps with these numbers, as they were given."""
+    chunks = [ujson.loads(piece.body.read() or b"[]") for piece in record.slices]
+    return [step for chunk in chunks for step in chunk if step["i"] in numbers]
 
 
 def _requeue(job: JobRunner, record: JobRecord) -> None:

@@ -143,7 +143,7 @@ class StepCache:
         """The cache of a stage for this job, the same object until `end`.
 
         Args:
-            head: of the job: its `name` (the file), `stages` (their names) and `options`.
+            head: of the job: its `name` (the file), `stages` (their names), `options` and `resumed`.
             stage: its number.
         """
         key = (job, stage)
@@ -157,6 +157,8 @@ class StepCache:
         name = f"{head['name']}\0{stage}:{names[stage] if stage < len(names) else ''}"
         path = os.path.join(self._folder, hashlib.sha256(name.encode()).hexdigest()[:40])
         broken = "--no-cache" if head["options"].get("no_cache") else ""
+        if head.get("resumed"):  # its first steps are not entered, so the places are not those of the whole file
+            broken = "the job was resumed"
         return StageCache(_read(path), "" if read_only else path, broken)
 
     def end(self, job: str) -> None:

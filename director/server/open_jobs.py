@@ -101,7 +101,8 @@ class OpenJobs:
         run.since = to_monotonic(row["created_at"])
         run.valid_for, run.timeout = row["options"].get("valid_for", 3600.0), row["options"].get("timeout", 0.0)
         stages = [stage.get("name") or "" for stage in run.meta["stages"]]
-        head = {"name": row["name"], "kind": row["kind"], "options": row["options"], "stages": stages}
+        head = {"name": row["name"], "kind": row["kind"], "options": row["options"], "stages": stages,
+                "resumed": "resumes" in run.meta}  # fmt: skip
         self.heads[run.id] = ujson.dumps(head).encode()
         for node in run.nodes.values():
             self.attach(run, node)

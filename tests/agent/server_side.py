@@ -31,7 +31,7 @@ def step(number: int, **more: Any) -> dict[str, Any]:
 class Side:
     """One client in `folder`; `outcomes` has the outcomes of steps (default: success), steps in `go` wait."""
 
-    def __init__(self, folder: Path, rebooted: bool = False, concurrency: int = 8) -> None:
+    def __init__(self, folder: Path, rebooted: bool = False, concurrency: int = 8, node: Any = None) -> None:
         self.journal = Journal.open(str(folder))
         self.sent: list[tuple[str, dict[str, Any], bytes]] = []
         self.ran: list[int] = []
@@ -39,7 +39,7 @@ class Side:
         self.scopes: dict[int, Any] = {}
         self.go: dict[int, Event] = {}
         self.connected = True
-        self.session = Session("n1", self.journal, SimulatedNode(), self._send)
+        self.session = Session("n1", self.journal, node or SimulatedNode(), self._send)
         self.agent = Agent(self.session, self._apply, NodeTransfer(self.session), concurrency)
         self.runner = self.agent.runner
         take_up(self.agent.table, rebooted)

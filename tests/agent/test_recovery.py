@@ -10,6 +10,8 @@ from server_side import HEAD, Side, step
 
 from director import states as st
 from director.agent.journal import Journal
+from director.agent.profile import Profile
+from director.agent.step_cache import CachedStep, StepCache
 from director.verbs.base import Outcome
 
 
@@ -133,6 +135,26 @@ def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
     side.until(side.ranges)
     assert (side.ran, side.ranges()) == ([], [["j", 0, 1, "X", "by root"]])
     side.end()
+
+
+def test_the_lost_step_of_a_cancelled_job_cuts_the_step_cache(tmp_path: Path) -> None:
+    head = {**HEAD, "kind": "orchestrate"}
+    cache = StepCache(str(tmp_path / "cache"))
+    for number in range(2):
+        stage = cache.of("earlier", head, 0)
+        stage.enter(number)
+        stage.record(CachedStep(f"{number}"))
+    cache.end("earlier")
+    made = journal(tmp_path, [step(0), step(1)])
+    made.note("j", {"cancelled": "by root"})
+    made.slice("j", head, 0, 1, ujson.dumps([step(0), step(1)]).encode())
+    made.started("j", 1, 1)
+    made.close()
+    side = Side(tmp_path, node=Profile(str(tmp_path), {}, StepCache(str(tmp_path / "cache"))))
+    side.end()
+    again = cache.load(head, 0)
+    again.enter(0)
+    assert again.last is None
 
 
 def test_slices_that_came_in_another_order_are_run_in_theirs(tmp_path: Path) -> None:

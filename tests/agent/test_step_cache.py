@@ -8,8 +8,8 @@ from typing import Any
 from director.agent.step_cache import EFFECTS_LIMIT, CachedStep, StepCache
 
 
-def head(name: str = "site", **options: Any) -> dict[str, Any]:
-    return {"name": name, "options": options}
+def head(name: str = "site", resumed: bool = False, **options: Any) -> dict[str, Any]:
+    return {"name": name, "options": options, "resumed": resumed}
 
 
 def find(cache: StepCache, job: str, step: int, fingerprint: str, **of: Any) -> CachedStep | None:
@@ -45,6 +45,13 @@ def test_no_cache_begins_anew_and_is_remembered(tmp_path: Path) -> None:
     assert go_through(cache, "1", "ab") == "rr"
     assert go_through(cache, "2", "ab", no_cache=True) == "rr"
     assert go_through(cache, "3", "ab") == "cc"
+
+
+def test_a_resumed_job_runs_all_its_steps_as_their_places_are_not_known(tmp_path: Path) -> None:
+    cache = StepCache(str(tmp_path))
+    assert go_through(cache, "1", "ab") == "rr"
+    assert go_through(cache, "2", "ac", resumed=True) == "rr"
+    assert go_through(cache, "3", "ab") == "cr"
 
 
 def test_the_cut_is_on_disk_before_the_step_that_differs_runs(tmp_path: Path) -> None:

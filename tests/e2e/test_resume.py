@@ -71,6 +71,17 @@ def test_only_what_did_not_succeed_runs_with_the_recorded_inputs(fleet: Fleet, f
     assert (again["state"], again["tasks"]["cached"]) == ("success", 19)
 
 
+def test_a_step_that_equals_an_earlier_one_is_not_taken_for_it(fleet: Fleet) -> None:
+    fleet.wait_online(fleet.start_clients(1))
+    check = "RUN test -e ok && echo once >> marks-node-1\n"
+    (fleet.folder / "ok").touch()
+    (fleet.folder / "same.director").write_text(f"{check}RUN rm ok\n{check}".replace("RUN", f"RUN cd {fleet.folder};"))
+    failed = fleet.run_json("--orchestrate", "same.director", "--wait", exit_code=1)
+    (fleet.folder / "ok").touch()
+    assert states(fleet.run_json("--resume", failed["id"], "--wait"), "node-1") == "CCS"
+    assert marks(fleet, "node-1") == 2
+
+
 def test_an_offline_node_goes_on_when_it_returns_though_both_sides_began_anew(fleet: Fleet, failed: str) -> None:
     fleet.stop("node-2")
     fleet.wait_state(["node-2"], "offline")
