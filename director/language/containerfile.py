@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from director import ids
 from director.errors import LanguageError
 from director.language import braces, foreign, words
-from director.language.builder import build
 from director.language.error_list import Faults
-from director.language.flags import take
+from director.language.flags import Flag, take
 from director.language.heredocs import openings
-from director.language.instructions import Document, Flag, Heredoc, Instruction, Stage, Syntax
+from director.language.instructions import Document, Heredoc, Instruction, Stage, Syntax, build
 from director.language.words import BLANKS
 
 _FIRST = re.compile(r"[\t\v\f\r ]+")

@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from director import durations
 from director.language import braces
 from director.language.foreign import hint
-from director.language.instructions import Flag
 from director.language.words import BLANKS, NARROW_BLANKS
 
-Table = Mapping[str, Flag]
 MAX_FLAGS = 500  # of one instruction
 YES = frozenset(("true", "yes", "on"))
 NO = frozenset(("false", "no", "off"))
 _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag of a verb.
+
+    Attributes:
+        name: as written, without the leading dashes (`skip-cache`); in YAML `vars` with underscores.
+        kind: `bool`, `str`, `int`, `count` (not below 0), `duration` (seconds, float), `ints` (comma list) or `words`
+            (comma list).
+        help: one line for the manual.
+        repeatable: whether it may be given several times; the value is a list in the order written.
+        aliases: other spellings (`retries` for `retry`).
+        default: the value when it is not written.
+        metavar: how the manual names the value.
+        per_node: whether the value may differ per node: one with templates or `$X` reaches the verb as written, is a
+            `document` in its `raws` and is rendered on the node (`Node.document`). For the kind `str` only.
+    """
+
+    name: str
+    kind: str = "str"
+    help: str = ""
+    repeatable: bool = False
+    aliases: tuple[str, ...] = ()
+    default: Any = None
+    metavar: str = ""
+    per_node: bool = False
+
+
+Table = Mapping[str, Flag]
 
 
 class Unrendered(str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _COMMAND = "has no meaning here: nodes have no start command; use RUN to run one, SERVICE for a daemon"
@@ -33,6 +32,8 @@ def unknown(word: str, verbs: Iterable[str]) -> str:
 
 def hint(word: str, names: Iterable[str], prefix: str = "") -> str:
     """`; did you mean X?`, or `; expected one of X, Y, Z` when no name is similar."""
+    import difflib
+
     known = sorted(set(names))
     near = difflib.get_close_matches(word[:64], known, 1, 0.5)
     if near:

@@ -1,37 +1,19 @@
-"""How a verb's instruction is written, and what both readers make of a text: instructions in stages."""
+"""Instructions: how a verb's instruction is written, what both readers make of a text, and how an argument is split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from director.language import braces, words
+from director.language.flags import Flag, take
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One flag of a verb.
-
-    Attributes:
-        name: as written, without the leading dashes (`skip-cache`); in YAML `vars` with underscores.
-        kind: `bool`, `str`, `int`, `count` (not below 0), `duration` (seconds, float), `ints` (comma list) or `words`
-            (comma list).
-        help: one line for the manual.
-        repeatable: whether it may be given several times; the value is a list in the order written.
-        aliases: other spellings (`retries` for `retry`).
-        default: the value when it is not written.
-        metavar: how the manual names the value.
-        per_node: whether the value may differ per node: one with templates or `$X` reaches the verb as written, is a
-            `document` in its `raws` and is rendered on the node (`Node.document`). For the kind `str` only.
-    """
-
-    name: str
-    kind: str = "str"
-    help: str = ""
-    repeatable: bool = False
-    aliases: tuple[str, ...] = ()
-    default: Any = None
-    metavar: str = ""
-    per_node: bool = False
+_DOCUMENTS = {"[": "]", "{": "}"}
+_FIRST = re.compile(f"[^{words.NARROW_BLANKS}]*")
+_HALF = re.compile("[\ud800-\udfff]")  # JSON allows `"\\ud800"`, a surrogate without its pair
 
 
 class Syntax:
@@ -144,3 +126,123 @@ class Document:
     stages: list[Stage]
     globals: list[Instruction] = field(default_factory=list)
     file: str = "exec"
+
+
+def build(verb: str, text: str, syntax: Syntax, **fields: Any) -> Instruction:
+    """An instruction of `verb`, whose flags and argument are `text`.
+
+    Args:
+        fields: the other attributes of an `Instruction`.
+
+    Raises:
+        ValueError: what is wrong and what was expected.
+    """
+    flags: dict[str, Any] = {}
+    if text.startswith("--"):
+        flags, text = take(text, syntax.flag_table, verb)
+    text = text.strip(words.BLANKS)
+    args = json_form(syntax, text)
+    if (not text or args == ()) and syntax.needs and not flags.get("help"):
+        raise ValueError(f"{verb} has no argument; expected {syntax.needs}")
+    return Instruction(verb, flags, text, args, syntax=syntax, **fields)
+
+
+def json_form(syntax: Syntax, text: str) -> tuple[str, ...] | None:
+    """The strings of the JSON form, or None for the shell form. Raises ValueError for anything but strings in it."""
+    if syntax.json_form is True:
+        return strings(text)
+    word, rest = text_parts(text) if syntax.json_form else ("", "")
+    found = strings(rest) if word.upper() == syntax.json_form else None
+    return None if found is None else (word, *found)
+
+
+def text_parts(text: str) -> tuple[str, str]:
+    """The first word, and the rest without the blanks before it."""
+    word = _FIRST.match(text)
+    end = word.end() if word else 0
+    return text[:end], text[end:].lstrip(words.NARROW_BLANKS)
+
+
+def strings(text: str) -> tuple[str, ...] | None:
+    """The strings of a JSON list, None when `text` is not a list. Raises ValueError when it has other values."""
+    text = text.lstrip(words.BLANKS)
+    if not text.startswith("["):
+        return None
+    try:
+        value = json.loads(text, strict=True)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, list):
+        return None
+    if not all(isinstance(item, str) for item in value):
+        raise ValueError("a JSON list here may have only strings; put the other values in double quotes")
+    return tuple(_HALF.sub("\ufffd", item) for item in value)
+
+
+def arguments(instruction: Instruction) -> list[str]:
+    """The raw words of an instruction, in shell or JSON form. Raises ValueError for an open quote in YAML."""
+    if instruction.args is not None:
+        return list(instruction.args)
+    if instruction.form == "containerfile":
+        return words.plain(instruction.text)
+    found = words.quoted(instruction.text, instruction.escape)
+    if found and (quote := words.open_quote(found[-1], instruction.escape)):
+        raise ValueError(f"the quote {quote} is not closed in {found[-1]}; close it or put \\ before it")
+    return found
+
+
+def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
+    """Key and raw value of each pair of ENV, LABEL or ARG; the value is None for an ARG that is only declared.
+
+    A value that is a JSON list or mapping keeps its quotes.
+
+    Raises:
+        ValueError: a pair is wrong; with what was expected.
+    """
+    if instruction.pairs is not None:
+        return [(key, words.raw_of(value)) for key, value in instruction.pairs]
+    return [(key, value and _as_written(value, instruction.escape)) for key, value in _written_pairs(instruction)]
+
+
+def _written_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
+    text, verb = instruction.text.strip(words.BLANKS), instruction.verb
+    found = words.quoted(text, instruction.escape) if instruction.args is None else instruction.args
+    if instruction.syntax.sets != "arg":
+        return _key_values(text, found, instruction)
+    if instruction.args is not None or instruction.form == "containerfile":
+        return [_pair(word, verb) for word in found]
+    named = found and "=" in found[0] and not braces.present(found[0].partition("=")[0])
+    return [_pair(text, verb) if named else _first_word(text)]
+
+
+def _key_values(text: str, found: Sequence[str], instruction: Instruction) -> list[tuple[str, str | None]]:
+    """`KEY=VALUE …`, or `KEY the rest of the line`: the first word decides."""
+    verb = instruction.verb
+    if instruction.args is not None or (found and "=" in found[0]):
+        for word in found:
+            if "=" not in word:
+                raise ValueError(f"{verb} has no = in {word!r}; expected KEY=VALUE, with quotes around blanks")
+        return [_pair(word, verb) for word in found]
+    key, value = _first_word(text)
+    if value is None:
+        raise ValueError(f"{verb} needs a key and a value; expected KEY=VALUE or KEY VALUE")
+    return [(key, value)]
+
+
+def _pair(word: str, verb: str) -> tuple[str, str | None]:
+    key, equals, value = word.partition("=")
+    if not key:
+        raise ValueError(f"{verb} has no name before = in {word!r}; expected KEY=VALUE")
+    return key, value if equals else None
+
+
+def _first_word(text: str) -> tuple[str, str | None]:
+    key, *rest = braces.split_around(words.BETWEEN, text, 1)
+    return key, rest[0] if rest else None
+
+
+def _as_written(raw: str, escape: str) -> str:
+    """In a JSON list or mapping the quotes are part of the value."""
+    if raw[0] in _DOCUMENTS and raw[-1] == _DOCUMENTS[raw[0]] and raw[:2] not in ("{{", "{%"):
+        return words.literal(raw, escape)
+    return raw

@@ -6,21 +6,21 @@ A Directorfile's words are split as by BuildKit, YAML's as by a shell; in both, 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from director.language import braces
-from director.language.instructions import Instruction
 
 #: the blanks around and between words (Unicode white space)
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 #: the blanks behind an instruction's name and its flags, where BuildKit compares bytes
 NARROW_BLANKS = "\t\n\v\f\r "
 _BLANKS = frozenset(BLANKS)
-_BETWEEN = re.compile(r"[\t\v\f\r ]+")
+#: the blanks between words of a Directorfile
+BETWEEN = re.compile(r"[\t\v\f\r ]+")
 _LIVE = re.compile(r"""['"\\`]""")
 _WHOLE = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-_TO_ESCAPE = {escape: re.compile(rf"""['"]|{re.escape(escape)}(?!\$)""") for escape in "\\`"}
 _IN_DOUBLE = re.compile(r'"|\\(?!\$)')
+_TO_ESCAPE = {escape: re.compile(rf"""['"]|{re.escape(escape)}(?!\$)""") for escape in "\\`"}
 
 
 class Written(str):
@@ -32,7 +32,7 @@ class Written(str):
 def plain(text: str) -> list[str]:
     """Words between blanks, where quotes have no meaning: COPY, ADD, EXPOSE, FROM in a Directorfile."""
     text = text.strip(BLANKS)
-    return braces.split_around(_BETWEEN, text) if text else []
+    return braces.split_around(BETWEEN, text) if text else []
 
 
 def quoted(text: str, escape: str = "\\") -> list[str]:
@@ -84,62 +84,6 @@ def open_quote(word: str, escape: str = "\\") -> str:
     return _scan(word, 0, escape, dict(braces.spans(word)), ())[1]
 
 
-def arguments(instruction: Instruction) -> list[str]:
-    """The raw words of an instruction, in shell or JSON form. Raises ValueError for an open quote in YAML."""
-    if instruction.args is not None:
-        return list(instruction.args)
-    if instruction.form == "containerfile":
-        return plain(instruction.text)
-    words = quoted(instruction.text, instruction.escape)
-    if words and (quote := open_quote(words[-1], instruction.escape)):
-        raise ValueError(f"the quote {quote} is not closed in {words[-1]}; close it or put \\ before it")
-    return words
-
-
-def pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
-    """Key and raw value of each pair of ENV, LABEL or ARG; the value is None for an ARG that is only declared.
-
-    Raises:
-        ValueError: a pair is wrong; with what was expected.
-    """
-    if instruction.pairs is not None:
-        return [(key, _raw(value)) for key, value in instruction.pairs]
-    text, verb = instruction.text.strip(BLANKS), instruction.verb
-    words = quoted(text, instruction.escape) if instruction.args is None else instruction.args
-    if instruction.syntax.sets != "arg":
-        return _key_values(text, words, instruction)
-    if instruction.args is not None or instruction.form == "containerfile":
-        return [_pair(word, verb) for word in words]
-    named = words and "=" in words[0] and not braces.present(words[0].partition("=")[0])
-    return [_pair(text, verb) if named else _first_word(text)]
-
-
-def _key_values(text: str, words: Sequence[str], instruction: Instruction) -> list[tuple[str, str | None]]:
-    """`KEY=VALUE …`, or `KEY the rest of the line`: the first word decides."""
-    verb = instruction.verb
-    if instruction.args is not None or (words and "=" in words[0]):
-        for word in words:
-            if "=" not in word:
-                raise ValueError(f"{verb} has no = in {word!r}; expected KEY=VALUE, with quotes around blanks")
-        return [_pair(word, verb) for word in words]
-    key, value = _first_word(text)
-    if value is None:
-        raise ValueError(f"{verb} needs a key and a value; expected KEY=VALUE or KEY VALUE")
-    return [(key, value)]
-
-
-def _pair(word: str, verb: str) -> tuple[str, str | None]:
-    key, equals, value = word.partition("=")
-    if not key:
-        raise ValueError(f"{verb} has no name before = in {word!r}; expected KEY=VALUE")
-    return key, value if equals else None
-
-
-def _first_word(text: str) -> tuple[str, str | None]:
-    key, *rest = braces.split_around(_BETWEEN, text, 1)
-    return key, rest[0] if rest else None
-
-
 def literal(text: str, escape: str = "\\") -> str:
     """A raw word that renders to `text` with braces and `$X` replaced, but quotes and escapes as they are."""
     return _escaped(text, escape, _TO_ESCAPE[escape])
@@ -149,10 +93,9 @@ def _escaped(text: str, escape: str, data: re.Pattern[str]) -> str:
     return braces.replace(text, lambda piece: data.sub(lambda found: escape + found[0], piece))
 
 
-def _raw(value: object) -> str:
+def raw_of(value: str) -> str:
     """The raw word of a value in a YAML mapping."""
-    text = str(value)
-    return '"' + _escaped(text, "\\", _IN_DOUBLE) + '"' if isinstance(value, Written) else literal(text)
+    return '"' + _escaped(value, "\\", _IN_DOUBLE) + '"' if isinstance(value, Written) else literal(value)
 
 
 def whole_quoted(raw: str) -> bool:

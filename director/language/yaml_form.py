@@ -10,11 +10,10 @@ from dataclasses import replace
 from director.errors import LanguageError
 from director.ids import RESERVED
 from director.language import foreign, types
-from director.language.builder import build
 from director.language.error_list import Faults
 from director.language.flags import NO, YES, from_vars
 from director.language.foreign import hint
-from director.language.instructions import Document, Instruction, Stage, Syntax
+from director.language.instructions import Document, Instruction, Stage, Syntax, build
 from director.language.types import KeyFaultError
 from director.runtime.yaml_text import Items, Node, Pairs, Scalar, compose
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from director import verbs
 from director.language import braces
-from director.language.instructions import Document, Instruction
+from director.language.instructions import Document, Instruction, pairs
 from director.language.scope import RESERVED, is_proxy
 from director.language.substitution import used_names
-from director.language.words import pairs
 from director.planning.plan import PlannedStep
 
 _CD = re.compile(r"cd(?:\s+(?:\"[^\"]*\"|'[^']*'|[^\s;&|]+))?\s*")

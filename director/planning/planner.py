@@ -14,7 +14,7 @@ from director import verbs
 from director.errors import DirectorError, LanguageError, NoTargetError, UsageError
 from director.language import braces
 from director.language.error_list import Faults
-from director.language.instructions import Document, Instruction
+from director.language.instructions import Document, Instruction, pairs
 from director.language.reader import read
 from director.language.scope import RESERVED
 from director.planning.context import Context
@@ -25,7 +25,6 @@ from director.planning.step_builder import PlanState, Request, StepBuilder
 from director.targets import RosterView
 from director.transfer.blob_lists import shortened
 from director.transfer.blobs import BlobStore
-from director.verbs.arguments import raw_pairs
 from director.verbs.base import Entry
 
 Planner = Generator[Request, list[Entry], Plan]
@@ -194,6 +193,6 @@ class _StepPlanner:
 def _declare(instruction: Instruction, context: Context, extend: bool) -> None:
     extend = extend or bool(instruction.flags.get("extend-args"))
     try:
-        context.declare(raw_pairs(instruction), instruction.escape, extend)
+        context.declare(pairs(instruction), instruction.escape, extend)
     except ValueError as error:
         raise LanguageError(str(error), instruction.file, instruction.line) from None

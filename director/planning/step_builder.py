@@ -113,7 +113,7 @@ class StepBuilder:
         return self._state.members
 
     def content(self, data: bytes) -> Entry:
-        """Store bytes that the step needs."""
+        """Store bytes that the step needs. Raises StoreError when the disk is full."""
         digest, size = self._state.blobs.put_bytes(data)
         entry = Entry("", "file", size=size, digest=digest)
         self.need(entry)

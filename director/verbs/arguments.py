@@ -5,19 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from director.errors import VerbError
 from director.language.braces import replace
-from director.language.words import arguments, literal, open_quote, whole_quoted
-from director.language.words import pairs as split_pairs
+from director.language.instructions import Instruction, arguments
+from director.language.instructions import pairs as split_pairs
+from director.language.words import literal, open_quote, whole_quoted
 from director.verbs.interface import Argument, Node, Planning
 
-if TYPE_CHECKING:
-    from director.language.instructions import Instruction
-
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
-_DOCUMENTS = {"[": "]", "{": "}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def whole(instruction: Instruction, planning: Planning) -> dict[str, Any]:
 def pairs(instruction: Instruction, planning: Planning) -> dict[str, Any]:
     """`pairs` [[name, raw value or None]], and `extend` with --extend-args. Raises LanguageError."""
     try:
-        found = raw_pairs(instruction)
+        found = split_pairs(instruction)
         if not found:
             raise ValueError(f"{instruction.verb} needs a name; expected NAME=VALUE")
     except ValueError as error:
@@ -78,17 +75,6 @@ def pairs(instruction: Instruction, planning: Planning) -> dict[str, Any]:
 #: as `Verb.argument`
 TEXT: Argument = staticmethod(whole)
 PAIRS: Argument = staticmethod(pairs)
-
-
-def raw_pairs(instruction: Instruction) -> list[tuple[str, str | None]]:
-    """Name and raw value (None without `=`) of each pair; a value that is a JSON list or mapping keeps its quotes.
-
-    Raises ValueError for a pair that cannot be read.
-    """
-    found = split_pairs(instruction)
-    if instruction.pairs is not None:  # values of a YAML mapping are not quoted again
-        return found
-    return [(name, value and _as_written(value, instruction.escape)) for name, value in found]
 
 
 def escape_of(body: Mapping[str, Any]) -> str:
@@ -133,13 +119,6 @@ def document(content: str) -> str:
 
 def _doubled(escape: re.Match[str]) -> str:
     return escape[0] if escape[1] in ("$", "\\") and escape[1] else "\\" + escape[0]
-
-
-def _as_written(raw: str, escape: str) -> str:
-    """In a JSON list or mapping the quotes are part of the value."""
-    if raw[0] in _DOCUMENTS and raw[-1] == _DOCUMENTS[raw[0]] and raw[:2] not in ("{{", "{%"):
-        return literal(raw, escape)
-    return raw
 
 
 def _body(instruction: Instruction, **fields: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from director.errors import VerbError
-from director.language.instructions import Flag, Instruction, Syntax
+from director.language.flags import Flag
+from director.language.instructions import Instruction, Syntax
 from director.verbs.interface import Argument, Entry, Fetched, Node, Outcome, Planning, Want, cached, failed, success  # noqa: F401
 
 Answers = Sequence[Sequence[Entry]]  # the entries of each `Want`
@@ -113,11 +114,14 @@ class Verb(Syntax):
         yield from (("word", part) for pair in body.get("pairs", ()) for part in pair if part)
 
     def wants(self, body: Mapping[str, Any], planning: Planning) -> Iterable[Want]:
-        """Files that the step needs from the submitter; called once, or for each node where sources use `node`."""
+        """Files that the step needs from the submitter; called once, or for each node where sources use `node`.
+
+        Raises LanguageError, as `parse`.
+        """
         return ()
 
     def sources(self, body: Mapping[str, Any], answers: Answers, planning: Planning) -> dict[str, Any]:
-        """Additions to the body for `answers`: a list of entries for each of `wants`."""
+        """Additions to the body: `answers` has the entries of each of `wants`. Raises LanguageError, as `parse`."""
         return {}
 
     def strip(self, body: dict[str, Any]) -> None:
@@ -142,6 +146,6 @@ class Verb(Syntax):
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome | None:
         """What `apply` would return, without changing anything (`--plan`); None when only a run can tell.
 
-        The reason of a success says what would be done.
+        The reason of a success says what would be done. Raises VerbError, as `apply`.
         """
         return self.apply(body, flags, node) if self.pure else None

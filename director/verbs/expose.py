@@ -52,7 +52,7 @@ class Expose(Verb):
 
 
 def ports_of(word: str, fail: Any) -> list[Port]:
-    """The ports of `80`, `443/tcp` or `8000-8010`. Raises `fail(…)` for anything else."""
+    """The ports of `80`, `443/tcp` or `8000-8010`. Raises what `fail` makes for anything else."""
     match = _PORT.fullmatch(word)
     first = int(match[1]) if match else 0
     last = int(match[2] or first) if match else 0

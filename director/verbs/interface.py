@@ -59,7 +59,10 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 class Node(Protocol):
-    """What a verb may do on a node; `director.agent.executor.TaskNode` implements it."""
+    """What a verb may do on a node; `director.agent.executor.TaskNode` implements it.
+
+    What cannot be done raises VerbError with the reason, or LateError when the step's time is over.
+    """
 
     name: str
     job: str
@@ -202,6 +205,8 @@ class Entry:
 
 class Planning(Protocol):
     """What a verb may use while it is planned on the server; `director.planning.step_builder` implements it.
+
+    What cannot be done raises the error that `fail` makes, a LanguageError.
 
     Attributes:
         folder: the absolute folder of relative sources.

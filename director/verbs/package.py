@@ -146,7 +146,10 @@ class Package(Verb):
 
 
 def find_manager(path: str | None = None) -> str:
-    """The name of the first package manager in `path` (None: the client's PATH and the usual folders)."""
+    """The name of the first package manager in `path` (None: the client's PATH and the usual folders).
+
+    Raises VerbError when there is none.
+    """
     folders = (path if path is not None else os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin").split(":")
     for name in MANAGERS:
         if any(folder and os.access(os.path.join(folder, name), os.X_OK) for folder in folders):

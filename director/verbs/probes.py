@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from director.errors import VerbError
-from director.language.builder import strings
 from director.language.flags import Unrendered
-from director.language.instructions import Instruction
+from director.language.instructions import Instruction, strings
 from director.states import SUCCESS
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, success
 from director.verbs.run import argv_of
@@ -154,7 +153,7 @@ class HealthCheck(_Probing):
 
 
 def check_url(url: str, fail: Callable[[str], Exception]) -> SplitResult:
-    """The parts of an http or https URL. Raises `fail(…)` for anything else."""
+    """The parts of an http or https URL. Raises what `fail` makes for anything else."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

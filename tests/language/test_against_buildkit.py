@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from director import verbs
 from director.errors import LanguageError
 from director.language import words
-from director.language.builder import text_parts
-from director.language.instructions import Instruction
+from director.language.instructions import Instruction, pairs, text_parts
 from director.language.reader import read
 from director.verbs.base import Flag
 
@@ -113,7 +112,7 @@ def values_of(step: Instruction) -> tuple[str, ...]:
     if step.args is not None:
         return step.args
     if step.verb in ("ENV", "LABEL"):
-        return tuple(part for key, value in words.pairs(step) for part in (key, value or ""))
+        return tuple(part for key, value in pairs(step) for part in (key, value or ""))
     if step.verb == "ARG":
         return tuple(words.quoted(step.text, step.escape))
     if step.verb in ("COPY", "ADD", "EXPOSE"):

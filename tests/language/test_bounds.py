@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from language.tables import VERBS, document
 
 from director.errors import LanguageError, VerbError
-from director.language import words
+from director.language import instructions, words
 from director.language.substitution import check_word, render_text, render_word, used_names
 
 PIECES = st.sampled_from(
@@ -38,7 +38,7 @@ def test_reading(text: str, form: str) -> None:
     for stage in read.stages:
         for step in stage.instructions:
             assert step.verb in VERBS and step.line >= 1
-            for split in (words.arguments, words.pairs):
+            for split in (instructions.arguments, instructions.pairs):
                 try:
                     split(step)
                 except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from language.tables import steps, yaml_step
 
-from director.language import words
+from director.language import instructions, words
 from director.language.braces import open_at_end, spans
 from director.language.substitution import render_word
 
@@ -39,11 +39,11 @@ def test_quoted(text: str, expected: list[str]) -> None:
 
 
 def test_each_form_splits_in_its_way() -> None:
-    assert words.arguments(steps("COPY 'a b' /c")[0]) == ["'a", "b'", "/c"]
-    assert words.arguments(steps('COPY ["a b", "/c"]')[0]) == ["a b", "/c"]
-    assert words.arguments(yaml_step("- COPY: \"'a b' /c\"")) == ["'a b'", "/c"]
+    assert instructions.arguments(steps("COPY 'a b' /c")[0]) == ["'a", "b'", "/c"]
+    assert instructions.arguments(steps('COPY ["a b", "/c"]')[0]) == ["a b", "/c"]
+    assert instructions.arguments(yaml_step("- COPY: \"'a b' /c\"")) == ["'a b'", "/c"]
     with pytest.raises(ValueError, match="the quote ' is not closed in 'b c"):
-        words.arguments(yaml_step("- COPY: a 'b c"))
+        instructions.arguments(yaml_step("- COPY: a 'b c"))
 
 
 PAIRS = [
@@ -67,12 +67,12 @@ YAML_PAIRS = [
 
 @pytest.mark.parametrize(("text", "expected"), PAIRS)
 def test_pairs(text: str, expected: list[tuple[str, str | None]]) -> None:
-    assert words.pairs(steps(text)[0]) == expected
+    assert instructions.pairs(steps(text)[0]) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), YAML_PAIRS)
 def test_pairs_in_yaml(text: str, expected: list[tuple[str, str | None]]) -> None:
-    assert words.pairs(yaml_step(text)) == expected
+    assert instructions.pairs(yaml_step(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_pairs_in_yaml(text: str, expected: list[tuple[str, str | None]]) -> Non
 )
 def test_pairs_that_are_none(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        words.pairs(steps(text)[0])
+        instructions.pairs(steps(text)[0])
 
 
 @pytest.mark.parametrize("value", ["it's", 'a "b" \\n', "a\\b", "", "'x'", "[\"a\", 'b']"])

@@ -9,9 +9,8 @@ import pytest
 
 import director
 from director.errors import LanguageError
-from director.language.instructions import Instruction
+from director.language.instructions import Instruction, pairs
 from director.language.reader import read
-from director.language.words import pairs
 from director.verbs import ALIASES, VERBS
 from director.verbs.base import Verb
 
