@@ -20,7 +20,7 @@ from director.language.scope import RESERVED
 from director.planning.context import Context
 from director.planning.lint import lint
 from director.planning.plan import Plan, PlannedStage, PlannedStep
-from director.planning.stages import Stages, lanes
+from director.planning.stages import Stages, lanes, located
 from director.planning.step_builder import PlanState, Request, StepBuilder
 from director.targets import RosterView
 from director.transfer.blob_lists import shortened
@@ -103,18 +103,18 @@ class _StepPlanner:
 
     def steps(self) -> Generator[Request, list[Entry], list[PlannedStep]]:
         """All steps of the text, numbered."""
-        pairs = []
+        stages = []
         for stage in self._document.stages:
             planned: PlannedStage | None = PlannedStage(0, stage.name, [])  # of a wrong stage, to check its steps
             with self._state.faults.caught():
                 planned = self._stages.add(stage)
             if planned is not None:
-                pairs.append((stage, planned))
-        lanes(pairs)
-        self._state.members = list(dict.fromkeys(name for _, planned in pairs for name in planned.nodes))
-        if pairs:
-            yield from self._global_steps(pairs[0][1])
-        for stage, planned in pairs:
+                stages.append((stage, planned))
+        lanes(stages)
+        self._state.members = list(dict.fromkeys(name for _, planned in stages for name in planned.nodes))
+        if stages:
+            yield from self._global_steps(stages[0][1])
+        for stage, planned in stages:
             yield from self._stage_steps(stage.instructions, planned)
         for index, step in enumerate(self._steps):
             step.row = {"i": index, **step.row}
@@ -192,7 +192,5 @@ class _StepPlanner:
 
 def _declare(instruction: Instruction, context: Context, extend: bool) -> None:
     extend = extend or bool(instruction.flags.get("extend-args"))
-    try:
+    with located(instruction.file, instruction.line):
         context.declare(pairs(instruction), instruction.escape, extend)
-    except ValueError as error:
-        raise LanguageError(str(error), instruction.file, instruction.line) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from director.errors import LanguageError, NoTargetError, UsageError
+from director.errors import LanguageError, NoTargetError, UsageError, VerbError
 from director.language import braces
 from director.language.instructions import Document, Stage
 from director.node_sets import fold, natural
@@ -23,10 +23,10 @@ _DOLLAR = re.compile(r"\$(?:[A-Za-z_]|\{)")
 
 @contextmanager
 def located(file: str, line: int) -> Iterator[None]:
-    """Add file and line to the TargetSyntaxError, as a LanguageError, or NoTargetError of the block."""
+    """Add file and line to a ValueError or VerbError of the block, as a LanguageError, and to a NoTargetError."""
     try:
         yield
-    except TargetSyntaxError as error:
+    except (ValueError, VerbError) as error:
         raise LanguageError(str(error), file, line) from None
     except NoTargetError as error:
         raise NoTargetError(f"{file}:{line}: {error}", line) from None
@@ -78,7 +78,7 @@ class Stages:
             self.notes.append(f"{self._file}:{stage.line}: the stage {called!r} has no nodes left and is dropped")
             return None
         planned = PlannedStage(len(self.planned), stage.name, nodes, resolved.unmatched, parent)
-        self._written.append((planned, [self._rendered(text, stage) for text in stage.targets]))
+        self._written.append((planned, [self._rendered(text) for text in stage.targets]))
         self.planned.append(planned)
         return planned
 
@@ -116,31 +116,25 @@ class Stages:
     def _resolve_stage(self, stage: Stage) -> tuple[Resolved, int]:
         if not stage.targets:
             return self._allowed or self._everyone(), -1
-        expressions = [self._rendered(text, stage) for text in stage.targets]
-        for text in expressions:
-            self._check_image(text, stage)
         with located(self._file, stage.line):
+            expressions = [self._rendered(text) for text in stage.targets]
+            for bare in map(str.strip, expressions):
+                if bare not in self._by_name and not self._roster.has(bare) and looks_like_image(bare):
+                    raise ValueError(f"FROM takes target nodes; {bare} looks like an image")
             resolved = resolve(expressions, self._roster, self._by_name)
-        bare = [text.strip() for text in expressions]
-        parent = next((earlier.index for earlier in reversed(self.planned) if [earlier.name] == bare), -1)
-        return (self._on_platform(resolved, stage) if stage.platform else resolved), parent
+            if stage.platform:
+                resolved = self._on_platform(resolved, self._rendered(stage.platform).lower())
+        names = [text.strip() for text in expressions]
+        return resolved, next((earlier.index for earlier in reversed(self.planned) if [earlier.name] == names), -1)
 
-    def _rendered(self, text: str, stage: Stage) -> str:
+    def _rendered(self, text: str) -> str:
         if not braces.present(text) and not _DOLLAR.search(text):
             return text
         try:
             return self._context.render(text, quotes=False)
         except NodeNeededError:
-            message = "FROM cannot use node or facts, as it selects the nodes; expected fact:NAME=VALUE"
-        except ValueError as error:
-            message = str(error)
-        raise LanguageError(message, self._file, stage.line)
-
-    def _check_image(self, text: str, stage: Stage) -> None:
-        bare = text.strip()
-        if bare not in self._by_name and not self._roster.has(bare) and looks_like_image(bare):
-            message = f"FROM takes target nodes; {bare} looks like an image"
-            raise LanguageError(message, self._file, stage.line)
+            wrong = "FROM cannot use node or facts, as it selects the nodes; expected fact:NAME=VALUE"
+            raise ValueError(wrong) from None
 
     def _everyone(self) -> Resolved:
         if self._online is None:
@@ -149,12 +143,10 @@ class Stages:
             raise NoTargetError("no node is online; name nodes with --target or FROM to have them wait for delivery")
         return Resolved(list(self._online))
 
-    def _on_platform(self, resolved: Resolved, stage: Stage) -> Resolved:
-        wanted = self._rendered(stage.platform, stage).lower()
+    def _on_platform(self, resolved: Resolved, wanted: str) -> Resolved:
         nodes = [name for name in resolved.nodes if _fits(wanted, self._roster.facts(name))]
         if not nodes:
-            message = f"--platform={wanted} matches none of the stage's {len(resolved.nodes)} nodes"
-            raise NoTargetError(f"{self._file}:{stage.line}: {message}", stage.line)
+            raise NoTargetError(f"--platform={wanted} matches none of the stage's {len(resolved.nodes)} nodes")
         return Resolved(nodes, resolved.unmatched)
 
 

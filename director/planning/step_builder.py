@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from director import verbs
-from director.errors import DirectorError, LanguageError, VerbError
+from director.errors import DirectorError, LanguageError
 from director.language import flags as flag_reader
 from director.language.error_list import Faults
 from director.language.instructions import Instruction
@@ -98,10 +98,8 @@ class StepBuilder:
             raise self.fail("a flag is the same on every node; expected no node and no facts in it") from None
 
     def _render(self, raw: str, escape: str = "\\", **options: Any) -> str:
-        try:
+        with located(self.instruction.file, self.instruction.line):
             return self._context.render(raw, escape, **options)
-        except (ValueError, VerbError) as error:
-            raise self.fail(str(error)) from None
 
     def target(self, expression: str) -> list[str]:
         """The nodes of a target expression or an earlier stage. Raises LanguageError, NoTargetError."""
@@ -186,12 +184,10 @@ class StepBuilder:
             raise self.fail(f"{verb.name} cannot be used: {place}: {type(error).__name__}: {error}") from error
 
     def _resolve_flags(self, verb: Verb) -> None:
-        try:
-            table = verb.flag_table
-            plain = {n: str(value) if table[n].kind == "rest" else value for n, value in self.instruction.flags.items()}
+        with located(self.instruction.file, self.instruction.line):
+            table, written = verb.flag_table, self.instruction.flags.items()
+            plain = {name: str(value) if table[name].kind == "rest" else value for name, value in written}
             self.flags = flag_reader.resolve(plain, table, self.value)
-        except ValueError as error:
-            raise self.fail(str(error)) from None
         for name in _ARG_FLAGS & self.flags.keys():
             if not is_arg_name(self.flags[name]):
                 raise self.fail(f"--{name}={self.flags[name]} is no name for an ARG; expected one like RESULT")
@@ -211,13 +207,11 @@ class StepBuilder:
             return
         escape = body.get("escape", "\\")
         for kind, raw in verb.raws(body):
-            try:
+            with located(self.instruction.file, self.instruction.line):
                 if kind == "text":
                     check(raw)
                 else:
                     check_word(raw, escape, quotes=kind == "word")
-            except ValueError as error:
-                raise self.fail(str(error)) from None
         for word in flag_reader.misplaced(self.instruction.text, verb.flag_table):
             text = f"{word} is behind the first argument and so belongs to the command"
             self._state.warnings.append(str(self.fail(text)))

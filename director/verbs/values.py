@@ -21,16 +21,14 @@ EXTEND = Flag("extend-args", "bool", "append to lists and merge mappings instead
 LABELS, LABEL_BYTES = 1000, 64 * 1024  # of one node; it sends all of them to the server at each connection
 LIMIT = 1 << 20  # bytes of the file
 _MACHINES = {
-    "x86_64": ("amd64", ""),
-    "amd64": ("amd64", ""),
-    "aarch64": ("arm64", ""),
-    "arm64": ("arm64", ""),
-    "armv7l": ("arm", "v7"),
-    "armv6l": ("arm", "v6"),
-    "armv5tel": ("arm", "v5"),
-    "i386": ("386", ""),
-    "i686": ("386", ""),
-    "loongarch64": ("loong64", ""),
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm/v7",
+    "armv6l": "arm/v6",
+    "armv5tel": "arm/v5",
+    "i386": "386",
+    "i686": "386",
+    "loongarch64": "loong64",
 }  # all others have the same name in both
 
 
@@ -186,8 +184,9 @@ def _chosen(scope: Scope, name: str, value: str | None, node: Node) -> str | Non
 def platform_of(facts: Mapping[str, Any]) -> dict[str, str]:
     """`TARGETPLATFORM` and its parts for a node with these facts, as containers name platforms."""
     machine = str(facts.get("arch", ""))
-    arch, variant = _MACHINES.get(machine, (machine, ""))
-    whole = "/".join(part for part in ("linux", arch, variant) if part)
+    name = _MACHINES.get(machine, machine)
+    arch, _, variant = name.partition("/")
+    whole = f"linux/{name}" if name else "linux"
     return {"TARGETPLATFORM": whole, "TARGETOS": "linux", "TARGETARCH": arch, "TARGETVARIANT": variant}
 
 
