@@ -60,7 +60,7 @@ def new_context(sockets: int = 1023) -> Context:
 
 
 def require_threads(count: int) -> None:
-    """Raise StartError when so many threads cannot be started now; the library would abort the process."""
+    """Check that so many threads can be started; else the library would abort. Raises StartError: they cannot."""
     before, gate = len(os.listdir(THREADS)), allocate_lock()
     try:
         with gate:  # the threads wait for it, so that all exist at the same time
@@ -223,7 +223,7 @@ class Router(WatchedSocket):
         super().__init__(socket)
 
     def bind(self, address: str) -> None:
-        """Listen at `tcp://host:port`. Raises StartError when that is not possible."""
+        """Listen at `tcp://host:port`. Raises StartError: the address cannot be bound."""
         self.socket.set(zmq.IPV6, 1 if ":" in address.split("//")[1].rsplit(":", 1)[0] else 0)
         try:
             self.socket.bind(address)

@@ -30,7 +30,7 @@ class FairQueue(Generic[T]):
         self._filled.set()
 
     def take(self, most: int) -> tuple[str, list[T]]:
-        """Remove up to `most` items of the next job, which then queues behind the others. KeyError when empty."""
+        """Remove up to `most` items of the next job, which then queues behind the others. Raises KeyError: empty."""
         job, line = self._lines.popitem(last=False)
         taken = [line.popitem(last=False)[0] for _ in range(min(most, len(line)))]
         if line:

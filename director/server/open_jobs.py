@@ -80,12 +80,12 @@ class OpenJobs:
         self._loads: dict[str, Load] = {}  # by node
 
     def check_room(self) -> None:
-        """Raise BusyError when no more jobs can be accepted."""
+        """Check that more jobs can be accepted. Raises BusyError: too many tasks or jobs are open."""
         if self.tasks > TASKS_LIMIT or len(self.runs) >= OPEN_JOBS:
             raise BusyError(f"{self.tasks} tasks of {len(self.runs)} jobs are open; try again when some have ended")
 
     def options(self, job: str) -> dict[str, Any]:
-        """The options of an open job, as they were accepted. KeyError when it is not open."""
+        """The options of an open job, as they were accepted. Raises KeyError: it is not open."""
         options: dict[str, Any] = ujson.loads(self.heads[job])["options"]
         return options
 

@@ -25,7 +25,7 @@ def bound(host: str, port: int, option: str) -> socket.socket:
 
 
 def require_free(address: str, port: int, enroll_port: int) -> None:
-    """Raises StartError: one of these TCP ports of the bind address cannot be bound now."""
+    """Check that these TCP ports can be bound now. Raises StartError: one of them cannot."""
     host = paths.bind_host(address)
     try:
         ipaddress.ip_address(host)

@@ -82,12 +82,13 @@ class ResultIntake:
         followed: list[RangeEnd] = []
         names = []
         for result in results:
-            found, name = ends.end(run, node, result.step, result.state_code, result.reason or ""), "results"
+            state, name = result.state_code, "results"
+            found = ends.end(run, node, result.step, state, result.reason or "")
             recorded = node.states[result.step]
-            if found is None and result.state_code == st.LOST and recorded in st.FINAL - {st.LOST}:
+            if found is None and state == st.LOST and recorded in st.FINAL - {st.LOST}:
                 # the node's journal lost results that are recorded here: it runs nothing more of this job
                 found, name = ends.give_up(run, node, result.reason or ""), ""
-            elif recorded != result.state_code:
+            elif recorded != state:
                 name = "late_results"
             followed += found or ()
             names.append(name)

@@ -24,7 +24,6 @@ class Scheduler:
     """
 
     def __init__(self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float) -> None:
-        self.send = send
         self.jobs = jobs = OpenJobs(ledger, roster)
         self.runs, self.changed = jobs.runs, jobs.changed
         self.options, self.check_room = jobs.options, jobs.check_room
