@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
+import director.targets.expressions as expressions
 from director.node_sets import natural
-from director.targets import expressions
 from director.targets.expressions import And, Everyone, Expr, Fact, Label, Members, Name, Not, Or, Pattern
 from director.targets.fact_matching import fact_fits, fact_values
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
+import director.targets.expressions as expressions
 from director.node_sets import fold, natural
-from director.targets import expressions
 from director.targets.evaluate import Evaluator, RosterView
 from director.targets.expressions import And, Everyone, Expr, Fact, Label, Members, Name, Not, Or, Pattern, shorten
 from director.targets.parser import parse

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+import director.targets.expressions as expressions
 from director.globs import GlobError, compiled, has_magic
 from director.ids import name_fault
 from director.node_sets import LIMIT, FoldError, expand, is_folded
-from director.targets import expressions
 from director.targets.expressions import Expr, Fact, Label, Matches, Pattern, TargetSyntaxError
 from director.targets.fact_matching import subnet
 from director.targets.regexes import PatternError, Regex
