@@ -22,7 +22,6 @@ from director.workers.supervisor import Supervisor, WorkerDiedError
 
 log = logging.getLogger(__name__)
 
-FRAME_OPS = 2000  # operations in a frame
 FRAME_BYTES = 8 * 1024 * 1024
 CONGESTED_BYTES = 64 * 1024 * 1024  # of writes that are not durable; with more there is no room
 CONGESTED_OPS = 50_000
@@ -44,14 +43,12 @@ class _Write:
         text: their JSON in a frame's header, of `head` bytes.
         blobs: their part of the frame's body, of `body` bytes.
         then: called with None, or with the error, when they are durable.
-        count: of the operations.
     """
 
     number: int
     text: str
     blobs: list[bytes]
     then: Then | None
-    count: int
     head: int
     body: int
 
@@ -148,13 +145,13 @@ class LedgerClient:
     def _take_frame(self) -> list[_Write]:
         """The next writes that fit in one frame; at least one."""
         frame: list[_Write] = []
-        count = head = body = 0
-        while self._unsent and count < FRAME_OPS and head + body < FRAME_BYTES:
+        head = body = 0
+        while self._unsent and head + body < FRAME_BYTES:
             entry = self._unsent[0]
             if frame and (head + entry.head > HEADS or body + entry.body > BODY_LIMIT):
                 break
             frame.append(self._unsent.popleft())
-            count, head, body = count + entry.count, head + entry.head, body + entry.body
+            head, body = head + entry.head, body + entry.body
         return frame
 
     def _send(self, frame: list[_Write]) -> None:
@@ -255,4 +252,4 @@ def _encode(number: int, ops: Sequence[Op], then: Then | None, refusable: bool) 
         blobs += parts
         rows.append((op[0], op[1], [len(part) for part in parts] if isinstance(blob, list) else len(blob)))
     text = ujson.dumps((number, refusable, rows))
-    return _Write(number, text, blobs, then, len(ops), len(text) + 1, sum(map(len, blobs)))
+    return _Write(number, text, blobs, then, len(text) + 1, sum(map(len, blobs)))

@@ -168,10 +168,10 @@ class Store(Protocol):
         """The JSON object of `--job-info`, in parts of about 1 MiB. Raises NotFoundError."""
 
     def export_jobs(self, live: Live) -> Iterator[bytes]:
-        """All jobs as `--job-info` objects, oldest first: JSON lists of whole jobs, about 4 MiB at most each.
+        """All jobs as `--job-info` objects, oldest first: JSON lists of whole jobs, about 4 MiB each or one larger job.
 
-        The list with a larger job comes in parts, all but the last of them `framing.Cut`. Jobs that are
-        purged meanwhile may be missing.
+        A list comes in parts of about 1 MiB, all but its last `framing.Cut`. Jobs that are purged meanwhile may be
+        missing.
         """
 
     def final_jobs(self, filters: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from director.errors import NotFoundError, UsageError
@@ -12,7 +13,6 @@ from director.stores.contract import JobHead, Live
 from director.stores.rows import encode
 from director.stores.serializers import (
     Info,
-    JobView,
     counted,
     gather,
     job_object,
@@ -21,9 +21,8 @@ from director.stores.serializers import (
     state_of,
     succeeded,
 )
-from director.stores.sqlite_reader import Pick, Reader
+from director.stores.sqlite_reader import Pick, Reader, SqliteView
 
-LARGE = 4 << 20  # bytes of a job that is exported in parts
 NAMED = 5  # ids that the message for an ambiguous prefix names
 
 
@@ -78,7 +77,7 @@ class Queries(Reader):
 
     def export_jobs(self, live: Live) -> Iterator[bytes]:
         """See `Store.export_jobs`."""
-        return lists(self._exported(live), LARGE)
+        return lists(self._exported(live))
 
     def final_jobs(self, filters: Mapping[str, Any]) -> list[str]:
         """See `Store.final_jobs`."""
@@ -119,25 +118,19 @@ class Queries(Reader):
                 return b""
         return encode(job_object(head, overlay, counts)).encode()
 
-    def _exported(self, live: Live) -> Iterator[bytes | Iterator[bytes]]:
-        """Each job as one piece, a large one as its parts."""
+    def _exported(self, live: Live) -> Iterator[Iterator[bytes]]:
+        """The parts of each job."""
         for job in self.ids():
             parts = self.job_info(job, live)
-            held: list[bytes] = []
-            try:
-                while sum(map(len, held)) <= LARGE and (part := next(parts, None)):
-                    held.append(part)
-            except NotFoundError:  # purged since its id was read
-                continue
-            large = sum(map(len, held)) > LARGE
-            yield itertools.chain(held, parts) if large else b"".join(held)
+            with suppress(NotFoundError):  # purged since its id was read
+                yield itertools.chain([next(parts)], parts)
 
 
-def _fields(view: JobView) -> dict[str, Any]:
+def _fields(view: SqliteView) -> dict[str, Any]:
     return {**view.head._asdict(), "options": view.options, "meta": view.meta}
 
 
-def _open_nodes(view: JobView) -> dict[str, dict[str, Any]]:
+def _open_nodes(view: SqliteView) -> dict[str, dict[str, Any]]:
     found: list[dict[str, Any]] = [{"cursor": cursor, "results": [], "range_ends": []} for cursor in view.cursors]
     for index, step, state in view.states():
         found[index]["results"].append((step, state))

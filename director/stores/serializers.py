@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any
 
 import ujson
 
@@ -15,35 +15,10 @@ from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
 from director.stores.contract import JobHead
 from director.stores.rows import RangeRecord, encode
+from director.stores.sqlite_reader import SqliteView
 
 Overlay = Mapping[str, Any]  # what `live` of the contract has of one job
 PART = 1 << 20
-
-
-class JobView(Protocol):
-    """One job as a store has it, unchanging; a node is known by its position in `nodes`."""
-
-    head: JobHead
-    options: dict[str, Any]
-    meta: dict[str, Any]
-    nodes: list[str]
-    cursors: list[int]
-    range_ends: dict[int, list[RangeRecord]]
-
-    def chunk(self, n: int) -> bytes:
-        """The n-th chunk of encoded steps. Raises NotFoundError."""
-
-    def states(self) -> Iterable[tuple[int, int, str]]:
-        """(position, step, state letter) of each result."""
-
-    def results(self, step: int) -> Iterable[tuple[int, TaskResult, bytes]]:
-        """(position, result, output) of one step by position; `effects` may be missing."""
-
-    def late_results(self, step: int) -> Iterable[tuple[int, TaskResult, bytes]]:
-        """The same of late results."""
-
-    def seeded(self) -> list[str]:
-        """Nodes with a result that is good and has effects, in the order of the job's nodes."""
 
 
 def iso(at: float | None) -> str | None:
@@ -104,7 +79,7 @@ def fold(letters: bytearray, cursor: int, range_ends: Sequence[RangeRecord]) -> 
 _DURABLE = bytes(map(_durable_letter, range(256)))
 
 
-def known_letters(view: JobView, overlay: Overlay | None) -> list[bytearray]:
+def known_letters(view: SqliteView, overlay: Overlay | None) -> list[bytearray]:
     """The letters of each node without the results: from the server's memory, else from the ledger."""
     live = (overlay or {}).get("nodes") or {}
     letters = members(view.meta, view.head.step_count, view.nodes)
@@ -115,7 +90,7 @@ def known_letters(view: JobView, overlay: Overlay | None) -> list[bytearray]:
     return letters
 
 
-def ledger_letters(view: JobView) -> list[bytearray]:
+def ledger_letters(view: SqliteView) -> list[bytearray]:
     """The letters of each node by the ledger alone, results included."""
     letters = known_letters(view, None)
     for index, step, state in view.states():
@@ -124,14 +99,14 @@ def ledger_letters(view: JobView) -> list[bytearray]:
     return letters
 
 
-def counted(view: JobView) -> dict[str, int]:
+def counted(view: SqliteView) -> dict[str, int]:
     """Counts made from the ledger alone, for a job without counts of the server."""
     found = ledger_letters(view)
     counts = {name: sum(letters.count(letter) for letters in found) for letter, name in st.NAMES.items()}
     return {**counts, "total": sum(counts.values())}
 
 
-def succeeded(view: JobView) -> list[tuple[str, list[str]]]:
+def succeeded(view: SqliteView) -> list[tuple[str, list[str]]]:
     """`[(flags, [node])]`, flags a text with `1` for each step that succeeded or was cached, else `0`."""
     table = bytes(b"01"[letter in st.GOOD] for letter in range(256))
     patterns: dict[str, list[str]] = {}
@@ -212,7 +187,7 @@ def bare_task(letter: int, step: int, range_ends: Sequence[RangeRecord], begun: 
 class Info:
     """Writes the object of `--job-info` of one job, step by step."""
 
-    def __init__(self, view: JobView, overlay: Overlay | None) -> None:
+    def __init__(self, view: SqliteView, overlay: Overlay | None) -> None:
         self.view = view
         self.overlay = None if view.head.state in st.JOB_FINAL else overlay
         self.running: Mapping[str, Any] = (self.overlay or {}).get("running") or {}
@@ -277,20 +252,20 @@ def gather(pieces: Iterable[bytes], size: int = PART) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def lists(objects: Iterable[bytes | Iterable[bytes]], size: int = 4 * PART) -> Iterator[bytes]:
-    """JSON lists of whole objects, each of about `size` bytes; an object in parts makes a list in parts."""
+def lists(objects: Iterable[Iterable[bytes]], size: int = 4 * PART) -> Iterator[bytes]:
+    """JSON lists of whole objects, each ended once it has `size` bytes; all parts of a list but its last are `Cut`."""
     held: list[bytes] = []
-    length = 1
-    for item in objects:
-        if held and (not isinstance(item, bytes) or length + len(item) + 1 > size):
-            yield b"[" + b",".join(held) + b"]"
-            held, length = [], 1
-        if isinstance(item, bytes):
-            held.append(item)
-            length += len(item) + 1
-        else:
-            yield Cut(b"[")
-            yield from map(Cut, item)
-            yield b"]"
-    if held:
-        yield b"[" + b",".join(held) + b"]"
+    length = 0  # of the open list
+    for parts in objects:
+        before = b"," if length else b"["
+        for part in parts:
+            held.append(before + part)
+            before, length = b"", length + len(part)
+            if sum(map(len, held)) >= PART:
+                yield Cut(b"".join(held))
+                held = []
+        if length >= size:
+            yield b"".join((*held, b"]"))
+            held, length = [], 0
+    if length:
+        yield b"".join((*held, b"]"))

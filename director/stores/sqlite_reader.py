@@ -15,7 +15,6 @@ from director.states import JOB_FINAL
 from director.stores import sqlite_purge
 from director.stores.contract import JobHead
 from director.stores.rows import RangeRecord
-from director.stores.serializers import JobView
 from director.stores.sqlite_connection import Connections
 from director.stores.sqlite_purge import FINAL_SQL
 from director.stores.sqlite_writer import IN_NODES
@@ -30,8 +29,8 @@ _ON_NODE = "FROM job_nodes n CROSS JOIN jobs j ON j.seq = n.job WHERE n.node = (
 _SEEDED = "r.state IN ('S', 'C') AND r.effects IS NOT NULL"
 
 
-class SqliteView(JobView):
-    """One job inside a read transaction of `db`."""
+class SqliteView:
+    """One job inside a read transaction of `db`; a node is known by its position in `nodes`. Raises NotFoundError."""
 
     def __init__(self, db: sqlite3.Connection, job: str) -> None:
         self.db = db
@@ -41,14 +40,15 @@ class SqliteView(JobView):
         self.seq: int = found[0]
         self.head = JobHead._make(found[1:])
         options, meta = self._select("SELECT options, meta FROM plans WHERE job = ?").fetchone()
-        self.options, self.meta = ujson.loads(options), ujson.loads(meta)
+        self.options: dict[str, Any] = ujson.loads(options)
+        self.meta: dict[str, Any] = ujson.loads(meta)
         nodes = self._select(
             """SELECT m.name, n.cursor FROM job_nodes n JOIN names m ON m.id = n.node
                WHERE n.job = ? ORDER BY n.position"""
         ).fetchall()
-        self.nodes = [name for name, _ in nodes]
-        self.cursors = [cursor for _, cursor in nodes]
-        self.range_ends = {}
+        self.nodes: list[str] = [name for name, _ in nodes]
+        self.cursors: list[int] = [cursor for _, cursor in nodes]
+        self.range_ends: dict[int, list[RangeRecord]] = {}
         for position, *ended in self._select(
             """SELECT n.position, r.first, r.last, r.state, r.reason, r.at FROM range_ends r
                JOIN job_nodes n ON n.job = r.job AND n.node = r.node WHERE r.job = ? ORDER BY r.n"""
@@ -60,15 +60,19 @@ class SqliteView(JobView):
         return self.db.execute(query, (self.seq, *values))
 
     def chunk(self, n: int) -> bytes:
+        """The n-th chunk of encoded steps. Raises NotFoundError."""
         return _chunk(self.db, self.head.id, n)
 
     def states(self) -> Iterator[tuple[int, int, str]]:
+        """(position, step, state letter) of each result."""
         return self._select(f"SELECT n.position, r.step, r.state {_of_job('results')} ORDER BY n.position, r.step")
 
     def results(self, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
+        """(position, result without effects, output) of one step by position."""
         return self._of_step("results", step)
 
     def late_results(self, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
+        """The same of late results."""
         return self._of_step("late_results", step) if self._any_late else iter(())
 
     def _of_step(self, table: str, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
@@ -76,6 +80,7 @@ class SqliteView(JobView):
         return ((row[0], TaskResult._make(row[2:]), row[1]) for row in self._select(query, step))
 
     def seeded(self) -> list[str]:
+        """Nodes with a result that is good and has effects, in the order of the job's nodes."""
         found = self._select(
             f"""SELECT n.position FROM job_nodes n WHERE n.job = ? AND EXISTS (SELECT 1 FROM results r
                WHERE r.job = n.job AND r.node = n.node AND {_SEEDED}) ORDER BY n.position"""

@@ -31,34 +31,31 @@ class Numbers:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
-        self._jobs: dict[str, int] = {}
-        self._names: dict[str, int] = {}
+        self._known: dict[tuple[str, str], int] = {}
 
     def forget(self) -> None:
         """Empty the cache: after a rollback or a purge it may be wrong."""
-        self._jobs.clear()
-        self._names.clear()
+        self._known.clear()
 
     def job(self, job: str) -> int | None:
         """The number of a job, None when there is none."""
-        return self._jobs.get(job) or self._find("SELECT seq FROM jobs WHERE id = ?", job, self._jobs)
+        return self._find("SELECT seq FROM jobs WHERE id = ?", job)
 
     def node(self, name: str) -> int | None:
         """The number of a node's name, None when no job has it."""
-        return self._names.get(name) or self._find("SELECT id FROM names WHERE name = ?", name, self._names)
+        return self._find("SELECT id FROM names WHERE name = ?", name)
 
     def pair(self, job: str, node: str) -> tuple[int, int] | None:
         """The numbers of a job and a node, None when either has none."""
         seq, number = self.job(job), self.node(node)
         return None if seq is None or number is None else (seq, number)
 
-    def _find(self, query: str, key: str, cache: dict[str, int]) -> int | None:
-        row = self.db.execute(query, (key,)).fetchone()
-        if row is None:
-            return None
-        if len(cache) > _CACHED:
-            cache.clear()
-        found = cache[key] = int(row[0])
+    def _find(self, query: str, key: str) -> int | None:
+        found = self._known.get((query, key))
+        if found is None and (row := self.db.execute(query, (key,)).fetchone()):
+            if len(self._known) > _CACHED:
+                self._known.clear()
+            found = self._known[query, key] = int(row[0])
         return found
 
 

@@ -71,6 +71,11 @@ class Upload:
             rows += found
         self.rows, self.digest, self.parts = check(rows), whole.digest(), []
 
+    def request_again(self) -> None:
+        """Let `next_pulls` return again what was requested: those requests are lost."""
+        self.wanted.extendleft((row, at, length) for (row, at), length in self.requested.items())
+        self.requested.clear()
+
     def next_pulls(self) -> list[tuple[int, int, int]]:
         """(row, offset, length) of the pieces to request now."""
         pulls = []
@@ -106,40 +111,29 @@ class Intake:
             else:
                 self._drop(key)
         except (DirectorError, OSError, ValueError, RecursionError) as error:
-            self._fail(key, str(getattr(error, "strerror", None) or error))
+            if key in self._uploads:
+                self._end(self._uploads[key], str(getattr(error, "strerror", None) or error))
         self._go_on()
 
     # -- the manifest -----------------------------------------------------------------------------------------
 
     def _offer(self, key: Key, header: dict[str, Any], body: bytes) -> None:
         upload = self._uploads.get(key)
-        if upload is None or (upload.digest and header["part"] == 0):
-            again = upload
+        if upload is not None and upload.digest and header["part"] == 0:  # the node offers again
+            if header["parts"] == 1 and hashlib.sha256(body).digest() == upload.digest:
+                upload.request_again()
+                return
+            self._drop(key)
+            upload = None
+        if upload is None:
             if not 0 < header["parts"] <= PARTS or len(self._uploads) >= UPLOADS:
                 raise VerbError("the server takes no more files at the moment; try again")
-            upload = Upload(key, header["parts"], header.get("land"))
-            if again is not None:
-                self._resume(again, upload, body)
-                return
-            self._uploads[key] = upload
-        self._take_part(upload, header, body)
-
-    def _take_part(self, upload: Upload, header: dict[str, Any], body: bytes) -> None:
+            upload = self._uploads[key] = Upload(key, header["parts"], header.get("land"))
         if header.get("error"):
             self._end(upload, str(header["error"]))
         elif not upload.digest and 0 <= header["part"] < len(upload.parts) and upload.take_part(header["part"], body):
             upload.read()
             self._plan(upload)
-
-    def _resume(self, known: Upload, fresh: Upload, body: bytes) -> None:
-        """The node offers again: an equal manifest of one part continues the upload, any other starts anew."""
-        if len(fresh.parts) == 1 and hashlib.sha256(body).digest() == known.digest:
-            known.wanted.extendleft((row, at, length) for (row, at), length in known.requested.items())
-            known.requested.clear()
-            return
-        self._drop(known.key)
-        self._uploads[fresh.key] = fresh
-        self._take_part(fresh, {"part": 0}, body)
 
     def _plan(self, upload: Upload) -> None:
         """Find the pieces whose blobs the server does not have."""
@@ -237,11 +231,6 @@ class Intake:
         kind = "lent" if upload.land is None else "stored"
         self._drop(upload.key)
         self._channel.send({kind: upload.key, "error": error[:2000], "changed": False, **(more or {})}, body)
-
-    def _fail(self, key: Key, error: str) -> None:
-        upload = self._uploads.get(key)
-        if upload is not None:
-            self._end(upload, error)
 
     def _drop(self, key: Key) -> None:
         upload = self._uploads.pop(key, None)

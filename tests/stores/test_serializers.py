@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from director.protocol.framing import Cut
 from director.stores.rows import RangeRecord
-from director.stores.serializers import fold, iso, lists, members
+from director.stores.serializers import PART, fold, iso, lists, members
 
 
 def test_times_are_iso_8601_in_utc_with_milliseconds() -> None:
@@ -33,10 +34,16 @@ def test_range_ends_cover_existing_tasks_and_the_earlier_one_wins() -> None:
     assert fold(bytearray(b"qq-qqq"), 1, range_ends) == b"XX-KXX"
 
 
-def test_lists_hold_whole_objects_and_stay_small_where_they_can() -> None:
-    assert list(lists([b"1" * 4, b"2" * 4, b"3" * 20, b"4"], 12)) == [
+def test_lists_hold_whole_objects_and_end_once_they_are_large() -> None:
+    assert list(lists([[b"1" * 4], [b"2" * 4], [b"3", b"4" * 20], [b"5"]], 8)) == [
         b"[1111,2222]",
-        b"[" + b"3" * 20 + b"]",
-        b"[4]",
+        b"[3" + b"4" * 20 + b"]",
+        b"[5]",
     ]
     assert list(lists([])) == []
+
+
+def test_a_large_list_comes_in_parts() -> None:
+    parts = list(lists([[b"1" * PART, b"2"], [b"3" * PART], [b"4"]], 2 * PART))
+    assert parts == [b"[" + b"1" * PART, b"2," + b"3" * PART, b"]", b"[4]"]
+    assert [isinstance(part, Cut) for part in parts] == [True, True, False, False]

@@ -9,6 +9,7 @@ import pytest
 from ledger_ops import T0, accept, done, range_end, result, results, whole
 
 from director.errors import NotFoundError, StoreError, UsageError
+from director.protocol.framing import Cut
 from director.stores import open_store
 from director.stores.contract import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Store
 
@@ -323,8 +324,10 @@ def test_exports_hold_whole_jobs(store: Store) -> None:
     store.apply([accept(f"j{n}") for n in range(3)])
     output = b"x" * (3 << 20)
     store.apply([results("j0", "a", result(0, "S", output)), results("j1", "b", result(0, "S", output))])
-    chunks = [json.loads(chunk) for chunk in store.export_jobs({})]
-    assert [[job["id"] for job in chunk] for chunk in chunks] == [["j0"], ["j1", "j2"]]
+    text = b"".join(part if isinstance(part, Cut) else part + b"\n" for part in store.export_jobs({}))
+    found = [json.loads(line) for line in text.splitlines()]
+    assert [[job["id"] for job in jobs] for jobs in found] == [["j0", "j1"], ["j2"]]
+    assert found[1] == [info(store, "j2")]
     parts = list(store.job_info("j0", {}))
     assert len(parts) > 1
     assert b"".join(parts) == whole(store, "j0")
