@@ -72,7 +72,6 @@ class LedgerClient:
     """
 
     def __init__(self, hello: dict[str, Any], fatal: Callable[[str], None]) -> None:
-        self.ready = Event()
         self.stuck = self.lost = ""
         self._hello = hello
         self._numbers = itertools.count(1)
@@ -87,8 +86,9 @@ class LedgerClient:
         self._in_flight: deque[int] = deque()  # the last write of each frame that is not durable
         self.child = Supervisor(
             "ledger", "director.workers.ledger", hello,
-            on_ready=self._on_ready, on_frame=self._on_frame, on_death=self._on_death, fatal=fatal,
+            on_ready=self._on_ready, on_frame=self._on_frame, fatal=fatal,
         )  # fmt: skip
+        self.ready = self.child.running
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -199,7 +199,6 @@ class LedgerClient:
         self._hello["again"] = True  # the next process ends the server when its ledger has lost records
         self._in_flight.clear()
         self._unsent = deque(self._pending)
-        self.ready.set()
         self._flush()
 
     def _on_frame(self, child: Supervisor, header: dict[str, Any], body: bytes) -> None:
@@ -227,9 +226,6 @@ class LedgerClient:
         if self._bytes < CONGESTED_BYTES // 2 and len(self._pending) < CONGESTED_OPS // 2:
             self._room.set()
         self._flush()
-
-    def _on_death(self, child: Supervisor) -> None:
-        self.ready.clear()
 
     def stop(self) -> None:
         """Wait until all writes are durable, 5 s at most for the disk to take one, then end the process."""

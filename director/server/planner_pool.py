@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import gevent
 import ujson
-from gevent.event import Event
 
 from director import errors
 from director.errors import UsageError
@@ -66,12 +65,11 @@ class PlannerPool:
 
     def __init__(self, count: int, hello: dict[str, Any], roster: Roster, fatal: Callable[[str], None]) -> None:
         self._roster = roster
-        self._some_ready = Event()
         self._dirty: dict[str, NodeRecord | None] = {}
         self.children = [
             Supervisor(
                 f"planner {number}", "director.workers.planner", hello,
-                on_ready=self._on_ready, on_death=self._on_death, fatal=fatal,
+                on_ready=self._on_ready, fatal=fatal,
             )
             for number in range(1, count + 1)
         ]  # fmt: skip
@@ -107,7 +105,7 @@ class PlannerPool:
         raise errors.BusyError(f"{TRIES} planner processes ended while they planned this; nothing was accepted")
 
     def _plan_once(self, header: dict[str, Any], sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
-        if not self._some_ready.wait(PATIENCE):
+        if not self.wait_ready(PATIENCE):
             raise errors.BusyError(f"no planner process could be started for {PATIENCE:g} s; try again later")
         self._flush_roster()
         with min(self.children, key=lambda child: (not child.ready, len(child.requests))).request(header) as plan:
@@ -125,15 +123,10 @@ class PlannerPool:
     def _on_ready(self, child: Supervisor) -> None:
         for header in _deltas(self._roster.nodes.items()):
             child.send(header)
-        self._some_ready.set()
-
-    def _on_death(self, child: Supervisor) -> None:
-        if not any(other.ready for other in self.children):
-            self._some_ready.clear()
 
     def wait_ready(self, timeout: float) -> bool:
         """Whether a planner is ready within `timeout` seconds."""
-        return bool(self._some_ready.wait(timeout))
+        return bool(gevent.wait([child.running for child in self.children], timeout, count=1))
 
     def stop(self) -> None:
         """End all planners."""
@@ -148,8 +141,8 @@ def _follow(plan: Request, sources: Sources) -> tuple[dict[str, Any], list[bytes
         header, body = plan.next(PLAN_SECONDS)
         if plan.ended:
             return header["planned"], chunks
-        if "lengths" in header:
-            chunks += _cut(body, header["lengths"])
+        if "chunk" in header:
+            chunks.append(body)
             continue
         if "want" in header:
             spec, parts = header["want"]["spec"], sources.fetch(header["want"])
@@ -184,11 +177,3 @@ def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
 
 def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
     return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)}}}'
-
-
-def _cut(body: bytes, lengths: list[int]) -> list[bytes]:
-    chunks, start = [], 0
-    for length in lengths:
-        chunks.append(body[start : start + length])
-        start += length
-    return chunks

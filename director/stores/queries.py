@@ -40,14 +40,6 @@ class Queries(Reader):
 
     # queries
 
-    def find(self, id: str) -> dict[str, str] | None:
-        """See `Store.find`."""
-        try:
-            head = self.head(id)
-        except NotFoundError:
-            return None
-        return {"state": head.state, "digest": head.digest}
-
     def resolve(self, id: str) -> str:
         """See `Store.resolve`."""
         if id == "last":

@@ -9,14 +9,12 @@ import ujson
 
 from director.protocol.results import TaskResult
 from director.states import FINAL, GOOD, JOB_FINAL, JOB_QUEUED, JOB_RUNNING
-from director.stores.contract import BadOperationError
+from director.stores.contract import BadOperationError, JobHead
 
 FINAL_LETTERS = frozenset(map(chr, FINAL))
 GOOD_LETTERS = frozenset(map(chr, GOOD))
-GIVEN = (
-    "id", "name", "kind", "created_at", "submitted_by", "step_count", "node_count", "task_count", "digest",
-)  # fmt: skip
 CHANGING = ("state", "started_at", "finished_at", "cancel_at", "cancel_reason")
+GIVEN = tuple(name for name in JobHead._fields if name not in (*CHANGING, "counts"))  # with `accept`
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
@@ -79,8 +77,3 @@ def changes_of(fields: dict[str, Any]) -> dict[str, Any]:
         raise BadOperationError(f"{fields['state']!r} is no state of a job")
     counts = {"counts": encode(fields["counts"])} if "counts" in fields else {}
     return {**{name: clean(fields[name]) for name in CHANGING if name in fields}, **counts}
-
-
-def digests_of(fields: dict[str, Any]) -> list[str]:
-    """The digests of an `accept` operation, each once."""
-    return list(dict.fromkeys(fields.get("digests") or ()))

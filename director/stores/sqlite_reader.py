@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import ujson
@@ -34,11 +34,7 @@ class SqliteView:
 
     def __init__(self, db: sqlite3.Connection, job: str) -> None:
         self.db = db
-        found = db.execute(f"SELECT j.seq, {HEAD} FROM jobs j WHERE id = ?", (job,)).fetchone()
-        if found is None:
-            raise NotFoundError(f"no such job: {job}")
-        self.seq: int = found[0]
-        self.head = JobHead._make(found[1:])
+        self.seq, self.head = _head(db, job)
         options, meta = self._select("SELECT options, meta FROM plans WHERE job = ?").fetchone()
         self.options: dict[str, Any] = ujson.loads(options)
         self.meta: dict[str, Any] = ujson.loads(meta)
@@ -146,10 +142,14 @@ class Reader:
     def head(self, job: str) -> JobHead:
         """The head of a job. Raises NotFoundError."""
         with self._reading() as db:
-            found = db.execute(f"SELECT {HEAD} FROM jobs j WHERE id = ?", (job,)).fetchone()
-        if found is None:
-            raise NotFoundError(f"no such job: {job}")
-        return JobHead._make(found)
+            return _head(db, job)[1]
+
+    def find(self, id: str) -> dict[str, str] | None:
+        """See `Store.find`."""
+        with suppress(NotFoundError):
+            head = self.head(id)
+            return {"state": head.state, "digest": head.digest}
+        return None
 
     def open_heads(self) -> list[JobHead]:
         """Heads of all jobs that are not final."""
@@ -209,6 +209,14 @@ class Reader:
     def blobs(self) -> set[str]:
         """See `Store.blobs`."""
         return set(self._column("SELECT DISTINCT digest FROM blobs"))
+
+
+def _head(db: sqlite3.Connection, job: str) -> tuple[int, JobHead]:
+    """The number and the head of a job. Raises NotFoundError."""
+    found = db.execute(f"SELECT j.seq, {HEAD} FROM jobs j WHERE id = ?", (job,)).fetchone()
+    if found is None:
+        raise NotFoundError(f"no such job: {job}")
+    return found[0], JobHead._make(found[1:])
 
 
 def _chunk(db: sqlite3.Connection, job: str, n: int) -> bytes:

@@ -11,7 +11,7 @@ from director.protocol.results import TaskResult
 from director.states import JOB_QUEUED, JOB_RUNNING
 from director.stores import sqlite_purge
 from director.stores.contract import NODE_FIELDS, SUPERSEDED, DuplicateJobError, GoneJobError, Op
-from director.stores.rows import GIVEN, changes_of, clean, digests_of, encode, range_ends_of, results_of
+from director.stores.rows import GIVEN, changes_of, clean, encode, range_ends_of, results_of
 
 Row = tuple[Any, ...]
 RESULT_COLUMNS = ", ".join(("job", "node", *(f for f in TaskResult._fields if f != "stderr_size"), "output"))
@@ -90,7 +90,7 @@ class Writer:
         self.db.execute("INSERT INTO plans (job, options, meta) VALUES (?,?,?)", plan)
         bodies = ((seq, n, bytes(chunk)) for n, chunk in enumerate(chunks))
         self.db.executemany("INSERT INTO chunks (job, n, body) VALUES (?,?,?)", bodies)
-        digests = ((seq, digest) for digest in digests_of(fields))
+        digests = ((seq, digest) for digest in dict.fromkeys(fields.get("digests") or ()))
         self.db.executemany("INSERT INTO blobs (job, digest) VALUES (?,?)", digests)
         names, cursors = fields["nodes"], fields.get("cursors", {})
         self.db.executemany("INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING", ((name,) for name in names))

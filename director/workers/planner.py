@@ -3,14 +3,14 @@
 Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` update its copy of the roster. Requests (see
 `supervisor`): `{"plan": {…}, "req"}` begins a plan, which `{"drop": req}` gives up; `{"manual": verb, "req"}` asks for
 a verb's manual. `{"source": req, …}` answers a want (with descriptors). Frames out: `{"req", "more", "want": {…}}`,
-`{"req", "more", "next": spec}`, chunks of encoded steps as the body of `{"req", "more", "lengths": […]}`, and at last
-`{"req", "planned": meta}`.
+`{"req", "more", "next": spec}`, each chunk of encoded steps as the body of `{"req", "more", "chunk": n}`, and at
+last `{"req", "planned": meta}`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ujson
@@ -28,8 +28,6 @@ from director.verbs.own import Broken, Folder
 from director.workers.worker import connect, refusal, serve, serving
 
 log = logging.getLogger(__name__)
-
-FRAME_BYTES = 1024 * 1024  # of encoded steps that go in one frame
 
 
 class Mirror:
@@ -168,26 +166,13 @@ class Planner:
 
     def _finish(self, req: int, plan: Plan) -> None:
         self.drafts.pop(req, None)
-        for some in _frames(plan.chunks()):
-            sizes = [len(chunk) for chunk in some]
-            self.channel.send({"req": req, "more": True, "lengths": sizes}, b"".join(some))
+        for number, chunk in enumerate(plan.chunks()):
+            self.channel.send({"req": req, "more": True, "chunk": number}, chunk)
         self.channel.send({"req": req, "planned": plan.meta()})
 
     def _fail(self, req: int, error: DirectorError) -> None:
         self.drafts.pop(req, None)
         self.channel.send(refusal(req, error))
-
-
-def _frames(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Chunks grouped into frames of about `FRAME_BYTES` at most."""
-    some: list[bytes] = []
-    for chunk in chunks:
-        if some and sum(map(len, some)) + len(chunk) > FRAME_BYTES:
-            yield some
-            some = []
-        some.append(chunk)
-    if some:
-        yield some
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import gevent
 from gevent import Greenlet
+from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from director.errors import BY_EXIT_CODE, BusyError, DirectorError, ProtocolError
@@ -82,12 +83,12 @@ class Supervisor:
         module: run as `python -m module`.
         hello: JSON-able settings, the first frame.
         on_ready: called whenever a new process is ready.
-        on_death: called when the process has ended, before its next start.
         fatal: called with the reason when starting it again would not help.
+        on_death: called when the process has ended, before its next start.
         on_frame: called with each later frame that belongs to no request.
 
     Attributes:
-        ready: whether the process runs and takes requests.
+        running: set while the process runs and takes requests.
         requests: those whose callers wait, by number.
     """
 
@@ -98,12 +99,12 @@ class Supervisor:
         hello: dict[str, Any],
         *,
         on_ready: Callable[[Supervisor], None],
-        on_death: Callable[[Supervisor], None],
         fatal: Callable[[str], None],
+        on_death: Callable[[Supervisor], None] | None = None,
         on_frame: Callable[[Supervisor, dict[str, Any], bytes], None] | None = None,
     ) -> None:
         self.name = name
-        self.ready = False
+        self.running = Event()
         self.requests: dict[int, Request] = {}
         self._module, self._hello = module, hello
         self._on_ready, self._on_frame, self._on_death, self._fatal = on_ready, on_frame, on_death, fatal
@@ -121,6 +122,11 @@ class Supervisor:
     def pid(self) -> int:
         """Process id of the current process, 0 without one."""
         return self._process.pid if self._process else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process runs and takes requests."""
+        return self.running.is_set()
 
     def send(self, header: dict[str, Any] | str, body: bytes = b"", fds: list[int] | None = None) -> None:
         """Queue a frame, or drop it when no process runs; closes the descriptors in the end.
@@ -199,7 +205,8 @@ class Supervisor:
         try:
             self._read(channel)
         finally:
-            self.ready, self._out = False, None
+            self.running.clear()
+            self._out = None
             writer.kill()
             channel.close()
             _end(process, 2.0)
@@ -209,7 +216,8 @@ class Supervisor:
                 close_all(frame[2])
             for request in self.requests.values():
                 request.frames.put(None)
-            self._on_death(self)
+            if self._on_death is not None:
+                self._on_death(self)
         return True
 
     def _begin(self) -> tuple[subprocess.Popen[bytes], Channel]:
@@ -236,7 +244,8 @@ class Supervisor:
                 self._stopping = True
                 self._fatal(header["fatal"])
             elif "ready" in header:
-                self.ready = self._ever_ready = True
+                self._ever_ready = True
+                self.running.set()
                 self._on_ready(self)
             elif "req" in header:
                 request = self.requests.get(header["req"])

@@ -15,7 +15,7 @@ from verb_node import Fleet
 from director.agent.node_transfer import _parts
 from director.cli.submit import Wants
 from director.protocol import framing, messages
-from director.server import ledger_client, planner_pool
+from director.server import ledger_client
 from director.server.file_server import FileServer
 from director.stores.sqlite import SqliteStore
 from director.transfer.blob_lists import NAMED, PREFIX, expanded, named, shortened
@@ -136,8 +136,8 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
                 wants.begin({**header["want"], "req": 1})
             elif "next" in header:
                 wants.go_on()
-            elif "lengths" in header:
-                chunks += planner_pool._cut(body, header["lengths"])
+            elif "chunk" in header:
+                chunks.append(body)
             else:
                 meta = header["planned"]
         for header, _, fds in cli.take():
