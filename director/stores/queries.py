@@ -41,7 +41,7 @@ class Queries(Reader):
     # queries
 
     def resolve(self, id: str) -> str:
-        """See `Store.resolve`."""
+        """See `Store.resolve`. Raises NotFoundError, UsageError, StoreError."""
         if id == "last":
             newest = self.newest()
             if newest is None:

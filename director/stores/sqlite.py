@@ -63,7 +63,7 @@ class SqliteStore(Queries):
                 repair.settle(path)
 
     def apply(self, ops: Sequence[Op]) -> None:
-        """See `Store.apply`."""
+        """See `Store.apply`. Raises DuplicateJobError, GoneJobError, BadOperationError, StoreError."""
         with self._connections.writing() as db:
             try:
                 with self._transaction(db):

@@ -67,13 +67,19 @@ class Writer:
         self.numbers = Numbers(db)
 
     def write(self, ops: Iterable[Op]) -> None:
-        """All operations in order; neighbours with the same name in one call."""
+        """All operations in order; neighbours with the same name in one call.
+
+        Raises:
+            DuplicateJobError, GoneJobError, BadOperationError: as `Store.apply`. sqlite3.Error; `rows.MALFORMED` for
+            fields that are missing or of another type.
+        """
         for name, group in groupby(ops, key=lambda op: op[0]):
             getattr(self, f"do_{name}")(list(group))
 
     # jobs
 
     def do_accept(self, ops: list[Op]) -> None:
+        """New jobs. Raises DuplicateJobError, GoneJobError."""
         for _, fields, *body in ops:
             row = self.db.execute("SELECT digest FROM jobs WHERE id = ?", (fields["id"],)).fetchone()
             if row is None:

@@ -244,7 +244,11 @@ def unpack(header: dict[str, Any], body: bytes) -> Iterator[Write]:
 
 
 def main() -> None:
-    """Serve the parent until it closes the channel; what was received by then is still written."""
+    """Serve the parent until it closes the channel; what was received by then is still written.
+
+    Raises:
+        SystemExit: the store cannot be used (as `serving` says), or the parent is gone.
+    """
     channel, settings = connect()
     with serving(channel):
         store = open_store(settings["store"], settings["folder"])

@@ -23,7 +23,11 @@ Handle = Callable[[dict[str, Any], bytes, list[int]], object]
 
 
 def connect() -> tuple[Channel, dict[str, Any]]:
-    """The channel to the parent and the settings it sent; sets logging and profiling up from them."""
+    """The channel to the parent and the settings it sent; sets logging and profiling up from them.
+
+    Raises:
+        SystemExit: the parent is gone already. ProtocolError, OSError: its first frame cannot be read.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     heap.give_back()
@@ -57,6 +61,9 @@ def serving(channel: Channel) -> Iterator[None]:
     """Ends the process in silence when the parent is gone, and with a frame `fatal` after a DirectorError.
 
     A DirectorError here is one that starting the process again would not mend.
+
+    Raises:
+        SystemExit: for each of these, and when no thread can be started.
     """
     try:
         yield
