@@ -1,4 +1,4 @@
-"""Checks manifests that come from a node: a node may send anything, so no row is used before it is checked.
+"""Checks manifests: whoever sent one, no row is used before the one who writes has checked it.
 
 A row is `[kind, path, mode, size, digest, target, name]`, as in the sources of a COPY: `path` is below the destination,
 "" for a file that was named itself.
@@ -6,7 +6,6 @@ A row is `[kind, path, mode, size, digest, target, name]`, as in the sources of 
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,42 +13,46 @@ from typing import Any
 from director.errors import VerbError
 from director.transfer.blobs import is_digest
 
-ROWS_LIMIT = 100_000
+ROWS_LIMIT, OWN_ROWS_LIMIT = 100_000, 1_000_000
+BYTES_LIMIT, OWN_BYTES_LIMIT = 64 << 20, 256 << 20  # of a list as JSON
 PATH_LIMIT = 4095  # characters
 SIZE_LIMIT = 1 << 42  # bytes
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_KINDS = frozenset(("file", "dir", "link"))
+_OWN_KINDS = _KINDS | {"tar"}
 
 Row = list[Any]
 
 
-def check(rows: Any) -> list[Row]:
-    """The rows, if all are valid; modes are cut to permission bits.
+def check(rows: Any, own: bool = False) -> list[Row]:
+    """The rows, if all are valid; modes are cut to permission bits. It is called by the one who writes.
+
+    Args:
+        own: they are of the operator's machine: setuid bits are kept, a file may be replaced by a later one.
 
     Raises:
-        VerbError: a path leaves its folder or is below a file or link, a type is wrong, there are too many rows.
+        VerbError: a path leaves its folder or is below a file or link, a type is wrong, there are too many rows, two
+            rows have one path.
     """
-    if not isinstance(rows, list) or len(rows) > ROWS_LIMIT:
-        raise VerbError(f"a manifest is no list of at most {ROWS_LIMIT} rows")
+    limit = OWN_ROWS_LIMIT if own else ROWS_LIMIT
+    if not isinstance(rows, list) or len(rows) > limit:
+        raise VerbError(f"a manifest is no list of at most {limit} rows")
     for row in rows:
-        _check_row(row)
-    kinds = {row[1]: row[0] for row in rows if row[1]}
-    for row in rows:
-        above = posixpath.dirname(row[1])
-        while above:
-            if kinds.get(above, "dir") != "dir":
-                raise VerbError(f"{row[1]!a:.200} is below something that is no folder")
-            above = posixpath.dirname(above)
+        _check_row(row, own)
+    _check_places([(_place(row), row[0]) for row in rows], again=own)
     return rows
 
 
-def _check_row(row: Any) -> None:
+def _check_row(row: Any, own: bool) -> None:
     if not isinstance(row, list) or len(row) != 7:
         raise VerbError("a row of a manifest has a wrong shape")
     kind, path, mode, size, digest, target, name = row
     well = (
-        kind in ("file", "dir", "link") and isinstance(mode, int) and isinstance(size, int)
-        and 0 <= size <= SIZE_LIMIT and isinstance(target, str) and len(target) <= PATH_LIMIT and "\0" not in target
-        and (is_digest(digest) if kind == "file" else digest == "") and (kind == "dir" or bool(path or name))
+        isinstance(kind, str) and kind in (_OWN_KINDS if own else _KINDS)
+        and isinstance(mode, int) and isinstance(size, int) and 0 <= size <= SIZE_LIMIT
+        and isinstance(target, str) and len(target) <= PATH_LIMIT and "\0" not in target
+        and (is_digest(digest) if kind in ("file", "tar") else digest == "")
+        and (own or kind == "dir" or bool(path or name))
     )  # fmt: skip
     if not well:
         raise VerbError("a row of a manifest has a wrong shape")
@@ -57,7 +60,32 @@ def _check_row(row: Any) -> None:
         raise VerbError(f"a path leaves its folder: {path!a:.200}")
     if not (isinstance(name, str) and (not name or ("/" not in name and _stays(name)))):
         raise VerbError(f"a name is not valid: {name!a:.200}")
-    row[2] = mode & 0o777
+    row[2] = mode & (0o7777 if own else 0o777)
+
+
+def _place(row: Row) -> str:
+    """Where it is below the destination; "" for the destination itself and for an archive, which is unpacked there."""
+    path: str = row[1] or ("" if row[0] in ("dir", "tar") else row[6])
+    return path
+
+
+def _check_places(places: Sequence[tuple[str, str]], again: bool) -> None:
+    """Raise VerbError where a path has two rows that are no folders, unless `again`, or one is below no folder."""
+    kinds: dict[str, str] = {}
+    for place, kind in places:
+        before = kinds.get(place, "")
+        if place and before and not again and (before, kind) != ("dir", "dir"):
+            raise VerbError(f"two sources give {place!a:.200}; copy them into folders of their own")
+        if before in ("", "dir"):
+            kinds[place] = kind
+    folders = {""}
+    for place, _ in places:
+        above = place.rpartition("/")[0]
+        while above not in folders:
+            if kinds.get(above, "dir") != "dir":
+                raise VerbError(f"{place!a:.200} is below {above!a:.200}, which is no folder")
+            folders.add(above)
+            above = above.rpartition("/")[0]
 
 
 def _stays(path: str) -> bool:
@@ -71,27 +99,13 @@ def printable(path: str) -> str:
 
 
 def placed(rows: Iterable[Row]) -> list[tuple[str, Row]]:
-    """The path of each row below the destination, with the row.
+    """The printable path of each row below the destination, with the row; without the destination itself.
 
     Raises:
         VerbError: two rows have one path, or one is below the file of another.
     """
-    kinds: dict[str, str] = {}
-    found = []
-    for row in rows:
-        place = printable(row[1] or ("" if row[0] == "dir" else row[6]))
-        if not place:
-            continue  # the destination itself
-        if kinds.get(place, row[0]) != row[0] or (place in kinds and row[0] != "dir"):
-            raise VerbError(f"two sources give {place!a:.200}; fetch them into folders of their own")
-        kinds[place] = row[0]
-        found.append((place, row))
-    for place, _ in found:
-        above = posixpath.dirname(place)
-        while above:
-            if kinds.get(above, "dir") != "dir":
-                raise VerbError(f"two sources give {above!a:.200}; fetch them into folders of their own")
-            above = posixpath.dirname(above)
+    found = [(printable(place), row) for row in rows if (place := _place(row))]
+    _check_places([(place, row[0]) for place, row in found], again=False)
     return found
 
 

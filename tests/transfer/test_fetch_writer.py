@@ -13,7 +13,7 @@ from special_files import left_as_made, make_special
 
 from director.errors import VerbError
 from director.transfer import fetch_writer
-from director.transfer.manifests import check, leads_out, placed, printable
+from director.transfer.manifests import ROWS_LIMIT, check, leads_out, placed, printable
 
 DIGEST = "0" * 64
 
@@ -50,6 +50,14 @@ def file_row(path: str, name: str = "", mode: int = 0o644, size: int = 0, digest
         [file_row("a"), file_row("a/b/c")],
         [["file", 1, 0, 0, DIGEST, "", ""]],
         [["file", "a", "0644", 0, DIGEST, "", ""]],
+        [["link", "", 0o777, 0, "", "/etc", "l"], ["dir", "l", 0o755, 0, "", "", ""]],
+        [["link", "", 0o777, 0, "", "/etc", "l"], file_row("l/cron")],
+        [["dir", "l", 0o755, 0, "", "", ""], ["link", "", 0o777, 0, "", "/etc", "l"]],
+        [file_row("", "a"), file_row("a")],
+        [file_row("a"), ["dir", "a/b", 0o755, 0, "", "", ""]],
+        [["tar", "", 0o644, 0, DIGEST, "", "a"]],
+        [[["file"], "a", 0o644, 0, DIGEST, "", ""]],
+        [file_row("a")] * (ROWS_LIMIT + 1),
     ],
 )
 def test_lists_that_no_honest_node_would_send(rows: Any) -> None:
@@ -62,12 +70,21 @@ def test_a_list_as_it_should_be_loses_setuid_bits() -> None:
     assert [row[2] for row in check(rows)] == [0o755, 0o755, 0o777]
 
 
+def test_a_list_of_the_operators_machine() -> None:
+    """It keeps setuid bits, and a later file replaces an earlier one; nothing else may leave or be below a link."""
+    rows = [file_row("", "tool", mode=0o4755), file_row("", "tool"), ["tar", "", 0o644, 1, DIGEST, "", "a.tar"]]
+    assert check([*rows, file_row("a.tar/x"), file_row("")], own=True)[0][2] == 0o4755
+    for bad in ([file_row("../x")], [["link", "l", 0o777, 0, "", "/etc", ""], file_row("l/x")]):
+        with pytest.raises(VerbError):
+            check(bad, own=True)
+
+
 def test_two_sources_for_one_place_are_named() -> None:
     with pytest.raises(VerbError, match="two sources give 'x'"):
         placed([file_row("", "x"), file_row("x")])
     with pytest.raises(VerbError, match="two sources give 'x'"):
         placed([file_row("", "x"), ["dir", "x", 0o755, 0, "", "", ""], file_row("x/y")])
-    with pytest.raises(VerbError, match="two sources give 'x'"):
+    with pytest.raises(VerbError, match="'x/y' is below 'x', which is no folder"):
         placed([file_row("x/y"), file_row("", "x")])
     with pytest.raises(VerbError, match="a%0Ab"):
         placed([file_row("a\nb"), file_row("a%0Ab")])
