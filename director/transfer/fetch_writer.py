@@ -1,13 +1,12 @@
 """Writes fetched files below a folder of the submitter, with that user's rights, and never outside of the folder.
 
-A child process does it after it has given up all other rights. It opens every folder below the destination by its name
-in the folder above and follows no link, so that neither names that a node sent nor links that exist there lead out of
-the destination. It gets files as open descriptors and replaces each file as a whole.
+A child process does it after it has given up all other rights. It writes by way of `safe_write` and follows no link
+below the destination, so that neither names that a node sent nor links that exist there lead out of it. It gets files
+as open descriptors and replaces each file as a whole.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import pwd
@@ -23,12 +22,11 @@ from director.protocol.framing import FDS_LIMIT, Channel
 from director.transfer.blobs import PIECE, pieces_of, write_all
 from director.transfer.file_kinds import refuse_special
 from director.transfer.manifests import Row, leads_out, placed
+from director.transfer.safe_write import Folder, Walk, naming, settle
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 300.0  # the most seconds that the child may take for one batch
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Written:
@@ -187,21 +185,18 @@ class FolderWriter:
     """Writes below one folder and never outside of it.
 
     Args:
-        root: made when it is missing. Links on the way to it are followed, but `root` itself must be no link.
+        root: made when it is missing. Links on the way to it are followed as in `safe_write`, it must be none itself.
 
     Raises:
-        OSError, VerbError: the folder cannot be made or opened.
+        VerbError: the folder cannot be made or opened.
     """
 
     def __init__(self, root: str) -> None:
         self.root = root
-        above, name = os.path.split(root)
-        os.makedirs(above, exist_ok=True)
-        parent = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._fd = _enter(parent, name, 0o755, root)
-        finally:
-            os.close(parent)
+        self._made: set[str] = set()
+        self._walk = Walk(made=self._made.add)
+        self._walk.pass_no_link(os.path.dirname(root))
+        self._walk.open(root)
 
     def write(self, rows: Sequence[tuple[str, Row]], fds: Sequence[int]) -> dict[str, Any]:
         """Write these rows, with one descriptor for each file; `{"changed", "paths", "left_out"}`.
@@ -211,124 +206,63 @@ class FolderWriter:
         left = iter(fds)
         answer: dict[str, Any] = {"changed": False, "paths": [], "left_out": []}
         for place, row in rows:
-            kind, _, mode, size, _, target, _ = row
-            if kind == "link" and leads_out(place, target):
+            kind, path = row[0], os.path.join(self.root, place)
+            if kind == "link" and leads_out(place, row[5]):
                 answer["left_out"].append(f"{place} is a link that leads out of the node's folder")
-                continue
-            folder, name = self._folder_of(place)
-            try:
-                if kind == "dir":
-                    os.close(_enter(folder, name, mode | 0o700, self._shown(place)))
-                    continue
-                status = _status(folder, name)
-                refuse_special(self._shown(place), status)
-                if kind == "link":
-                    made = _link(folder, name, target, status)
-                else:
-                    made = _file(folder, name, next(left), size, mode, status)
-            except OSError as error:
-                raise VerbError(f"{self._shown(place)}: {error.strerror}") from error
-            finally:
-                os.close(folder)
-            answer["changed"] |= made
-            answer["paths"].append(self._shown(place))
+            elif kind == "dir":
+                self._make_folder(path, row[2])
+            else:
+                answer["changed"] |= self._put(path, row, next(left) if kind == "file" else -1)
+                answer["paths"].append(path)
         return answer
 
     def sync(self) -> None:
-        """Flush the folder to disk. Raises OSError."""
-        os.fsync(self._fd)
+        """Flush the names to disk. Raises VerbError."""
+        self._walk.sync()
 
-    def _shown(self, place: str) -> str:
-        return os.path.join(self.root, place)
+    def _make_folder(self, path: str, mode: int) -> None:
+        """A folder that is there already keeps its mode."""
+        folder = self._walk.open(path)
+        if path in self._made:
+            with naming(path):
+                folder.settle(-1, -1, mode | 0o700)
 
-    def _folder_of(self, place: str) -> tuple[int, str]:
-        """The open folder of a path below the root, made when it is missing, and the last name of the path."""
-        *folders, name = place.split("/")
-        at = os.dup(self._fd)
-        done = self.root
-        for part in folders:
-            done = os.path.join(done, part)
-            try:
-                inner = _enter(at, part, 0o755, done)
-            finally:
-                os.close(at)
-            at = inner
-        return at, name
-
-
-def _enter(parent: int, name: str, mode: int, shown: str) -> int:
-    """Open a folder below an open one; make it when it is missing. Raises VerbError for a link or a file."""
-    try:
-        os.mkdir(name, mode, dir_fd=parent)
-    except FileExistsError:
-        pass
-    else:
-        os.chmod(name, mode, dir_fd=parent)
-    try:
-        return os.open(name, _FOLDER, dir_fd=parent)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise VerbError(f"{shown} is no folder, or is a link, which is not followed") from error
-        raise
-
-
-def _link(folder: int, name: str, target: str, status: os.stat_result | None) -> bool:
-    """Make a link; whether it was missing or different. `status` is that of what exists."""
-    if status is not None and stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=folder) == target:
-        return False
-    _refuse_folder(status)
-    temp = _temp_name(name)
-    os.symlink(target, temp, dir_fd=folder)
-    os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-    return True
-
-
-def _file(folder: int, name: str, source: int, size: int, mode: int, status: os.stat_result | None) -> bool:
-    """Write a file or change its mode; whether that was needed. `status` is that of what exists."""
-    if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size and _same(folder, name, source):
-        if stat.S_IMODE(status.st_mode) == mode or status.st_uid != os.geteuid():
-            return False
-        os.chmod(name, mode, dir_fd=folder)
+    def _put(self, path: str, row: Row, source: int) -> bool:
+        """Write a file or link where it differs; whether it did."""
+        above, name = os.path.split(path)
+        folder = self._walk.open(above)
+        with naming(path):
+            status = folder.status(name)
+            refuse_special(path, status)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                raise VerbError(f"{path}: is a folder; a file cannot replace it")
+            if row[0] == "link":
+                if status is not None and stat.S_ISLNK(status.st_mode) and folder.target(name) == row[5]:
+                    return False
+                folder.link(name, row[5], -1, -1)
+                return True
+            if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == row[3]:
+                changed = _kept(folder, name, source, row[2])
+                if changed is not None:
+                    return changed
+            folder.write(name, lambda fd: _copy(source, fd), -1, -1, row[2])
         return True
-    _refuse_folder(status)
-    temp = _temp_name(name)
-    fd = os.open(temp, _NEW, 0o600, dir_fd=folder)
-    try:
-        for piece in pieces_of(source):
-            write_all(fd, piece)
-        os.fchmod(fd, mode)
-        os.fsync(fd)
-        os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(temp, dir_fd=folder)
-        raise
-    finally:
-        os.close(fd)
-    return True
 
 
-def _same(folder: int, name: str, source: int) -> bool:
+def _kept(folder: Folder, name: str, source: int, mode: int) -> bool | None:
+    """Set the mode of a file that holds the content; whether it was another, None when the content differs."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        fd = folder.read(name)
     except PermissionError:
-        return False  # replacing a file needs rights on the folder only
+        return None  # replacing a file needs rights on the folder only
     try:
-        return all(piece == os.pread(fd, len(piece), at * PIECE) for at, piece in enumerate(pieces_of(source)))
+        if not all(piece == os.pread(fd, len(piece), at * PIECE) for at, piece in enumerate(pieces_of(source))):
+            return None
+        return os.fstat(fd).st_uid == os.geteuid() and settle(fd, -1, -1, mode)
     finally:
         os.close(fd)
 
 
-def _refuse_folder(status: os.stat_result | None) -> None:
-    if status is not None and stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.EISDIR, "is a folder; a file cannot replace it")
-
-
-def _status(folder: int, name: str) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def _temp_name(name: str) -> str:
-    return f".{name[:40]}.director-{os.urandom(6).hex()}"
+def _copy(source: int, fd: int) -> None:
+    for piece in pieces_of(source):
+        write_all(fd, piece)
