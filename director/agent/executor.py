@@ -30,7 +30,8 @@ from director.language.scope import Scope
 from director.runtime import service_manager
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
-from director.verbs.folders import own_home
+from director.verbs.folders import make_folder, own_home
+from director.verbs.ownership import Asked
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,7 @@ class TaskNode(LocalNode):
         if user:
             self._become(spec, user, cwd)
         if scope.workdir and not cwd and not os.path.isdir(scope.workdir):
-            os.makedirs(scope.workdir, exist_ok=True)
+            make_folder(scope.workdir, Asked())
         running.in_process = True
         try:
             result = process.run(spec, running.handle)

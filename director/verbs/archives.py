@@ -37,10 +37,9 @@ def unpack(path: str, root: str, installer: Installer) -> None:
     try:
         with tarfile.open(path, "r:*") as archive:
             members = _checked(archive)
-            installer.parents(root)
-            inside = os.path.realpath(root)
-            for member, name in members:
-                _place(archive, member, name, inside, installer)
+            with installer.walk.inside(root):
+                for member, name in members:
+                    _place(archive, member, os.path.join(root, name), installer)
     except _TAR_ERRORS as error:
         raise VerbError(f"the archive cannot be read: {error}") from error
     installer.placed.append(root)
@@ -56,12 +55,12 @@ class Member:
         self.size = _content_size(archive, member)
         self._data: bytes | None = None
 
-    def is_in(self, path: str) -> bool:
-        """Whether the file at `path` has this content, by sha256."""
+    def is_in(self, fd: int) -> bool:
+        """Whether an open file has this content, by sha256."""
         sha = hashlib.sha256()
         for piece in self._pieces():
             sha.update(piece)
-        return sha.hexdigest() == sha256_of(path, self._breathe)
+        return sha.hexdigest() == sha256_of(fd, self._breathe)
 
     def write_to(self, fd: int) -> None:
         """Write the content at the descriptor's position."""
@@ -115,26 +114,16 @@ def _clean(name: str) -> str:
     return "/".join(parts)
 
 
-def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, inside: str, installer: Installer) -> None:
-    path = os.path.join(inside, name)
-    _check_inside(os.path.dirname(path), inside, member.name)
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, installer: Installer) -> None:
     listed = len(installer.placed)
     mode = member.mode & 0o1777  # no set-user-id: the owner is another one than in the archive
     if member.isdir():
-        _check_inside(path, inside, member.name)
         installer.folder(path, mode if os.geteuid() == 0 else mode | 0o700)
     elif member.issym():
         installer.link(path, member.linkname)
     else:
         installer.file(path, Member(archive, member, installer.breathe), mode)
     del installer.placed[listed:]
-
-
-def _check_inside(folder: str, inside: str, name: str) -> None:
-    """Raise VerbError when a link on the way to `folder` leads out of `inside`."""
-    real = os.path.realpath(folder)
-    if real != inside and not real.startswith(inside.rstrip("/") + "/"):
-        raise VerbError(f"the archive's {name!r} goes through a link that leaves {inside}")
 
 
 def _content_size(archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:

@@ -17,8 +17,8 @@ class Content(Protocol):
 
     size: int
 
-    def is_in(self, path: str) -> bool:
-        """Whether the file at `path`, which has this size, holds the same. Raises OSError when it cannot be read."""
+    def is_in(self, fd: int) -> bool:
+        """Whether an open file, which has this size, holds the same. Raises OSError when it cannot be read."""
 
     def write_to(self, fd: int) -> None:
         """Write all of it at the descriptor's position. Raises OSError."""
@@ -31,10 +31,9 @@ class Bytes:
         self.data = data
         self.size = len(data)
 
-    def is_in(self, path: str) -> bool:
+    def is_in(self, fd: int) -> bool:
         """Compared byte by byte."""
-        with open(path, "rb") as file:
-            return file.read(self.size + 1) == self.data
+        return os.pread(fd, self.size + 1, 0) == self.data
 
     def read(self) -> bytes:
         """All of it."""
@@ -60,9 +59,9 @@ class Blob:
         self._fetch = fetch
         self._breathe = breathe
 
-    def is_in(self, path: str) -> bool:
+    def is_in(self, fd: int) -> bool:
         """Compared by digest."""
-        return sha256_of(path, self._breathe) == self.digest
+        return sha256_of(fd, self._breathe) == self.digest
 
     def read(self) -> bytes:
         """All of it."""
@@ -96,14 +95,10 @@ class Blob:
         return True
 
 
-def sha256_of(path: str, breathe: Breathe) -> str:
-    """The digest of a file in hex. Raises OSError when it cannot be read."""
+def sha256_of(fd: int, breathe: Breathe) -> str:
+    """The digest of an open file in hex. Raises OSError when it cannot be read."""
     sha = hashlib.sha256()
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        for piece in pieces_of(fd):
-            sha.update(piece)
-            breathe()
-    finally:
-        os.close(fd)
+    for piece in pieces_of(fd):
+        sha.update(piece)
+        breathe()
     return sha.hexdigest()

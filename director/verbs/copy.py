@@ -11,6 +11,7 @@ from director.errors import VerbError
 from director.language.heredocs import closed_up, openings
 from director.language.instructions import Instruction
 from director.states import CACHED, SUCCESS
+from director.transfer.manifests import BYTES_LIMIT, Row, check
 from director.verbs.arguments import Words, document, escape_of, rendered
 from director.verbs.base import Answers, Entry, Flag, Node, Outcome, Planning, Verb, Want
 from director.verbs.contents import Blob, Bytes, Content
@@ -18,7 +19,7 @@ from director.verbs.folders import absolute, is_folder_text
 from director.verbs.install import OUTPUT_LIMIT, Installer
 from director.verbs.install_diff import InstallDiff
 from director.verbs.ownership import wish_of
-from director.verbs.source_lists import Row, rows_for, rows_of, set_of
+from director.verbs.source_lists import rows_for, rows_of, set_of
 
 BLUEPRINT_LIMIT = 1 << 20  # bytes of a file that is rendered
 HEREDOC_MODE = 0o644
@@ -33,12 +34,14 @@ class Copy(Verb):
     when the job is submitted. Several sources need a destination that ends in `/`. Missing folders are made; a relative
     destination is below WORKDIR. Content, owner and mode are compared first; only what differs is changed, and the step
     is `cached` when nothing does. A file is replaced as a whole or not at all; the step fails where a device, a FIFO or
-    a socket would be replaced. Standard output has one destination a line; standard error says what was changed, unless
-    all of it is new.
+    a socket would be replaced. A link on the way to a destination is followed only if it and the folder that it lies in
+    belong to root or to the client's user. Standard output has one destination a line; standard error says what was
+    changed, unless all of it is new.
 
     With `--from` the sources are on another node. They are read once for all nodes, when that node has passed the steps
     before this one; relative sources are below its `/`. While that node is offline the step waits, at most for its
-    `--timeout`.
+    `--timeout`. Links are not taken from another node: leave them out with `--exclude`, or copy an archive. Nothing is
+    written through a link below the destination, and setuid bits come from `--chmod` only.
 
         COPY --chmod=0644 files/app.conf /etc/app/
         COPY --chown=www-data --exclude=**/*.bak site/ /srv/site/
@@ -183,21 +186,23 @@ class Copy(Verb):
     def _install(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, kind: type[Installer]) -> Outcome:
         text = rendered(body, "dest", node, "the destination came out empty; expected a path")
         dest = absolute(text, node)
-        rows = rows_of(node.borrow(set_of(body, node)) if "from" in body else body, node)
+        rows = _rows(body, node)
         _check_dest(dest, text, body, rows)
-        installer = kind(wish_of(flags, VerbError).on(node), node.breathe)
-        into = dest.endswith("/") or os.path.isdir(dest)
-        for row in rows:
-            self._place(row, dest, into, installer, bool(flags.get("blueprint")), node)
-        for name, raw, render in body.get("texts", ()):
-            data = _document(raw, render, bool(flags.get("blueprint")), node)
-            installer.file(_beside(dest, name, into), Bytes(data), HEREDOC_MODE)
-        installer.finish()
+        into, blueprint = dest.endswith("/") or os.path.isdir(dest), bool(flags.get("blueprint"))
+        with kind(wish_of(flags, VerbError).on(node), node.breathe) as installer:
+            if "from" in body:
+                installer.walk.pass_no_link(dest)
+            for row in rows:
+                self._place(row, dest, into, installer, blueprint, node)
+            for name, raw, render in body.get("texts", ()):
+                data = _document(raw, render, blueprint, node)
+                installer.file(_beside(dest, name, into), Bytes(data), HEREDOC_MODE)
+            installer.finish()
         return _outcome(installer)
 
     def _place(self, row: Row, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node) -> None:
         kind, path, mode, size, digest, target, name = row
-        place = _below(dest, path) if path else _beside(dest, name, into)
+        place = os.path.join(dest, path) if path else _beside(dest, name, into)
         if kind == "file":
             installer.file(place, content_of(digest, size, blueprint, node), mode)
         elif kind == "link":
@@ -254,24 +259,27 @@ def _check_dest(dest: str, text: str, body: Mapping[str, Any], rows: Sequence[Ro
         raise VerbError(f"{dest.rstrip('/')}: not a folder")
 
 
+def _rows(body: Mapping[str, Any], node: Node) -> list[Row]:
+    """The rows of this node, checked by the rules for those who made them. Raises VerbError."""
+    if "from" not in body:
+        return check(rows_of(body, node), own=True)
+    rows = check(rows_of(node.borrow(set_of(body, node)), node, BYTES_LIMIT))
+    for row in rows:
+        if row[0] == "link":
+            raise VerbError(
+                f"{row[1] or row[6]!a:.200} is a link, and links are not taken from another node; "
+                "leave it out with --exclude, or copy an archive"
+            )
+    return rows
+
+
 def _singles(rows: Sequence[Row]) -> int:
     """How many files and links are put at the destination under their own name."""
     return sum(row[0] != "dir" and not row[1] for row in rows)
 
 
-def _below(dest: str, path: str) -> str:
-    """A path below the destination. Raises VerbError for one that would leave it."""
-    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise VerbError(f"a source's path leaves its folder: {path!r}")
-    return os.path.join(dest, path)
-
-
 def _beside(dest: str, name: str, into: bool) -> str:
-    if not into:
-        return dest
-    if not name or "/" in name or name in (".", "..") or "\0" in name:
-        raise VerbError(f"a source's name cannot be a file's: {name!r}")
-    return os.path.join(dest, name)
+    return os.path.join(dest, name) if into else dest
 
 
 def _outcome(installer: Installer) -> Outcome:

@@ -20,7 +20,8 @@ class Fetch(Verb):
     names, a folder gives its contents; a relative source is below WORKDIR. A relative FOLDER is below the folder of the
     orchestration file (with `--exec` below the working folder). Files are written with the submitter's own rights and
     belong to the submitter. Modes are kept, without setuid. A file is replaced as a whole; the step fails where a
-    device, a FIFO or a socket would be replaced. A link stays a link where it leads to something of the same node.
+    device, a FIFO or a socket would be replaced. A link stays a link where it leads to something of the same node;
+    none is followed below FOLDER, and on the way to it only those of root or of the submitter.
     Standard output has one destination a line, standard error what was left out. The step is `cached` when everything
     is there already.
 

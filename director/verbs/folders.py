@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Mapping
 from typing import Any
 
 from director.errors import VerbError
+from director.transfer.safe_write import Walk, naming
 from director.verbs.base import Node
+from director.verbs.ownership import Asked
 
 
 def here(node: Node) -> str:
@@ -53,54 +56,27 @@ def is_folder_text(path: str) -> bool:
     return path in (".", "..") or path.endswith(("/", "/.", "/.."))
 
 
-def make_folders(path: str, mode: int = 0o755, done: Callable[[str], object] | None = None) -> bool:
-    """Make a folder and the missing ones above it; whether any was missing.
+def make_folder(path: str, asked: Asked, keep: bool = False) -> bool:
+    """Make a folder and the missing ones above it, and give it owner and mode; whether anything changed.
 
     Args:
-        mode: of the folders; the umask does not change it.
-        done: called with each folder that was made.
+        keep: a folder that is there stays as it is.
 
     Raises:
-        VerbError: one cannot be made; the reason has its path.
+        VerbError: with the path and what is wrong there.
     """
-    missing = missing_folders(path)
-    for folder in missing:
-        try:
-            os.mkdir(folder)
-            os.chmod(folder, mode)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise broken(folder, error) from error
-        if done is not None:
-            done(folder)
-    return bool(missing)
-
-
-def missing_folders(path: str) -> list[str]:
-    """The folder and those above it that are missing, the outermost first. Raises VerbError for what is no folder."""
-    missing: list[str] = []
-    at = path.rstrip("/") or "/"
-    while not os.path.isdir(at):
-        if os.path.lexists(at):
-            raise VerbError(f"{at}: not a folder")
-        missing.insert(0, at)
-        at = os.path.dirname(at)
-    return missing
-
-
-def broken(path: str, error: OSError) -> VerbError:
-    """A VerbError with the path and the system's reason."""
-    return VerbError(f"{path}: {error.strerror or error}")
+    made: list[str] = []
+    with Walk(made=made.append) as walk, naming(path):
+        folder = walk.open(path)
+        status = folder.status()
+        if status is None or (keep and not made):
+            return bool(made)
+        settled = folder.settle(asked.uid, asked.gid, asked.bits(stat.S_IMODE(status.st_mode), True))
+    return settled or bool(made)
 
 
 def make_cache_folder(folder: Mapping[str, Any], node: Node) -> None:
     """Make the folder of a `--mount=type=cache`; an existing one stays as it is. Raises VerbError."""
     path = absolute(node.word(folder["path"]), node).rstrip("/") or "/"
-    if make_folders(path):
-        try:
-            os.chmod(path, folder["mode"])
-            if "owner" in folder:
-                os.chown(path, *node.identity(folder["owner"]))
-        except OSError as error:
-            raise broken(path, error) from error
+    owner = node.identity(folder["owner"]) if "owner" in folder else (-1, -1)
+    make_folder(path, Asked(*owner, f"{folder['mode']:o}"), keep=True)

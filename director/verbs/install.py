@@ -1,7 +1,7 @@
 """Puts files, folders and links in their places, and touches only what differs.
 
 A file is written beside its place under another name, flushed to disk and renamed: at any moment its place holds the
-old content or the new one.
+old content or the new one. All of it goes through `director.transfer.safe_write`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import ClassVar
 
 from director.errors import VerbError
-from director.runtime.durable import sync_folder
 from director.transfer.file_kinds import refuse_special
+from director.transfer.safe_write import Folder, Walk, broken, naming, settle
 from director.verbs.contents import Content
-from director.verbs.folders import broken, make_folders
-from director.verbs.ownership import Asked, settle_status
+from director.verbs.ownership import Asked
 
 OUTPUT_LIMIT = 1 << 20  # bytes of destinations that are reported
 
@@ -33,68 +33,64 @@ class Installer:
     Attributes:
         changed: whether anything differed.
         placed: the paths of files and links, in order.
+        walk: opens the folders.
     """
 
+    dry: ClassVar[bool] = False  # it writes nothing
     said_limit = 64 * 1024  # characters of changes that are reported
 
     def __init__(self, asked: Asked, breathe: Callable[[], object]) -> None:
         self.changed = False
         self.placed: list[str] = []
         self.breathe = breathe
+        self.walk = Walk(asked.uid, asked.gid, made=self._made, dry=self.dry)
         self._asked = asked
         self._uid = asked.uid if asked.uid >= 0 else os.geteuid()
         self._gid = asked.gid if asked.gid >= 0 else os.getegid()
         self._lines: list[str] = []
         self._size = 0
         self._all_new = True
-        self._touched: set[str] = set()  # folders with new names in them
-        self._known: set[str] = set()  # folders that are there
         self._fresh: set[str] = set()  # folders of which this step set owner and mode, which is no change to report
         self._closed: dict[str, int] = {}  # folders, with modes, that their owner may not write to after the step
 
+    def __enter__(self) -> Installer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.walk.__exit__(*error)
+
     def file(self, path: str, content: Content, mode: int) -> None:
         """Let `path` hold `content`; `mode` are the source's permission bits."""
-        with _naming(path):
-            mode = self._asked.bits(mode, False)
-            status = self._look(path, "file")
-            is_file = status is not None and stat.S_ISREG(status.st_mode)
-            if status is not None and is_file and status.st_size == content.size and _holds(path, content):
-                self._settle(path, status, mode)
-            else:
-                self._write(path, content, mode)
-                self._change(self._difference(path, status, content))
-        self._note(path)
+        mode = self._asked.bits(mode, False)
+        with self._entry(path, "file") as (folder, name, status):
+            if status is None or not self._keep_file(folder, name, path, content, mode):
+                difference = self._difference(folder, name, path, content)
+                self._write(folder, name, path, content, mode)
+                self._change(difference)
 
     def link(self, path: str, target: str) -> None:
         """Let `path` be a symbolic link to `target`."""
-        with _naming(path):
-            status = self._look(path, "link")
-            if status is None or not stat.S_ISLNK(status.st_mode) or os.readlink(path) != target:
-                self._write_link(path, target)
+        with self._entry(path, "link") as (folder, name, status):
+            if status is None or not stat.S_ISLNK(status.st_mode) or folder.target(name) != target:
                 self._change(f"{path}: a link to {target}")
-            else:
-                self._settle(path, status, None)
-        self._note(path)
+            elif not self._differs(path, status, None):
+                return
+            if not self.dry:
+                self._reopen(folder, path)
+                folder.link(name, target, self._uid, self._gid)
 
     def folder(self, path: str, mode: int) -> None:
         """Let `path` be a folder with this mode, or the one that the step's flags ask for."""
+        path = path.rstrip("/") or "/"
         mode = self._asked.bits(mode, True)
         if self._asked.mode.isdecimal():  # an octal mode is meant for files: who may read a folder may enter it
             mode |= (mode & 0o444) >> 2
-        with _naming(path):
-            self.parents(path)
-            if mode & 0o300 != 0o300 and os.geteuid() != 0:
-                self._closed[path.rstrip("/")] = mode
-            else:
-                self._settle_folder(path, mode)
+        self.walk.open(path)
+        if mode & 0o300 != 0o300 and os.geteuid() != 0:
+            self._closed[path] = mode
+        else:
+            self._settle_folder(path, mode)
         self.breathe()
-
-    def parents(self, path: str) -> None:
-        """Make the folder `path` and those above it where they are missing."""
-        path = path.rstrip("/") or "/"
-        if path not in self._known:
-            self._make_folders(path)
-            self._known.add(path)
 
     def said(self) -> bytes:
         """The changes, for the step's standard error; none where all is new, as the list of paths says enough."""
@@ -103,38 +99,69 @@ class Installer:
     def finish(self) -> None:
         """Close the folders that must be, the inner ones first, and make the new names durable."""
         for folder, mode in sorted(self._closed.items(), reverse=True):
-            with _naming(folder):
-                self._settle_folder(folder, mode)
-        for folder in self._touched:
-            with _naming(folder):
-                sync_folder(folder)
+            self._settle_folder(folder, mode)
+        self.walk.sync()
+
+    @contextmanager
+    def _entry(self, path: str, kind: str) -> Iterator[tuple[Folder, str, os.stat_result | None]]:
+        """The folder of a path, the name in it, and what is there now."""
+        above, name = os.path.split(path)
+        folder = self.walk.open(above)
+        try:
+            status = folder.status(name)
+            if status is None:
+                yield folder, name, None
+            else:
+                self._all_new = False
+                if stat.S_ISDIR(status.st_mode):
+                    raise VerbError(f"{path}: is a folder; a {kind} cannot replace it")
+                refuse_special(path, status)
+                yield folder, name, status
+        except OSError as error:
+            raise broken(path, error) from error
+        self.placed.append(path)
+        self.breathe()
 
     # -- comparing ----------------------------------------------------------------------------------------
 
-    def _look(self, path: str, kind: str) -> os.stat_result | None:
-        """What is in the place of a file or link now."""
-        status = _lstat(path)
-        self._all_new = self._all_new and status is None
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            raise VerbError(f"{path}: is a folder; a {kind} cannot replace it")
-        refuse_special(path, status)
-        return status
+    def _keep_file(self, folder: Folder, name: str, path: str, content: Content, mode: int) -> bool:
+        """Whether the file that is there holds the content; it gets owner and mode then.
 
-    def _settle(self, path: str, status: os.stat_result, mode: int | None) -> None:
-        """Owner and mode of what is there; None for a link, which has no mode."""
+        One with several names is written anew where these differ: another name may be that of somebody else.
+        """
+        fd = _opened(folder, name)
+        if fd < 0:
+            return False
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != content.size or not content.is_in(fd):
+                return False
+            if self._differs(path, status, mode):
+                if status.st_nlink > 1:
+                    self._write(folder, name, path, content, mode)
+                elif not self.dry:
+                    settle(fd, self._uid, self._gid, mode)
+        finally:
+            os.close(fd)
+        return True
+
+    def _settle_folder(self, path: str, mode: int) -> None:
+        folder = self.walk.open(path)
+        with naming(path):
+            status = folder.status()
+            if status is not None and self._differs(path, status, mode) and not self.dry:
+                folder.settle(self._uid, self._gid, mode)
+
+    def _differs(self, path: str, status: os.stat_result, mode: int | None) -> bool:
+        """Whether owner or mode must change, which is said; None for a link, which has no mode."""
         is_owned = (status.st_uid, status.st_gid) == (self._uid, self._gid)
         now = stat.S_IMODE(status.st_mode)
-        if path.rstrip("/") not in self._fresh:
+        if path not in self._fresh:
             if not is_owned:
                 self._change(f"{path}: owner {status.st_uid}:{status.st_gid} becomes {self._uid}:{self._gid}")
-            if mode is not None and now != mode:
+            if mode not in (None, now):
                 self._change(f"{path}: mode {now:04o} becomes {mode:04o}")
-        if not is_owned or mode not in (None, now):
-            self._set_status(path, status, mode)
-
-    def _note(self, path: str) -> None:
-        self.placed.append(path)
-        self.breathe()
+        return not is_owned or mode not in (None, now)
 
     def _change(self, text: str) -> None:
         self.changed = True
@@ -143,93 +170,33 @@ class Installer:
         self._size += len(text)
         self._lines.append(f"{text}\n" if self._size <= self.said_limit else "… and more changes\n")
 
-    # -- writing; `InstallDiff` does all of this otherwise ------------------------------------------------
+    def _difference(self, folder: Folder, name: str, path: str, content: Content) -> str:
+        return f"{path}: its content" if folder.status(name) else f"{path}: a new file"
 
-    def _difference(self, path: str, status: os.stat_result | None, content: Content) -> str:
-        return f"{path}: a new file" if status is None else f"{path}: its content"
-
-    def _make_folders(self, path: str) -> None:
-        make_folders(path, done=self._made)
+    # -- writing ------------------------------------------------------------------------------------------
 
     def _made(self, folder: str) -> None:
-        self._new_folder(folder)
-        if self._asked.uid >= 0:
-            os.chown(folder, self._uid, self._gid)
-        self._touched.add(os.path.dirname(folder))
-
-    def _new_folder(self, folder: str) -> None:
-        self._change(f"{folder}/: a new folder")
-        self._fresh.add(folder)
-
-    def _settle_folder(self, path: str, mode: int) -> None:
-        self._settle(path, os.stat(path), mode)
-
-    def _set_status(self, path: str, status: os.stat_result, mode: int | None) -> None:
-        if mode is None:
-            os.lchown(path, self._uid, self._gid)
-        else:
-            settle_status(path, status, self._uid, self._gid, mode)
-
-    def _write(self, path: str, content: Content, mode: int) -> None:
-        with self._replacing(path) as temp:
-            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                content.write_to(fd)
-                if (self._uid, self._gid) != (os.geteuid(), os.getegid()) or _inherits_group(fd, self._gid):
-                    os.fchown(fd, self._uid, self._gid)
-                os.fchmod(fd, mode)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-
-    def _write_link(self, path: str, target: str) -> None:
-        with self._replacing(path) as temp:
-            os.symlink(target, temp)
-            os.lchown(temp, self._uid, self._gid)
-
-    @contextmanager
-    def _replacing(self, path: str) -> Iterator[str]:
-        """A name beside `path`; what is made by this name takes the place of `path` at the end."""
-        folder, name = os.path.split(path)
-        self.parents(folder)
-        if folder in self._closed:
-            os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | 0o700)
+        if folder not in self._fresh:
+            self._change(f"{folder}/: a new folder")
             self._fresh.add(folder)
-        temp = os.path.join(folder, f".{name[:60]}.director-{os.urandom(6).hex()}")
-        try:
-            yield temp
-            os.rename(temp, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temp)
-            raise
-        self._touched.add(folder)
+
+    def _write(self, folder: Folder, name: str, path: str, content: Content, mode: int) -> None:
+        if not self.dry:
+            if self._closed:
+                self._reopen(folder, path)
+            folder.write(name, content.write_to, self._uid, self._gid, mode)
+
+    def _reopen(self, folder: Folder, path: str) -> None:
+        """Let its owner write into a folder that gets its mode at the end."""
+        above, status = os.path.dirname(path), folder.status()
+        if above in self._closed and status is not None:
+            folder.settle(-1, -1, stat.S_IMODE(status.st_mode) | 0o700)
+            self._fresh.add(above)
 
 
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """An error of the system becomes a VerbError that names the path."""
+def _opened(folder: Folder, name: str) -> int:
+    """A descriptor for reading a file; -1 where it is missing, is a link or may not be read."""
     try:
-        yield
-    except OSError as error:
-        raise broken(path, error) from error
-
-
-def _holds(path: str, content: Content) -> bool:
-    """Whether the file holds the content; one that may not be read is written anew."""
-    try:
-        return content.is_in(path)
-    except PermissionError:
-        return False
-
-
-def _inherits_group(fd: int, gid: int) -> bool:
-    """In a folder with the setgid bit new files get the folder's group."""
-    return os.fstat(fd).st_gid != gid
-
-
-def _lstat(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):  # making the folders says what stands in the way
-        return None
+        return folder.read(name) if folder.fd >= 0 else -1
+    except OSError:
+        return -1

@@ -1,4 +1,4 @@
-"""`--chown` and `--chmod`: parses them, compares them with files and applies them."""
+"""`--chown` and `--chmod`: parses them and compares them with files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from director.verbs.base import Node
-from director.verbs.folders import broken
 
 _OCTAL = re.compile(r"[0-7]{1,5}")
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)")
@@ -77,27 +76,6 @@ def change_mode(text: str, now: int, folder: bool) -> int:
         for sign, what in _ACTION.findall(match[2]):
             now = _apply_action(now, match[1] or "ugo", sign, what, folder)
     return now
-
-
-def settle_folder(path: str, asked: Asked) -> bool:
-    """Give a folder owner and mode; whether anything had to change. Raises VerbError."""
-    try:
-        status = os.stat(path)
-        return settle_status(path, status, asked.uid, asked.gid, asked.bits(stat.S_IMODE(status.st_mode), True))
-    except OSError as error:
-        raise broken(path, error) from error
-
-
-def settle_status(path: str, status: os.stat_result, uid: int, gid: int, mode: int) -> bool:
-    """Give `path` (no link) owner and mode where `status` differs; whether it did. Raises OSError."""
-    changed = False
-    if (uid not in (-1, status.st_uid)) or (gid not in (-1, status.st_gid)):
-        os.chown(path, uid, gid, follow_symlinks=False)
-        changed = True
-    if changed or stat.S_IMODE(status.st_mode) != mode:  # chown removes setuid bits
-        os.chmod(path, mode)
-        changed = True
-    return changed
 
 
 def _is_mode(text: str) -> bool:

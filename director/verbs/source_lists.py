@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from director.errors import VerbError
+from director.transfer.manifests import OWN_BYTES_LIMIT, Row
 from director.verbs.base import Node, Planning
-
-#: kind (`file`, `dir`, `link`, `tar`), path, mode, size, digest, target, name; as `Entry`
-Row = list[Any]
 
 INLINE_BYTES = 16 * 1024  # the most bytes of rows in a step
 
@@ -41,13 +40,13 @@ def kept(text: str, planning: Planning) -> dict[str, Any]:
     return {"digest": entry.digest, "size": entry.size}
 
 
-def rows_of(body: Mapping[str, Any], node: Node) -> list[Row]:
-    """The rows for this node, of the body or of a blob."""
+def rows_of(body: Mapping[str, Any], node: Node, most: int = OWN_BYTES_LIMIT) -> Any:
+    """The rows for this node, of the body or of a blob of at most so many bytes; they are not checked."""
     if "per_node" in body:
         body = body["per_node"]["sets"][set_of(body, node)]
     if "manifest" in body:
-        return list(_load(body["manifest"], node))
-    return list(body.get("sources", ()))
+        return _load(body["manifest"], node, most)
+    return body.get("sources", [])
 
 
 def set_of(body: Mapping[str, Any], node: Node) -> int:
@@ -59,6 +58,8 @@ def set_of(body: Mapping[str, Any], node: Node) -> int:
     return int(members[node.name])
 
 
-def _load(manifest: Mapping[str, Any], node: Node) -> Any:
+def _load(manifest: Mapping[str, Any], node: Node, most: int = OWN_BYTES_LIMIT) -> Any:
+    if manifest["size"] > most:
+        raise VerbError(f"a list of files has more than {most >> 20} MiB; copy an archive of them")
     with open(node.blob(manifest["digest"], manifest["size"]), "rb") as file:
         return json.load(file)

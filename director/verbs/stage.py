@@ -10,8 +10,8 @@ from director.errors import VerbError
 from director.language.instructions import Instruction
 from director.verbs.arguments import TEXT, Words, rendered
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
-from director.verbs.folders import absolute, make_folders
-from director.verbs.ownership import Wish, settle_folder, wish_of
+from director.verbs.folders import absolute, make_folder
+from director.verbs.ownership import Wish, wish_of
 
 
 class From(Verb):
@@ -82,8 +82,8 @@ class Shell(Verb):
 class Workdir(Verb):
     """WORKDIR FOLDER: use this working folder until the end of the stage; make it when it is missing.
 
-    The whole line is the folder, also when it has blanks in it. A relative folder is below the last one. Standard
-    output has the path.
+    The whole line is the folder, also when it has blanks in it. A relative folder is below the last one. Links on the
+    way are followed as in COPY. Standard output has the path.
 
         WORKDIR --chown app:app --chmod 0750 /srv/app
         WORKDIR releases
@@ -114,10 +114,8 @@ class Workdir(Verb):
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Make the folder and set owner and mode; cached when nothing had to change."""
         path = _path(body, node)
-        made = make_folders(path)
-        wish: Wish = wish_of(flags, VerbError)
-        changed = settle_folder(path, wish.on(node)) if wish else False
-        return (success if made or changed else cached)(path, workdir=path)
+        changed = make_folder(path, wish_of(flags, VerbError).on(node))
+        return (success if changed else cached)(path, workdir=path)
 
 
 def _path(body: Mapping[str, Any], node: Node) -> str:

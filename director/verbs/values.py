@@ -10,9 +10,10 @@ from director.errors import LanguageError, VerbError
 from director.language.instructions import Instruction
 from director.language.scope import RESERVED, Scope
 from director.language.types import KeyFaultError, key_of, plain, typed, with_merged
+from director.transfer.safe_write import broken
 from director.verbs.arguments import PAIRS, TEXT, escape_of, plain_names, rendered, rendered_pairs
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
-from director.verbs.folders import absolute, broken
+from director.verbs.folders import absolute
 
 if TYPE_CHECKING:
     from director.runtime.yaml_text import Pairs
