@@ -19,7 +19,7 @@ import ujson
 from director import process
 from director import states as st
 from director.agent.executor import GRACE, Executor, outcome_of, task_token
-from director.agent.job_scopes import JobScopes, Step
+from director.agent.job_runner import JobScopes, Step
 from director.agent.local_node import LocalNode
 from director.agent.step_cache import SETS, StageCache, difference
 from director.agent.step_engine import NOTHING, applied_fingerprint, keep_output, take_step
@@ -253,7 +253,7 @@ class DryRunNode(LocalNode):
         self._result = result
 
     def run(self, argv: list[str], **options: Any) -> Outcome:
-        """Run a program that only reads, as the client's own user; refuse any other."""
+        """Run a program that only reads, as the client's own user. Raises UnknownError for others, or when late."""
         if not options.get("looks"):
             self.refuse()
         env = {os.fsencode(name): os.fsencode(text) for name, text in (options.get("env") or {}).items()}
@@ -270,7 +270,7 @@ class DryRunNode(LocalNode):
         return max(0.001, self._result.deadline - time.monotonic())
 
     def blob(self, digest: str, size: int) -> str:
-        """The path of a content that came with the message, or is here from earlier jobs."""
+        """The path of a content that came with the message, or is here from earlier jobs. Raises UnknownError."""
         if digest in self._result.contents:
             return self._result.contents[digest]
         path = self._result.executor.fetcher.blobs.path(digest)
@@ -279,7 +279,7 @@ class DryRunNode(LocalNode):
         return path
 
     def breathe(self) -> None:
-        """Let other greenlets run, within the time that a dry run may take."""
+        """Let other greenlets run. Raises UnknownError when the time of the dry run is over."""
         breathe()
         if time.monotonic() > self._result.deadline:
             raise UnknownError(LATE)
@@ -290,13 +290,13 @@ class DryRunNode(LocalNode):
         return {node: {name: UNKNOWN if value is None else value} for node, value in found.items()}
 
     def refuse(self, *args: Any) -> Any:
-        """Not in a dry run."""
+        """Not in a dry run: raises UnknownError."""
         raise UnknownError("only a run can tell")
 
     sleep = exclusive = reboot = offer = refuse
 
     def borrow(self, number: int) -> Any:
-        """Not in a dry run."""
+        """Not in a dry run: raises UnknownError."""
         raise UnknownError("only a run reads the files of another node")
 
 

@@ -216,7 +216,7 @@ class TaskNode(LocalNode):
             spec.groups = [gid] if ":" in user else None
 
     def blob(self, digest: str, size: int) -> str:
-        """The path of this content, once it is here."""
+        """The path of this content, once it is here. Raises VerbError, StoreError."""
         return self._executor.fetcher.get(self.job, digest, size)
 
     def sleep(self, seconds: float) -> None:
@@ -236,25 +236,25 @@ class TaskNode(LocalNode):
         return not self._running.in_process and time.monotonic() > self._deadline
 
     def reboot(self, delay: float) -> Outcome:
-        """Restart the host; the client that is back reports the outcome."""
+        """Restart the host; the client that is back reports the outcome. Raises VerbError."""
         rebooter = self._executor.rebooter
         if rebooter is None:
             raise VerbError("this client cannot restart its host")
         return rebooter.reboot(self._job_runner, self._running, delay, self.remaining())
 
     def query(self, name: str) -> dict[str, dict[str, Any]]:
-        """Values of other nodes."""
-        with self._runner.aside():
+        """Values of other nodes; others may have this task's slot meanwhile. Raises VerbError, LateError."""
+        with self._runner.slots.aside():
             return self._executor.transfer.query(self.job, self._step["i"], name, self.remaining)
 
     def offer(self, patterns: list[str]) -> Fetched:
-        """Send files to the submitter's machine."""
-        with self._runner.aside():
+        """Send files to the submitter's machine. Raises DirectorError, OSError."""
+        with self._runner.slots.aside():
             return self._executor.transfer.fetch(self.job, self._step["i"], patterns, self.remaining)
 
     def borrow(self, number: int) -> dict[str, Any]:
-        """Sources on another node."""
-        with self._runner.aside():
+        """Sources on another node. Raises VerbError, LateError."""
+        with self._runner.slots.aside():
             return self._executor.transfer.borrow(self.job, self._step["i"], number, self.remaining)
 
 

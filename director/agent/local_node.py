@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from director.agent.job_scopes import Step
+from director.agent.job_runner import Step
 from director.errors import VerbError
 from director.globs import shielded, unshielded
 from director.language.scope import Scope

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from director import states as st
-from director.agent.job_scopes import Step
+from director.agent.job_runner import Step
 from director.agent.local_node import LocalNode
 from director.agent.step_cache import CachedStep, StageCache, effects_fingerprint, fingerprint, shown_values
 from director.language.scope import Scope, is_proxy

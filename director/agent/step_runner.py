@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +63,9 @@ class StepRunner:
 
         Gives a skipped result, which nobody reports, when the run-once step before it did not succeed on the other
         node: the server knows that.
+
+        Raises:
+            GreenletExit: the job was dropped or cancelled, or the client ends; the job's greenlet ends with it.
         """
         if job.is_behind(step) and not self._may_begin(job, step["i"]):
             return TaskResult(step["i"], chr(st.SKIPPED))
@@ -239,10 +241,6 @@ class StepRunner:
     def busy(self, besides: Sequence[Running]) -> bool:
         """Whether anything runs, or has a slot, besides these."""
         return self._running > len(besides) or self.slots.count - self.slots.free > len(besides)
-
-    def aside(self) -> contextlib.AbstractContextManager[None]:
-        """Let other tasks have this one's slot while it waits for other nodes."""
-        return self.slots.aside()
 
     def drain(self, seconds: float) -> None:
         """Start nothing new; interrupt what still runs after `seconds`; send the results that are there.

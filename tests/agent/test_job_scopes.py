@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from director.agent.job_scopes import JobScopes
+from director.agent.job_runner import JobScopes
 from director.language.scope import Scope
 
 

@@ -126,11 +126,14 @@ class Journal(State):
         self._log.sync()
 
     def started(self, job: str, step: int, attempt: int) -> None:
-        """A step is about to begin."""
+        """A step is about to begin. Raises StoreError."""
         self._append(["o", job, step, attempt])
 
     def result(self, job: str, step: int, row: Sequence[Any], outputs: bytes = b"") -> int:
-        """A step has ended; gives the number of the result, which rises. Recorded also when the spool is full."""
+        """A step has ended; gives the number of the result, which rises. Recorded also when the spool is full.
+
+        Raises StoreError.
+        """
         number = self.number + 1
         if len(outputs) <= INLINE_LIMIT:
             self._append(["r", job, step, row, number, []], outputs)
@@ -148,16 +151,16 @@ class Journal(State):
         return number
 
     def stored(self, number: int) -> None:
-        """The server has stored every result up to `number`."""
+        """The server has stored every result up to `number`. Raises StoreError."""
         self._append(["n", number])
         self._tidy()
 
     def note(self, job: str, more: dict[str, Any]) -> None:
-        """Merge facts of a job over its earlier ones."""
+        """Merge facts of a job over its earlier ones. Raises StoreError."""
         self._append(["f", job, dict(more)])
 
     def closed(self, job: str) -> None:
-        """Forget the job and its results."""
+        """Forget the job and its results. Raises StoreError."""
         self._append(["c", job])
         self._tidy()
 
