@@ -30,7 +30,7 @@ if os.fork() == 0:
 
 
 @contextmanager
-def own_user(pid: int, most: int, seconds: float = 60.0) -> Iterator[dict[str, Any]]:
+def own_user(pid: int, most: int, seconds: float = 240.0) -> Iterator[dict[str, Any]]:
     """The fields of a spec for a user of its own; what the process `pid` starts for it is at most `most` processes.
 
     Whatever of it lives at the end, or after so many seconds, is killed. Only root can.
@@ -45,7 +45,7 @@ def own_user(pid: int, most: int, seconds: float = 60.0) -> Iterator[dict[str, A
     finally:
         assert watchdog.stdin
         watchdog.stdin.close()
-        watchdog.wait(30)
+        watchdog.wait(120)
 
 
 def processes_of(user: int) -> list[int]:

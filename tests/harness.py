@@ -26,10 +26,11 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 CGROUPS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 MARK = "FLEET_FOLDER"  # in the environment of all that is started, tasks included
+PATIENCE = 120.0  # seconds; ends a test that waits for what never comes, and says nothing of speed
 T = TypeVar("T")
 
 
-def wait_until(check: Callable[[], T], what: str, timeout: float = 30.0, every: float = 0.05) -> T:
+def wait_until(check: Callable[[], T], what: str, timeout: float = PATIENCE, every: float = 0.05) -> T:
     """The first true answer of `check`; AssertionError with `what` after `timeout` seconds."""
     end = time.monotonic() + timeout
     while True:
@@ -183,7 +184,7 @@ class Fleet:
         self.spawn("server", ["--server", *own, "--state-dir", str(self.folder / "server"), *options])
         self.wait_server()
 
-    def wait_server(self, timeout: float = 30.0) -> None:
+    def wait_server(self, timeout: float = PATIENCE) -> None:
         """Return when the server answers; fail at once when it has ended."""
 
         def answers() -> bool:
@@ -230,9 +231,9 @@ class Fleet:
         """Send a signal to this one process; after SIGKILL return when it is gone."""
         self.processes[name].send_signal(sig)
         if sig == signal.SIGKILL:
-            self.processes[name].wait(10)
+            self.processes[name].wait(PATIENCE)
 
-    def stop(self, name: str, timeout: float = 20.0) -> int:
+    def stop(self, name: str, timeout: float = PATIENCE) -> int:
         """End it with SIGTERM and return its exit code."""
         self.processes[name].terminate()
         return self.processes[name].wait(timeout)
@@ -259,7 +260,7 @@ class Fleet:
 
     # commands
 
-    def director(self, *args: str, timeout: float = 60.0, **popen: Any) -> subprocess.CompletedProcess[str]:
+    def director(self, *args: str, timeout: float = PATIENCE, **popen: Any) -> subprocess.CompletedProcess[str]:
         """Run a user's command against this server; the caller checks the exit code."""
         popen["env"] = {**self.environment, **(popen.get("env") or {})}
         popen.setdefault("cwd", self.folder)
@@ -276,7 +277,7 @@ class Fleet:
         """The words of a user's command."""
         return [sys.executable, "-m", "director", "--socket-path", str(self.socket_path), *args]
 
-    def run_json(self, *args: str, exit_code: int = 0, timeout: float = 60.0, **popen: Any) -> Any:
+    def run_json(self, *args: str, exit_code: int = 0, timeout: float = PATIENCE, **popen: Any) -> Any:
         """The JSON answer of a command that must end with `exit_code`."""
         done = self.director("--output", "json", *args, timeout=timeout, **popen)
         assert done.returncode == exit_code, f"exit {done.returncode}: {done.stderr or done.stdout[-2000:]}"
@@ -298,17 +299,17 @@ class Fleet:
         info: dict[str, Any] = self.run_json("--job-info", job_id)
         return info
 
-    def wait_job(self, job_id: str, timeout: float = 60.0) -> dict[str, Any]:
+    def wait_job(self, job_id: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Return the job when it is final, in whatever state."""
         listed = ("--list-jobs", job_id)
         wait_until(lambda: self.run_json(*listed)[0]["final"], f"{job_id} is final", timeout, every=0.2)
         return self.job(job_id)
 
-    def wait_online(self, names: Iterable[str], timeout: float = 60.0) -> None:
+    def wait_online(self, names: Iterable[str], timeout: float = PATIENCE) -> None:
         """Return when all of these nodes are online."""
         self.wait_state(names, "online", timeout)
 
-    def wait_state(self, names: Iterable[str], state: str, timeout: float = 60.0) -> None:
+    def wait_state(self, names: Iterable[str], state: str, timeout: float = PATIENCE) -> None:
         """Return when all of these nodes are in this state."""
         wanted = set(names)
 

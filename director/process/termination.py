@@ -11,7 +11,7 @@ from typing import Any
 
 from director.process.bounds import TaskCgroup
 
-KILL_FOR = 5.0  # seconds of SIGKILL to the same processes after which they are given up
+KILL_FOR = 5.0  # seconds of SIGKILL in which none of them ends, after which they are given up
 SHORTEST, LONGEST = 0.002, 0.05  # seconds between two checks while processes end
 ROUNDS = 20  # of stopping new processes; after so many the known ones are killed, though there are new ones
 STUBBORN = 2  # rounds of signals alone; later ones use a cgroup
@@ -38,7 +38,7 @@ def end(
         hurry: whether to end the grace early.
 
     Returns:
-        False when a process is alive after `KILL_FOR` seconds of SIGKILL.
+        False when some are alive and none has ended for `KILL_FOR` seconds of SIGKILL.
     """
     kill_at = time.monotonic() + grace
     for pid in alive() if grace > 0 else ():
@@ -55,16 +55,19 @@ def end(
 
 
 def kill(alive: Alive, sleep: Callable[[float], Any], cgroup: TaskCgroup | None = None) -> bool:
-    """Stop whole groups until no new process appears, then SIGKILL; False when one is alive `KILL_FOR` seconds later.
+    """Stop whole groups until no new process appears, then SIGKILL; False when none ends for `KILL_FOR` seconds.
 
     A process that is killed first can be replaced by another one of its task; a stopped one cannot.
     """
     known: set[int] = set()
+    before: set[int] = set()
     rounds, pause, give_up = 0, SHORTEST, 0.0
     while pids := set(alive()):
+        if pids != before:
+            before, give_up = pids, time.monotonic() + KILL_FOR
         fresh = pids - known
         if fresh:
-            rounds, give_up = rounds + 1, time.monotonic() + KILL_FOR
+            rounds += 1
             _hold(fresh, cgroup if rounds > STUBBORN else None)
             known |= fresh
             if rounds <= ROUNDS:

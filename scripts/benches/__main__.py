@@ -17,8 +17,8 @@ from benches.bench import SIZES, Bench
 from benches.row import HEADER, Row, line
 
 BENCHES = (
-    "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "client", "spawn",
-    "parse", "files",
+    "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "submissions",
+    "client", "spawn", "parse", "files",
 )  # fmt: skip
 APART = ("peers", "plots")  # only when named
 DEEPEST = 107 - len("/director-bench-12345678/12345678/fleet/sock")  # the longest path a socket may have

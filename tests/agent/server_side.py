@@ -76,7 +76,7 @@ class Side:
 
     def until(self, check: Callable[[], Any]) -> Any:
         """What `check` gives as soon as it is true."""
-        with gevent.Timeout(10):
+        with gevent.Timeout(120):
             while not check():
                 gevent.sleep(0.001)
         return check()

@@ -26,12 +26,12 @@ def test_tasks_that_wait_for_a_download_that_fails_share_the_next(tmp_path: Path
     gevent.sleep(0)
     assert [request["offset"] for request in requests] == [0, PIECE], "one of them requests the pieces"
     fetcher.take({"digest": digest, "offset": 0, "error": "no such content"}, b"")
-    assert gevent.wait(tasks, timeout=10, count=1) and str(tasks[0].exception) == "no such content"
+    assert gevent.wait(tasks, timeout=120, count=1) and str(tasks[0].exception) == "no such content"
     while len(requests) < 4:
         gevent.sleep(0)
     for request in requests[2:]:
         offset = request["offset"]
         fetcher.take({"digest": digest, "offset": offset, "error": ""}, data[offset : offset + PIECE])
-    gevent.joinall(tasks[1:], timeout=10, raise_error=True)
+    gevent.joinall(tasks[1:], timeout=120, raise_error=True)
     assert [Path(task.value).read_bytes() == data for task in tasks[1:]] == [True, True]
     assert len(requests) == 4

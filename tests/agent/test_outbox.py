@@ -85,7 +85,7 @@ def test_what_waits_for_more_does_not_wait_long(post: Post, monkeypatch: pytest.
     post.outbox.last = module.time.monotonic() + 1000
     post.add(0, more=True)
     assert post.steps() == []
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         while not post.steps():
             gevent.sleep(0.001)
 

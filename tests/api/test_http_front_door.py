@@ -26,7 +26,7 @@ class Http:
     def items(self, command: str, **fields: Any) -> Iterator[Any]:
         """The items of the answer, each as it comes."""
         request = urllib.request.Request(self._url + command, json.dumps(fields).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             yield from map(json.loads, answer)
 
     def ask(self, command: str, **fields: Any) -> Any:

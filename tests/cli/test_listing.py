@@ -210,5 +210,5 @@ def test_a_users_call_loads_nothing_heavy(server: FakeServer, environ: dict[str,
     for name in ("cancel", "submit", "wait"):
         server.handlers[name] = body(answer)
     command = [sys.executable, "-c", SHOW.format(names=HEAVY), "--config-file", str(tmp_path / "c.yaml"), *argv]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     assert (done.stderr, done.returncode) == ("", 0)

@@ -118,7 +118,7 @@ def test_the_wait_timeout_holds_while_planning(deaf: FakeServer, run: Run):
 
 def test_the_wait_timeout_holds_while_waiting_and_fetching_results(deaf: FakeServer, run: Run):
     deaf.handlers["submit"] = accept
-    done = run("--exec", "RUN a", "--wait", "--wait-timeout", "300ms", "--server-timeout", "1h")
+    done = run("--exec", "RUN a", "--wait", "--wait-timeout", "1s", "--server-timeout", "1h")
     id = deaf.requests[0]["files"][0]["id"]
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.splitlines()[0] == "director: --wait-timeout passed; the job goes on"
@@ -155,7 +155,7 @@ def test_results_are_fetched_when_the_server_is_alive(server: FakeServer, run: R
 def test_a_note_after_three_seconds(deaf: FakeServer, start):
     calls = [start(*argv, "--server-timeout", "4s") for argv in (["--list-jobs"], ["--exec", "RUN a"])]
     for call in calls:
-        _, err = call.communicate(timeout=60)
+        _, err = call.communicate(timeout=120)
         assert call.returncode == 3
         word = "the server has given no sign of life for 3 s; the call ends after 4 s (--server-timeout)"
         assert err.splitlines()[0] == f"director: {word}"

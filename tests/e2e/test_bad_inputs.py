@@ -91,7 +91,7 @@ def test_a_source_the_caller_may_not_read(node: Fleet) -> None:
     secret = Path(write(node, "secret", "for root only"))
     secret.chmod(0)
     command = [*as_ordinary_user(), *node.command("--exec", f"COPY {secret} /tmp/x")]
-    done = subprocess.run(command, env=node.environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=node.environment, capture_output=True, text=True, timeout=120, check=False)
     one_line(done, 2, "exec:1", str(secret))
     assert node.run_json("--list-jobs") == []
 

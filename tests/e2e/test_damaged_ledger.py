@@ -29,7 +29,7 @@ def crash(fleet: Fleet) -> None:
     os.killpg(fleet.pid("server"), signal.SIGSTOP)
     for pid in [*fleet.workers("ledger"), *fleet.workers("planner"), *fleet.workers("files"), fleet.pid("server")]:
         os.kill(pid, signal.SIGKILL)
-    fleet.processes["server"].wait(10)
+    fleet.processes["server"].wait(120)
     path = str(folder_of(fleet) / "ledger.sqlite")
     wait_until(lambda: fleet.processes["server"].poll() is not None and wal.read(path), "the server is gone")
 
@@ -49,7 +49,7 @@ def flip_behind(fleet: Fleet, commit: int) -> None:
 def backup(fleet: Fleet) -> str:
     """What scripts/backup says when it refuses."""
     command = [sys.executable, str(ROOT / "scripts/backup"), str(fleet.folder / "server"), str(fleet.folder / "copy")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and not (fleet.folder / "copy").exists()
     return done.stderr
 
@@ -124,7 +124,7 @@ def test_a_ledger_process_that_finds_damage_ends_the_server(fleet: Fleet) -> Non
     wait_until(lambda: Path(f"/proc/{ledger}/stat").read_text().rpartition(")")[2].split()[0] == "Z", "it has ended")
     flip_behind(fleet, proven)
     os.kill(fleet.pid("server"), signal.SIGCONT)
-    assert fleet.processes["server"].wait(30) == 1
+    assert fleet.processes["server"].wait(120) == 1
     assert "the next start of the server says what became of open jobs" in fleet.log("server")
     fleet.restart("server")
     assert "open tasks of" in fleet.log("server")
@@ -136,7 +136,7 @@ def test_a_server_without_its_ledger_or_key_does_not_start(fleet: Fleet) -> None
     fleet.stop("server")
     (folder_of(fleet) / "ledger.sqlite").write_bytes(b"")
     fleet.spawn("server", fleet.commands["server"])
-    assert fleet.processes["server"].wait(30) == 1
+    assert fleet.processes["server"].wait(120) == 1
     assert "ledger.sqlite is missing or empty; restore it from a backup, or begin anew with --new-ledger" in fleet.log(
         "server"
     )

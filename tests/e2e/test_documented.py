@@ -59,7 +59,7 @@ def test_two_tiers(shop: tuple[Fleet, Path, dict[str, int]]) -> None:
     first = run_shop(fleet, files)
     assert first["tasks"]["success"] + first["tasks"]["cached"] == first["tasks"]["total"]
     for name in ("web-1", "web-2"):
-        with urllib.request.urlopen(f"http://127.0.0.1:{ports[name]}/", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[name]}/", timeout=120) as page:
             assert f"The shop at {name}" in page.read().decode()
         settings = (fleet.folder / "srv" / name / "web.conf").read_text()
         cluster = (fleet.folder / "srv/db-1/cluster").read_text().strip()

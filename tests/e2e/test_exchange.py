@@ -173,7 +173,7 @@ def test_fetch_brings_a_folder_a_glob_and_a_file(trio: Fleet, run: Callable[...,
         assert (here / "tool").stat().st_mode & 0o7777 == 0o755, "no setuid bit"
         assert f"{here}/a.txt" in found[1, name]["stdout"].splitlines()
     assert "up is a link that leads out" in found[1, "node-1"]["stderr"], "only sub/ was asked for"
-    again = run(f"FETCH {tree}/*.txt out-b/\nFETCH {tree}/*.txt out-b/", "--timeout", "20s")
+    again = run(f"FETCH {tree}/*.txt out-b/\nFETCH {tree}/*.txt out-b/", "--timeout", "120s")
     assert {again[0, name]["state"] for name in NAMES} == {"success"}
     assert {again[1, name]["state"] for name in NAMES} == {"cached"}
     assert (trio.folder / "out-b/node-3/b.txt").read_text() == "b", "below the working folder of the caller"
@@ -250,7 +250,7 @@ def test_files_are_written_with_the_callers_rights(trio: Fleet, tree: Path) -> N
             "print(json.dumps(answer))\n"
         )
         command = [sys.executable, "-c", script, str(trio.socket_path), json.dumps(header)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
         assert json.loads(done.stdout).get("ok"), done.stdout
         return trio.wait_job(file["id"])
 
@@ -337,11 +337,11 @@ def test_a_client_killed_in_mid_fetch_loses_the_task_only(new_fleet: Callable[..
     wait_until(lambda: tasks(fleet.job(job))[0, "node-1"]["state"] == "running", "it is under way")
     fleet.kill("node-1", signal.SIGKILL)
     fleet.restart("node-1")
-    found = tasks(fleet.wait_job(job))
+    found = tasks(fleet.wait_job(job, 900))
     assert found[0, "node-1"]["state"] in ("lost", "success")
     assert found[0, "node-2"]["state"] == "success"
     assert (fleet.folder / "out/node-2/big").stat().st_size == 1 << 30
-    assert fleet.run_json("--exec", f"FETCH {big} {fleet.folder}/out", "--wait")["state"] == "success"
+    assert fleet.run_json("--exec", f"FETCH {big} {fleet.folder}/out", "--wait", timeout=900)["state"] == "success"
 
 
 # -- ADD ------------------------------------------------------------------------------------------------------

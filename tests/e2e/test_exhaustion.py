@@ -184,7 +184,7 @@ def test_a_client_that_has_no_thread_ends_with_a_reason(fleet: Fleet, threads: i
     give(fleet, "node-1", 1)
     fleet.bounds["node-1"] = as_user(1, "prlimit", f"--nproc={threads}:{threads}")
     fleet.start_client("node-1")
-    assert fleet.processes["node-1"].wait(30) == 1
+    assert fleet.processes["node-1"].wait(120) == 1
     assert "can't start new thread" in fleet.log("node-1").splitlines()[-1]
     assert "Traceback" not in fleet.log("node-1")
 

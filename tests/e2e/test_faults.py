@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import statistics
 import subprocess
 import sys
 import threading
@@ -76,10 +75,10 @@ def test_what_ended_in_time_has_not_timed_out_though_its_client_was_stopped(flee
     script.write_text(f"#!/bin/sh\n{tell}; sleep 1; echo done\n")
     script.chmod(0o755)
     job = fleet.submit("--exec", f"{text} {script}", "--timeout", "3s")
-    wait_until((fleet.folder / "pid").exists, "it runs", 20, every=0.01)
+    wait_until((fleet.folder / "pid").exists, "it runs", every=0.01)
     begin, pid = time.monotonic(), int((fleet.folder / "pid").read_text())
     fleet.kill("node-1", signal.SIGSTOP)
-    wait_until(lambda: time.monotonic() > begin + 4.5 and not is_alive(pid), "its time is over", 30)
+    wait_until(lambda: time.monotonic() > begin + 4.5 and not is_alive(pid), "its time is over")
     fleet.kill("node-1", signal.SIGCONT)
     found = task(fleet.wait_job(job), 0, "node-1")
     assert found["state"] == "success", found
@@ -107,17 +106,17 @@ def test_of_twenty_nodes_five_are_down(fleet: Fleet) -> None:
         fleet.kill(name)
     fleet.wait_state(down, "offline")
 
-    submit = ["--exec", "RUN echo here", "--target", "node-[1-20]", "--valid-for", "15s"]
-    waiting = fleet.begin(*submit, "--wait")
-    wait_until(lambda: _counts(fleet, success=15, queued=5), "fifteen have ended, five wait", 12)
+    submit = ["--exec", "RUN echo here", "--target", "node-[1-20]", "--valid-for"]
+    fleet.submit(*submit, "1h")
+    wait_until(lambda: _counts(fleet, success=15, queued=5), "fifteen have ended, five wait")
     back, away = down[:3], down[3:]
     for name in back:
         fleet.restart(name)
-    wait_until(lambda: _counts(fleet, success=18), "three came back and ran it", 15)
+    wait_until(lambda: _counts(fleet, success=18), "three came back and ran it")
 
-    stdout, stderr = waiting.communicate(timeout=40)
-    assert waiting.returncode == 8, stderr
-    assert "node-[4-5]" in stdout and "expired" in stdout and "offline" in stdout
+    shown = fleet.director(*submit, "2s", "--wait")
+    assert shown.returncode == 8, shown.stderr
+    assert "node-[4-5]" in shown.stdout and "expired" in shown.stdout and "offline" in shown.stdout
     job = fleet.job()
     assert job["state"] == "incomplete"
     assert sorted(name for (_, name), state in states(job).items() if state == "expired") == away
@@ -159,8 +158,9 @@ def test_what_comes_after_lost_is_late(new_fleet: Callable[..., Fleet]) -> None:
     fleet = new_fleet(beat="0.5s")
     fleet.start_server("--lost-after", "4s")
     fleet.wait_online(fleet.start_clients(1))
-    ran = fleet.folder / "ran"
-    job_id = fleet.submit("--exec", f"RUN echo begun >> {ran}; sleep 1; echo out\nRUN echo second >> {ran}")
+    ran, go = fleet.folder / "ran", fleet.folder / "go"
+    waits = f"until test -e {go}; do sleep 0.05; done"
+    job_id = fleet.submit("--exec", f"RUN echo begun >> {ran}; {waits}; echo out\nRUN echo second >> {ran}")
     wait_until(lambda: lines(ran) == ["begun"], "it runs")
     fleet.kill("node-1", signal.SIGSTOP)
     job = fleet.wait_job(job_id)
@@ -168,6 +168,7 @@ def test_what_comes_after_lost_is_late(new_fleet: Callable[..., Fleet]) -> None:
     assert states(job) == {(0, "node-1"): "lost", (1, "node-1"): "lost"}, "it was handed both"
     assert "--lost-after" in task(job, 0, "node-1")["reason"]
 
+    go.touch()
     fleet.kill("node-1", signal.SIGCONT)
     late = wait_until(lambda: task(fleet.job(job_id), 0, "node-1")["late"], "the late result is shown")
     assert (late["state"], late["stdout"]) == ("success", "out\n")
@@ -292,12 +293,15 @@ def test_a_cloned_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
     shutil.copytree(fleet.folder / "node-1", fleet.folder / "clone")
     fleet.start_client("clone", "--identity", "node-1")
     ran = fleet.folder / "ran"
-    jobs = []
-    for number in range(6):
-        jobs.append(fleet.submit("--exec", f"RUN echo {number} >> {ran}; sleep 0.3", "--target", "node-1"))
-        time.sleep(0.5)  # the clone comes at some moment between them
+    jobs: list[str] = []
+
+    def submit() -> bool:
+        """The clone comes at some moment between the jobs."""
+        jobs.append(fleet.submit("--exec", f"RUN echo {len(jobs)} >> {ran}; sleep 0.3", "--target", "node-1"))
+        return len(jobs) > 5 and "its state folder was copied" in fleet.log("clone")
+
+    wait_until(submit, "the clone is refused", every=0.5)
     assert "second client" in fleet.run_json("--node-info", "node-1")["reason"]
-    assert "its state folder was copied" in fleet.log("clone")
     fleet.stop("clone")
     for number, job_id in enumerate(jobs):
         job = fleet.wait_job(job_id)
@@ -345,11 +349,11 @@ def test_a_clock_that_is_set_expires_nothing_and_keeps_nothing_waiting(new_fleet
     fleet.wait_state(["node-2"], "offline")
     short = fleet.submit("--exec", "RUN true", "--target", "node-2", "--valid-for", "2s")
     clock.set(-86400)
-    assert states(fleet.wait_job(short, 15)) == {(0, "node-2"): "expired"}
+    assert states(fleet.wait_job(short)) == {(0, "node-2"): "expired"}
     long = fleet.submit("--exec", "RUN true", "--target", "node-2", "--valid-for", "1h")
     clock.set(7200)
     done = fleet.run_json("--exec", "RUN sleep 0.5", "--target", "node-1", "--wait")
-    assert done["state"] == "success" and next(tasks_of(done))["roundtrip_time"] < 60
+    assert done["state"] == "success" and next(tasks_of(done))["roundtrip_time"] < 3600
     fleet.kill("server")
     fleet.restart("server")
     fleet.restart("node-2")
@@ -419,7 +423,7 @@ def test_a_copy_at_any_moment_holds_every_acknowledged_job(fleet: Fleet, tmp_pat
             os.killpg(fleet.pid("server"), signal.SIGKILL if kill else signal.SIGSTOP)
             known = set(submitter.known)
             if kill:
-                fleet.processes["server"].wait(10)
+                fleet.processes["server"].wait(120)
             copy = tmp_path / f"{number}.sqlite"
             for ending in ("", "-wal"):
                 with contextlib.suppress(FileNotFoundError):
@@ -448,7 +452,7 @@ def test_a_backup_of_a_running_server_holds_every_acknowledged_job(fleet: Fleet,
 def backup(source: Path, target: Path) -> str:
     """Run scripts/backup; what it printed."""
     command = [sys.executable, str(ROOT / "scripts/backup"), str(source), str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -486,7 +490,7 @@ def test_a_server_goes_on_from_its_backup(fleet: Fleet, tmp_path: Path) -> None:
 
 def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts/backup"), str(tmp_path), str(tmp_path / "copy")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and "no ledger here" in done.stderr and list(tmp_path.iterdir()) == []
 
 
@@ -495,63 +499,25 @@ def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:
 SHELLS, EACH = 20, 25
 
 
-class Asker:
-    """One open socket over which a listing is asked again and again; `seconds` holds how long each answer took."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.seconds: list[float] = []
-        self._link = Connection(Settings(socket_path=str(fleet.socket_path)))
-
-    def ask(self, times: int) -> float:
-        """Ask so often; the 99th percentile in seconds of these answers."""
-        taken = []
-        for _ in range(times):
-            start = time.monotonic()
-            rows = self._link.ask({"do": "list-jobs", "limit": 100})
-            taken.append(time.monotonic() - start)
-            assert len({row["id"] for row in rows}) == len(rows)
-        self.seconds += taken
-        return p99(taken)
-
-    def close(self) -> None:
-        """End the connection."""
-        self._link.close()
-
-
-def p99(values: list[float]) -> float:
-    """The 99th percentile."""
-    return statistics.quantiles(values, n=100)[98]
-
-
 @pytest.mark.alone
-def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet) -> None:
+    """What a listing takes meanwhile is measured by scripts/bench submissions."""
     fleet.wait_online(fleet.start_clients(2))
-    asker = Asker(fleet)
-    for _ in range(20):
-        fleet.submit("--exec", "RUN true")
-    idle = asker.ask(300)
-    asker.seconds.clear()
     command = " ".join(fleet.command("--exec", '"RUN echo $i"'))
-    # niced: the question is what the server takes to answer, not what twenty interpreters cost this machine
-    loop = ["nice", "-n", "19", "sh", "-c", f"for i in $(seq {EACH}); do {command} || echo refused; done"]
+    loop = ["sh", "-c", f"for i in $(seq {EACH}); do {command} || echo refused; done"]
     shells = [subprocess.Popen(loop, stdout=subprocess.PIPE, text=True, env=fleet.environment) for _ in range(SHELLS)]
-    while any(shell.poll() is None for shell in shells):
-        asker.ask(10)
-        time.sleep(0.05)  # a person who looks, not a load of its own
+    with contextlib.closing(Connection(Settings(socket_path=str(fleet.socket_path)))) as link:
+        while any(shell.poll() is None for shell in shells):
+            rows = link.ask({"do": "list-jobs", "limit": 100})
+            assert len({row["id"] for row in rows}) == len(rows)
+            time.sleep(0.05)  # a person who looks, not a load of its own
     answers = [line for shell in shells for line in shell.communicate()[0].split()]
-    busy = p99(asker.seconds)
-    idle = max(idle, asker.ask(300))  # what else this machine does now counts for both
-    asker.close()
-    with capsys.disabled():
-        print(f"\nlisting: p99 {idle * 1000:.1f} ms idle, {busy * 1000:.1f} ms during {len(answers)} submissions")
-
     accepted = [answer for answer in answers if answer != "refused"]
-    assert busy < 5 * idle, "a listing is answered nearly as soon as when nothing else is asked"
     assert len(answers) == SHELLS * EACH and len(set(accepted)) == len(accepted)
-    wait_until(lambda: all(job["final"] for job in _all_jobs(fleet)), "all are final", 60, every=0.5)
+    wait_until(lambda: all(job["final"] for job in _all_jobs(fleet)), "all are final", every=0.5)
     jobs = _all_jobs(fleet)
     assert set(accepted) <= {job["id"] for job in jobs}
-    assert Counter(job["state"] for job in jobs) == {"success": 20 + len(accepted)}
+    assert Counter(job["state"] for job in jobs) == {"success": len(accepted)}
 
 
 def _all_jobs(fleet: Fleet) -> list[dict[str, Any]]:

@@ -96,14 +96,14 @@ def test_the_server_is_as_idle_after_forty_clients_vanish(forty: ScriptedFleet) 
     for pid in pids.values():
         os.kill(pid, signal.SIGKILL)
     forty.fleet.wait_state(names, "offline")
-    assert used() <= with_clients + 0.05
+    assert used() < with_clients + 1, "a loop that spins takes five seconds"
 
 
 def test_fleet_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.touch()
     command = [str(ROOT / "scripts/fleet"), "3", "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and "in use" in done.stderr
     assert precious.exists()
 
@@ -131,11 +131,11 @@ def test_a_stopped_node_is_named_and_the_job_is_no_success(fleet: Fleet) -> None
     fleet.kill("node-2", signal.SIGSTOP)
     wait = ["--target", "node-[1-2]", "--wait", "--wait-timeout", "8s"]
     waiting = fleet.begin("--exec", "RUN echo here", *wait)
-    fleet.wait_state(["node-2"], "offline", timeout=10)
+    fleet.wait_state(["node-2"], "offline")
     silent = re.search(r"node-2 is offline: silent for ([\d.]+) s", fleet.log("server"))
     assert silent and float(silent[1]) >= 3, "three beats of a second were missed"
 
-    stdout, stderr = waiting.communicate(timeout=30)
+    stdout, stderr = waiting.communicate(timeout=120)
     assert waiting.returncode == 4, stderr
     assert "node-2" in stderr and ("offline" in stderr or "silent" in stderr) and ", until " in stderr
     assert "node-1" in stdout
@@ -146,7 +146,7 @@ def test_a_stopped_node_is_named_and_the_job_is_no_success(fleet: Fleet) -> None
     job = fleet.wait_job(job["id"])
     assert job["state"] == "success", "it was only slow, and nobody gave it up"
 
-    running = fleet.director("--exec", "RUN --timeout 1h sleep 2", "--target", "node-1", "--wait-timeout", "1s")
+    running = fleet.director("--exec", "RUN --timeout 1h sleep 1000", "--target", "node-1", "--wait-timeout", "3s")
     assert running.returncode == 4
     since, until = running.stderr.partition("node-1: running since ")[2].splitlines()[0].split("Z, until ")
     assert since[11:13] != until[11:13] and since[14:] == until[14:-1], "an hour later"
@@ -182,7 +182,7 @@ def assert_each_step_ran_once(fleet: Fleet, job: dict[str, Any], names: list[str
 
 def wait_marks(fleet: Fleet, count: int) -> None:
     """Return when the nodes together have run so many steps."""
-    wait_until(lambda: sum(map(len, marks_of(fleet).values())) >= count, f"{count} steps ran", 60)
+    wait_until(lambda: sum(map(len, marks_of(fleet).values())) >= count, f"{count} steps ran")
 
 
 def test_server_killed_in_mid_job(fleet: Fleet) -> None:
@@ -193,7 +193,7 @@ def test_server_killed_in_mid_job(fleet: Fleet) -> None:
         wait_marks(fleet, int(STEPS * len(names) * share))
         fleet.kill("server")
         fleet.restart("server")
-    assert_each_step_ran_once(fleet, fleet.wait_job(job_id, 120), names)
+    assert_each_step_ran_once(fleet, fleet.wait_job(job_id), names)
 
 
 def test_planner_worker_killed_in_mid_job(fleet: Fleet) -> None:
@@ -206,7 +206,7 @@ def test_planner_worker_killed_in_mid_job(fleet: Fleet) -> None:
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: len(set(fleet.workers()) - set(before)) == len(before), "workers are back")
-    assert_each_step_ran_once(fleet, fleet.wait_job(job_id, 120), names)
+    assert_each_step_ran_once(fleet, fleet.wait_job(job_id), names)
 
 
 def test_a_plan_in_a_killed_worker_is_planned_again(fleet: Fleet) -> None:
@@ -219,7 +219,7 @@ def test_a_plan_in_a_killed_worker_is_planned_again(fleet: Fleet) -> None:
     assert fleet.run_json("--list-jobs") == []
     for pid in fleet.workers():
         os.kill(pid, signal.SIGKILL)
-    stdout, stderr = submitting.communicate(timeout=30)
+    stdout, stderr = submitting.communicate(timeout=120)
     assert submitting.returncode == 0, stderr
     assert json.loads(stdout)["tasks"]["success"] == 2
     assert len(fleet.run_json("--list-jobs")) == 1

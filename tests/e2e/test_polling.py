@@ -29,7 +29,7 @@ def poll(fleet: Fleet, *args: str) -> subprocess.CompletedProcess[str]:
     env = {**fleet.environment, "PATH": path, "INTERVAL": "0.2"}
     script = Path(ROOT, "scripts/poll-job.sh")
     command = ["sh", str(script), *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_success_is_exit_0_and_silent(poller: Fleet) -> None:

@@ -47,7 +47,7 @@ class Host:
 
     def wait_down(self) -> None:
         """Return when its client is gone."""
-        self.fleet.processes[self.name].wait(30)
+        self.fleet.processes[self.name].wait(120)
 
 
 @pytest.fixture
@@ -60,12 +60,14 @@ def fleet(new_fleet: Callable[..., Fleet]) -> Fleet:
 def test_a_job_goes_on_when_its_host_is_back_however_long_that_takes(fleet: Fleet) -> None:
     host, marks = Host(fleet, "host-1"), fleet.folder / "marks"
     host.start()
-    slow = fleet.submit("--exec", f"RUN touch {fleet.folder}/begun; sleep 2; echo slow >> {marks}")
+    ready = f"until test -e {fleet.folder}/ready; do sleep 0.05; done"
+    slow = fleet.submit("--exec", f"RUN touch {fleet.folder}/begun; {ready}; echo slow >> {marks}")
     wait_until((fleet.folder / "begun").exists, "the slow task runs")
-    job = fleet.submit("--exec", f"RUN echo before >> {marks}\nREBOOT --timeout 60s 0.5\nRUN echo after >> {marks}")
+    job = fleet.submit("--exec", f"RUN echo before >> {marks}\nREBOOT --timeout 15m 0.5\nRUN echo after >> {marks}")
     wait_until(lambda: marks.exists(), "the step before it has run")
     wait_until(lambda: fleet.job(job)["steps"][1]["tasks"][0]["state"] == "running", "the restart is due")
     held = fleet.submit("--exec", f"RUN echo held >> {marks}")
+    (fleet.folder / "ready").touch()
     host.wait_down()
     assert marks.read_text().split() == ["before", "slow"], "what runs is waited for, and nothing new is begun"
     fleet.wait_state(["host-1"], "offline")
@@ -76,7 +78,7 @@ def test_a_job_goes_on_when_its_host_is_back_however_long_that_takes(fleet: Flee
     assert [fleet.wait_job(name)["state"] for name in (job, held, slow)] == ["success"] * 3
     assert sorted(marks.read_text().split()[2:]) == ["after", "held"]
     step = fleet.job(job)["steps"][1]["tasks"][0]
-    assert step["state"] == "success" and 5 < step["execution_time"] < 60
+    assert step["state"] == "success" and step["execution_time"] > 5
 
 
 def test_one_restart_after_another_and_one_that_takes_too_long(fleet: Fleet) -> None:
@@ -90,9 +92,9 @@ def test_one_restart_after_another_and_one_that_takes_too_long(fleet: Fleet) -> 
     host.start()
     jobs = [fleet.wait_job(name) for name in (first, second)]
     assert [job["state"] for job in jobs] == ["success"] * 2, [task["reason"] for task in tasks_of(jobs[1])]
-    late = fleet.submit("--exec", "REBOOT --timeout 4s\nRUN true")
+    late = fleet.submit("--exec", "REBOOT --timeout 8s\nRUN true")
     host.wait_down()
-    time.sleep(4)
+    time.sleep(8)
     host.start()
     assert [task["state"] for task in tasks_of(fleet.wait_job(late))] == ["timeout", "skipped"]
 

@@ -46,7 +46,7 @@ def waits(fleet: Fleet, job: str, *names: str) -> None:
     """Return when these nodes are known to wait for node-1."""
 
     def told() -> bool:
-        said = fleet.director("--wait-job", job, "--wait-timeout", "0.1").stderr
+        said = fleet.director("--wait-job", job, "--wait-timeout", "1").stderr
         return f"waiting for {fold(names)}: node-1 has not ended step 1, which it runs for all" in said
 
     wait_until(told, f"{names} wait for node-1")
@@ -63,7 +63,7 @@ def test_in_async_entries_neighbours_go_on(trio: Fleet, place: Path) -> None:
         + entry("true", f"--run-once touch {place}/third", f"test -e {place}/third")
         + entry("--run-once false", "echo never")
     )
-    done = trio.run_json("--orchestrate", str(file), "--wait", "--wait-timeout", "30", exit_code=1)
+    done = trio.run_json("--orchestrate", str(file), "--wait", "--wait-timeout", "10m", exit_code=1)
     found = tasks(done)
     assert {step["index"]: {t["state"] for t in step["tasks"]} for step in done["steps"]} == {
         0: {"success"}, 1: {"success"}, 2: {"success"}, 3: {"success"}, 4: {"success"}, 5: {"success"},

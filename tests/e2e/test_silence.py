@@ -43,15 +43,15 @@ def test_a_stopped_server_ends_every_call(fleet: Fleet) -> None:
             for what in (["--wait-job", job], ["--exec", "RUN true", "--wait"])
         ]
         for call in (*listings, cancel):
-            out, err = call.communicate(timeout=60)
+            out, err = call.communicate(timeout=120)
             assert (call.returncode, out) == (3, "")
             assert err.startswith("director: the server has given no sign of life for 3 s;")
             assert ("it may be carried out" in err) == (call is cancel)
         for call in limited:
-            out, err = call.communicate(timeout=60)
+            out, err = call.communicate(timeout=120)
             assert (call.returncode, out) == (4, "")
             assert "--wait-timeout passed" in err
-        _, err = waiting.communicate(timeout=60)
+        _, err = waiting.communicate(timeout=120)
         assert (waiting.returncode, f"director --wait-job {job}" in err) == (3, True)
     finally:
         os.kill(fleet.pid("server"), signal.SIGCONT)
@@ -75,6 +75,6 @@ def test_a_server_that_plans_gives_signs_of_life(fleet: Fleet) -> None:
         while (frame := channel.receive()) is not None and "alive" in frame[0]:
             pass
     assert frame is not None and json.loads(frame[1])["jobs"][0]["id"] == id
-    out, err = patient.communicate(timeout=60)
+    out, err = patient.communicate(timeout=120)
     assert (patient.returncode, err) == (0, "director: the server is at work on it\n")
     assert fleet.wait_job(out.strip())["state"] == "success"

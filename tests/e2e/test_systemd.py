@@ -45,7 +45,7 @@ class Host:
         def ready() -> bool:
             return self.machine.tries(f"systemctl is-active {' '.join(UNITS)}; director --list-nodes | grep online")
 
-        wait_until(ready, "both units are active, the node is online", 60, every=0.2)
+        wait_until(ready, "both units are active, the node is online", every=0.2)
 
     def check(self) -> None:
         """A copied file arrives, and each folder belongs to its own role."""

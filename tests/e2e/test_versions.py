@@ -42,7 +42,7 @@ def test_a_ledger_of_a_newer_version_is_left_alone(new_fleet: Callable[..., Flee
         db.execute("PRAGMA user_version = 99")
     db.close()
     fleet.spawn("server", fleet.commands["server"])
-    assert fleet.processes["server"].wait(30) == 1
+    assert fleet.processes["server"].wait(120) == 1
     assert "newer version of Director" in fleet.log("server")
 
 

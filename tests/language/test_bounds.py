@@ -101,19 +101,24 @@ def test_hard_texts_take_little_time(work: Callable[[], object]) -> None:
         work()
     except (LanguageError, VerbError) as error:
         assert "\n" not in str(error)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 20, "a search that tries all ways does not end in a day"
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("head", "line", "count"),
     [
-        "RUN --timeout=30 echo hello {{ A }}\n" * 10_000,
-        "- jobs:\n" + "  - RUN: echo hello\n" * 10_000,
-        "RUN a \\\n  b\n" * 5_000,
-        "COPY --chown=a:b src/{{ A }} 'x' /etc/\n" * 10_000,
+        ("", "RUN --timeout=30 echo hello {{ A }}\n", 10_000),
+        ("- jobs:\n", "  - RUN: echo hello\n", 10_000),
+        ("", "RUN a \\\n  b\n", 5_000),
+        ("", "COPY --chown=a:b src/{{ A }} 'x' /etc/\n", 10_000),
     ],
 )
-def test_ten_thousand_lines_are_read_at_once(text: str) -> None:
-    start = time.process_time()
-    document(text, "f.yaml" if text.startswith("-") else "f")
-    assert time.process_time() - start < 1.5
+def test_the_work_of_reading_grows_with_the_number_of_lines(head: str, line: str, count: int) -> None:
+    """Eight times the lines are eight times the work; were it their square, it would be 64 times the work."""
+
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        document(head + line * count, "f.yaml" if head else "f")
+        return time.process_time() - start
+
+    assert seconds(count) < 30 * min(seconds(count // 8) for _ in range(3))

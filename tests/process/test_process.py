@@ -218,10 +218,10 @@ def test_a_full_pipe_of_a_quick_step(client: Client) -> None:
 
 @pytest.mark.parametrize("command", ["sleep {0} | cat", "sleep {0} & sleep {0}", "setsid sleep {0}"])
 def test_timeout(client: Client, nap: str, command: str) -> None:
-    ran = client.sh("echo first; " + command.format(nap), timeout=0.15)
+    ran = client.sh("echo first; " + command.format(nap), timeout=0.4)
     assert ran.timed_out and ran.exit_code == 143 and ran.stdout == b"first\n"
     assert not alive(nap)
-    assert ran.duration >= 0.15
+    assert ran.duration >= 0.4
 
 
 def test_timeout_shorter_than_a_quick_step(client: Client, nap: str) -> None:
@@ -230,19 +230,19 @@ def test_timeout_shorter_than_a_quick_step(client: Client, nap: str) -> None:
 
 
 def test_what_ignores_sigterm_is_killed_after_the_grace(client: Client, nap: str) -> None:
-    ran = client.sh(f"trap '' TERM; sleep {nap} & sleep {nap}; sleep {nap}", timeout=0.1, grace=0.2)
+    ran = client.sh(f"trap '' TERM; sleep {nap} & sleep {nap}; sleep {nap}", timeout=0.4, grace=0.2)
     assert ran.timed_out and ran.exit_code == 137
     assert not alive(nap)
 
 
 def test_what_is_stopped_is_ended(client: Client, nap: str) -> None:
-    ran = client.sh(f"sleep {nap} & kill -STOP $!; wait", timeout=0.1)
+    ran = client.sh(f"sleep {nap} & kill -STOP $!; wait", timeout=0.4)
     assert ran.timed_out and not alive(nap)
 
 
 def test_sigterm_lets_a_step_clean_up(client: Client, tmp_path: Path, nap: str) -> None:
     mark = tmp_path / "cleaned"
-    ran = client.sh(f"trap 'echo bye; touch {mark}; exit 9' TERM; sleep {nap} & wait", timeout=0.1)
+    ran = client.sh(f"trap 'echo bye; touch {mark}; exit 9' TERM; sleep {nap} & wait", timeout=0.4)
     assert ran.timed_out and ran.exit_code == 9 and ran.stdout == b"bye\n"
     assert mark.exists() and not alive(nap)
 

@@ -159,7 +159,7 @@ for n in range(3):
 assert ticks
 print("well")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("well\n", 0), done.stderr
 
 

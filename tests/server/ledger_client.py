@@ -44,7 +44,7 @@ def killed(ledger: LedgerClient) -> dict[str, Any]:
         if number in (500, 1500, 2500) and ledger.child.ready:
             os.kill(ledger.child.pid, signal.SIGKILL)
             kills += 1
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         ledger.commit()  # all earlier writes are durable then
     positions = {row["name"]: row["journal_position"] for row in map(json.loads, ledger.stream("nodes"))}
     return {"kills": kills, "ordered": done == list(range(WRITES)), "positions": positions}
@@ -90,12 +90,12 @@ def full(ledger: LedgerClient) -> dict[str, Any]:
             break
     done: list[str | None] = []
     ledger.write(("node", {"name": "n", "facts": json.dumps({"x": "y" * 500_000})}), then=done.append)
-    with gevent.Timeout(20):
+    with gevent.Timeout(120):
         while not ledger.stuck:
             gevent.sleep(0.01)
     waited = not done
     os.unlink(ballast)
-    with gevent.Timeout(20):
+    with gevent.Timeout(120):
         while not done:
             gevent.sleep(0.01)
     ledger.commit(job("last"), refusable=True)
@@ -116,7 +116,7 @@ def large(ledger: LedgerClient) -> dict[str, Any]:
     ledger.write(*too_large, then=done.append)
     ledger.write(("node", {"name": "last"}), then=done.append)
     os.kill(ledger.child.pid, signal.SIGCONT)
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         ledger.commit()  # all earlier writes are durable then
     return {"done": done, "nodes": len(list(ledger.stream("nodes"))), "room": ledger.wait_for_room(0)}
 
@@ -132,7 +132,7 @@ def slow(ledger: LedgerClient) -> dict[str, Any]:
         ledger.commit(("results", {"job": "j", "node": "n", "results": [row]}, outputs))
     streams = [ledger.stream("export_jobs", live={}) for _ in range(12)]
     sizes = [len(next(stream)) for stream in streams[:8]]
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         found = json.loads(ledger.ask("find", id="j"))
     gevent.sleep(0.3)
     waits = [sum(len(body) for _, body in request.frames.queue) for request in ledger.child.requests.values()]
@@ -153,7 +153,7 @@ def main() -> None:
     folder, store, mode = sys.argv[1:]
     hello = {"store": store, "folder": folder, "log_level": "error", "log_format": "text"}
     ledger = LedgerClient(hello, sys.exit)
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         ledger.ready.wait()
     answer = {"killed": killed, "answers": answers, "full": full, "large": large, "slow": slow, "stopped": stopped}[
         mode

@@ -54,7 +54,7 @@ def frames_of(pool: PlannerPool, text: str) -> list[str]:
 def after_the_end(pool: PlannerPool) -> list[str]:
     """What becomes of a descriptor and of a plan when no planner runs."""
     (child,) = pool.children
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         while child.ready:
             gevent.sleep(0.01)
     fd, other = os.pipe()

@@ -101,7 +101,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 def test_the_recorded_values_go_with_the_first_slice(scene: Scene) -> None:
     scene.resume(100)
-    slices = {name: (fields["parts"], frames) for name, _, fields, frames in (scene.sent.get(timeout=10) for _ in "ab")}
+    slices = {name: (fields["parts"], frames) for name, _, fields, frames in (scene.sent.get(timeout=120) for _ in "ab")}
     parts, (chunk, head) = slices["a"]
     assert parts == [[1, 2]] and ujson.loads(chunk) == STEPS
     assert ujson.loads(head)["seed"][0]["effects"] == {"args": {"V": "x" * 100}}
@@ -111,9 +111,9 @@ def test_the_recorded_values_go_with_the_first_slice(scene: Scene) -> None:
 @pytest.mark.parametrize("size", [LIMIT - 200, LIMIT])
 def test_more_values_than_a_message_carries_fail_the_next_step(scene: Scene, size: int) -> None:
     scene.resume(size)
-    assert scene.sent.get(timeout=10)[0] == "b"
+    assert scene.sent.get(timeout=120)[0] == "b"
     run = scene.scheduler.runs["new"]
-    with gevent.Timeout(10):
+    with gevent.Timeout(120):
         while run.nodes["a"].open:
             scene.scheduler.changed.wait()
     assert run.nodes["a"].states == b"CFK"

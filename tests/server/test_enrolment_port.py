@@ -26,7 +26,7 @@ def port() -> Iterator[int]:
 
 
 def call(port: int, data: bytes) -> bytes:
-    with gevent.Timeout(10), socket.create_connection(("127.0.0.1", port)) as link:
+    with gevent.Timeout(120), socket.create_connection(("127.0.0.1", port)) as link:
         link.sendall(data)
         answer = b""
         while part := link.recv(4096):

@@ -36,7 +36,7 @@ class Scene:
         self.sender.stored(record, record.name.encode(), number, list(close), size)
 
     def next(self) -> tuple[str, str, dict[str, Any]]:
-        return self.sent.get(timeout=10)
+        return self.sent.get(timeout=120)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Scene:
 
     def next(self, kind: str) -> dict[str, Any]:
         """The fields of the next message of this kind; others are skipped."""
-        with gevent.Timeout(10):
+        with gevent.Timeout(120):
             while True:
                 found, fields = self.inbox.get()
                 if found == kind:
@@ -139,10 +139,10 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 def test_a_hello_makes_a_session_and_is_reconciled(scene: Scene) -> None:
     scene.hello(jobs=[["j", 3]])
     assert scene.next("welcome")["jobs"] == {"j": {"act": "go"}}
-    assert scene.scheduler.reconciled.get(timeout=10) == ({"j": 3}, "")
+    assert scene.scheduler.reconciled.get(timeout=120) == ({"j": 3}, "")
     assert (scene.record.online, scene.record.journal_position) == (True, 7)
     scene.hello(journal_position=6)
-    assert "older state folder" in scene.scheduler.reconciled.get(timeout=10)[1]
+    assert "older state folder" in scene.scheduler.reconciled.get(timeout=120)[1]
 
 
 def test_a_hello_of_another_version_is_refused(scene: Scene) -> None:
@@ -162,8 +162,8 @@ def test_each_kind_goes_to_its_handler(scene: Scene) -> None:
     scene.next("welcome")
     scene.send("query", job="j", step=1, name="A")
     scene.send("piece", b"data", job="j", step=1, set=0, file=0, offset=0, error="")
-    assert scene.handled.get(timeout=10) == ("query", "n", {"job": "j", "step": 1, "name": "A"}, b"")
-    assert scene.handled.get(timeout=10)[3] == b"data"
+    assert scene.handled.get(timeout=120) == ("query", "n", {"job": "j", "step": 1, "name": "A"}, b"")
+    assert scene.handled.get(timeout=120)[3] == b"data"
     scene.send("heartbeat", journal_position=9, trouble="no room")
     scene.next("heartbeat_ack")
     assert (scene.record.journal_position, scene.record.trouble) == (9, "no room")
@@ -179,7 +179,7 @@ def test_messages_before_a_hello_and_malformed_ones_reach_no_handler(scene: Scen
     scene.next("welcome")
     scene.send("query", job="j")
     scene.send("query", job="j", step=2, name="B")
-    assert scene.handled.get(timeout=10)[2]["step"] == 2
+    assert scene.handled.get(timeout=120)[2]["step"] == 2
 
 
 def test_results_that_were_ignored_are_requested_again(scene: Scene) -> None:

@@ -55,7 +55,7 @@ class Scene:
 
     def answer_to(self, name: str) -> Any:
         self.queries.ask(self.roster.nodes[name], {"job": "j", "step": 1, "name": "OWN"}, b"")
-        return self.answers.get(timeout=10)
+        return self.answers.get(timeout=120)
 
 
 @pytest.fixture(params=[True, False], ids=["waits", "no-wait"])
