@@ -108,8 +108,9 @@ def test_an_interrupt_before_the_answer_names_the_id(server: FakeServer, start, 
 @pytest.mark.slow
 def test_after_five_seconds_the_nodes_are_named(server: FakeServer, run: Run):
     def handler(header: dict[str, Any], channel: Channel) -> None:
-        send(channel, progress(queued=2), more=True)
-        time.sleep(8)
+        for _ in range(8):
+            send(channel, progress(queued=2), more=True)
+            time.sleep(1)
         end(header, channel)
 
     server.handlers["wait"] = handler

@@ -500,6 +500,7 @@ SHELLS, EACH = 20, 25
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(3600)
 def test_five_hundred_submissions_from_twenty_shells(fleet: Fleet) -> None:
     """What a listing takes meanwhile is measured by scripts/bench submissions."""
     fleet.wait_online(fleet.start_clients(2))
