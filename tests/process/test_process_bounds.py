@@ -55,21 +55,22 @@ def stop_until(client: Client, over: Any) -> None:
         os.kill(client.popen.pid, signal.SIGCONT)
 
 
-def answer(client: Client) -> Ran:
+def answer(client: Client) -> Any:
     assert client.popen.stdout
-    return Ran.read(json.loads(client.popen.stdout.readline())[0])
+    return json.loads(client.popen.stdout.readline())
 
 
 # a client that is stopped for a while
 
 
+@pytest.mark.slow
 def test_what_ended_in_time_has_not_timed_out_though_the_client_slept(client: Client, tmp_path: Path) -> None:
     line = f"echo $$ >{tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 0.5; echo done"
     client.send("run", {"argv": ["/bin/sh", "-c", line], "timeout": 1.5})
     wait_until((tmp_path / "pid").exists, "it runs", every=0.005)
     begin, pid = time.monotonic(), int((tmp_path / "pid").read_text())
     stop_until(client, lambda: not is_alive(pid) and time.monotonic() > begin + 2)
-    ran = answer(client)
+    ran = Ran.read(answer(client)[0])
     assert (ran.timed_out, ran.exit_code, ran.stdout) == (False, 0, b"done\n")
 
 
@@ -82,7 +83,7 @@ def test_the_time_in_which_the_client_was_stopped_is_not_counted(client: Client,
     begin = time.monotonic()
     stop_until(client, lambda: time.monotonic() > begin + 2.5)
     (tmp_path / "out").touch()
-    ran = answer(client)
+    ran = Ran.read(answer(client)[0])
     assert 2 < ran.suspended <= ran.duration and ran.exit_code == 0
 
 
@@ -92,7 +93,7 @@ def test_a_time_out_comes_later_by_the_time_in_which_the_client_was_stopped(clie
     wait_until((tmp_path / "in").exists, "it runs", every=0.005)
     begin = time.monotonic()
     stop_until(client, lambda: time.monotonic() > begin + 2.5)
-    ran = answer(client)
+    ran = Ran.read(answer(client)[0])
     assert ran.timed_out and ran.exit_code == 143 and ran.duration >= 2.0 + ran.suspended - 0.01 > 3
 
 
@@ -134,17 +135,23 @@ def test_a_task_with_more_memory_than_it_may_have_is_ended(client: Client) -> No
 
 
 @pytest.mark.slow
-def test_a_task_with_many_processes_gets_a_cgroup_and_ends_as_any_other(client: Client, placed: Path | None) -> None:
-    line = "for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10; do sleep 1000 & done; done; wait"
-    client.send("run", {"argv": ["/bin/sh", "-c", line], "timeout": 4.0, "grace": 120.0, "pids": 300})
+def test_a_task_with_many_processes_gets_a_cgroup_and_ends_as_any_other(
+    client: Client, placed: Path | None, tmp_path: Path
+) -> None:
+    nap = f"1000.{os.getpid()}8"
+    line = f"for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10; do sleep {nap} & done; done; wait"
+    fields = {"argv": ["/bin/sh", "-c", line], "grace": 120.0, "pids": 300}
+    client.send("cancel_at", fields, str(tmp_path / "over"))
+    wait_until(lambda: len(alive(nap)) == 100, "all of it runs")
     if placed is not None:
         wait_until(lambda: any(placed.glob("task-*")), "it has one", every=0.01)
         task = next(placed.glob("task-*"))
         wait_until(lambda: len(cgroup.members(str(task))) == 101, "all of it is there", every=0.01)
         assert client.popen.pid not in cgroup.members(str(task))
-    ran = answer(client)
-    assert (ran.timed_out, ran.exit_code, ran.error) == (True, 143, "")
-    assert client.ask("children") == []
+    (tmp_path / "over").touch()
+    ran = Ran.read(answer(client))
+    assert (ran.cancelled, ran.exit_code, ran.error) == (True, 143, "")
+    assert client.ask("children") == [] and not alive(nap)
 
 
 BOMBS = {
