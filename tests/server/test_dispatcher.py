@@ -101,7 +101,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 def test_the_recorded_values_go_with_the_first_slice(scene: Scene) -> None:
     scene.resume(100)
-    slices = {name: (fields["parts"], frames) for name, _, fields, frames in (scene.sent.get(timeout=120) for _ in "ab")}
+    slices = {name: (fields["parts"], frames) for name, _, fields, frames in (scene.sent.get(timeout=99) for _ in "ab")}
     parts, (chunk, head) = slices["a"]
     assert parts == [[1, 2]] and ujson.loads(chunk) == STEPS
     assert ujson.loads(head)["seed"][0]["effects"] == {"args": {"V": "x" * 100}}
