@@ -13,7 +13,7 @@ from typing import Any
 from director import verbs
 from director.errors import LanguageError, UsageError, VerbError
 from director.language.scope import Scope
-from director.language.substitution import render_text, render_word
+from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
 from director.planning.planner import Plan, plan
 from director.states import FAILED, SUCCESS, TIMEOUT
@@ -44,6 +44,9 @@ class FakeNode:
     def text(self, raw: str) -> str:
         return render_text(raw, self._names())
 
+    def shell(self, raw: str) -> str:
+        return render_shell(raw, self._names())
+
     def word(self, raw: str, escape: str = "\\") -> str:
         return render_word(raw, self._names(), self.scope.dollars().get, escape)
 
@@ -53,7 +56,7 @@ class FakeNode:
     def blueprint(self, source: str) -> str:
         return render_text(source, self._names())
 
-    def _names(self) -> Mapping[str, Any]:
+    def _names(self) -> Names:
         scope = self.scope
         return Names(scope.texts(), self.facts, {"id": self.name, "labels": self.labels}, scope.query, scope.quoted)
 

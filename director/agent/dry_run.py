@@ -22,7 +22,7 @@ from director.agent.executor import GRACE, Executor, outcome_of, task_token
 from director.agent.job_runner import JobScopes, Step
 from director.agent.local_node import LocalNode
 from director.agent.step_cache import SETS, StageCache, difference
-from director.agent.step_engine import NOTHING, applied_fingerprint, keep_output, take_step
+from director.agent.step_engine import NOTHING, applied_fingerprint, keep_values, take_step
 from director.errors import DirectorError, VerbError
 from director.language.scope import Scope
 from director.language.substitution import used_names
@@ -178,8 +178,11 @@ class DryRunResult:
         if verb.gathers:
             self._doubt_query(step, node, cache)
         outcome = (verb.apply if verb.gathers else verb.foresee)(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        if outcome is None and not _used(verb, step) & self._unknown.keys():
+            for kind, raw in verb.raws(step["body"]):
+                node.render(raw, kind)  # fails as in a run
         if outcome is not None:
-            keep_output(outcome, step, b"" if verb.diffs else None)
+            keep_values(outcome, step, node, b"" if verb.diffs else None)
         elif verb.compares:
             raise UnknownError("it compares with what is there, and only the run can tell")
         elif cache is not None and _runs_each_time(verb) and not step["flags"].get("skip-cache"):
@@ -286,6 +289,7 @@ class DryRunNode(LocalNode):
 
     def query(self, name: str) -> dict[str, dict[str, Any]]:
         """What the server knows now."""
+        self.hear()
         found = self._result.values.get(name, {})
         return {node: {name: UNKNOWN if value is None else value} for node, value in found.items()}
 
@@ -320,7 +324,7 @@ def _used(verb: Verb, step: Step) -> set[str]:
         try:
             found |= used_names(raw, step["body"].get("escape", "\\"))
         except ValueError:
-            found |= used_names(raw, dollars=False) if kind == "text" else set()
+            found |= used_names(raw, dollars=False) if kind in ("text", "shell") else set()
     return found
 
 
@@ -328,7 +332,7 @@ def _shown(verb: Verb, step: Step, node: LocalNode) -> str:
     """The step's text as rendered here; "" where it is as written or cannot be rendered yet."""
     text: str = step["text"]
     for kind, raw in verb.raws(step["body"]):
-        if raw and raw in text and ("{" in raw or (kind != "text" and "$" in raw)):
+        if raw and raw in text and ("{" in raw or (kind not in ("text", "shell") and "$" in raw)):
             try:
                 text = text.replace(raw, node.render(raw, kind), 1)
             except (DirectorError, ValueError):

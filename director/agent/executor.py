@@ -23,7 +23,7 @@ from director.agent.local_node import LocalNode
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter
 from director.agent.step_cache import StepCache
-from director.agent.step_engine import keep_output, take_step
+from director.agent.step_engine import keep_values, take_step
 from director.agent.step_runner import DEFAULT_TIMEOUT, StepRunner
 from director.errors import DirectorError, LateError, VerbError
 from director.language.scope import Scope
@@ -95,7 +95,7 @@ class Executor:
     def _attempt(self, verb: Verb, step: Step, node: TaskNode) -> Outcome:
         # the runner ends a command in time
         outcome = _guarded(verb, step, node) if verb.command else self._attempt_in_time(verb, step, node)
-        keep_output(outcome, step)
+        keep_values(outcome, step, node)
         return outcome
 
     def _attempt_in_time(self, verb: Verb, step: Step, node: TaskNode) -> Outcome:
@@ -244,6 +244,7 @@ class TaskNode(LocalNode):
 
     def query(self, name: str) -> dict[str, dict[str, Any]]:
         """Values of other nodes; others may have this task's slot meanwhile. Raises VerbError, LateError."""
+        self.hear()
         with self._runner.slots.aside():
             return self._executor.transfer.query(self.job, self._step["i"], name, self.remaining)
 
@@ -254,6 +255,7 @@ class TaskNode(LocalNode):
 
     def borrow(self, number: int) -> dict[str, Any]:
         """Sources on another node. Raises VerbError, LateError."""
+        self.hear()
         with self._runner.slots.aside():
             return self._executor.transfer.borrow(self.job, self._step["i"], number, self.remaining)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from director.agent.job_runner import Step
 from director.errors import VerbError
 from director.globs import shielded, unshielded
+from director.language.braces import present
+from director.language.origin import QUERY
 from director.language.scope import Scope
-from director.language.substitution import render_text, render_word
+from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
 from director.runtime.greenlets import breathe
 
@@ -26,7 +28,7 @@ class LocalNode:
         env: the environment that the client's processes begin with; `$X` falls back to it.
     """
 
-    __slots__ = ("_env", "_names", "_step", "facts", "job", "labels", "name", "scope")
+    __slots__ = ("_env", "_names", "_step", "_used", "facts", "job", "labels", "name", "scope")
 
     def __init__(
         self, name: str, facts: Mapping[str, Any], labels: Mapping[str, str], env: Mapping[bytes, bytes],
@@ -35,13 +37,16 @@ class LocalNode:
         self.name, self.facts, self.labels = name, facts, labels
         self.job, self.scope = job, scope
         self._env, self._step = env, step
-        self._names: Mapping[str, Any] | None = None
+        self._names: Names | None = None
+        self._used: set[str] = set()
 
     def text(self, raw: str) -> str:
         """Render braces only."""
-        if ("{{" not in raw and "{%" not in raw) or not self._braces:
-            return raw
-        return self.blueprint(raw)
+        return self.blueprint(raw) if present(raw) and self._braces else raw
+
+    def shell(self, raw: str) -> str:
+        """Render braces only, in text that a shell reads."""
+        return render_shell(raw, self._namespace()) if present(raw) and self._braces else raw
 
     def word(self, raw: str, escape: str = "\\") -> str:
         """Render braces and `$X`, and take quotes and escapes away."""
@@ -66,7 +71,7 @@ class LocalNode:
         return unshielded(render_word(raw, names, dollar, escape, braces=self._braces))
 
     def render(self, raw: str, kind: str) -> str:
-        """Render as the verb does; `kind` is `word`, `text` or `document`."""
+        """Render as the verb does; `kind` is one of those of `Verb.raws`."""
         method: Callable[[str], str] = getattr(self, kind)
         return method(raw)
 
@@ -88,16 +93,26 @@ class LocalNode:
     def _braces(self) -> bool:
         return not self._step["flags"].get("raw")
 
-    def _namespace(self) -> Mapping[str, Any]:
+    def hear(self) -> None:
+        """Note that the step was told something by other nodes."""
+        self._used.add(QUERY)
+
+    def relays(self, mentioned: Iterable[str] = ()) -> bool:
+        """Whether the step's texts used what other nodes said so far, or a name of `mentioned` has it."""
+        relayed = self._namespace().relayed()
+        return not (relayed.isdisjoint(self._used) and (relayed - {QUERY}).isdisjoint(mentioned))
+
+    def _namespace(self) -> Names:
         if self._names is None:
             self._names = self._namespace_of(self.scope.texts())
         return self._names
 
-    def _namespace_of(self, texts: Mapping[str, str]) -> Mapping[str, Any]:
+    def _namespace_of(self, texts: Mapping[str, str]) -> Names:
         node = {"id": self.name, "labels": dict(self.labels)}
-        return Names(texts, self.facts, node, self.scope.query, self.scope.quoted)
+        return Names(texts, self.facts, node, self.scope.query, self.scope.quoted, self._used)
 
     def _dollar(self, name: str) -> str | None:
+        self._used.add(name)
         value = self.scope.dollars().get(name)
         if value is not None:
             return value

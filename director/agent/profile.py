@@ -11,6 +11,7 @@ import ujson
 
 from director.agent.job_runner import JobRunner, Step
 from director.agent.step_cache import StepCache
+from director.language.origin import Relayed
 from director.runtime.durable import write_private
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Profile:
         self.facts = facts
         self.labels: dict[str, str] = {}
         self._path = os.path.join(folder, "profile.json")
-        self._args: dict[str, tuple[str, float]] = {}
+        self._args: dict[str, tuple[str, float]] = {}  # a relayed one has a text of that type
         self._cache = cache
         self._load()
 
@@ -63,7 +64,7 @@ class Profile:
             for name in [name for name in labels if labels[name] is None]:
                 del self.labels[name]
             for name in args:
-                self._remember(name, args[name])
+                self._remember(name, Relayed(args[name]) if name in effects.get("relayed", ()) else args[name])
             self._trim()
         if changed or "args" in evicted:
             self._save()
@@ -106,7 +107,9 @@ class Profile:
             with open(self._path, encoding="utf-8") as file:
                 data = ujson.load(file)
             self.labels = {str(k): str(v) for k, v in data["labels"].items()}
-            self._args = {str(k): (str(v), float(at)) for k, (v, at) in data["args"].items()}
+            relayed = data.get("relayed", ())
+            for name, (text, at) in data["args"].items():
+                self._args[str(name)] = (Relayed(text) if name in relayed else str(text), float(at))
             self._trim()
         except FileNotFoundError:
             return
@@ -115,7 +118,9 @@ class Profile:
 
     def _save(self) -> None:
         try:
-            write_private(self._path, ujson.dumps({"labels": self.labels, "args": self._args}).encode())
+            relayed = [name for name, (text, _) in self._args.items() if isinstance(text, Relayed)]
+            kept = {"labels": self.labels, "args": self._args, "relayed": relayed}
+            write_private(self._path, ujson.dumps(kept).encode())
         except OSError as error:
             log.error("labels and ARGs cannot be kept: %s: %s", self._path, error.strerror)
 

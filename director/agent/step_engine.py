@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from director import states as st
 from director.agent.job_runner import Step
 from director.agent.local_node import LocalNode
 from director.agent.step_cache import CachedStep, StageCache, effects_fingerprint, fingerprint, shown_values
+from director.language.origin import Relayed
 from director.language.scope import Scope, is_proxy
 from director.verbs.base import Outcome, Verb
 
 _VALUE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
+_WORD = re.compile(r"\w+")
+_OF_OUTPUT = frozenset(("arg", "declare", "output", "relayed"))  # effects of `--stdout-arg` and `--stderr-arg`
 NOTHING = Outcome()  # of a step that has not run
 
 Attempt = Callable[[Step], Outcome | None]
@@ -51,7 +54,7 @@ def take_step(
         return outcome, reason
     values, effects = values_of(verb, step, node.scope, outcome), {}
     if verb.trusts_chain:
-        effects = {name: value for name, value in outcome.effects.items() if name in ("arg", "declare", "output")}
+        effects = {name: value for name, value in outcome.effects.items() if name in _OF_OUTPUT}
     else:
         made = made or applied_fingerprint(verb, step, node, outcome)
         if not skips:
@@ -112,14 +115,15 @@ def _environment_of(scope: Scope, rendered: Sequence[str]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if name not in scope.outputs or name in seen}
 
 
-def keep_output(outcome: Outcome, step: Step, stderr: bytes | None = None) -> None:
-    """`--stdout-arg` and `--stderr-arg`: set an ARG of the job to the output without blanks at both ends.
+def keep_values(outcome: Outcome, step: Step, node: LocalNode, stderr: bytes | None = None) -> None:
+    """Set an ARG of the job to the output (`--stdout-arg`, `--stderr-arg`), and note which values are relayed.
 
     Args:
         stderr: the standard error to keep; None for that of the outcome.
     """
-    for flag, data in (("stdout-arg", outcome.stdout), ("stderr-arg", outcome.stderr if stderr is None else stderr)):
-        if name := step["flags"].get(flag):
+    named = [step["flags"].get("stdout-arg"), step["flags"].get("stderr-arg")]
+    for name, data in zip(named, (outcome.stdout, outcome.stderr if stderr is None else stderr), strict=True):
+        if name:
             effects = outcome.effects
             outcome.effects = {
                 **effects,
@@ -127,3 +131,23 @@ def keep_output(outcome: Outcome, step: Step, stderr: bytes | None = None) -> No
                 "declare": [*effects.get("declare", ()), name],
                 "output": [*effects.get("output", ()), name],
             }
+    if outcome.effects.get("labels") and node.relays():
+        outcome.state, outcome.effects = st.FAILED, {}
+        outcome.reason = "a label cannot be made of what other nodes said; keep it as an ARG"
+    if relayed := _relayed(outcome.effects, step, node, any(named)):
+        outcome.effects = {**outcome.effects, "relayed": relayed}
+
+
+def _relayed(effects: Mapping[str, Any], step: Step, node: LocalNode, keeps_output: bool) -> list[str]:
+    """The names of the ARGs and ENVs that the step sets to what other nodes said, or to something made of it.
+
+    The environment of a process has such values too, so its output counts when the step mentions one by name. An own
+    verb has the whole scope at hand.
+    """
+    texts = {**effects.get("env", {}), **effects.get("arg", {})}
+    if not texts:
+        return []
+    mentioned = _WORD.findall(str(step["body"])) if keeps_output else ()
+    if node.relays(node.scope.texts() if "own" in step else mentioned):
+        return list(texts)
+    return [name for name, text in texts.items() if isinstance(text, Relayed)]

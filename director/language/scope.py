@@ -1,7 +1,7 @@
 """The values that a job has on a node: ARG, ENV, USER, WORKDIR, SHELL, QUERY.
 
 The client keeps one scope per lane of a job and changes it only by the effects of steps, so that it can rebuild it
-from its journal.
+from its journal. Texts of ARG and ENV that are made of what other nodes said are `Relayed`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from director.language.origin import Relayed
 
 RESERVED = frozenset(("node", "facts", "query"))
 _NO_NAME = re.compile(r"[\s=]")
@@ -73,8 +75,10 @@ class Scope:
         self.quoted.update(effects.get("quoted", ()))
         self.outputs.difference_update(effects.get("arg", ()))
         self.outputs.update(effects.get("output", ()))
-        self.env.update(effects.get("env", {}))
-        self.args.update(effects.get("arg", {}))
+        relayed = effects.get("relayed", ())
+        for kind, texts in (("env", self.env), ("arg", self.args)):
+            given = effects.get(kind, {})
+            texts.update({name: Relayed(text) if name in relayed else text for name, text in given.items()})
         self.declared.update(effects.get("declare", ()))
         for node, values in effects.get("query", {}).items():
             self.query.setdefault(node, {}).update(values)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from director.errors import VerbError
+from director.language import origin
 from director.language.braces import present, replace
 from director.language.expansion import VALUE, Lexer
+
+if TYPE_CHECKING:
+    from director.language.types import Names
 
 WAYS_OUT = (
     "write --raw on the step to leave braces alone, or use a RUN heredoc with a quoted delimiter, "
@@ -34,6 +38,19 @@ def render_text(raw: str, names: Mapping[str, Any]) -> str:
     if not present(raw):
         return raw
     return "".join(_pieces(raw, names))
+
+
+def render_shell(raw: str, names: Names) -> str:
+    """As `render_text`, for text that a shell reads: it may have relayed values only if no shell acts on them.
+
+    Raises:
+        VerbError: as `render_text`; or it would have such a value, neither plain nor quoted.
+    """
+    if not present(raw):
+        return raw
+    from director.language import templating
+
+    return "".join(templating.render(raw, names, names.texts, names.relayed()))
 
 
 def render_word(
@@ -98,6 +115,24 @@ def check(raw: str) -> None:
         templating.check(raw)
     except ValueError as error:
         raise ValueError(f"the braces cannot be read: {str(error).rstrip('.')}; {WAYS_OUT}") from None
+
+
+def check_shell(raw: str) -> None:
+    """As `check`, for text that a shell reads: the filter `quote` must protect where it stands. Raises ValueError."""
+    check(raw)
+    if origin.QUOTE in raw and present(raw):
+        from director.language import templating
+
+        templating.check_shell(raw)
+
+
+def declares_code(raw: str) -> bool:
+    """Whether values are declared as code for a shell in `raw`, which can be parsed."""
+    if origin.CODE not in raw or not present(raw):
+        return False
+    from director.language import templating
+
+    return origin.CODE in templating.filters(raw)
 
 
 def check_word(raw: str, escape: str = "\\", quotes: bool = True) -> None:

@@ -11,29 +11,29 @@ import re
 import secrets
 import shlex
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.visitor import NodeTransformer
 
 from director.errors import VerbError
+from director.language import limits, origin, quoting
+from director.language.limits import MAX_OUTPUT
 
-MAX_OUTPUT = 1 << 20  # characters of the output, and of each value of an expression
 MAX_RANGE = 100_000  # numbers of all range() calls of one rendering together
 MAX_SOURCE = 4 << 20  # characters of one template
 MAX_BRACES = 20_000
 _LONE = re.compile(r"\r(?!\n)|(?<!\r)\n")
-_PERCENT = re.compile(r"%(?:\([^)]*\))?[-+ #0]*([0-9]*)(?:\.([0-9]*))?")
-_COLON = re.compile(r":[^{}]*?([0-9]{7,})")
-_NESTED = re.compile(r"\{[^{}]*:[^{}]*\{")
 _NO_NAME = re.compile(r"'[^']+' is undefined")
 MAX_KEPT = 16 << 10  # characters; longer templates are not cached
 _WIDE = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
 _WRITTEN = "\ue004written"  # names that no template can use
 _TEXTS = "\ue004texts"
+_CHECKED = "\ue004checked"
 
 
 @functools.cache
@@ -49,10 +49,6 @@ class Piece(str):
     __slots__ = ()
 
 
-def _too_large(what: str) -> SecurityError:
-    return SecurityError(f"{what} would be larger than {MAX_OUTPUT} characters")
-
-
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja with braces only, items before attributes, and limits for the values of expressions."""
 
@@ -66,14 +62,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Refuse results that would need much memory or time."""
-        if operator == "*" and _product(left, right) > MAX_OUTPUT:
-            raise _too_large("the product")
-        if operator == "**" and _is_number(left) and _is_number(right) and not _small_power(left, right):
-            raise _too_large("the power")
-        if operator == "+" and _length(left) + _length(right) > MAX_OUTPUT:
-            raise _too_large("the sum")
-        if operator == "%" and isinstance(left, str):
-            _check_format(left, right)
+        limits.check_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -83,7 +72,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             return None
 
         def bounded(*args: Any, **kwargs: Any) -> str:
-            _check_str_format(str(value.__self__), (*args, *kwargs.values()))
+            limits.check_str_format(str(value.__self__), (*args, *kwargs.values()))
             return inner(*args, **kwargs)
 
         return bounded
@@ -91,54 +80,11 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Refuse large widths and long replacements."""
         name = getattr(__obj, "__name__", "")
-        if name in _WIDE and any(_is_number(arg) and arg > MAX_OUTPUT for arg in (*args, *kwargs.values())):
-            raise _too_large(name)
+        if name in _WIDE:
+            limits.check_numbers((*args, *kwargs.values()), name)
         if name == "replace" and isinstance(getattr(__obj, "__self__", None), str):
-            _check_replace(__obj.__self__, *args[:2])
+            limits.check_replace(__obj.__self__, *args[:2])
         return super().call(__context, __obj, *args, **kwargs)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, str | bytes | list | tuple) else 0
-
-
-def _product(left: Any, right: Any) -> int:
-    """The length of a repeated sequence; 0 for a product of numbers."""
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, str | bytes | list | tuple) and isinstance(other, int):
-            return len(one) * max(0, other)
-    return 0
-
-
-def _small_power(left: float, right: float) -> bool:
-    return not isinstance(left, int) or not isinstance(right, int) or left.bit_length() * abs(right) < 1 << 16
-
-
-def _check_format(text: str, values: Any) -> None:
-    """Refuse large widths in `'%*d' % …` and `'%1000000000d' % …`."""
-    given = values if isinstance(values, tuple) else (values,)
-    _refuse_wide((number for pair in _PERCENT.findall(text) for number in pair), given if "*" in text else ())
-
-
-def _check_str_format(text: str, values: Iterable[Any]) -> None:
-    """Refuse large widths in `'{:1000000000}'.format(…)` and `'{:{}}'.format(…)`."""
-    _refuse_wide(_COLON.findall(text), values if _NESTED.search(text) else ())
-
-
-def _refuse_wide(digits: Iterable[str], values: Iterable[Any]) -> None:
-    widths = [int(number[:12]) for number in digits if number.isdigit()]
-    if any(width > MAX_OUTPUT for width in (*widths, *(value for value in values if isinstance(value, int)))):
-        raise _too_large("the text")
-
-
-def _check_replace(text: Any, old: Any = "", new: Any = "", *_: Any) -> None:
-    text, old, new = str(text), str(old), str(new)
-    if (text.count(old) if old else len(text) + 1) * len(new) > MAX_OUTPUT:
-        raise _too_large("the text")
 
 
 class _Ranges:
@@ -162,20 +108,19 @@ def _filter_bounded(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def bounded(*args: Any, **kwargs: Any) -> Any:
-        if any(_is_number(arg) and arg > MAX_OUTPUT for arg in (*args[1:], *kwargs.values())):
-            raise _too_large("the text")
+        limits.check_numbers((*args[1:], *kwargs.values()), "the text")
         return original(*args, **kwargs)
 
     return bounded
 
 
 def _format(value: Any, *args: Any, **kwargs: Any) -> str:
-    _check_format(str(value), args)
+    limits.check_format(str(value), args)
     return str(value) % (kwargs or args)
 
 
 def _replace(value: Any, old: Any, new: Any, count: int | None = None) -> str:
-    _check_replace(value, old, new)
+    limits.check_replace(value, old, new)
     return str(value).replace(str(old), str(new), -1 if count is None else count)
 
 
@@ -197,7 +142,8 @@ def _environment(newline: str = "\n") -> _Environment:
     )
     for name in ("center", "indent"):
         environment.filters[name] = _filter_bounded(environment.filters[name])
-    environment.filters.update({"quote": _quote, "format": _format, "replace": _replace, _WRITTEN: _print_name})
+    environment.filters.update({"quote": _quote, "format": _format, "replace": _replace, origin.CODE: str})
+    environment.filters.update({_WRITTEN: _print_name, _CHECKED: _print_checked})
     environment.globals.pop("lipsum", None)
     return environment
 
@@ -207,20 +153,39 @@ def _environment_for(source: str) -> _Environment:
     return _environment("\r\n" if "\r" in source and not _LONE.search(source) else "\n")
 
 
-def _mark(tree: nodes.Template) -> nodes.Template:
-    """Put marks around the template's own text, and make `{{ NAME }}` alone print the text as written."""
-    for output in list(_outputs(tree)):
-        output.nodes = [_marked(child) for child in output.nodes]
-    return tree
+class _Printer(NodeTransformer):
+    """Puts marks around the template's own text, and makes `{{ NAME }}` alone print the text as written.
 
+    Only what prints directly is changed, not what is inside of macros and of blocks that are set, called or filtered.
 
-def _outputs(node: nodes.Node) -> Iterator[nodes.Output]:
-    """The nodes that print directly, not inside of macros and of blocks that are set, called or filtered."""
-    for child in node.iter_child_nodes():
-        if isinstance(child, nodes.Output):
-            yield child
-        elif not isinstance(child, nodes.Macro | nodes.CallBlock | nodes.FilterBlock | nodes.AssignBlock):
-            yield from _outputs(child)
+    Args:
+        relayed: the names with relayed values; what is made of them is printed if no shell acts on it.
+    """
+
+    def __init__(self, relayed: frozenset[str]) -> None:
+        self._relayed = relayed
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:
+        node.nodes = [self._checked(child, _marked(child)) for child in node.nodes]
+        return node
+
+    def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.Node:
+        node.filter = self._checked(node, node.filter)  # type: ignore[assignment]
+        return node
+
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
+        check = self._checked(node, None)
+        return node if check is None else nodes.FilterBlock([node], check, lineno=node.lineno)
+
+    def visit_Macro(self, node: nodes.Node) -> nodes.Node:
+        return node
+
+    visit_AssignBlock = visit_Macro
+
+    def _checked(self, printed: nodes.Node, expression: Any) -> Any:
+        used = origin.relayed_in(printed, self._relayed) if self._relayed else ""
+        given: list[nodes.Expr] = [nodes.Const(used)]
+        return nodes.Filter(expression, _CHECKED, given, [], None, None, lineno=printed.lineno) if used else expression
 
 
 def _marked(child: Any) -> Any:
@@ -233,19 +198,30 @@ def _marked(child: Any) -> Any:
     return child
 
 
+def _print_checked(value: Any, names: str) -> str:
+    """The text of a relayed value. Raises VerbError when a shell would act on it."""
+    text = str(value)
+    if fault := origin.fault(text, names):
+        raise VerbError(fault)
+    return text
+
+
 def _print_name(value: Any, name: str, context: Context) -> Any:
     """The text as written, unless the template itself set the name."""
     texts = context.parent[_TEXTS]
     return texts[name] if name in texts and context.parent.get(name) is value else value
 
 
-def _compiled(source: str) -> jinja2.Template:
-    return _keep(source) if len(source) <= MAX_KEPT else _compile(source)
+def _compiled(source: str, relayed: frozenset[str] = frozenset()) -> jinja2.Template:
+    return _keep(source, relayed) if len(source) <= MAX_KEPT else _compile(source, relayed)
 
 
-def _compile(source: str) -> jinja2.Template:
-    environment = _environment_for(source)
-    code = environment.compile(_mark(_parse(source)))
+def _compile(source: str, relayed: frozenset[str]) -> jinja2.Template:
+    environment, tree = _environment_for(source), _parse(source)
+    names = origin.relayed_names(tree, relayed)
+    if names:
+        _refuse_escapes(tree)
+    code = environment.compile(_Printer(names).visit(tree))
     return environment.template_class.from_code(environment, code, dict(environment.globals))
 
 
@@ -266,6 +242,12 @@ def _parse(source: str) -> nodes.Template:
         raise ValueError("the template is nested too deeply") from None
 
 
+def _refuse_escapes(tree: nodes.Template) -> None:
+    """In a shell's text escapes for HTML would undo `quote`. Raises ValueError."""
+    if tree.find(nodes.EvalContextModifier):
+        raise ValueError("{% autoescape %} has no place in a shell's text")
+
+
 def check(source: str) -> None:
     """Raises ValueError when the braces of `source` cannot be parsed."""
     try:
@@ -274,6 +256,18 @@ def check(source: str) -> None:
         raise ValueError(str(error)) from None
     except (RecursionError, SyntaxError, MemoryError, OverflowError):
         raise ValueError("the template is nested too deeply") from None
+
+
+def check_shell(source: str) -> None:
+    """Raises ValueError when `quote` does not protect where it stands in this shell's text."""
+    tree = _parse(source)
+    _refuse_escapes(tree)
+    quoting.check_quotes(tree)
+
+
+def filters(source: str) -> set[str]:
+    """The names of the filters that `source` uses. Raises ValueError when it cannot be parsed."""
+    return {node.name for node in _parse(source).find_all(nodes.Filter)}
 
 
 def names(source: str) -> set[str]:
@@ -285,22 +279,26 @@ def names(source: str) -> set[str]:
     return set(meta.find_undeclared_variables(_parse(source))) - set(_environment().globals)
 
 
-def render(source: str, values: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
+def render(
+    source: str, values: Mapping[str, Any], texts: Mapping[str, str], relayed: frozenset[str] = frozenset()
+) -> list[str]:
     """Evaluate a template once.
 
     Args:
         source: the text with its braces.
         values: the values of the names, looked up only when used.
         texts: what `{{ NAME }}` alone prints.
+        relayed: for a shell's text, the names with relayed values: what is printed of them must be plain or quoted.
 
     Returns:
         The output in pieces; those of type `Piece` are the template's own text, the others are values.
 
     Raises:
-        VerbError: a name is undefined, an expression fails, or the output is too long.
+        VerbError: a name is undefined, an expression fails, the output is too long, or a shell would act on what other
+            nodes said.
     """
     try:
-        template = _compiled(source)
+        template = _compiled(source, relayed)
         given = {"range": _Ranges(), _TEXTS: texts}
         context = template.new_context(ChainMap(values, given, template.globals), shared=True)  # type: ignore[arg-type]
         return list(_pieces(_bounded(template, context)))

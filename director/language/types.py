@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError
+from director.language.origin import QUERY, Relayed
 from director.language.scope import RESERVED
 from director.language.words import Written, whole_quoted
 
@@ -167,6 +168,7 @@ class Names(Mapping[str, Any]):
         node: `{"id": …, "labels": {…}}`.
         query: `{node: {name: text}}`.
         quoted: names whose value is written in quotes, and so is text.
+        used: gets the names that were looked up.
     """
 
     def __init__(
@@ -176,13 +178,20 @@ class Names(Mapping[str, Any]):
         node: Mapping[str, Any],
         query: Mapping[str, Mapping[str, Any]],
         quoted: Collection[str] = (),
+        used: set[str] | None = None,
     ) -> None:
         self.texts = texts if RESERVED.isdisjoint(texts) else {k: v for k, v in texts.items() if k not in RESERVED}
         self._built: dict[str, Any] = {"facts": facts, "node": node}
         self._query = query
         self._quoted = quoted
+        self._used = set() if used is None else used
+
+    def relayed(self) -> frozenset[str]:
+        """The names with values that are made of what other nodes said."""
+        return frozenset((QUERY, *(name for name, text in self.texts.items() if isinstance(text, Relayed))))
 
     def __getitem__(self, name: str) -> Any:
+        self._used.add(name)
         if name not in self._built:
             self._built[name] = self._queried() if name == "query" else self._typed(name)
         return self._built[name]

@@ -9,7 +9,7 @@ from director import verbs
 from director.language import braces
 from director.language.instructions import Document, Instruction, pairs
 from director.language.scope import RESERVED, is_proxy
-from director.language.substitution import used_names
+from director.language.substitution import declares_code, used_names
 from director.planning.plan import PlannedStep
 
 _CD = re.compile(r"cd(?:\s+(?:\"[^\"]*\"|'[^']*'|[^\s;&|]+))?\s*")
@@ -34,6 +34,7 @@ def lint(document: Document, steps: Sequence[PlannedStep], given: Iterable[str])
     every = [*document.globals, *(step for stage in document.stages for step in stage.instructions)]
     yield from _unused_args(document, every)
     yield from _undefined(document, every, steps, frozenset(given))
+    yield from _code(document, steps)
     for number, step in enumerate(every):
         for text in (*_secrets(step), *_commands(step, number + 1 < len(every))):
             yield _at(step, text)
@@ -92,6 +93,15 @@ def _undefined(
         used = {name for _, raw in raws if raw and braces.present(raw) for name in used_names(raw, dollars=False)}
         for name in sorted(used - known):
             text = f"{name} in a template is set by no step here; unless the nodes remember it, the step will fail"
+            yield f"{document.file}:{row['line']}: {text}"
+
+
+def _code(document: Document, steps: Sequence[PlannedStep]) -> Iterator[str]:
+    """Remarks on values that a shell runs as code."""
+    for row in (planned.row for planned in steps):
+        raws = [] if row["flags"].get("raw") else verbs.load(row["verb"]).raws(row["body"])
+        if any(kind == "shell" and declares_code(raw) for kind, raw in raws):
+            text = "with shell_code the shell runs values as code, also what other nodes said"
             yield f"{document.file}:{row['line']}: {text}"
 
 

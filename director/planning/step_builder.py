@@ -12,7 +12,7 @@ from director.language import flags as flag_reader
 from director.language.error_list import Faults
 from director.language.instructions import Instruction
 from director.language.scope import is_arg_name
-from director.language.substitution import check, check_word
+from director.language.substitution import check, check_shell, check_word
 from director.planning.context import Context, NodeFacts, NodeNeededError
 from director.planning.downloads import download
 from director.planning.plan import PlannedStage
@@ -27,6 +27,8 @@ from director.verbs.source_lists import per_node
 _OWN = frozenset(("name", "run-once", "force-lock", "help"))
 #: common flags whose value is the name of an ARG
 _ARG_FLAGS = frozenset(("stdout-arg", "stderr-arg"))
+
+_CHECKS = {"text": check, "shell": check_shell}  # by kind of raw text; those of other kinds have quotes of our own
 
 Request = tuple[int, Want, str, int]  # number, what to read, file and line of the instruction
 Reading = Generator[Request, list[Entry], Any]
@@ -208,8 +210,8 @@ class StepBuilder:
         escape = body.get("escape", "\\")
         for kind, raw in verb.raws(body):
             with located(self.instruction.file, self.instruction.line):
-                if kind == "text":
-                    check(raw)
+                if kind in _CHECKS:
+                    _CHECKS[kind](raw)
                 else:
                     check_word(raw, escape, quotes=kind == "word")
         for word in flag_reader.misplaced(self.instruction.text, verb.flag_table):

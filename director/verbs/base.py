@@ -104,7 +104,7 @@ class Verb(Syntax):
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         """Every raw text in the body that is rendered on a node, with its kind. The planner checks them.
 
-        Kinds: `word` (`Node.word`), `text` (`Node.text`), `document` (`Node.document`).
+        Kinds: `word` (`Node.word`), `text` (`Node.text`), `shell` (`Node.shell`), `document` (`Node.document`).
         """
         for key in ("text", "user", "name", "dest"):
             if isinstance(body.get(key), str):

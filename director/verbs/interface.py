@@ -27,7 +27,8 @@ class Outcome:
             `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`, `labels {name: text|None}`,
             `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer overrides), `output [name]`
             (ARGs set by a step's output), `quoted [name]` (names in `arg` and `env` whose value was written in
-            quotes), `evict ["jobs"|"args"|"query"]` (what the node forgets).
+            quotes), `relayed [name]` (names in `arg` and `env` whose value is made of what other nodes said; the client
+            finds them), `evict ["jobs"|"args"|"query"]` (what the node forgets).
     """
 
     state: int = SUCCESS
@@ -71,7 +72,13 @@ class Node(Protocol):
     labels: Mapping[str, str]
 
     def text(self, raw: str) -> str:
-        """Render `{{ }}` and `{% %}` in `raw` and nothing else (RUN); with the step's `--raw` nothing at all."""
+        """Render `{{ }}` and `{% %}` in `raw` and nothing else; with the step's `--raw` nothing at all."""
+
+    def shell(self, raw: str) -> str:
+        """As `text`, for text that a shell reads (RUN).
+
+        Raises VerbError when it would have a value made of what other nodes said that is neither plain nor quoted.
+        """
 
     def word(self, raw: str, escape: str = "\\") -> str:
         """Render braces and `$X` in `raw` in one pass and remove quotes and escapes (COPY, ENV …).

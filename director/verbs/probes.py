@@ -43,7 +43,9 @@ class _Probing(Verb):
         """The URL, or the command, in which `$X` belongs to the shell."""
         if "url" in body:
             yield "document", body["url"]
-        yield from (("text", text) for text in (*body.get("argv", ()), *([body["cmd"]] if "cmd" in body else ())))
+        yield from (("text", word) for word in body.get("argv", ()))
+        if "cmd" in body:
+            yield "shell", body["cmd"]
 
 
 class Wait(_Probing):

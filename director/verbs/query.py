@@ -15,7 +15,8 @@ class Query(Verb):
 
     `query` maps each node that has a value to a mapping of names to values; later QUERYs of the job add to it. An ARG
     is one that the node remembers; a fact may be a path (`os.id`). The step waits until the online nodes have ended the
-    steps before it. Standard output has the values as JSON.
+    steps before it. Standard output has the values as JSON. What a node said is data: `quote` it for
+    a shell (RUN).
 
         RUN --stdout-arg TOKEN cat /var/lib/app/token
         QUERY TOKEN

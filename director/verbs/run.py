@@ -69,17 +69,17 @@ class Run(Verb):
         return body
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        """The command; a heredoc with a quoted delimiter is never rendered."""
-        parts = [(text, True) for text in body.get("argv", ())] + [(body.get("script"), body.get("render"))]
-        for text, render in ((body.get("cmd"), True), *parts, *body.get("parts", ())):
-            if render and text is not None:
-                yield "text", text
+        """The command; a heredoc with a quoted delimiter is never rendered. What a shell reads is one text."""
+        parts = [(body.get("cmd", ""), True), (body.get("script", ""), body.get("render")), *body.get("parts", ())]
+        yield from (("text", text) for text in body.get("argv", ()))
+        if text := "".join(text for text, render in parts if render):
+            yield "shell", text
         yield from (("word", folder["path"]) for folder in body.get("folders", ()))
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Run it once; the exit code decides."""
         if "cmd" in body and not flags and len(body) == 1:  # the usual case, kept short
-            return node.run([*(node.scope.shell or SHELL), node.text(body["cmd"])])
+            return node.run([*(node.scope.shell or SHELL), node.shell(body["cmd"])])
         return _apply_with_flags(body, flags, node)
 
 
@@ -101,7 +101,7 @@ def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, node: N
     """Run `body["script"]` with the interpreter of its first line, from a private file that is removed afterwards."""
     import tempfile
 
-    text = node.text(body["script"]) if body["render"] else body["script"]
+    text = node.shell(body["script"]) if body["render"] else body["script"]
     interpreter = text.partition("\n")[0][2:].strip().split(None, 1)
     if not interpreter:
         raise VerbError("the script's #! line names no interpreter")
@@ -139,7 +139,7 @@ def argv_of(body: Mapping[str, Any], node: Node) -> list[str]:
     if "argv" in body:
         return [node.text(word) for word in body["argv"]]
     parts = body.get("parts") or ((body["cmd"], True),)
-    text = "".join(node.text(part) if render else part for part, render in parts)
+    text = "".join(node.shell(part) if render else part for part, render in parts)
     return [*(node.scope.shell or SHELL), text]
 
 

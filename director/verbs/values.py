@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError, VerbError
 from director.language.instructions import Instruction
+from director.language.origin import made_of
 from director.language.scope import RESERVED, Scope
 from director.language.types import KeyFaultError, key_of, plain, typed, with_merged
 from director.transfer.safe_write import broken
@@ -120,7 +121,8 @@ class Label(Verb):
 
         LABEL tier=web rack="A 12"
 
-    The node keeps them, and targets can name them: `director --target label:tier=web --exec 'RUN uptime'`.
+    The node keeps them, and targets can name them: `director --target label:tier=web --exec 'RUN uptime'`. What other
+    nodes said (QUERY) cannot be in one.
     """
 
     name = "LABEL"
@@ -203,9 +205,9 @@ def join(old: str, new: str) -> str:
     """Two values as one: lists are appended, mappings merged in depth, anything else is replaced by the new."""
     first, second = typed(old), typed(new)
     if isinstance(first, list) and isinstance(second, list):
-        return _document(first + second)
+        return made_of(_document(first + second), old, new)
     if isinstance(first, dict) and isinstance(second, dict):
-        return _document(merged(first, second))
+        return made_of(_document(merged(first, second)), old, new)
     return new
 
 
@@ -271,7 +273,7 @@ def _joined(known: str | None, value: Any) -> str:
     if isinstance(value, str):
         return value
     before = typed(known) if known and isinstance(value, dict) else None
-    return _document(merged(before, value) if isinstance(before, dict) else value)
+    return made_of(_document(merged(before, value)), known) if isinstance(before, dict) else _document(value)
 
 
 def _content(path: str) -> str:

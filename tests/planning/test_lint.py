@@ -74,6 +74,10 @@ def remarks(text: str, folder: Path, explain: bool = True, **args: str) -> list[
          ["f:1: this RUN restarts the node before the steps after it; use REBOOT, which waits until the node is back"]),
         ("RUN true\nRUN systemctl reboot", []),
         ("RUN echo no-reboot\nRUN true", []),
+        ("RUN {{ node.id | shell_code }}",
+         ["f:1: with shell_code the shell runs values as code, also what other nodes said"]),
+        ("RUN --raw {{ node.id | shell_code }}", []),
+        ("ECHO {{ node.id | shell_code }}", []),
         ("RUN ls --user x", ["f:1: --user is behind the first argument and so belongs to the command"]),
     ],
 )  # fmt: skip
