@@ -148,6 +148,8 @@ def _relayed(effects: Mapping[str, Any], step: Step, node: LocalNode, keeps_outp
     if not texts:
         return []
     mentioned = _WORD.findall(str(step["body"])) if keeps_output else ()
+    if "own" in step and node.scope.query:
+        node.hear()
     if node.relays(node.scope.texts() if "own" in step else mentioned):
         return list(texts)
     return [name for name, text in texts.items() if isinstance(text, Relayed)]

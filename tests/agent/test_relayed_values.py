@@ -28,10 +28,10 @@ SAID = {**SET, "relayed": ["T", "MAP", "LIST", "E"], "query": {"web": {"X": "a"}
 Steps = tuple[str, ...]
 
 
-def scope_after(steps: Steps, folder: Path, own: bool = False) -> Scope:
+def scope_after(steps: Steps, folder: Path, own: bool = False, said: dict[str, Any] = SAID) -> Scope:
     """The scope of a job after the instructions, as each would be after its way over the wire."""
-    scope = Scope(remembered={"OLD": Relayed("d"), "NEW": "e"})
-    scope.apply(SAID)
+    scope = Scope(remembered={"OLD": Relayed("d"), "NEW": "e"} if said is SAID else {})
+    scope.apply(said)
     for text in steps:
         word, _, rest = text.partition(" ")
         flags, rest = ({"stdout-arg": "OUT"}, rest[7:]) if rest.startswith("--keep ") else ({}, rest)
@@ -103,7 +103,9 @@ def test_an_arg_below_an_env_stays_relayed(tmp_path: Path) -> None:
 
 
 def test_an_own_verb_may_use_all_values(tmp_path: Path) -> None:
-    assert isinstance(scope_after(("ARG A=1",), tmp_path, own=True).args["A"], Relayed)
+    for said in (SAID, {"query": SAID["query"]}, {"arg": {"B": "2"}, "relayed": ["B"]}):
+        assert isinstance(scope_after(("ARG A=1",), tmp_path, True, said).args["A"], Relayed)
+    assert not isinstance(scope_after(("ARG A=1",), tmp_path, True, SET).args["A"], Relayed)
 
 
 def test_a_lane_knows_it_too(tmp_path: Path) -> None:
