@@ -10,17 +10,12 @@ from director.language.error_list import Faults
 from director.language.instructions import Document, Syntax
 
 MAX_SIZE = 4 << 20  # bytes of one text
-_NO_VERBS: Mapping[str, Syntax] = {}
 _YAML_NAMES = (".yaml", ".yml")
 _YAML_STARTS = ("- ", "---", "[", "{")
 
 
 def read(
-    text: str,
-    file: str,
-    form: str = "auto",
-    verbs: Mapping[str, Syntax] = _NO_VERBS,
-    faults: Faults | None = None,
+    text: str, file: str, form: str = "auto", verbs: Mapping[str, Syntax] = {}, faults: Faults | None = None
 ) -> Document:
     """The instructions of `text`, in stages.
 

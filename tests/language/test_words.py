@@ -88,6 +88,12 @@ def test_pairs_that_are_none(text: str, message: str) -> None:
         instructions.pairs(steps(text)[0])
 
 
+def test_an_item_of_a_list_that_is_no_pair() -> None:
+    assert instructions.pairs(yaml_step("- ARG: [A, B=1]")) == [("A", None), ("B", "1")]
+    with pytest.raises(ValueError, match="ENV has no = in 'A'; expected KEY=VALUE"):
+        instructions.pairs(yaml_step("- ENV: [A]"))
+
+
 @pytest.mark.parametrize("value", ["it's", 'a "b" \\n', "a\\b", "", "'x'", "[\"a\", 'b']"])
 def test_a_value_of_a_mapping_renders_to_itself(value: str) -> None:
     assert render_word(words.literal(value), {}, {}.get) == value
