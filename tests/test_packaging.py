@@ -48,6 +48,8 @@ def test_the_sdist_holds_the_whole_source(sdist: Path, tmp_path: Path) -> None:
     assert held - made == files - made
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     assert sorted(name for name in names if name.endswith(".py")) == MODULES
@@ -55,6 +57,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -
     assert "director/py.typed" in names
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     read = {Path(name).name: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name}
     assert f"\nVersion: {director.__version__}\n" in read["METADATA"]

@@ -32,6 +32,7 @@ def test_a_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_a_test_leaves_behind_is_said(tmp_path: Path) -> None:
     untidy = tmp_path / "test_untidy.py"
     untidy.write_text("import tempfile\n\n\ndef test_untidy():\n    tempfile.mkstemp(prefix='untidy-')\n")

@@ -6,7 +6,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import gevent
@@ -21,12 +22,15 @@ STARTERS = {"spawn", "spawn_later", "spawn_raw", "Greenlet", "StreamServer", "pe
 OUTSIDE = {"greenlets.py"}  # where greenlets are made
 
 
-def starts() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def starts() -> list[tuple[str, ast.Call]]:
     """The file and the call of everything in director that begins a greenlet."""
+    found = []
     for path in sorted((ROOT / "director").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if path.name not in OUTSIDE and isinstance(node, ast.Call) and called(node) in STARTERS:
-                yield str(path.relative_to(ROOT)), node
+                found.append((str(path.relative_to(ROOT)), node))
+    return found
 
 
 def called(call: ast.Call) -> str:

@@ -50,6 +50,7 @@ def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
     assert found["nodes"] == ["x"], "a write after a refused one is there"
 
 
+@pytest.mark.slow
 def test_more_may_wait_for_the_disk_than_fits_in_a_frame(tmp_path: Path) -> None:
     found = run(tmp_path / "s", "large")
     assert found["done"][:40] == [None] * 40 and found["done"][41] is None

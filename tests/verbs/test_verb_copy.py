@@ -244,6 +244,7 @@ def test_sources_by_node(here: Path, node: Any, there: Path) -> None:
     assert list(plan.digests) == [sha(b"web-01")]
 
 
+@pytest.mark.slow
 def test_many_sources_travel_as_a_content(here: Path, there: Path, node: Any, do: Do) -> None:
     (here / "many").mkdir()
     for number in range(1100):
