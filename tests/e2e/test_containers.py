@@ -52,6 +52,7 @@ class ContainerServer:
         self.folder = folder
         self.port, self.enroll_port = free_ports(2)
         self.name = self.volume = f"director-test-{os.getpid()}"
+        self.token = ""  # for clients
         self.run = folder / "run"
         self.run.mkdir()
         self.run.chmod(0o777)
@@ -90,13 +91,17 @@ class ContainerServer:
         address = ["--server-address", f"127.0.0.1:{self.port}", "--enroll-port", str(self.enroll_port)]
         place = ["--folder", str(self.folder / "fleet"), "--socket-path", str(self.run / "director.sock")]
         command = [str(ROOT / "scripts/fleet"), "--containers", "--image", IMAGE, *address, *place, *args]
-        done = subprocess.run(command, env=self.podman.env, capture_output=True, text=True, timeout=240, check=False)
+        environment = {**self.podman.env, **({"DIRECTOR_TOKEN": self.token} if self.token else {})}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr
+
+    def containers(self) -> list[str]:
+        """The clients that were started by `run_client`."""
+        return self.podman("ps", "-aq", "--filter", f"label=director.test={self.name}").split()
 
     def remove(self) -> None:
         """Remove every container and volume of this test."""
-        labelled = self.podman("ps", "-aq", "--filter", f"label=director.test={self.name}").split()
-        self.podman.run("rm", "-f", "-t", "0", self.name, *labelled)
+        self.podman.run("rm", "-f", "-t", "0", self.name, *self.containers())
         self.podman.run("volume", "rm", "-f", self.volume)
 
 
@@ -113,6 +118,7 @@ def server(podman: Podman, tmp_path: Path) -> Iterator[ContainerServer]:
 def test_forty_containers_come_go_and_come_again(server: ContainerServer) -> None:
     names = {f"{socket.gethostname()}-client-{i}" for i in range(1, COUNT + 1)}
     try:
+        server.token = server.podman("exec", server.name, "director", "--create-token", "--reusable").strip()
         server.fleet(str(COUNT), "--detach")
         before = server.online()
         assert set(before) == names
@@ -123,7 +129,7 @@ def test_forty_containers_come_go_and_come_again(server: ContainerServer) -> Non
 
         server.fleet("--stop")  # rm -f: the clients say no goodbye, their keys are gone
         for name in sorted(names):
-            server.run_client(name)
+            server.run_client(name, f"--env=DIRECTOR_TOKEN={server.token}")
 
         def missing() -> set[str]:
             now = server.online()
@@ -132,6 +138,14 @@ def test_forty_containers_come_go_and_come_again(server: ContainerServer) -> Non
         wait_until(lambda: not missing(), "all forty are online again, with new keys", every=0.5)
         job = server.director("--exec", "RUN true", "--wait")
         assert job["tasks"]["success"] == COUNT
+
+        server.podman("rm", "--force", "--time", "0", *server.containers())
+        for name in sorted(names)[:3]:
+            server.run_client(name)  # without the token
+        wait_until(lambda: len(server.director("--list-nodes", "--state", "pending")) == 3, "three wait", every=0.5)
+        assert all("reusable token" in row["reason"] for row in server.director("--list-nodes", "--state", "pending"))
+        for container in server.containers():
+            assert "--renew-node" in server.podman("logs", container), "the node's own log says what to do"
     finally:
         server.fleet("--stop")
 
