@@ -145,7 +145,8 @@ def test_forty_containers_come_go_and_come_again(server: ContainerServer) -> Non
         wait_until(lambda: len(server.director("--list-nodes", "--state", "pending")) == 3, "three wait", every=0.5)
         assert all("reusable token" in row["reason"] for row in server.director("--list-nodes", "--state", "pending"))
         for container in server.containers():
-            assert "--renew-node" in server.podman("logs", container), "the node's own log says what to do"
+            logs = server.podman.run("logs", container)
+            assert "--renew-node" in logs.stdout + logs.stderr, "the node's own log says what to do"
     finally:
         server.fleet("--stop")
 
