@@ -105,11 +105,13 @@ def test_a_node_without_room_starts_nothing_and_keeps_results(
     assert "takes no steps" in fleet.nodes()["node-1"]["reason"]
     wait_until(lambda: "cannot be kept" in fleet.log("node-1"), "its result waits")
     assert fleet.job(first)["tasks"]["success"] == 1
-    with fleet.begin("--wait-job", first) as waiter:
-        assert waiter.stderr is not None
-        told = next(line for line in waiter.stderr if "cannot be kept" in line)
-        assert "waiting for node-1: the result of step 0 of job" in told and "No space left" in told
-        waiter.kill()
+
+    def told() -> list[str]:
+        shown = fleet.director("--wait-job", first, "--wait-timeout", "1s").stderr
+        return [line for line in shown.splitlines() if "cannot be kept" in line]
+
+    (why,) = wait_until(told, "a waiter is told")
+    assert "waiting for node-1: the result of step 0 of job" in why and "No space left" in why
     assert "cannot be kept" in fleet.nodes()["node-1"]["reason"]
     wait_until(lambda: mark.exists() and mark.read_text() == "node-2\n", "the other node goes on")
 

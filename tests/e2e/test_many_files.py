@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import pytest
 from harness import Fleet
 
@@ -20,6 +23,9 @@ def test_many_files_outlive_the_server(fleet: Fleet) -> None:
         (source / f"{number}").write_text(f"content {number}")
     text = f"COPY {source} {there}"
     job = fleet.submit("--exec", text, "--target", "node-1")
+    with contextlib.closing(sqlite3.connect(fleet.folder / "server/server/ledger.sqlite")) as ledger:
+        (length,) = ledger.execute("SELECT max(length(meta)) FROM plans").fetchone()
+    assert length < 10_000, "the plan does not hold the list of the files"
     fleet.kill("server")
     fleet.restart("server")
     fleet.restart("node-1")
