@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable
 
-import pytest
 from harness import ROOT, Fleet, is_alive, tasks_of, wait_until
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -50,14 +49,9 @@ class Host:
         self.fleet.processes[self.name].wait(120)
 
 
-@pytest.fixture
-def fleet(new_fleet: Callable[..., Fleet]) -> Fleet:
-    made = new_fleet()
-    made.start_server("--lost-after", "2s")
-    return made
-
-
-def test_a_job_goes_on_when_its_host_is_back_however_long_that_takes(fleet: Fleet) -> None:
+def test_a_job_goes_on_when_its_host_is_back_however_long_that_takes(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet()
+    fleet.start_server("--lost-after", "2s")
     host, marks = Host(fleet, "host-1"), fleet.folder / "marks"
     host.start()
     ready = f"until test -e {fleet.folder}/ready; do sleep 0.05; done"
