@@ -2,6 +2,8 @@
 
 Every simulated client is the real `Agent` over the real `Connection`, with its own key, enrolment, CURVE connection,
 heartbeats, batches and acknowledgements. Only its journal is in memory, and its steps run no process.
+
+Without the variable DIRECTOR_TOKEN a server enrols 256 of them at once, then 20 a second.
 """
 
 from __future__ import annotations
