@@ -13,7 +13,7 @@ PACKAGE = ROOT / "director"
 
 # A module imports from its own folder and from those in earlier rows only. docs/architecture.md explains the rows.
 RANKS = (
-    ("errors", "states", "ids", "durations", "node_sets", "globs"),
+    ("errors", "states", "ids", "durations", "node_sets", "globs", "labels"),
     ("runtime",),
     ("config", "protocol"),
     ("scheduler", "language", "transfer", "process"),

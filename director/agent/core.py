@@ -43,6 +43,7 @@ class Agent:
             "identify": session.identify,
             "refused": session.refuse,
             "welcome": self._welcome,
+            "labels": lambda fields: session.node.take_labels(fields["labels"]),
             "heartbeat_ack": lambda fields: None,
             "slice": self.table.take_slice,
             "ack": self.table.acknowledge,
@@ -70,10 +71,9 @@ class Agent:
 
     def _welcome(self, fields: dict[str, Any]) -> None:
         """Reconcile: follow the server's orders for each job, then send every result that is not stored."""
+        self.session.node.take_labels(fields["labels"])
         self.session.welcomed(fields)
         self.table.follow(fields["jobs"])
         self.session.open()
-        if "inherit" in fields:
-            self.session.inherit(**fields["inherit"])
         self.transfer.repeat()
         self.table.resume()

@@ -108,7 +108,6 @@ class DryRunResult:
         self.executor, self.contents = executor, contents
         self.values: Mapping[str, Mapping[str, Any]] = fields["query"]
         self.sets: dict[str, str | None] = {}
-        self.labels = dict(executor.labels)
         self.deadline = time.monotonic() + BUDGET
         self._head, self._ranges = fields["head"], fields["parts"]
         self._unknown: dict[str, int] = {}  # names whose value only a run can tell, with the step that sets them
@@ -222,7 +221,6 @@ class DryRunResult:
         """Set what the step would set; UNKNOWN for the output of a step that only a run can tell."""
         if outcome is not None:
             effects = outcome.effects
-            self.labels.update({name: text for name, text in effects.get("labels", {}).items() if text is not None})
             self.sets.update(effects.get("arg", {}))
             for name in effects.get("arg", {}):
                 self._unknown.pop(name, None)
@@ -252,7 +250,7 @@ class DryRunNode(LocalNode):
 
     def __init__(self, result: DryRunResult, scope: Scope, step: Step) -> None:
         executor = result.executor
-        super().__init__(executor.name, executor.facts, result.labels, executor.env, "", scope, step)
+        super().__init__(executor.name, executor.facts, executor.labels, executor.env, "", scope, step)
         self._result = result
 
     def run(self, argv: list[str], **options: Any) -> Outcome:

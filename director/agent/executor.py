@@ -278,7 +278,10 @@ def outcome_of(result: process.Result, timeout: float, cancelled: str = "") -> O
 
 def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
     try:
-        return verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        outcome = verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
+        if "own" in step and "labels" in outcome.effects:
+            raise VerbError(f"{step['verb']} sets labels; only LABEL and --label-node can")
+        return outcome
     except LateError as error:
         return Outcome(st.TIMEOUT, reason=str(error))
     except DirectorError as error:

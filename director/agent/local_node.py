@@ -8,6 +8,7 @@ import pwd
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from director import labels as node_labels
 from director.agent.job_runner import Step
 from director.errors import VerbError
 from director.globs import shielded, unshielded
@@ -25,6 +26,7 @@ class LocalNode:
     """Renders the texts of one step; see `verbs.base.Node`.
 
     Args:
+        labels: that the server says the node has; those that the job set count too.
         env: the environment that the client's processes begin with; `$X` falls back to it.
     """
 
@@ -34,7 +36,8 @@ class LocalNode:
         self, name: str, facts: Mapping[str, Any], labels: Mapping[str, str], env: Mapping[bytes, bytes],
         job: str, scope: Scope, step: Step,
     ) -> None:  # fmt: skip
-        self.name, self.facts, self.labels = name, facts, labels
+        self.name, self.facts = name, facts
+        self.labels = node_labels.changed(labels, scope.labels) if scope.labels else labels
         self.job, self.scope = job, scope
         self._env, self._step = env, step
         self._names: Names | None = None

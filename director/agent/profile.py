@@ -1,4 +1,4 @@
-"""What a client reports of its node: facts, labels and remembered ARGs; the last two are kept on disk."""
+"""What a client reports of its node: facts and remembered ARGs, which are kept on disk; and the labels it was given."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ log = logging.getLogger(__name__)
 
 REMEMBER = 12 * 3600.0  # seconds an ARG is remembered
 ARGS_LIMIT = 1000  # remembered ARGs
-ARGS_BYTES = 512 * 1024  # of all of them, in JSON: with labels and facts they fit a message
+ARGS_BYTES = 512 * 1024  # of all of them, in JSON: with the facts they fit a message
 TEXT_LIMIT = 65536  # bytes of one ARG, in JSON
 
 
 class Profile:
-    """Facts of now, labels and remembered ARGs; the last two are written to the state folder at every change.
+    """Facts of now, remembered ARGs, which are written to the state folder at every change, and the node's labels.
+
+    The labels are the server's, and come with each welcome.
 
     Args:
         folder: the state folder.
@@ -41,7 +43,7 @@ class Profile:
 
     def as_message(self) -> dict[str, Any]:
         """The fields of a `profile` message."""
-        return {"facts": self.facts, "labels": self.labels, "args": self.args()}
+        return {"facts": self.facts, "args": self.args()}
 
     def args(self) -> dict[str, str]:
         """Remembered ARGs that are not older than twelve hours."""
@@ -49,26 +51,19 @@ class Profile:
         return {name: text for name, (text, at) in self._args.items() if at > limit}
 
     def apply(self, effects: dict[str, Any]) -> bool:
-        """Keep the labels and ARGs that a step has set (a label that is None is removed), forget what it evicts.
-
-        True when the server must get the new profile.
-        """
-        evicted, labels, args = (effects.get(name, ()) for name in ("evict", "labels", "arg"))
+        """Keep the ARGs that a step has set, forget what it evicts. True when the server must get the new profile."""
+        evicted = effects.get("evict", ())
         if "jobs" in evicted:
             self._cache.clear()
         if "args" in evicted:
             self._args.clear()
-        changed = any(self.labels.get(name) != labels[name] for name in labels) or "arg" in effects
-        if changed:
-            self.labels.update(labels)
-            for name in [name for name in labels if labels[name] is None]:
-                del self.labels[name]
-            for name in args:
-                self._remember(name, Relayed(args[name]) if name in effects.get("relayed", ()) else args[name])
+        if "arg" in effects:
+            for name, text in effects["arg"].items():
+                self._remember(name, Relayed(text) if name in effects.get("relayed", ()) else text)
             self._trim()
-        if changed or "args" in evicted:
+        if "arg" in effects or "args" in evicted:
             self._save()
-        return bool(evicted) or changed
+        return bool(evicted) or "arg" in effects
 
     def _remember(self, name: str, text: str) -> None:
         self._args.pop(name, None)
@@ -77,11 +72,10 @@ class Profile:
         else:  # a part of it would be another value
             log.warning("the ARG %s is not remembered: it is longer than %d KiB", name, TEXT_LIMIT >> 10)
 
-    def inherit(self, labels: dict[str, str]) -> None:
-        """Replace the labels by those of the node that had this name before."""
+    def take_labels(self, labels: dict[str, str]) -> None:
+        """Replace the labels."""
         self.labels.clear()  # in place: the executor has the same dictionary
         self.labels.update(labels)
-        self._save()
 
     def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
         """Keep the place of a step that ended before this client began; cut the step cache there if it failed."""
@@ -106,7 +100,6 @@ class Profile:
         try:
             with open(self._path, encoding="utf-8") as file:
                 data = ujson.load(file)
-            self.labels = {str(k): str(v) for k, v in data["labels"].items()}
             relayed = data.get("relayed", ())
             for name, (text, at) in data["args"].items():
                 self._args[str(name)] = (Relayed(text) if name in relayed else str(text), float(at))
@@ -114,15 +107,15 @@ class Profile:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s cannot be read; labels and ARGs are forgotten: %s", self._path, error)
+            log.warning("%s cannot be read; ARGs are forgotten: %s", self._path, error)
 
     def _save(self) -> None:
         try:
             relayed = [name for name, (text, _) in self._args.items() if isinstance(text, Relayed)]
-            kept = {"labels": self.labels, "args": self._args, "relayed": relayed}
+            kept = {"args": self._args, "relayed": relayed}
             write_private(self._path, ujson.dumps(kept).encode())
         except OSError as error:
-            log.error("labels and ARGs cannot be kept: %s: %s", self._path, error.strerror)
+            log.error("ARGs cannot be kept: %s: %s", self._path, error.strerror)
 
 
 def _size(text: str) -> int:

@@ -29,13 +29,13 @@ class NodeState(Protocol):
     """What the client keeps of its node beside jobs: facts, labels, remembered ARGs, the step cache."""
 
     def as_message(self) -> dict[str, Any]:
-        """`{"facts", "labels", "args"}` as they are now."""
+        """`{"facts", "args"}` as they are now."""
 
     def apply(self, effects: dict[str, Any]) -> bool:
         """Keep what the effects of a step change; True when the server must get a new `profile`."""
 
-    def inherit(self, labels: dict[str, str]) -> None:
-        """Replace the labels by those of the node whose name this one took over."""
+    def take_labels(self, labels: dict[str, str]) -> None:
+        """Replace the labels by those that the server says this node has."""
 
     def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
         """A step of the job ended before this client began; whether it succeeded."""
@@ -216,11 +216,5 @@ class Session:
         self.refused, self.retry = fields["reason"], float(fields["retry"])
 
     def send_profile(self) -> None:
-        """Send facts, labels and remembered ARGs after a change."""
+        """Send facts and remembered ARGs after a change."""
         self.send(messages.encode("profile", **self.node.as_message()))
-
-    def inherit(self, why: str, labels: dict[str, str]) -> None:
-        """Take over the labels of the node that had this name with another key."""
-        log.warning("%s: this client's key %s", self.name, why)
-        self.node.inherit(labels)
-        self.send_profile()

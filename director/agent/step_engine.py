@@ -131,9 +131,6 @@ def keep_values(outcome: Outcome, step: Step, node: LocalNode, stderr: bytes | N
                 "declare": [*effects.get("declare", ()), name],
                 "output": [*effects.get("output", ()), name],
             }
-    if outcome.effects.get("labels") and node.relays():
-        outcome.state, outcome.effects = st.FAILED, {}
-        outcome.reason = "a label cannot be made of what other nodes said; keep it as an ARG"
     if relayed := _relayed(outcome.effects, step, node, any(named)):
         outcome.effects = {**outcome.effects, "relayed": relayed}
 

@@ -9,6 +9,7 @@ from typing import Any
 from director import __version__
 from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renewal, Waiting
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
+from director.api.labels import LabelChange, Labels
 from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, NodeTarget
 from director.api.requests import Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
@@ -53,8 +54,9 @@ class Commands:
     """
 
     def __init__(
-        self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, permit: Permit = permit
-    ) -> None:
+        self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, labels: Labels,
+        permit: Permit = permit,
+    ) -> None:  # fmt: skip
         self._permit = permit
         self.table = {
             "hello": Command(Nothing, "viewer", nodes.hello),
@@ -78,6 +80,7 @@ class Commands:
             "accept-node": Command(Chosen, "enroller", enrolments.accept_node),
             "reject-node": Command(Chosen, "enroller", enrolments.reject_node),
             "renew-node": Command(Renewal, "enroller", enrolments.renew_node),
+            "label-node": Command(LabelChange, "admin", labels.label_node),
             "export-jobs": Command(Nothing, "viewer", jobs.export_jobs),
             "export-nodes": Command(Nothing, "viewer", nodes.export_nodes),
         }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from director import labels
 from director.api.nodes import batches, pending_row
 from director.api.requests import Caller, Nothing
 from director.errors import UsageError
@@ -20,8 +20,6 @@ from director.targets import names_match
 TTL = 3600.0  # seconds
 RENEW_TTL = 4 * 3600.0
 LONGEST = 366 * 86400.0
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
-LABELS, LABEL_BYTES = 1000, 64 * 1024
 Row = dict[str, Any]
 
 
@@ -102,10 +100,10 @@ class Enrolments:
         if request.nodes:
             names_match(request.nodes, "x")  # it can be read
         for name in request.labels:
-            if not LABEL.fullmatch(name):
-                raise UsageError(f"--label {name}: expected letters, digits and . _ / - in the name of a label")
-        if sum(map(len, [*request.labels, *request.labels.values()])) > LABEL_BYTES or len(request.labels) > LABELS:
-            raise UsageError(f"a node has at most {LABELS} labels of {LABEL_BYTES >> 10} KiB together")
+            if why := labels.name_fault(name):
+                raise UsageError(f"--label {name}: {why}")
+        if why := labels.excess(request.labels):
+            raise UsageError(f"--label: {why}")
         token, row = self._enrolment.tokens.make(
             self._addresses, created_by=caller.user, expires_at=time.time() + request.ttl, max_nodes=request.max_nodes,
             nodes=request.nodes, labels=request.labels, reusable=request.reusable,

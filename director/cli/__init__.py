@@ -30,6 +30,7 @@ ACTIONS: dict[str, str] = {
     "reject-node": "director.cli.enrolment:reject_node",
     "renew-node": "director.cli.enrolment:renew_node",
     "revoke-node": "director.cli.enrolment:revoke_node",
+    "label-node": "director.cli.labels:label_node",
     "export-jobs": "director.cli.export:run",
     "export-nodes": "director.cli.export:run",
     "version": "director.cli.output:version",

@@ -105,6 +105,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("reject-node", "one", "EXPR", "forget keys that wait", "reject"),
     Action("renew-node", "one", "EXPR", "open a name once for a new key with any token: for reinstalled machines"),
     Action("revoke-node", "one", "EXPR", "forbid the keys of nodes for good, and cut their connections", "revoke"),
+    Action("label-node", "some", "EXPR", "set labels of nodes: EXPR KEY=VALUE ..., KEY= removes; - reads CSV or JSON",
+           "label tag"),
     Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output",
            "export"),
     Action("export-nodes", "one", "FILE", "the same for nodes"),

@@ -16,6 +16,7 @@ from director import __version__
 from director.api.commands import Commands
 from director.api.enrolment import Enrolments
 from director.api.jobs import Jobs
+from director.api.labels import Labels
 from director.api.nodes import Nodes
 from director.api.socket import OperatorSocket
 from director.api.submissions import Submissions
@@ -35,6 +36,7 @@ from director.server.file_server import FileServer
 from director.server.ledger_client import LedgerClient
 from director.server.membership import Membership
 from director.server.networks import Networks, own_address
+from director.server.node_labels import NodeLabels
 from director.server.node_sender import NodeSender
 from director.server.node_transfer import NodeTransfer
 from director.server.planner_pool import PlannerPool
@@ -92,7 +94,8 @@ class Server:
         context = new_context()
         router = Router(context, pair)
         sender = NodeSender(router, self.roster)
-        self.scheduler = Scheduler(self.ledger, self.roster, sender.send, s.lost_after)
+        labels = NodeLabels(sender.send, self.planners.note)
+        self.scheduler = Scheduler(self.ledger, self.roster, sender.send, s.lost_after, labels)
         revoked = RevokedKeys(ujson.loads(self.ledger.ask("revoked_keys")))
         membership = Membership(self.roster, self.scheduler, self.planners.note, revoked)
         tokens = TokenBook(ujson.loads(self.ledger.ask("tokens")), pair.public)
@@ -125,6 +128,7 @@ class Server:
             nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag),
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
             Enrolments(enrolment, self.ledger, addresses, nodes.select, nodes.revoke),
+            Labels(self.roster, labels, self.ledger, nodes.select),
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))

@@ -1,4 +1,4 @@
-"""The values that a job has on a node: ARG, ENV, USER, WORKDIR, SHELL, QUERY.
+"""The values that a job has on a node: ARG, ENV, USER, WORKDIR, SHELL, QUERY, LABEL.
 
 The client keeps one scope per lane of a job and changes it only by the effects of steps, so that it can rebuild it
 from its journal. Texts of ARG and ENV that are made of what other nodes said are `Relayed`.
@@ -42,6 +42,7 @@ class Scope:
         query: `{node: {name: text}}`, set by QUERY.
         quoted: ARGs and ENVs whose value is written in quotes, which makes it text in templates.
         outputs: ARGs that the output of a step set (`--stdout-arg`).
+        labels: set by LABEL steps of the job, before the server has recorded them; an empty text removes one.
         version: grows with every change, for caches of what was made of the values.
         made: the version that the executor used last, and what it made of the values.
     """
@@ -54,6 +55,7 @@ class Scope:
     query: dict[str, dict[str, str]] = field(default_factory=dict)
     quoted: set[str] = field(default_factory=set)
     outputs: set[str] = field(default_factory=set)
+    labels: dict[str, str] = field(default_factory=dict)
     user: str = ""
     workdir: str = ""
     shell: list[str] = field(default_factory=list)
@@ -79,6 +81,7 @@ class Scope:
         for kind, texts in (("env", self.env), ("arg", self.args)):
             given = effects.get(kind, {})
             texts.update({name: Relayed(text) if name in relayed else text for name, text in given.items()})
+        self.labels.update(effects.get("labels", {}))
         self.declared.update(effects.get("declare", ()))
         for node, values in effects.get("query", {}).items():
             self.query.setdefault(node, {}).update(values)

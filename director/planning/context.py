@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,15 +38,19 @@ class Context:
         overrides: `--arg`, which beats the file.
         texts: the text of each ARG, None for one that is declared without a value.
         quoted: the ARGs whose value is written in quotes.
+        fixed: the ARGs, and names of `--arg`, whose value no node has a say in.
+        env: the names that an ENV has set, which beats an ARG.
     """
 
     overrides: Mapping[str, str]
     texts: dict[str, str | None] = field(default_factory=dict)
     quoted: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
+    env: set[str] = field(default_factory=set)
 
     def copy(self) -> Context:
         """An independent copy."""
-        return Context(self.overrides, dict(self.texts), set(self.quoted))
+        return Context(self.overrides, dict(self.texts), set(self.quoted), set(self.fixed), set(self.env))
 
     def declare(self, pairs: Iterable[tuple[str, str | None]], escape: str = "\\", extend: bool = False) -> None:
         """Set the names of one ARG; a value that is not known, or depends on the node, makes its name unknown.
@@ -59,19 +64,52 @@ class Context:
             try:
                 name = before.render(raw_name, escape)
                 text = None if raw is None else before.render(raw, escape)
+                fixed = raw is not None and before.is_fixed(raw_name, escape) and before.is_fixed(raw, escape)
             except (ValueError, VerbError, NodeNeededError):
                 self.forget(raw_name)
             else:
                 if extend and text and text.strip()[:1] in ("[", "{"):
                     self.forget(name)
+                    self.fixed.discard(name)
                     continue
+                self._fix(name, fixed or (not extend and name in self.overrides))
                 self.texts[name] = text if text is not None else self.texts.get(name)
                 if raw is not None:
                     (self.quoted.add if whole_quoted(raw) else self.quoted.discard)(name)
 
     def forget(self, name: str) -> None:
-        """Make the name's value unknown."""
+        """Make the name's value unknown; that of `--arg` stays."""
         self.texts.pop(name, None)
+        self.doubt((name,))
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """A node may have given these names other values; `--arg` beats them."""
+        self.fixed.difference_update(set(names) - self.overrides.keys())
+
+    def differ(self, other: Context) -> None:
+        """Some nodes have the values of another context: names that have another value there are not fixed."""
+        same = {name for name in other.fixed if self.texts.get(name) == other.texts.get(name)}
+        self.fixed &= same | (other.fixed & self.overrides.keys())
+        self.env |= other.env
+
+    def set_env(self, pairs: Iterable[tuple[str, str | None]], escape: str = "\\", extend: bool = False) -> None:
+        """An ENV beats the ARGs of its names: they stay fixed where it is known to set the same text."""
+        before = self.copy()
+        for raw_name, raw in pairs:
+            name, same = raw_name, False
+            with suppress(ValueError, VerbError, NodeNeededError):
+                name = before.render(raw_name, escape)
+                text = {**before.texts, **before.overrides}.get(name)
+                same = not extend and text == before.render(raw or "", escape) and before.is_fixed(raw or "", escape)
+            self._fix(name, same and name in self.fixed)
+            self.env.add(name)
+
+    def is_fixed(self, raw: str, escape: str = "\\") -> bool:
+        """Whether the word uses only names whose value no node has a say in. Raises ValueError: it cannot be read."""
+        return used_names(raw, escape) <= self.fixed
+
+    def _fix(self, name: str, fixed: bool) -> None:
+        (self.fixed.add if fixed and name not in self.env else self.fixed.discard)(name)
 
     def render(
         self,

@@ -40,6 +40,8 @@ class PlannedStep:
         once: whether one node runs it for all; `nodes` is the one that would be chosen now.
         barrier: whether every node ends the steps before it first.
         exchange: see `Verb.exchange`.
+        labels: what the server records when the step has succeeded on a node: `sets` of labels, and by node the number
+            of its set, 0 where there is none.
         choose: the nodes of which one is chosen when the stage starts; None for a step that is not run-once.
     """
 
@@ -50,6 +52,7 @@ class PlannedStep:
     barrier: bool = False
     exchange: dict[str, Any] | None = None
     choose: list[str] | None = None
+    labels: dict[str, Any] | None = None
 
     def belongs_with(self, other: PlannedStep) -> bool:
         """Whether the next step, `other`, is of the same block."""
@@ -86,6 +89,7 @@ class Plan:
             "ignored": [index for index, step in enumerate(self.steps) if step.row["flags"].get("ignore-errors")],
             "once": [index for index, step in enumerate(self.steps) if step.once],
             "exchange": {str(index): step.exchange for index, step in enumerate(self.steps) if step.exchange},
+            "labels": {str(index): step.labels for index, step in enumerate(self.steps) if step.labels},
             "timeouts": {
                 str(index): limit for index, step in enumerate(self.steps) if (limit := _limit(step)) is not None
             },

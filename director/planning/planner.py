@@ -61,7 +61,8 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, fault
 def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faults: Faults) -> Planner:
     file, options = request["file"], request.get("options") or {}
     document = read(file["text"], file["name"], file.get("form", "auto"), verbs.every(), faults)
-    context = Context(_given(options.get("args") or {}))
+    given = _given(options.get("args") or {})
+    context = Context(given, fixed=set(given))
     extend, targets = bool(options.get("extend_args")), options.get("target") or ()
     for instruction in document.globals:
         with faults.caught():
@@ -98,7 +99,7 @@ class _StepPlanner:
         self._document = document
         self._stages = stages
         self._globals = context
-        self._declared: list[tuple[frozenset[str], Instruction]] = []
+        self._learned: list[tuple[frozenset[str], Instruction, Sequence[str]]] = []
         self._steps: list[PlannedStep] = []
 
     def steps(self) -> Generator[Request, list[Entry], list[PlannedStep]]:
@@ -153,8 +154,15 @@ class _StepPlanner:
             nodes = [next(filter(self._state.roster.online, choose), choose[0])]
         # a lane waits only for the source of its COPY --from
         barrier = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane
-        self._add(PlannedStep(row, stage, nodes, choose is not None, barrier, choose=choose), instruction)
-        self._learn(instruction, row, context, nodes or stage.nodes)
+        step = PlannedStep(row, stage, nodes, choose is not None, barrier, choose=choose, labels=builder.labels)
+        self._add(step, instruction)
+        outputs = [row["flags"][flag] for flag in ("stdout-arg", "stderr-arg") if flag in row["flags"]]
+        before = context.copy()
+        _learn(instruction, outputs, context, self._state.extend_args)
+        if nodes is not None:
+            context.differ(before)
+        if instruction.syntax.sets or outputs:
+            self._learned.append((frozenset(nodes or stage.nodes), instruction, outputs))
 
     def _add(self, step: PlannedStep, instruction: Instruction) -> None:
         if len(self._steps) >= STEPS_LIMIT:
@@ -173,21 +181,32 @@ class _StepPlanner:
         return nodes
 
     def _context_of(self, stage: PlannedStage) -> Context:
-        """The globals, and the ARGs of earlier steps that every node of the stage runs."""
+        """The globals, and what earlier steps set on every node of the stage."""
         context = self._globals.copy()
         nodes = set(stage.nodes)
-        for members, instruction in self._declared:
+        for members, instruction, outputs in self._learned:
             if nodes <= members:
-                _declare(instruction, context, self._state.extend_args)
+                _learn(instruction, outputs, context, self._state.extend_args)
+            elif not nodes.isdisjoint(members):
+                other = context.copy()
+                _learn(instruction, outputs, other, self._state.extend_args)
+                context.differ(other)
         return context
 
-    def _learn(self, instruction: Instruction, row: Mapping[str, Any], context: Context, nodes: Sequence[str]) -> None:
-        if instruction.syntax.sets == "arg":
-            _declare(instruction, context, self._state.extend_args)
-            self._declared.append((frozenset(nodes), instruction))
-        for flag in ("stdout-arg", "stderr-arg"):
-            if flag in row["flags"]:
-                context.forget(row["flags"][flag])
+
+def _learn(instruction: Instruction, outputs: Sequence[str], context: Context, extend: bool) -> None:
+    """Take over what a step sets; `outputs` are the ARGs that its output becomes."""
+    sets = instruction.syntax.sets
+    if sets == "arg":
+        _declare(instruction, context, extend)
+    elif sets == "env":
+        extends = extend or bool(instruction.flags.get("extend-args"))
+        with suppress(ValueError):
+            context.set_env(pairs(instruction), instruction.escape, extends)
+    elif sets:
+        context.doubt(context.fixed)
+    for name in outputs:
+        context.forget(name)
 
 
 def _declare(instruction: Instruction, context: Context, extend: bool) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from director import verbs
 from director.errors import DirectorError, LanguageError
+from director.labels import changed
 from director.language import flags as flag_reader
 from director.language.error_list import Faults
 from director.language.instructions import Instruction
 from director.language.scope import is_arg_name
-from director.language.substitution import check, check_shell, check_word
+from director.language.substitution import check, check_shell, check_word, used_names
 from director.planning.context import Context, NodeFacts, NodeNeededError
 from director.planning.downloads import download
 from director.planning.plan import PlannedStage
@@ -51,6 +52,7 @@ class PlanState:
         answers: the entries of each want that was read.
         missing: why a want could not be read.
         asked: how many wants were requested.
+        labelled: by node, the labels that the steps so far set.
     """
 
     roster: RosterView
@@ -67,6 +69,23 @@ class PlanState:
     answers: dict[Want, list[Entry]] = field(default_factory=dict)
     missing: dict[Want, str] = field(default_factory=dict)
     asked: int = 0
+    labelled: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Sets:
+    """Different values, and by node the number of the one that it has."""
+
+    sets: list[dict[str, Any]] = field(default_factory=list)
+    members: dict[str, int] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def add(self, node: str, found: dict[str, Any]) -> None:
+        """A node's value."""
+        number = self._numbers.setdefault(repr(found), len(self.sets))
+        if number == len(self.sets):
+            self.sets.append(found)
+        self.members[node] = number
 
 
 class StepBuilder:
@@ -77,6 +96,7 @@ class StepBuilder:
         self.folder = state.folder
         self.flags: dict[str, Any] = {}
         self.node: NodeFacts | None = None
+        self.labels: dict[str, Any] | None = None
         self._state = state
         self._context = context
 
@@ -91,6 +111,20 @@ class StepBuilder:
     def word(self, raw: str, escape: str = "\\") -> str:
         """A raw word rendered when planning, such as a source. Raises LanguageError, NodeNeededError."""
         return self._render(raw, escape, node=self.node, shield=True, templates=not self.flags.get("raw"))
+
+    def fixed(self, raw: str, escape: str = "\\") -> str:
+        """A raw word rendered with what no node has a say in. Raises LanguageError, NodeNeededError."""
+        templates = not self.flags.get("raw")
+        try:
+            said = used_names(raw, escape, templates=templates) - self._context.fixed - {"node"}
+        except ValueError as error:
+            raise self.fail(str(error)) from None
+        if said:
+            raise self.fail(
+                f"{min(said)} is not set by the file or --arg alone, and what a node says makes no label; expected a "
+                "value known when planning; or use director --label-node, or a target such as fact:os.id=debian"
+            )
+        return self._render(raw, escape, node=self.node, templates=templates)
 
     def value(self, raw: str) -> str:
         """A flag's value rendered; it has no quotes left and is the same for all nodes. Raises LanguageError."""
@@ -156,6 +190,7 @@ class StepBuilder:
             body["extend"] = True  # as with the flag of that name
         self._check(verb, body)
         body.update((yield from self._sources(verb, body, nodes)))
+        self.labels = self._labels(verb, body, nodes)
         verb.strip(body)
         row: dict[str, Any] = {"verb": instruction.verb, "text": instruction.source or instruction.text}
         row.update(stage=stage.index, line=instruction.line, flags=self._left(verb), body=body)
@@ -230,19 +265,35 @@ class StepBuilder:
 
     def _sources_per_node(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
         """The sources of a body that differ from node to node; nodes with the same sources share them."""
-        sets: list[dict[str, Any]] = []
-        members: dict[str, int] = {}
-        known: dict[str, int] = {}
+        found = _Sets()
+        for name in self._each(nodes):
+            found.add(name, (yield from self._read_sources(verb, body)))
+        return per_node(found.sets, found.members, self)
+
+    def _labels(self, verb: Verb, body: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any] | None:
+        """As `PlannedStep.labels`."""
+        found = _Sets()
+        try:
+            labels = verb.labels(body, self)
+            if labels is None:
+                return None
+            found.sets.append(labels)
+        except NodeNeededError:
+            for name in self._each(nodes):
+                found.add(name, verb.labels(body, self) or {})
+        if not self.flags.get("run-once"):
+            for name in nodes if found.sets else ():
+                self._state.labelled.setdefault(name, {}).update(found.sets[found.members.get(name, 0)])
+        return {"sets": found.sets, "of": found.members}
+
+    def _each(self, nodes: Sequence[str]) -> Iterator[str]:
+        """The nodes, each while it is the one that texts are rendered for."""
+        roster, labelled = self._state.roster, self._state.labelled
         for name in nodes:
-            self.node = NodeFacts(name, self._state.roster.labels(name), self._state.roster.facts(name))
-            found = yield from self._read_sources(verb, body)
-            key = repr(found)
-            if key not in known:
-                known[key] = len(sets)
-                sets.append(found)
-            members[name] = known[key]
+            known = changed(roster.labels(name), labelled.get(name, {}))
+            self.node = NodeFacts(name, known, roster.facts(name))
+            yield name
         self.node = None
-        return per_node(sets, members, self)
 
     def _ask(self, wants: Sequence[Want]) -> Reading:
         answers = []

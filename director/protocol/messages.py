@@ -57,7 +57,7 @@ KINDS: dict[str, Kind] = {
     ),
     "heartbeat": Kind("client", {"journal_position": int}),
     "results": Kind("client", {"number": int, "journal_position": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
-    "profile": Kind("client", {"facts": dict, "labels": dict, "args": dict}, 1024 * 1024),
+    "profile": Kind("client", {"facts": dict, "args": dict}, 1024 * 1024),
     "blob_get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
     "query": Kind("client", {**TASK, "name": str}, 16384),
     "run_once_wait": Kind("client", TASK),
@@ -68,7 +68,10 @@ KINDS: dict[str, Kind] = {
     "goodbye": Kind("client", {"reason": str}),
     # server to client
     "identify": Kind("server", {"v": int, "within": NUMBER, "known": bool}),
-    "welcome": Kind("server", {"v": int, "interval": NUMBER, "now": NUMBER, "jobs": dict}, HEADER_LIMIT),
+    "welcome": Kind(
+        "server", {"v": int, "interval": NUMBER, "now": NUMBER, "jobs": dict, "labels": dict}, HEADER_LIMIT
+    ),
+    "labels": Kind("server", {"labels": dict}, 1024 * 1024),
     "refused": Kind("server", {"reason": str, "retry": NUMBER}),
     "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
     "ack": Kind("server", {"number": int, "close": list}, 1024 * 1024),

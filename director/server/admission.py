@@ -138,10 +138,9 @@ class Admission:
         self._roster.attach(record, peer)
         self._update(record, frame, fields)
         orders = self._scheduler.reconcile(record, cursors, lost)
-        more = {} if record.inherited is None else {"inherit": {"why": record.reason, "labels": record.inherited}}
         welcome = messages.encode(
             "welcome", v=messages.VERSION, interval=self._interval, now=time.time(), jobs=orders, server=__version__,
-            **more,
+            labels=record.labels,
         )  # fmt: skip
         if not self._sender.send(record, welcome):
             return

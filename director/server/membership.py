@@ -48,7 +48,6 @@ class Membership:
         else:
             log.info("%s is enrolled with the key %s…: %s", name, key[:12], why)
         record.labels, record.token = dict(labels or {}), token
-        record.inherited = dict(record.labels) or None
         renamed = self._roster.by_key.get(key)
         if renamed is not None:
             operations += self.forget([renamed.name], f"calls itself {name} now")

@@ -16,6 +16,7 @@ from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import NodeRun
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
+from director.server.node_labels import NodeLabels
 from director.server.open_jobs import OpenJobs
 from director.server.roster import NodeRecord
 
@@ -25,8 +26,8 @@ RANGE_STATES = st.FINAL - st.GOOD - {st.EXPIRED}  # what a node may report for a
 class ResultIntake:
     """Takes results of open and of final jobs."""
 
-    def __init__(self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient) -> None:
-        self._jobs, self._lifecycle, self._ledger = jobs, lifecycle, ledger
+    def __init__(self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient, labels: NodeLabels) -> None:
+        self._jobs, self._lifecycle, self._ledger, self._labels = jobs, lifecycle, ledger, labels
 
     def take_results(
         self, record: NodeRecord, jobs: Sequence[Any], payload: bytes, then: Callable[[list[str]], None]
@@ -58,7 +59,7 @@ class ResultIntake:
                 continue
             for step, at in begun:
                 run.begin(node, step, at)
-            operations += self._end_tasks(run, node, results, outputs)
+            operations += self._end_tasks(run, record, results, outputs)
             operations += self._end_ranges(run, node, ranges)
             changed.append(run)
             if not node.open:
@@ -75,12 +76,13 @@ class ResultIntake:
             raise ProtocolError("a result of a step that the job does not have")
         return report
 
-    def _end_tasks(self, run: JobRun, node: NodeRun, results: list[TaskResult], outputs: bytes) -> Iterator[Any]:
-        """End tasks; the operations that record the results, and the ends that follow from them."""
+    def _end_tasks(self, run: JobRun, record: NodeRecord, results: list[TaskResult], outputs: bytes) -> Iterator[Any]:
+        """End tasks; the operations that record the results, the ends that follow from them, and labels."""
+        node = run.nodes[record.name]
         seconds = round(max(0.0, time.monotonic() - node.sent_at), 6)
         results = [result._replace(roundtrip_time=seconds) for result in results]
         followed: list[RangeEnd] = []
-        names = []
+        names, good = [], []
         for result in results:
             state, name = result.state_code, "results"
             found = ends.end(run, node, result.step, state, result.reason or "")
@@ -90,6 +92,8 @@ class ResultIntake:
                 found, name = ends.give_up(run, node, result.reason or ""), ""
             elif recorded != state:
                 name = "late_results"
+            if found is not None and result.state_code in st.GOOD:
+                good.append(result.step)
             followed += found or ()
             names.append(name)
         start = 0
@@ -101,6 +105,7 @@ class ResultIntake:
             start = end
         if followed:
             yield self._jobs.ends_operation(run, followed)
+        yield from self._labels.take_steps(run, record, good)
 
     def _end_ranges(self, run: JobRun, node: NodeRun, ranges: Iterable[tuple[int, int, str, str]]) -> list[Any]:
         ended: list[RangeEnd] = []

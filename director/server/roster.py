@@ -27,6 +27,7 @@ class NodeRecord:
         connection: descriptor and inode of its connection, to cut it.
         heard: monotonic time of its last message, None before its first one since the server started.
         last_seen: epoch seconds of its last message, as it was last stored.
+        labels: given by the server; a node cannot say them.
         facts: JSON, parsed only when it is needed.
         journal_position: the highest that the node has reported; a lower one means an older state folder.
         instance: the random name of its state folder.
@@ -40,7 +41,6 @@ class NodeRecord:
         revoked: whether its key was revoked; the name stays taken.
         next_key: the key that is to replace `key`, once the node has connected with it; "" for none.
         quarantine: why it gets no steps until a person has looked, "" when it does.
-        inherited: labels of the key whose name it took over, until its profile contains them.
         jobs: job id to the `NodeRun` that is not final.
         seq: number of the last slice that was sent to it.
         offline_since: monotonic time.
@@ -75,7 +75,6 @@ class NodeRecord:
     revoked: bool = False
     next_key: str = ""
     quarantine: str = ""
-    inherited: dict[str, str] | None = None
     jobs: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
     offline_since: float = 0.0
@@ -93,10 +92,9 @@ class NodeRecord:
         return now - (monotonic - self.heard) if self.online and self.heard is not None else self.last_seen
 
     def take_profile(self, profile: Mapping[str, Any]) -> None:
-        """Replace facts, labels and remembered ARGs; inherited labels stay."""
+        """Replace what the node says of itself: facts and remembered ARGs."""
         facts = ujson.dumps(profile.get("facts") or {})
         self.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
-        self.labels = _texts(profile.get("labels")) if self.inherited is None else dict(self.inherited)
         self.args = _texts(profile.get("args"))
 
     def row(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from director.server.acceptance import Acceptance
 from director.server.dispatcher import Dispatcher
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
+from director.server.node_labels import NodeLabels
 from director.server.open_jobs import OpenJobs
 from director.server.presence import Presence
 from director.server.result_intake import ResultIntake
@@ -21,9 +22,12 @@ class Scheduler:
 
     Args:
         lost_after: seconds of silence after which a node's tasks are lost.
+        labels: gets the LABEL steps that succeeded.
     """
 
-    def __init__(self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float) -> None:
+    def __init__(
+        self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float, labels: NodeLabels
+    ) -> None:
         self.jobs = jobs = OpenJobs(ledger, roster)
         self.runs, self.changed = jobs.runs, jobs.changed
         self.options, self.check_room = jobs.options, jobs.check_room
@@ -37,4 +41,4 @@ class Scheduler:
         acceptance = Acceptance(jobs, lifecycle, presence, dispatcher, ledger)
         self.accept, self.restore = acceptance.accept, acceptance.restore
         self.release_blocked, self.lose_open = acceptance.release_blocked, acceptance.lose_open
-        self.take_results = ResultIntake(jobs, lifecycle, ledger).take_results
+        self.take_results = ResultIntake(jobs, lifecycle, ledger, labels).take_results

@@ -138,7 +138,6 @@ class Sessions:
         self._scheduler.take_results(record, fields["jobs"], payload, stored)
 
     def _take_profile(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
-        record.inherited = None
         record.take_profile(fields)
         self._ledger.write(("node", record.row()), lazy=True)
         self._note(record.name, record)

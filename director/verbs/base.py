@@ -131,6 +131,13 @@ class Verb(Syntax):
         """Take out of the body what the server needs for a node transfer, and no node may choose; None for none."""
         return None
 
+    def labels(self, body: Mapping[str, Any], planning: Planning) -> dict[str, str] | None:
+        """Labels that the node has once the step has succeeded, made of `planning.fixed`; None for none.
+
+        Called once, or for each node where the text uses `node`; an empty value removes a label. Raises LanguageError.
+        """
+        return None
+
     def barrier(self, body: Mapping[str, Any]) -> bool:
         """Whether the step starts only when all nodes have ended the steps before it."""
         return False

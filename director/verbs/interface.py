@@ -24,11 +24,11 @@ class Outcome:
         reason: one line that tells a person what to do; needed in every state but success and cached.
         truncated: bytes of output that were left out.
         effects: changes of the job's values and of the node, plain JSON: any of `env {name: text}`,
-            `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`, `labels {name: text|None}`,
-            `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no longer overrides), `output [name]`
-            (ARGs set by a step's output), `quoted [name]` (names in `arg` and `env` whose value was written in
-            quotes), `relayed [name]` (names in `arg` and `env` whose value is made of what other nodes said; the client
-            finds them), `evict ["jobs"|"args"|"query"]` (what the node forgets).
+            `arg {name: text}`, `declare [name]`, `user`, `workdir`, `shell [word]`, `labels {name: text}` (of LABEL
+            only: what later steps of the job see), `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no
+            longer overrides), `output [name]` (ARGs set by a step's output), `quoted [name]` (names in `arg` and `env`
+            whose value was written in quotes), `relayed [name]` (names in `arg` and `env` whose value is made of what
+            other nodes said; the client finds them), `evict ["jobs"|"args"|"query"]` (what the node forgets).
     """
 
     state: int = SUCCESS
@@ -230,6 +230,12 @@ class Planning(Protocol):
         """Render a source with what is known when planning: ARGs of the file, `--arg`, `node` and `facts`.
 
         Stars in values come out escaped. Raises `fail(…)` for any other name (DSL.md section 4).
+        """
+
+    def fixed(self, raw: str, escape: str = "\\") -> str:
+        """Render a word with what no node has a say in: ARGs of the file, `--arg`, `node.id` and `node.labels`.
+
+        Raises `fail(…)` for any other name.
         """
 
     def content(self, data: bytes) -> Entry:

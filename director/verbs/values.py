@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from director import labels
 from director.errors import LanguageError, VerbError
 from director.language.instructions import Instruction
 from director.language.origin import made_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from director.runtime.yaml_text import Pairs
 
 EXTEND = Flag("extend-args", "bool", "append to lists and merge mappings instead of replacing them", default=False)
-LABELS, LABEL_BYTES = 1000, 64 * 1024  # of one node; it sends all of them to the server at each connection
 LIMIT = 1 << 20  # bytes of the file
 _MACHINES = {
     "x86_64": "amd64",
@@ -121,8 +121,10 @@ class Label(Verb):
 
         LABEL tier=web rack="A 12"
 
-    The node keeps them, and targets can name them: `director --target label:tier=web --exec 'RUN uptime'`. What other
-    nodes said (QUERY) cannot be in one.
+    The server keeps them, and targets can name them: `director --target label:tier=web --exec 'RUN uptime'`.
+    It records what the plan says, when the step has succeeded on the node. So names and values may use ARGs that the
+    file or `--arg` sets, `node.id`, and `node.labels` as they are when the job is planned, but nothing that a node
+    says: for that there are `director --label-node`, and targets such as `fact:os.id=debian`.
     """
 
     name = "LABEL"
@@ -133,13 +135,23 @@ class Label(Verb):
     pure = True
     always = True
 
+    def labels(self, body: Mapping[str, Any], planning: Planning) -> dict[str, str]:
+        """What the server records."""
+        escape = escape_of(body)
+        found = {planning.fixed(name, escape): planning.fixed(value, escape) for name, value in body["pairs"]}
+        if "" in found:
+            raise planning.fail("a name came out empty")
+        if why := labels.excess(labels.changed({}, found)):
+            raise planning.fail(f"the node would have {why}")
+        return found
+
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
-        """Cached when the node has them already."""
-        wanted = {name: value or None for name, value in rendered_pairs(body, node).items()}
-        _check_room({**node.labels, **wanted})
-        if all(node.labels.get(name) == value for name, value in wanted.items()):
-            return cached(labels=wanted)
-        return success(labels=wanted)
+        """Cached when the node has them already; what it sets here is for the later steps of the job."""
+        wanted = rendered_pairs(body, node)
+        known = labels.changed(node.labels, wanted)
+        if why := labels.excess(known):
+            raise VerbError(f"the node would have {why}")
+        return (cached if known == node.labels else success)(labels=wanted)
 
 
 class CacheFile(Verb):
@@ -222,17 +234,6 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def _document(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _check_room(labels: Mapping[str, str | None]) -> None:
-    """Raise VerbError when the node would have too many labels."""
-    kept = {name: value for name, value in labels.items() if value is not None}
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in kept.items())
-    if len(kept) > LABELS or size > LABEL_BYTES:
-        raise VerbError(
-            f"the node would have {len(kept)} labels of {size} bytes; "
-            f"expected at most {LABELS} of {LABEL_BYTES >> 10} KiB together"
-        )
 
 
 def read_mapping(text: str, path: str) -> tuple[dict[str, Any], list[str]]:

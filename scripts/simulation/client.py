@@ -69,13 +69,13 @@ class SimulatedNode:
 
     def as_message(self) -> dict[str, Any]:
         """The same profile for all."""
-        return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "labels": {}, "args": {}}
+        return {"facts": {"hostname": "simulated", "os": {"id": "simulated"}}, "args": {}}
 
     def apply(self, effects: dict[str, Any]) -> bool:
         """Nothing is kept."""
         return False
 
-    def inherit(self, labels: dict[str, str]) -> None:
+    def take_labels(self, labels: dict[str, str]) -> None:
         """Nothing is kept."""
 
     def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:

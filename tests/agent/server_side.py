@@ -65,7 +65,7 @@ class Side:
         self.agent.take([messages.encode(kind, **fields), *frames])
 
     def welcome(self, **orders: Any) -> None:
-        self.take("welcome", v=1, interval=10.0, now=1e9, jobs=orders)
+        self.take("welcome", v=1, interval=10.0, now=1e9, jobs=orders, labels={})
 
     def give(self, job: str, steps: list[dict[str, Any]], seq: int = 1) -> None:
         first, last = steps[0]["i"], steps[-1]["i"]

@@ -16,7 +16,6 @@ from director.agent.step_cache import StepCache
 from director.agent.step_engine import keep_values
 from director.language.origin import Relayed
 from director.language.scope import Scope
-from director.states import FAILED
 from director.verbs.base import success
 
 SET = {
@@ -110,16 +109,6 @@ def test_an_own_verb_may_use_all_values(tmp_path: Path) -> None:
 
 def test_a_lane_knows_it_too(tmp_path: Path) -> None:
     assert isinstance(scope_after((), tmp_path).copy().texts()["T"], Relayed)
-
-
-def test_no_label_is_made_of_it() -> None:
-    scope = Scope()
-    scope.apply(SAID)
-    step = {"body": {"pairs": [["role", "{{ T }}"]]}, "flags": {}}
-    node = LocalNode("a", {}, {}, {}, "job", scope, step)
-    outcome = verbs.load("LABEL").apply(step["body"], {}, node)  # type: ignore[arg-type]
-    keep_values(outcome, step, node)
-    assert (outcome.state, outcome.effects) == (FAILED, {}) and "other nodes" in outcome.reason
 
 
 def test_it_is_remembered(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import ROOT
 
-from director.api import enrolment, jobs, nodes, submissions
+from director.api import enrolment, jobs, labels, nodes, submissions
 from director.api.commands import Command, Commands
 from director.api.requests import Caller, Nothing, decode
 from director.errors import NotPermittedError, UsageError
@@ -39,6 +39,7 @@ TABLE = {
     "accept-node": (enrolment.Chosen, "enroller", {"nodes": [["web", "k"]]}),
     "reject-node": (enrolment.Chosen, "enroller", {"nodes": [["web", "k"]]}),
     "renew-node": (enrolment.Renewal, "enroller", {"node": "web"}),
+    "label-node": (labels.LabelChange, "admin", {"node": "web", "labels": {"tier": "web"}, "nodes": {"db": {"x": ""}}}),
     "export-jobs": (Nothing, "viewer", {}),
     "export-nodes": (Nothing, "viewer", {}),
 }
@@ -52,6 +53,7 @@ def commands(permit: Any) -> Commands:
         nodes.Nodes(none, none, none, none, 0, none),
         submissions.Submissions(none, none, none, none, none),
         enrolment.Enrolments(none, none, (), none, none),
+        labels.Labels(none, none, none, none),
     )
     return Commands(*parts, permit)
 

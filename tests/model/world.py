@@ -47,6 +47,7 @@ from director.server import (
 )
 from director.server.acceptance import Accepted
 from director.server.admission import Admission
+from director.server.node_labels import NodeLabels
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -372,7 +373,9 @@ class Server:
             record.offline_since = world.clock.now
             self.roster.add(record)
         sender = NodeSender(self.wire, self.roster)
-        self.scheduler = Scheduler(self.ledger, self.roster, sender.send, LOST_AFTER)
+        self.scheduler = Scheduler(
+            self.ledger, self.roster, sender.send, LOST_AFTER, NodeLabels(sender.send, lambda name, record: None)
+        )
         for job in world.store.open_jobs():
             self.scheduler.restore(ujson.loads(ujson.dumps(job)))
         letting_in = new_enrolment(self.roster, self.scheduler, self.ledger, sender.identify, interval=INTERVAL)

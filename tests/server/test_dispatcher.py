@@ -16,6 +16,7 @@ from director.protocol.results import TaskResult
 from director.runtime.greenlets import spawn
 from director.server import dispatcher
 from director.server.acceptance import Accepted
+from director.server.node_labels import NodeLabels
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
 from director.stores import open_store
@@ -60,7 +61,9 @@ class Scene:
             self.roster.add(NodeRecord(name, f"key of {name}", online=True))
             self.roster.attach(self.roster.nodes[name], name.encode())
         ledger: Any = self.ledger
-        self.scheduler = Scheduler(ledger, self.roster, self.send, 100.0)
+        self.scheduler = Scheduler(
+            ledger, self.roster, self.send, 100.0, NodeLabels(self.send, lambda name, record: None)
+        )
 
     def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
         kind, fields = ujson.loads(header)

@@ -34,7 +34,7 @@ EFFECTS: list[tuple[str, dict[str, Any], bytes]] = [
     }, b""),
     ("USER 1000:1000", {"user": "1000:1000"}, b""),
     ('SHELL ["/bin/bash", "-c"]', {"shell": ["/bin/bash", "-c"]}, b""),
-    ("LABEL tier=db rack=", {"labels": {"tier": "db", "rack": None}}, b""),
+    ("LABEL tier=db rack=", {"labels": {"tier": "db", "rack": ""}}, b""),
     ("LABEL tier=web", {"labels": {"tier": "web"}}, b""),
     ("CACHEEVICT args", {"evict": ["args"]}, b""),
     ("CACHEEVICT envs", {}, b""),
