@@ -56,23 +56,23 @@ def is_folder_text(path: str) -> bool:
     return path in (".", "..") or path.endswith(("/", "/.", "/.."))
 
 
-def make_folder(path: str, asked: Asked, keep: bool = False) -> bool:
+def make_folder(path: str, asked: Asked, keep: bool = False, dry: bool = False) -> bool:
     """Make a folder and the missing ones above it, and give it owner and mode; whether anything changed.
 
     Args:
         keep: a folder that is there stays as it is.
+        dry: change nothing, and tell what would change.
 
     Raises:
         VerbError: with the path and what is wrong there.
     """
     made: list[str] = []
-    with Walk(made=made.append) as walk, naming(path):
+    with Walk(made=made.append, dry=dry) as walk, naming(path):
         folder = walk.open(path)
         status = folder.status()
-        if status is None or (keep and not made):
-            return bool(made)
-        settled = folder.settle(asked.uid, asked.gid, asked.bits(stat.S_IMODE(status.st_mode), True))
-    return settled or bool(made)
+        if status is not None and (made or not keep) and asked.differs(status):
+            return dry or folder.settle(asked.uid, asked.gid, asked.bits(stat.S_IMODE(status.st_mode), True))
+    return bool(made)
 
 
 def make_cache_folder(folder: Mapping[str, Any], node: Node) -> None:

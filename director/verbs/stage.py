@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from director.language.instructions import Instruction
 from director.verbs.arguments import TEXT, Words, rendered
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb, cached, success
 from director.verbs.folders import absolute, make_folder
-from director.verbs.ownership import Wish, wish_of
+from director.verbs.ownership import wish_of
 
 
 class From(Verb):
@@ -106,18 +105,15 @@ class Workdir(Verb):
 
     def foresee(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Cached when the folder exists with the owner and mode of the flags."""
-        path = _path(body, node)
-        wish: Wish = wish_of(flags, VerbError)
-        there = os.path.isdir(path) and not (wish and wish.on(node).differs(os.stat(path)))
-        return (cached if there else success)(path, workdir=path)
+        return _take(body, flags, node, dry=True)
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Make the folder and set owner and mode; cached when nothing had to change."""
-        path = _path(body, node)
-        changed = make_folder(path, wish_of(flags, VerbError).on(node))
-        return (success if changed else cached)(path, workdir=path)
+        return _take(body, flags, node)
 
 
-def _path(body: Mapping[str, Any], node: Node) -> str:
+def _take(body: Mapping[str, Any], flags: Mapping[str, Any], node: Node, dry: bool = False) -> Outcome:
     text = rendered(body, "text", node, "WORKDIR came out empty; expected a folder")
-    return absolute(text, node).rstrip("/") or "/"
+    path = absolute(text, node).rstrip("/") or "/"
+    changed = make_folder(path, wish_of(flags, VerbError).on(node), dry=dry)
+    return (success if changed else cached)(path, workdir=path)

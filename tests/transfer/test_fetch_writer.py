@@ -169,6 +169,18 @@ def test_a_link_on_the_way_is_not_followed(tmp_path: Path, blobs: Blobs, planted
     assert not list((tmp_path / "safe").iterdir())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_link_of_another_user_on_the_way_to_the_folder_is_not_followed(tmp_path: Path, blobs: Blobs) -> None:
+    """One of root is."""
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "out").symlink_to("safe")
+    assert write([blobs.row(b"x", "f")], tmp_path / "out", blobs).paths == [f"{tmp_path}/out/n/f"]
+    os.chown(tmp_path / "out", 65534, 65534, follow_symlinks=False)
+    with pytest.raises(VerbError, match=f"{tmp_path}/out is a link of uid 65534"):
+        write([blobs.row(b"x", "g")], tmp_path / "out", blobs)
+    assert os.listdir(tmp_path / "safe/n") == ["f"]
+
+
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path, blobs: Blobs) -> None:
     (tmp_path / "out/n/f").mkdir(parents=True)
     with pytest.raises(VerbError, match="is a folder"):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from verb_node import FakeNode, Fleet, drive, sha, step_of
 
+from director import verbs
+from director.errors import VerbError
+from director.transfer.manifests import BYTES_LIMIT
 from director.verbs.contents import Bytes
 from director.verbs.install import Installer
 from director.verbs.ownership import Asked
@@ -65,6 +72,69 @@ def test_a_second_name_of_a_file_keeps_owner_and_mode(tmp_path: Path) -> None:
     assert (file.stat().st_mode & 0o777, file.stat().st_uid, file.read_bytes()) == (0o644, 65534, TEXT)
     assert installer.changed and b"mode 0600 becomes 0644" in installer.said()
     assert not install(file, Bytes(TEXT), Asked(65534, 65534)).changed
+
+
+LINK = ["link", "", 0o777, 0, "", "/etc/cron.d", "l"]
+FILE = ["file", "l/cron", 0o644, 5, sha(b"spoil"), "", "cron"]
+LISTS = [
+    [LINK, FILE],
+    [LINK, ["dir", "l", 0o755, 0, "", "", ""], FILE],
+    [["dir", "l", 0o755, 0, "", "", ""], FILE, LINK],
+    [["link", "l", 0o777, 0, "", "other", ""]],
+    [FILE, FILE],
+    [["file", "../cron", *FILE[2:]]],
+    {"file": FILE},
+    None,
+]
+
+
+@pytest.mark.parametrize("rows", LISTS)
+@pytest.mark.parametrize("in_blob", [False, True])
+def test_the_node_itself_checks_what_another_node_lists(
+    rows: Any, in_blob: bool, node: FakeNode, here: Path, there: Path
+) -> None:
+    """Whatever the server has let through; nothing is written."""
+    assert node.blobs is not None
+    node.blobs.put_bytes(b"spoil")
+    digest, size = node.blobs.put_bytes(json.dumps(rows).encode())
+    node.lent = [{"manifest": {"digest": digest, "size": size}} if in_blob else {"sources": rows}]
+    step = drive("COPY --from=db /x d/", here, node.blobs, Fleet(web_01=True, db=True)).steps[0].row
+    with pytest.raises(VerbError) as raised:
+        verbs.load("COPY").apply(step["body"], {}, node)
+    assert "\n" not in str(raised.value) and os.listdir(there) == []
+
+
+def test_a_list_that_is_too_large_is_not_read(node: FakeNode, here: Path) -> None:
+    assert node.blobs is not None
+    node.lent = [{"manifest": {"digest": sha(b""), "size": BYTES_LIMIT + 1}}]
+    step = drive("COPY --from=db /x d/", here, node.blobs, Fleet(web_01=True, db=True)).steps[0].row
+    with pytest.raises(VerbError, match="more than 64 MiB"):
+        verbs.load("COPY").apply(step["body"], {}, node)
+
+
+@needs_root
+@pytest.mark.parametrize("text", ["COPY f l/x/f", "COPY d l", "ADD a.tar .", "ADD a.tar l", "WORKDIR l/x"])
+def test_a_link_of_another_user_fails_the_run_and_the_plan(
+    text: str, node: FakeNode, here: Path, there: Path, tmp_path: Path
+) -> None:
+    (here / "d").mkdir()
+    for path in (here / "f", here / "d/f"):
+        path.write_bytes(TEXT)
+    with tarfile.open(here / "a.tar", "w") as archive:
+        archive.add(here / "f", "l/f")
+    attic = tmp_path / "attic"
+    attic.mkdir()
+    (there / "l").symlink_to(attic)
+    os.chown(there / "l", 65534, 65534, follow_symlinks=False)
+    assert node.blobs is not None
+    step = step_of(text, here, node.blobs)
+    verb = verbs.load(step["verb"])
+    for act in (verb.foresee, verb.apply):
+        with pytest.raises(
+            VerbError, match=f"^{there}/l is a link of uid 65534 in a folder of uid 0, which is not foll"
+        ):
+            act(step["body"], step["flags"], node)
+    assert os.listdir(attic) == []
 
 
 @pytest.mark.parametrize("there", ["missing", "a link", "a longer file"])
