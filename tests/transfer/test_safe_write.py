@@ -102,6 +102,17 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"] and (tmp_path / "f").read_text() == "old"
 
 
+def test_reading_a_link_fails_and_a_fifo_does_not_wait(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    (tmp_path / "l").symlink_to("f")
+    os.mkfifo(tmp_path / "fifo")
+    with Walk() as walk:
+        folder = walk.open(str(tmp_path))
+        with pytest.raises(OSError, match="symbolic links"):
+            folder.read("l")
+        os.close(folder.read("fifo"))
+
+
 def test_a_name_as_long_as_the_system_takes(tmp_path: Path) -> None:
     with Walk() as walk:
         put(walk, tmp_path / ("\N{CAT}" * 63))
@@ -280,20 +291,21 @@ def test_a_folder_that_is_swapped_while_it_is_made(tmp_path: Path, trap: str, mo
 
 
 @needs_root
-def test_a_link_that_is_swapped_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second name of a file of root, in the place of the new link, keeps its owner."""
-    (tmp_path / "secret").touch()
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_link_that_is_swapped_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A second name of a file or link of root, in the place of the new link, keeps its owner."""
+    (tmp_path / "secret").touch() if kind == "file" else (tmp_path / "secret").symlink_to("x")
     symlink = os.symlink
 
     def swapped(target: str, name: str, *, dir_fd: int) -> None:
         symlink(target, name, dir_fd=dir_fd)
         (tmp_path / name).unlink()
-        (tmp_path / name).hardlink_to(tmp_path / "secret")
+        os.link(tmp_path / "secret", tmp_path / name, follow_symlinks=False)
 
     monkeypatch.setattr(os, "symlink", swapped)
     with Walk() as walk:
         walk.open(str(tmp_path)).link("l", "x", NOBODY, NOBODY)
-    assert (tmp_path / "secret").stat().st_uid == 0
+    assert (tmp_path / "secret").lstat().st_uid == 0
 
 
 @needs_root

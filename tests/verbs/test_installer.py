@@ -104,6 +104,26 @@ def test_the_node_itself_checks_what_another_node_lists(
     assert "\n" not in str(raised.value) and os.listdir(there) == []
 
 
+def test_a_list_of_another_node_passes_no_link_and_one_of_the_operator_does(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    assert node.blobs is not None
+    (there / "d").mkdir()
+    (there / "attic").mkdir()
+    (there / "d/l").symlink_to("../attic")
+    (here / "tree/l").mkdir(parents=True)
+    (here / "tree/l/cron").write_text("own")
+    node.blobs.put_bytes(b"spoil")
+    node.lent = [{"sources": [FILE]}]
+    step = drive("COPY --from=db /x d/", here, node.blobs, Fleet(web_01=True, db=True)).steps[0].row
+    with pytest.raises(VerbError, match=f"^{there}/d/l is a link, which is not followed"):
+        verbs.load("COPY").apply(step["body"], {}, node)
+    assert os.listdir(there / "attic") == []
+    step = step_of("COPY tree d/", here, node.blobs)
+    verbs.load("COPY").apply(step["body"], {}, node)
+    assert (there / "attic/cron").read_text() == "own"
+
+
 def test_a_list_that_is_too_large_is_not_read(node: FakeNode, here: Path) -> None:
     assert node.blobs is not None
     node.lent = [{"manifest": {"digest": sha(b""), "size": BYTES_LIMIT + 1}}]
