@@ -240,7 +240,10 @@ class NodeTransfer:
     # -- time ---------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Forget uploads of jobs that are not open; advance loans that nodes wait for; keep lent blobs in use."""
+        """Forget uploads of jobs that are not open; advance loans that nodes wait for; keep lent blobs in use.
+
+        The files process gets a sign of the time, to end uploads whose node has fallen silent.
+        """
         now, touch = time.monotonic(), False
         if now - self._touched > TOUCH:
             self._touched, touch = now, True
@@ -255,6 +258,8 @@ class NodeTransfer:
         for upload in [upload for upload in self._fetches if upload[0] not in self._scheduler.runs]:
             self._fetches.discard(upload)
             self._drop(upload)
+        if self._child is not None and (self._fetches or any(not loan.answer for loan in self._loans.values())):
+            self._pass_on({"touch": ()})
 
     def _touch(self, loan: Loan) -> None:
         left = iter(loan.digests)

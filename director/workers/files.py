@@ -1,7 +1,8 @@
 """The files worker: asks nodes for pieces of their files, checks and stores them as blobs, writes fetched files.
 
 Frames in: `{"offer": key, "part": i, "parts": n, "land": {…} or null}` with rows of `manifests` as body, or with
-`"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"drop": key}`; `{"touch": [digest]}`.
+`"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"drop": key}`; `{"touch": [digest]}`;
+`{"touch": []}` now and then, so that uploads whose node has fallen silent end.
 Frames out: `{"pull": key, "pieces": [[row, offset, length]]}`; for FETCH `{"stored": key, "error", "changed"}` with
 `{"paths", "left_out"}` as body; for a loan `{"lent": key, "digests": [], "more"}` and at last the sources as body, or
 `{"lent": key, "error"}`. A key is `[job, step, set, node]`.
@@ -12,81 +13,32 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import deque
-from itertools import islice
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
-
-import ujson
 
 from director.errors import DirectorError, VerbError
 from director.protocol.framing import Channel
 from director.transfer import fetch_writer
-from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError, Temp
-from director.transfer.manifests import Row, check, contents
+from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError
+from director.transfer.manifests import BYTES_LIMIT, Row, contents
+from director.workers.uploads import PART_LIMIT, PARTS, PATIENCE, PIECE, Key, Upload
 from director.workers.worker import connect, dumps, serve, serving
 
 log = logging.getLogger(__name__)
 
-PIECE = 512 * 1024
-CREDIT = 4 * 1024 * 1024  # bytes requested and not received yet, of one upload
-PULLS = 64  # pieces requested and not received yet, of one upload
 ACTIVE = 16  # uploads whose pieces are requested at a time
+ACTIVE_OF_NODE = 4  # those of one node
+ACTIVE_ROWS = 200_000  # of these uploads together, before another one gets its turn
 UPLOADS = 20_000  # uploads at most
-PARTS = 10_000
+UPLOADS_OF_NODE = 2_000
+LISTS = 512 << 20  # bytes of the lists that wait
+LISTS_OF_NODE = 2 * BYTES_LIMIT
 INLINE, INLINE_BYTES = 1000, 64 * 1024  # rows in an answer; more are stored as a blob
 TEXT_LIMIT = 1 << 20  # bytes of destinations in an answer
 CHANGED = "{!a:.200} was changed while it was read; try again"
 BATCH = 5000  # digests in a frame
-
-Key = tuple[str, int, int, str]
-
-
-class Upload:
-    """The files of one node for one step: first the manifest in parts, then the pieces."""
-
-    def __init__(self, key: Key, parts: int, land: dict[str, Any] | None) -> None:
-        self.key = key
-        self.land = land
-        self.parts: list[bytes | None] = [None] * parts
-        self.digest = b""  # of the manifest, once it is complete
-        self.rows: list[Row] = []
-        self.wanted: deque[tuple[int, int, int]] = deque()
-        self.requested: dict[tuple[int, int], int] = {}
-        self.temps: dict[int, tuple[Temp, int]] = {}
-
-    def take_part(self, number: int, body: bytes) -> bool:
-        """Take a part of the manifest; whether it is complete now."""
-        self.parts[number] = body
-        return all(part is not None for part in self.parts)
-
-    def read(self) -> None:
-        """Read the complete manifest. Raises VerbError when a row is malformed."""
-        whole = hashlib.sha256()
-        rows: list[Row] = []
-        for part in self.parts:
-            whole.update(part or b"")
-            found = ujson.loads(part or b"[]")
-            if not isinstance(found, list):
-                raise VerbError("a list of files has another shape")
-            rows += found
-        self.rows, self.digest, self.parts = check(rows), whole.digest(), []
-
-    def request_again(self) -> None:
-        """Let `next_pulls` return again what was requested: those requests are lost."""
-        self.wanted.extendleft((row, at, length) for (row, at), length in self.requested.items())
-        self.requested.clear()
-
-    def next_pulls(self) -> list[tuple[int, int, int]]:
-        """(row, offset, length) of the pieces to request now."""
-        pulls = []
-        room = CREDIT - sum(self.requested.values())
-        while self.wanted and room > 0 and len(self.requested) < PULLS:
-            row, offset, length = self.wanted.popleft()
-            self.requested[row, offset] = length
-            room -= length
-            pulls.append((row, offset, length))
-        return pulls
-
 
 class Intake:
     """All uploads."""
@@ -95,12 +47,17 @@ class Intake:
         self._channel = channel
         self._blobs = blobs
         self._uploads: dict[Key, Upload] = {}
+        self._bytes = 0  # of all lists that wait
+        self._of_node: Counter[str] = Counter()  # uploads
+        self._bytes_of_node: Counter[str] = Counter()
 
     def handle(self, header: dict[str, Any], body: bytes) -> None:
         """One frame of the parent."""
         if "touch" in header:
             for digest in header["touch"]:
                 self._blobs.has(digest)
+            self._end_silent()
+            self._go_on()
             return
         key = tuple(header.get("offer") or header.get("piece") or header["drop"])
         try:
@@ -126,28 +83,45 @@ class Intake:
             self._drop(key)
             upload = None
         if upload is None:
-            if not 0 < header["parts"] <= PARTS or len(self._uploads) >= UPLOADS:
-                raise VerbError("the server takes no more files at the moment; try again")
-            upload = self._uploads[key] = Upload(key, header["parts"], header.get("land"))
+            upload = Upload(key, header["parts"], header.get("land"), time.monotonic())
+            self._uploads[key] = upload
+            self._of_node[upload.node] += 1
         if header.get("error"):
             self._end(upload, str(header["error"]))
-        elif not upload.digest and 0 <= header["part"] < len(upload.parts) and upload.take_part(header["part"], body):
-            upload.read()
-            self._plan(upload)
+            return
+        why = self._why_no_room(upload, len(body))
+        if why:
+            raise VerbError(why)
+        before = upload.size
+        upload.take_part(header["part"], body)
+        upload.moved = time.monotonic()
+        self._bytes += upload.size - before
+        self._bytes_of_node[upload.node] += upload.size - before
+
+    def _why_no_room(self, upload: Upload, more: int) -> str:
+        """Why a list, or a part of it, is not taken; "" when it is."""
+        node = upload.node
+        if not 0 < upload.count <= PARTS or more > PART_LIMIT or upload.size + more > BYTES_LIMIT:
+            return f"a list of files has more than {BYTES_LIMIT >> 20} MiB"
+        if self._of_node[node] > UPLOADS_OF_NODE or self._bytes_of_node[node] + more > LISTS_OF_NODE:
+            return f"{node} offers more lists of files than the server keeps for one node; try again"
+        if len(self._uploads) > UPLOADS or self._bytes + more > LISTS:
+            return "the server takes no more files at the moment; try again"
+        return ""
 
     def _plan(self, upload: Upload) -> None:
-        """Find the pieces whose blobs the server does not have."""
-        missing: set[str] = set()
-        for number, row in enumerate(upload.rows):
-            digest, size = row[4], row[3]
-            if row[0] != "file" or digest in missing or self._blobs.has(digest):
-                continue
-            missing.add(digest)
-            upload.wanted.extend((number, at, min(PIECE, size - at)) for at in range(0, size, PIECE))
-            if not size:
-                self._keep_small(row, b"")
-        sizes = contents(upload.rows)
-        self._check_room(sum(sizes[digest] for digest in missing))
+        """It is the upload's turn: find the contents that the server does not have, and whether there is room."""
+        upload.has_turn, upload.moved = True, time.monotonic()
+        missing: dict[str, int] = {}
+        for number, row in enumerate(upload.read()):
+            digest = row[4]
+            if row[0] == "file" and digest not in missing and not self._blobs.has(digest):
+                missing[digest] = number
+        self._check_room(sum(upload.rows[number][3] for number in missing.values()))
+        for number in missing.values():
+            if not upload.rows[number][3]:
+                self._keep_small(upload.rows[number], b"")
+        upload.want(list(missing.values()))
 
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._blobs.folder)
@@ -155,13 +129,41 @@ class Intake:
             raise VerbError(f"the server has no room for {size} bytes")
 
     def _go_on(self) -> None:
-        """Request pieces of the first uploads; end those that are complete."""
-        for upload in list(islice((one for one in self._uploads.values() if one.digest), ACTIVE)):
-            pulls = upload.next_pulls()
-            if pulls:
-                self._channel.send({"pull": upload.key, "pieces": pulls})
-            elif not upload.requested and not upload.wanted:
-                self._finish(upload)
+        """Give uploads their turns, request pieces of those that have one, end those that are complete."""
+        active: Counter[str] = Counter()
+        turns = rows = 0
+        for upload in list(self._uploads.values()):
+            if turns >= ACTIVE:
+                return
+            if upload.digest and active[upload.node] < ACTIVE_OF_NODE:
+                if not upload.has_turn and rows < ACTIVE_ROWS:
+                    self._guarded(self._plan, upload)
+                if upload.has_turn and self._uploads.get(upload.key) is upload:
+                    active[upload.node] += 1
+                    turns += 1
+                    rows += len(upload.rows)
+                    self._advance(upload)
+
+    def _end_silent(self) -> None:
+        """End the uploads that wait for a node which sends nothing."""
+        limit = time.monotonic() - PATIENCE
+        for upload in [one for one in self._uploads.values() if one.moved < limit]:
+            if upload.has_turn or not upload.digest:
+                self._end(upload, f"{upload.node} sent nothing for {PATIENCE:g} s")
+
+    def _advance(self, upload: Upload) -> None:
+        pulls = upload.next_pulls()
+        if pulls:
+            self._channel.send({"pull": upload.key, "pieces": pulls})
+        elif not upload.requested:
+            self._finish(upload)
+
+    def _guarded(self, act: Callable[[Upload], None], upload: Upload) -> None:
+        """Do something with an upload, which ends with the error if it fails."""
+        try:
+            act(upload)
+        except (DirectorError, OSError, ValueError, RecursionError) as error:
+            self._end(upload, str(getattr(error, "strerror", None) or error))
 
     # -- the pieces ---------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ class Intake:
         length = upload.requested.pop((header["file"], header["offset"]), None) if upload else None
         if upload is None or length is None:
             return
+        upload.moved = time.monotonic()
         if header["error"] or len(body) != length:
             raise VerbError(str(header["error"]) or "a file has become shorter while it was read")
         row = upload.rows[header["file"]]
@@ -234,7 +237,14 @@ class Intake:
 
     def _drop(self, key: Key) -> None:
         upload = self._uploads.pop(key, None)
-        for temp, _ in upload.temps.values() if upload else ():
+        if upload is None:
+            return
+        self._bytes -= upload.size
+        for counts, amount in ((self._of_node, 1), (self._bytes_of_node, upload.size)):
+            counts[upload.node] -= amount
+            if not counts[upload.node]:
+                del counts[upload.node]
+        for temp, _ in upload.temps.values():
             self._blobs.drop(temp)
 
 

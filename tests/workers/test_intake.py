@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 import ujson
 
 from director.transfer.blobs import BlobStore
-from director.workers.files import CREDIT, INLINE, PIECE, Intake
+from director.workers import files
+from director.workers.files import ACTIVE_OF_NODE, INLINE, LISTS_OF_NODE, Intake
+from director.workers.uploads import CREDIT, PIECE
 
 KEY = ["job", 1, 0, "db"]
 
@@ -179,3 +182,68 @@ def test_what_is_fetched_lands(intake: Intake, parent: Parent, tmp_path: Path) -
     assert (end["error"], end["changed"]) == ("", True)
     assert ujson.loads(end["body"]) == {"paths": [f"{tmp_path}/out/db/f0"], "left_out": []}
     assert (tmp_path / "out/db/f0").read_bytes() == b"content"
+
+
+HUGE = [["file", f"f{number}", 0o644, 1 << 42, f"{number:064x}", "", ""] for number in range(100)]
+
+
+def test_a_list_of_files_that_no_disk_can_hold_is_refused_before_anything_is_built(
+    intake: Intake, parent: Parent
+) -> None:
+    tracemalloc.start()
+    try:
+        Source().offer(intake, HUGE)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20, "the pieces of 400 TiB were listed"
+    finally:
+        tracemalloc.stop()
+    assert "no room" in parent.take()[0][0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "size", "why"),
+    [(10_000, 10, "more than 64 MiB"), (2, 3 << 20, "more than 64 MiB"), (0, 10, "more than 64 MiB")],
+)
+def test_a_list_that_is_too_long_is_refused_with_its_first_part(
+    intake: Intake, parent: Parent, parts: int, size: int, why: str
+) -> None:
+    intake.handle({"offer": KEY, "part": 0, "parts": parts, "error": ""}, b" " * size)
+    assert why in parent.take()[0][0]["error"]
+    assert not intake._uploads and not intake._bytes and not intake._of_node and not intake._bytes_of_node
+
+
+def test_a_list_has_a_bounded_number_of_rows_whatever_their_shape(intake: Intake, parent: Parent) -> None:
+    intake.handle({"offer": KEY, "part": 0, "parts": 1, "error": ""}, b"[" + b"[]," * 200_000 + b"[]]")
+    assert "more than 100000 rows" in parent.take()[0][0]["error"]
+
+
+def test_one_node_cannot_take_the_room_of_all_lists(intake: Intake, parent: Parent) -> None:
+    part = b"[" + b" " * (1 << 20) + b"]"
+    for step in range(LISTS_OF_NODE // len(part) + 2):  # none of them ends
+        intake.handle({"offer": ["job", step, 0, "hostile"], "part": 0, "parts": 2, "error": ""}, part)
+    refused = [header for header, _ in parent.take() if "more lists" in header["error"]]
+    assert refused and intake._bytes <= LISTS_OF_NODE
+    source = Source(b"content")
+    source.offer(intake)
+    assert run(source, intake, parent)["error"] == "", "others are served"
+    for key in list(intake._uploads):
+        intake.handle({"drop": list(key)}, b"")
+    assert not intake._bytes and not intake._bytes_of_node
+
+
+def test_nodes_that_send_no_pieces_keep_neither_others_nor_their_place(
+    intake: Intake, parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Source(b"never sent")
+    body = ujson.dumps(silent.rows).encode()
+    for step in range(100):
+        intake.handle({"offer": ["job", step, 0, "hostile"], "part": 0, "parts": 1, "error": ""}, body)
+    parent.take()
+    source = Source(b"content")
+    source.offer(intake)
+    assert run(source, intake, parent)["error"] == ""
+    monkeypatch.setattr(files, "PATIENCE", -1.0)
+    intake.handle({"touch": []}, b"")
+    ends = [header for header, _ in parent.take() if "error" in header]
+    assert len(ends) == ACTIVE_OF_NODE and all("sent nothing" in header["error"] for header in ends)
+    for step in range(100):
+        intake.handle({"drop": ["job", step, 0, "hostile"]}, b"")
