@@ -18,6 +18,7 @@ from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
 from director.server.node_labels import NodeLabels
 from director.server.open_jobs import OpenJobs
+from director.server.result_bounds import bounded, with_outputs
 from director.server.roster import NodeRecord
 
 RANGE_STATES = st.FINAL - st.GOOD - {st.EXPIRED}  # what a node may report for a range
@@ -31,35 +32,41 @@ class ResultIntake:
 
     def take_results(
         self, record: NodeRecord, jobs: Sequence[Any], payload: bytes, then: Callable[[list[str]], None]
-    ) -> None:
-        """Take one `results` message.
+    ) -> bool:
+        """Take one `results` message. Results of tasks that the node was not given are dropped.
 
         Args:
             jobs: entries for `check_report`; when one is malformed none is taken.
             payload: the outputs of all results, one after the other.
             then: called with the jobs that the node may close, when everything is on disk.
 
+        Returns:
+            Whether each of the results ended a task.
+
         Raises:
             ProtocolError: an entry that no client sends.
         """
-        start = 0
         operations: list[Any] = []
         changed: list[JobRun] = []
         close: list[str] = []
-        for job, results, begun, ranges in [self._check(entry) for entry in jobs]:
-            size = sum(result.output_size for result in results)
-            outputs = payload[start : start + size]
-            start += size
+        count = ended = 0
+        for report, outputs in with_outputs([self._check(entry) for entry in jobs], payload):
+            job, results, begun, ranges = report
+            count += len(results)
             run = self._jobs.runs.get(job)
             node = run.nodes.get(record.name) if run else None
             if run is None or node is None:
-                if results:
+                if results and run is None:
+                    results, outputs = bounded(results, outputs, None)
                     operations.append(("late_results", {"job": job, "node": record.name, "results": results}, outputs))
                 close.append(job)
                 continue
             for step, at in begun:
                 run.begin(node, step, at)
+            open_before = node.open
+            results, outputs = bounded(results, outputs, node.cursor)
             operations += self._end_tasks(run, record, results, outputs)
+            ended += open_before - node.open
             operations += self._end_ranges(run, node, ranges)
             changed.append(run)
             if not node.open:
@@ -68,6 +75,7 @@ class ResultIntake:
         self._ledger.write(*operations, then=lambda error: then(close), lazy=True)
         for run in changed:
             self._follow_up(run, record)
+        return ended >= count > 0
 
     def _check(self, entry: Any) -> JobReport:
         report = check_report(entry)

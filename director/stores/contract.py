@@ -18,7 +18,7 @@ are epoch seconds (float). After a crash every operation may be applied again an
   [TaskResult as a list]}`. The first result of a task stays. When a range end made the task final before, the
   result is kept as its late result.
 - `late_results` + body, like `results`: kept beside the state that the task has; the first one stays. The task's own
-  result, sent again, is no late result.
+  result, sent again, is no late result. What is not below the node's cursor is ignored.
 - `range_ends` `{"job", "items": [[node, first, last, state, reason, at]]}`: tasks of the node with
   first <= step <= last that are not final yet are now in this final state.
 - `job` `{"id", "state"?, "started_at"?, "finished_at"?, "counts"?, "cancel_at"?, "cancel_reason"?}`: changes the

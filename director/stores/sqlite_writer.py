@@ -173,10 +173,17 @@ class Writer:
     def do_late_results(self, ops: list[Op]) -> None:
         for _, fields, *body in ops:
             pair = self.numbers.pair(fields["job"], fields["node"])
+            cursor = self._cursor(pair) if pair else 0
             for row in _rows(pair or (0, 0), fields, *body):
                 state, finished_at, attempt = row[3], row[6], row[9]
-                if pair and self._known("state, finished_at, attempt", row) != (state, finished_at, attempt):
+                given = 0 <= row[2] < cursor
+                if given and self._known("state, finished_at, attempt", row) != (state, finished_at, attempt):
                     self.db.execute(_KEEP_LATE, row)
+
+    def _cursor(self, pair: tuple[int, int]) -> int:
+        """The first step of a job that the node was not given; 0 when the job is none of its own."""
+        row = self.db.execute("SELECT cursor FROM job_nodes WHERE job = ? AND node = ?", pair).fetchone()
+        return int(row[0]) if row else 0
 
     def _known(self, columns: str, row: Row) -> Row | None:
         """These columns of the task's result, None without one."""

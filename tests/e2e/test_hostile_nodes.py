@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import ujson
-from harness import Fleet, is_alive
+from harness import Fleet, is_alive, tasks_of, wait_until
 from stranger import Stranger, stranger
 
 MIB = 1 << 20
@@ -74,3 +74,36 @@ def test_a_list_of_enormous_files_takes_no_memory(web: Fleet, tmp_path: Path) ->
             peer.send("offer", body, **{**where, "part": number, "parts": 71}, error="")
         others_go_on(web, 2)
         assert memory(web) - before < 200 * MIB
+
+
+def row(step: int, out: int = 0, reason: str | None = None) -> list[Any]:
+    """A result as clients send it."""
+    return [step, "S", 0, 1.0, 2.0, 0.1, 0.0, 1, reason, 0, out, 0, None]
+
+
+def test_results_of_tasks_that_a_node_never_had_leave_no_rows(web: Fleet) -> None:
+    done = web.run_json("--exec", "RUN echo theirs", "--target", "web", "--wait")["id"]
+    stepwise = web.submit("--exec", "RUN false\nRUN never", "--target", "web")
+    web.wait_job(stepwise)
+    with hostile(web) as peer:
+        own = web.submit("--exec", "RUN echo own\nRUN echo more", "--target", "hostile")
+        given_step(peer, own)
+        payload = b"x" * MIB
+        for number in range(40):  # 40 MiB
+            jobs = [[job, [row(number, MIB)], [], []] for job in (done, stepwise, own, "unknown")[number % 4 :][:1]]
+            peer.send("results", payload, number=number, journal_position=number, jobs=jobs)
+        jobs = [[own, [row(0, 3 * MIB, "r" * 3 * MIB)], [], []]]
+        peer.send("results", b"y" * 3 * MIB, number=99, journal_position=99, jobs=jobs)
+        others_go_on(web, 2)
+    wait_until(lambda: tasks_by_step(web, own)[0]["state"] == "success", "its own result is there")
+    for job in (done, stepwise):
+        assert all(task["late"] is None for task in tasks_of(web.job(job)))
+    task = tasks_by_step(web, own)[0]
+    assert len(task["stdout"]) == MIB and task["truncated"] == 2 * MIB and len(task["reason"]) <= 4000
+    written = sum(path.stat().st_size for path in (web.folder / "server" / "server").glob("ledger.sqlite*"))
+    assert written < 12 * MIB, f"the ledger has {written // MIB} MiB"
+
+
+def tasks_by_step(fleet: Fleet, job: str) -> dict[int, dict[str, Any]]:
+    """The tasks of a job that has one node."""
+    return {task["step"]: task for task in tasks_of(fleet.job(job))}

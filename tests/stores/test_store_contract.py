@@ -92,8 +92,16 @@ def test_a_result_that_comes_again_is_not_late(store: Store) -> None:
     assert task(store, "j1", 0, "a")["late"] is None
 
 
+def test_a_late_result_of_what_the_node_was_not_given_is_ignored(store: Store) -> None:
+    store.apply([accept("j1", cursors={"a": 1}), accept("j2", nodes=("c",), cursors={"c": 3})])
+    given = [results("j1", "a", result(step, "S", b"x"), late=True) for step in (0, 1, -1, 1 << 40)]
+    store.apply([*given, results("j1", "c", result(0), late=True), results("none", "a", result(0), late=True)])
+    with store.view("j1") as view:
+        assert [[found[0] for found in view.late_results(step)] for step in (0, 1, 1 << 40)] == [[0], [], []]
+
+
 def test_a_result_after_a_range_end_is_late_and_changes_no_state(store: Store) -> None:
-    store.apply([accept("j1"), range_end("j1", "a", 0, 2)])
+    store.apply([accept("j1", cursors={"a": 3, "b": 3}), range_end("j1", "a", 0, 2)])
     store.apply([results("j1", "a", result(0, "S", b"after all")), results("j1", "a", result(1), late=True)])
     store.apply([results("j1", "b", result(1, "L")), results("j1", "b", result(1, "F", b"", b"e"), late=True)])
     found = task(store, "j1", 0, "a")
