@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from director import Any
+from director.report.text import safe
 
 # these occur in JSON only inside strings, where they may be escaped
-_RISKY = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_RISKY = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA = tuple("=+-@\t\r")  # a spreadsheet computes a cell that begins with one of these
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -74,7 +76,10 @@ class _Echo:
 
 
 def _csv(rows: Iterable[Mapping[str, Any]], fields: Sequence[str], header: bool) -> Iterator[str]:
-    """RFC 4180: lines end in CR LF; lists and mappings are JSON, None is empty."""
+    """RFC 4180: lines end in CR LF; lists and mappings are JSON, None is empty.
+
+    A text that a spreadsheet would take for a formula has a `'` in front; control characters are escaped as in tables.
+    """
     import csv
 
     writer: Any = csv.writer(_Echo())
@@ -94,4 +99,5 @@ def _csv_value(row: Any, field: str) -> Any:
         return to_json(value)
     if not isinstance(value, str):
         return value
-    return _SURROGATE.sub("\ufffd", value).replace("\0", "\ufffd")  # many readers of CSV take no NUL
+    before = "'" if value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else ""
+    return before + safe(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # C0 and C1 controls, marks that reorder or hide text, line separators, lone surrogates; not newline and tab
-_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 _UNSAFE_OR_BREAK = "[\n\t]|" + _UNSAFE
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 

@@ -23,7 +23,8 @@ _FOLD = re.compile(r"[ \t]*\\?[ \t]*\n\s*")
 _UNQUOTED_BRACES = re.compile(r"(?:^|[:\-\[,]\s*)\{[{%]")
 _PLAIN_TAGS = frozenset((None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"))
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+# control characters and marks that reorder text, which YAML would write as they are
+_RISKY = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 @dataclass(slots=True)
@@ -97,7 +98,19 @@ def compose(text: str, file: str) -> Node | None:
 
 def dump(value: Any) -> str:
     """The YAML text of lists, mappings, texts, numbers, booleans and None."""
-    return str(yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=110))
+    text = str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+    return _RISKY.sub(lambda found: f"\\u{ord(found.group()):04x}", text)  # in double quotes, see `_text_node`
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes texts with risky characters in double quotes, where they can be escaped."""
+
+
+def _text_node(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _RISKY.search(text) else None)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 def _message(error: yaml.MarkedYAMLError, text: str, line: int) -> str:

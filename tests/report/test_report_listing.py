@@ -5,9 +5,12 @@ import io
 import json
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from report.answers import ID, job, node, task
 
 from director.config.table import FORMATS
@@ -67,13 +70,37 @@ def test_csv_has_every_field_by_its_json_name():
 def test_hostile_text_cannot_control_a_terminal_nor_break_the_output(format):
     answer = text(render_list([{**JOB, "name": NASTY}], JOB_COLUMNS, format))
     answer.encode("utf-8")
-    if format == "csv":
-        assert "\0" not in answer
-        return  # raw fields are what RFC 4180 is for
-    assert not set(answer) & set("\x1b\x9b\x00\r")
-    assert "\u202e" not in answer or format == "yaml"
+    assert not set(answer.replace("\r\n", "\n")) & set("\x1b\x9b\x00\r\u202e\u061c\x85")
     if format == "table":
         assert len(answer.splitlines()) == 2 and r"\x1b[2J" in answer
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+x", "'+x"),
+        ("-rw-r--r--", "'-rw-r--r--"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", r"'\r=1"),
+        ("-12.5", "-12.5"),
+        ("+3e8", "+3e8"),
+        (-7, "-7"),
+        ("a=1", "a=1"),
+        ("\x1b]0;x\x07", r"\x1b]0;x\x07"),
+    ],
+)
+def test_a_spreadsheet_computes_no_cell_of_csv(value, cell):
+    answer = text(render_list([{"id": value}], {"ID": "id"}, "csv", header=False))
+    assert next(csv.reader(io.StringIO(answer, newline=""))) == [cell]
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")))
+def test_yaml_escapes_and_keeps_every_text(value):
+    answer = text(render_list([{value: value}], {}, "yaml"))
+    assert all(sign == "\n" or unicodedata.category(sign) != "Cc" for sign in answer)
+    assert yaml.safe_load(answer) == [{value: value}]
 
 
 def test_wide_characters_keep_columns_aligned():
