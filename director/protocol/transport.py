@@ -44,19 +44,35 @@ FRAME_LIMIT = 70 * 1024 * 1024  # bytes
 PARTS_LIMIT = 2048  # of one message
 
 THREADS = "/proc/self/task"
+LEAST_LIBRARY = (4, 3, 5)
 CONTEXT_THREADS = 2  # one for input and output, one that closes sockets
 allocate_lock = get_original("_thread", "allocate_lock")
 start_new_thread = get_original("_thread", "start_new_thread")
 
 
 def new_context(sockets: int = 1023) -> Context:
-    """A new context for up to `sockets` sockets. Raises StartError: its threads cannot be started."""
+    """A new context for up to `sockets` sockets.
+
+    Raises:
+        StartError: its threads cannot be started, or the library is too old.
+    """
+    require_library(zmq.zmq_version_info())
     require_threads(CONTEXT_THREADS)
     context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, sockets)
     context.set(zmq.BLOCKY, 0)
     context.socket(zmq.PAIR).close()  # the library starts its threads with the first socket
     return context
+
+
+def require_library(version: tuple[int, int, int]) -> None:
+    """Check the version of libzmq: an older one has known holes. Raises StartError: it is too old."""
+    if version < LEAST_LIBRARY:
+        has, least = (".".join(map(str, numbers)) for numbers in (version, LEAST_LIBRARY))
+        raise StartError(
+            f"libzmq {has} is too old, expected {least} or newer: pip install --force-reinstall --only-binary pyzmq "
+            "'pyzmq>=26' brings one, or update the system's libzmq and build pyzmq again"
+        )
 
 
 def require_threads(count: int) -> None:

@@ -31,6 +31,11 @@ from director.runtime.logs import Seldom
 
 log = logging.getLogger(__name__)
 
+# as `python -m MODULE`, but nothing is imported from the working folder; Python 3.10 has no option for that
+RUN_MODULE = (
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy; "
+    'runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)'
+)
 BOOT_DEATHS = 5  # ends in a row, before it was ever ready, after which the worker is given up
 
 
@@ -277,12 +282,12 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 def _start(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    given = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return subprocess.Popen(
-        [sys.executable, "-m", module, str(theirs.fileno())],
+        [sys.executable, "-c", RUN_MODULE, module, str(theirs.fileno())],
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},  # import nothing from the working folder
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((package, *given))},
         start_new_session=True,
     )

@@ -26,8 +26,20 @@ from director.protocol.transport import (
     Router,
     new_context,
     pack,
+    require_library,
     unpack,
 )
+
+
+@pytest.mark.parametrize("version", [(4, 3, 4), (4, 2, 5), (3, 99, 99)])
+def test_an_old_library_is_refused_with_the_remedy(version: tuple[int, int, int]) -> None:
+    with pytest.raises(StartError, match=r"is too old, expected 4\.3\.5 or newer: pip install"):
+        require_library(version)
+
+
+@pytest.mark.parametrize("version", [(4, 3, 5), (4, 4, 0), (5, 0, 0), zmq.zmq_version_info()])
+def test_a_library_without_known_holes_is_taken(version: tuple[int, int, int]) -> None:
+    require_library(version)
 
 
 def pair() -> KeyPair:
