@@ -14,11 +14,12 @@ import ujson
 from gevent import socket
 from gevent.lock import BoundedSemaphore
 
+from director.api.callers_room import CallersRoom
 from director.api.commands import Commands
 from director.api.requests import Caller
 from director.errors import EXIT_FAILED, DirectorError, ProtocolError, UsageError
 from director.protocol import unix_socket
-from director.protocol.framing import Channel, Cut, close_all, encode
+from director.protocol.framing import READ, Channel, Cut, close_all, encode
 from director.runtime.accept_loop import accept_all
 from director.runtime.greenlets import spawn
 
@@ -49,6 +50,7 @@ class OperatorSocket:
     def __init__(self, commands: Commands, paths: Sequence[str], group: str | None = None) -> None:
         self._commands = commands
         self._open = 0
+        self._room = CallersRoom()
         self._listener = unix_socket.listen(paths, group)
         self.path = self._listener.path
         self._accepting = spawn(
@@ -65,20 +67,23 @@ class OperatorSocket:
         Channel(connection).send({"error": why, "exit": EXIT_FAILED})
 
     def _serve(self, connection: socket.socket, _address: object) -> None:
-        channel = CallersChannel(connection)
+        channel = CallersChannel(connection, self._room)
         self._open += 1
         try:
             caller = caller_of(connection, channel)
+            channel.uid = caller.uid
             if self._open > CONNECTIONS:
                 channel.send({"error": f"{CONNECTIONS} callers are connected; try again", "exit": 1})
                 return
             while (header := _request(channel)) is not None:
                 with channel.signs_of_life():
                     answer(self._commands, header, channel, caller)
+                channel.release()
         except (OSError, ProtocolError) as error:
             log.debug("a caller left: %s", error)
         finally:
             self._open -= 1
+            channel.release()
             channel.close()
 
 
@@ -107,10 +112,20 @@ def answer(commands: Commands, header: dict[str, Any], channel: Channel, caller:
 
 
 class CallersChannel(Channel):
-    """A caller's connection; frames of several greenlets are sent one after another."""
+    """A caller's connection; frames of several greenlets are sent one after another.
 
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
+    Args:
+        room: which the frames of all callers share; one that finds none is read to its end and refused.
+
+    Attributes:
+        uid: of the caller.
+        held: bytes of the room that this connection has.
+    """
+
+    def __init__(self, sock: Any, room: CallersRoom) -> None:
+        super().__init__(sock, body_limit=READ)  # callers send headers only
+        self.uid, self.held = -1, 0
+        self._room = room
         self._sending = BoundedSemaphore(1)
         self._at_work = False
 
@@ -118,6 +133,21 @@ class CallersChannel(Channel):
         """See `Channel.send`. Raises ProtocolError: the frame is too large. OSError: the peer is gone."""
         with self._sending:
             super().send(*frame)
+
+    def release(self, keep: int = 0) -> None:
+        """Give the room back, all but `keep` bytes."""
+        self._room.give_back(self.uid, self.held - keep)
+        self.held = keep
+
+    def _hold(self, more: int, left: int) -> None:
+        if self._room.take(self.uid, more):
+            self.held += more
+            return
+        why = "requests of other callers take all the memory that there is for requests; try again"
+        while left > 0 and (data := self.sock.recv(min(left, READ))):  # else the caller could not read the reason
+            left -= len(data)
+        self.send({"error": why, "exit": EXIT_FAILED})
+        raise ProtocolError(why)
 
     @contextlib.contextmanager
     def signs_of_life(self) -> Iterator[None]:
@@ -145,12 +175,13 @@ class CallersChannel(Channel):
 class CallerSources:
     """The caller's files: the caller opens them with its rights and sends descriptors."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: CallersChannel) -> None:
         self._channel = channel
 
     def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], list[int]]]:
         """See `Sources.fetch`. Raises UsageError: a source cannot be read. DirectorError: the caller left."""
         self._channel.send({"want": want})
+        held = self._channel.held
         while True:
             with gevent.Timeout(SOURCES_PATIENCE, UsageError("the sources did not come within a minute")):
                 frame = self._channel.receive()
@@ -163,10 +194,11 @@ class CallerSources:
                     raise UsageError(str(header["error"]))
                 return
             yield header["entries"], fds
+            self._channel.release(held)
             self._channel.send({"next": True})
 
 
-def caller_of(connection: socket.socket, channel: Channel) -> Caller:
+def caller_of(connection: socket.socket, channel: CallersChannel) -> Caller:
     """The caller at the other end, as the kernel reports its process. Raises OSError: the connection is broken."""
     pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     try:

@@ -80,11 +80,14 @@ class Channel:
         sock: the channel closes it.
         take_fds: whether the peer may send descriptors; else one that does so is an error.
         limit: of headers, in bytes.
+        body_limit: of bodies that are received, in bytes.
     """
 
-    def __init__(self, sock: Any, take_fds: bool = True, limit: int = HEADER_LIMIT) -> None:
+    def __init__(
+        self, sock: Any, take_fds: bool = True, limit: int = HEADER_LIMIT, body_limit: int = BODY_LIMIT
+    ) -> None:
         self.sock = sock
-        self._limit = limit
+        self._limit, self._body_limit = limit, body_limit
         self._take = _ANCILLARY if take_fds else 0
         self._buffer = bytearray()
         self._fds: list[int] = []
@@ -142,8 +145,8 @@ class Channel:
                 return None
         head = int.from_bytes(self._buffer[:4], "big")
         body = int.from_bytes(self._buffer[4:PREFIX], "big")
-        if head > self._limit or body > BODY_LIMIT:
-            raise ProtocolError(f"a frame of {head} and {body} bytes; at most {self._limit} and {BODY_LIMIT}")
+        if head > self._limit or body > self._body_limit:
+            raise ProtocolError(f"a frame of {head} and {body} bytes; at most {self._limit} and {self._body_limit}")
         frame = self._take_bytes(PREFIX + head + body)
         header = _header(frame[PREFIX : PREFIX + head])
         return header, bytes(frame[PREFIX + head :]), self._take_fds(header)
@@ -154,17 +157,31 @@ class Channel:
         if len(have) >= size:
             self._buffer = have[size:]
             return memoryview(have)[:size]
-        whole = memoryview(bytearray(size))
         at = len(have)
-        whole[:at] = have
         self._buffer = bytearray()
         while at < size:
-            count, ancillary, flags, _ = self.sock.recvmsg_into([whole[at:]], self._take, _socket.MSG_CMSG_CLOEXEC)
+            if at == len(have):  # what is announced is no reason to give memory, what has come is
+                more = min(size - at, max(READ, at))
+                self._hold(more, size - at)
+                have += bytes(more)
+            with memoryview(have)[at:] as room:
+                count, ancillary, flags, _ = self.sock.recvmsg_into([room], self._take, _socket.MSG_CMSG_CLOEXEC)
             self._keep(ancillary, flags)
             if not count:
                 raise ProtocolError("the peer ended in the middle of a frame")
             at += count
-        return whole
+        return memoryview(have)
+
+    def _hold(self, more: int, left: int) -> None:
+        """Called before a frame that is being received takes more memory.
+
+        Args:
+            more: bytes.
+            left: bytes of the frame that have not come.
+
+        Raises:
+            ProtocolError: it may not.
+        """
 
     def _read(self) -> int:
         data, ancillary, flags, _ = self.sock.recvmsg(READ, self._take, _socket.MSG_CMSG_CLOEXEC)
