@@ -109,14 +109,11 @@ class Installer:
         folder = self.walk.open(above)
         try:
             status = folder.status(name)
-            if status is None:
-                yield folder, name, None
-            else:
-                self._all_new = False
-                if stat.S_ISDIR(status.st_mode):
-                    raise VerbError(f"{path}: is a folder; a {kind} cannot replace it")
-                refuse_special(path, status)
-                yield folder, name, status
+            self._all_new = self._all_new and status is None
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                raise VerbError(f"{path}: is a folder; a {kind} cannot replace it")
+            refuse_special(path, status)
+            yield folder, name, status
         except OSError as error:
             raise broken(path, error) from error
         self.placed.append(path)
