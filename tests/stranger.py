@@ -31,6 +31,7 @@ class Stranger:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.SNDTIMEO, 1000)
         self.socket.set(zmq.PROBE_ROUTER, 1)
         self.socket.set(zmq.CURVE_SERVERKEY, server_key.encode())
         self.socket.set(zmq.CURVE_PUBLICKEY, self.pair.public.encode())
@@ -38,8 +39,9 @@ class Stranger:
         self.socket.connect(f"tcp://127.0.0.1:{port}")
 
     def send(self, kind: str, *payload: bytes, **fields: Any) -> None:
-        """Send a message."""
-        self.socket.send(pack([messages.encode(kind, **fields), *payload]))
+        """Send a message; a connection that the server has cut takes none."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send(pack([messages.encode(kind, **fields), *payload]))
 
     def next(self, kind: str, timeout: float = 10.0) -> dict[str, Any] | None:
         """The fields of the next message of this kind; None when none comes in time."""

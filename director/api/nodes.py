@@ -142,9 +142,10 @@ class Nodes:
         return {"nodes": names}
 
     def revoke(self, names: Sequence[str], why: str) -> None:
-        """Forbid the keys of these nodes; on disk first, so that a crash forgets none."""
-        self._ledger.commit(*self._membership.revoke(names, why))
+        """Forbid the keys of these nodes; returns when that is on disk."""
+        self._ledger.write(*self._membership.revoke(names, why))
         self._membership.cut_off(names, why)
+        self._ledger.commit()
 
     def select(self, expression: str) -> list[str]:
         """The nodes of an expression. Raises UsageError or NoTargetError, also when there are none."""
@@ -158,7 +159,8 @@ class Nodes:
 
     def _is_away(self, record: NodeRecord) -> bool:
         """Whether the node is offline, and not only because this server has just started."""
-        return not record.online and (record.heard is not None or time.monotonic() >= self._back_by)
+        has_come = record.heard is not None or time.monotonic() >= self._back_by
+        return record.revoked or (has_come and not record.online)
 
     def _rows(self, names: Iterable[str], states: tuple[str, ...]) -> Iterator[Row]:
         for number, name in enumerate(names, 1):

@@ -12,7 +12,7 @@ from typing import Any
 from director import __version__
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import Frame, connection_of
+from director.protocol.transport import Frame, connection_of, cut
 from director.runtime.greenlets import spawn
 from director.runtime.logs import Seldom
 from director.server.conflicts import Conflicts
@@ -57,6 +57,8 @@ class Admission:
 
         A connection whose key is no node is asked to enrol instead.
         """
+        if self._is_revoked(frame):
+            return
         now = time.monotonic()
         if now < self._asked.get(peer, 0.0):
             return
@@ -70,7 +72,7 @@ class Admission:
 
     def enroll(self, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
         """A client asks for a name; it says hello, or asks again later, when it has the answer."""
-        if self._is_other_version(peer, fields) or self._enrolment.is_revoked(key_of(frame)):
+        if self._is_revoked(frame) or self._is_other_version(peer, fields):
             return
         newcomer = Newcomer(
             fields["name"], key_of(frame), str(frame.get("Peer-Address")), fields["token"], fields["proof"]
@@ -94,7 +96,7 @@ class Admission:
         Raises:
             ProtocolError: its list of jobs is malformed.
         """
-        if self._is_other_version(peer, fields):
+        if self._is_revoked(frame) or self._is_other_version(peer, fields):
             return
         record = self._roster.by_key.get(key_of(frame))
         if record is None or record.name != fields["name"]:
@@ -114,8 +116,15 @@ class Admission:
             log.warning("%s: %s", record.name, record.reason)
             self._refuse(peer, "another client with the same key is online: its state folder was copied; "
                          "stop one of them, or remove this one's and give it another --identity", 30)  # fmt: skip
-        elif self._roster.nodes.get(record.name) is record:
+        elif self._roster.nodes.get(record.name) is record and not self._is_revoked(frame):
             self._admit(record, peer, frame, fields)
+
+    def _is_revoked(self, frame: Frame) -> bool:
+        """Whether the key was revoked while this connection was there: it is cut then, as ZAP asks only once."""
+        if not self._enrolment.is_revoked(key_of(frame)):
+            return False
+        cut(connection_of(frame))
+        return True
 
     def _is_other_version(self, peer: bytes, fields: dict[str, Any]) -> bool:
         """Whether the client speaks another version of the protocol; it is told so then."""

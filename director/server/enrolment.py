@@ -119,7 +119,7 @@ class Enrolment:
         return "node", record.row()
 
     def _require_waiting(self, name: str, key: str) -> None:
-        if all(row.key != key for row in self.pending.named(name)):
+        if self.is_revoked(key) or all(row.key != key for row in self.pending.named(name)):
             raise NotFoundError(f"the key {key} does not wait for the name {name} any more")
 
     # -- decisions ----------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class Enrolment:
             return decide(request, None, self._mode, time.time(), self._why_not(newcomer) if token is None else "")
         if record.peer is not None:
             is_gone = self._is_cut(record)
-        holder = Holder(record.key, record.token, record.renew_until, is_gone)
+        holder = Holder(record.key, record.token, record.renew_until, is_gone, record.revoked)
         return decide(request, holder, self._mode, time.time())
 
     def _why_not(self, newcomer: Newcomer) -> str:
@@ -161,6 +161,8 @@ class Enrolment:
         self._carry_out(newcomer, token, self._decide(newcomer, token, record, record is holder), answer)
 
     def _carry_out(self, newcomer: Newcomer, token: TokenRow | None, decision: Decision, answer: Answer) -> None:
+        if self.is_revoked(newcomer.key):  # since it asked
+            return
         if decision.act is Act.KEEP:
             answer(decision)
         elif decision.act in (Act.ENROL, Act.TAKE_OVER):
@@ -186,4 +188,3 @@ class Enrolment:
     def _refuse(self, newcomer: Newcomer, reason: str, answer: Answer) -> None:
         seldom.warning("%s (%s) is refused: %s", newcomer.name, newcomer.address, reason)
         answer(Decision(Act.REFUSE, reason))
-

@@ -73,12 +73,14 @@ class Holder:
         token: id of the token that it was enrolled with, "" for none.
         renew_until: epoch seconds until which a new key may have the name; 0 for never.
         is_gone: whether it has no connection, or did not answer on it just now; None when that was not asked yet.
+        revoked: whether its key was revoked; then only `renew_until` and a person open the name.
     """
 
     key: str
     token: str = ""
     renew_until: float = 0.0
     is_gone: bool | None = None
+    revoked: bool = False
 
 
 class Act(Enum):
@@ -150,6 +152,12 @@ def _decide_known(request: Request, holder: Holder, now: float) -> Decision:
     name, token = request.name, request.token
     if token is not None and holder.renew_until > now:
         return Decision(Act.TAKE_OVER, f"renewed with the token {token.id}")
+    if holder.revoked:
+        return Decision(
+            Act.WAIT,
+            f"the key of {name} was revoked: give this client another --identity, or run director with "
+            f"--renew-node {name}, --accept-node {name} or --purge-nodes --node {name}",
+        )
     if token is not None and token.reusable and token.id == holder.token:
         if holder.is_gone is None:
             return Decision(Act.ASK_HOLDER)

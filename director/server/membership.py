@@ -66,7 +66,10 @@ class Membership:
         return operations
 
     def revoke(self, names: Iterable[str], why: str) -> list[Any]:
-        """Forbid the keys of nodes; their names stay taken. The operations that record it, which come first on disk."""
+        """Forbid the keys of nodes; their names stay taken. The operations that record it.
+
+        They are refused from now on, also while the disk takes nothing: a node that fills the disk can be revoked.
+        """
         operations = []
         for name in names:
             record = self._roster.nodes[name]
@@ -83,7 +86,6 @@ class Membership:
             record = self._roster.nodes[name]
             self._roster.detach(record)
             transport.cut(record.connection)
-            self._scheduler.lose_all(record, f"{name} was revoked: {why}")
             self._scheduler.abandon(record, f"{name} was revoked: {why}")
             self._note(name, record)
             log.warning("%s is revoked: %s", name, why)

@@ -162,18 +162,20 @@ def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], list[int]]:
 def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:
     """Frames that describe these nodes to a planner, each of a bounded size; at least one."""
     nodes: list[str] = []
-    size, gone = 0, []
+    size = 0
+    gone: list[str] = []
+    revoked: list[str] = []
     for name, record in items:
-        if record is None:
-            gone.append(name)
+        if record is None or record.revoked:
+            (gone if record is None else revoked).append(name)
             continue
         nodes.append(ujson.dumps((name, record.online, record.labels, record.facts)))
         size += len(nodes[-1])
         if size > FRAME_BYTES:
-            yield _delta(nodes, [])
+            yield _delta(nodes)
             nodes, size = [], 0
-    yield _delta(nodes, gone)
+    yield _delta(nodes, gone, revoked)
 
 
-def _delta(nodes: Sequence[str], gone: Sequence[str]) -> str:
-    return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)}}}'
+def _delta(nodes: Sequence[str], gone: Sequence[str] = (), revoked: Sequence[str] = ()) -> str:
+    return f'{{"nodes":[{",".join(nodes)}],"gone":{ujson.dumps(gone)},"revoked":{ujson.dumps(revoked)}}}'

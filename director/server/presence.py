@@ -86,11 +86,13 @@ class Presence:
             self._lifecycle.end(run, ends.abandon(run, node, reason))
 
     def end_strays(self, run: JobRun) -> None:
-        """Abandon the job on nodes that were purged since its plan was made."""
+        """Abandon the job on nodes that were purged or revoked, as some were since its plan was made."""
         ended: list[RangeEnd] = []
         for node in run.nodes.values():
-            if node.node not in self._roster.nodes:
-                ended += ends.abandon(run, node, f"there is no node {node.node} any more")
+            record = self._roster.nodes.get(node.node)
+            if record is None or record.revoked:
+                why = record.reason if record else f"there is no node {node.node} any more"
+                ended += ends.abandon(run, node, why)
         self._lifecycle.end(run, ended)
 
     def _catch_up(self, run: JobRun, node: NodeRun, cursor: int) -> None:

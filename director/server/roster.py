@@ -159,6 +159,10 @@ class Roster:
         """Whether a node of this name is enrolled."""
         return name in self.nodes
 
+    def revoked(self, name: str) -> bool:
+        """Whether the key of the node of this name was revoked."""
+        return name in self.nodes and self.nodes[name].revoked
+
     def online(self, name: str) -> bool:
         """Whether the node is online."""
         return self.nodes[name].online

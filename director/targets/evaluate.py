@@ -25,6 +25,9 @@ class RosterView(Protocol):
     def has(self, name: str) -> bool:
         """Whether a node of this name is enrolled."""
 
+    def revoked(self, name: str) -> bool:
+        """Whether this is the name of a node whose key was revoked."""
+
     def online(self, name: str) -> bool:
         """Whether the node is online now."""
 

@@ -71,8 +71,12 @@ def _reason_of_value(expr: Label | Fact, name: str, evaluator: Evaluator) -> str
 
 def unknown_names(leaf: Expr, missing: list[str], roster: RosterView) -> str:
     """The message for names that no node has, with those that come close."""
-    what = shorten(fold(missing))
     within = "" if isinstance(leaf, Name) else f" (of {shorten(leaf.text)})"
+    revoked = [name for name in missing if roster.revoked(name)]
+    if revoked:
+        what = f"{shorten(fold(revoked))}{within} {'is' if len(revoked) == 1 else 'are'} revoked"
+        return f"{what} and can be no target; director --renew-node opens a name for a new key"
+    what = shorten(fold(missing))
     return f"no node is named {what}{within}{_close(missing, roster)}"
 
 

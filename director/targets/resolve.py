@@ -78,6 +78,10 @@ class _OneName(RosterView):
         """Any plain name may be written."""
         return True
 
+    def revoked(self, name: str) -> bool:
+        """Nobody is."""
+        return False
+
     def online(self, name: str) -> bool:
         """Nobody is."""
         return False

@@ -1,10 +1,10 @@
 """A planner process: reads a submitted text, evaluates its targets, stores its sources as blobs, makes the plan.
 
-Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name]}` update its copy of the roster. Requests (see
-`supervisor`): `{"plan": {…}, "req"}` begins a plan, which `{"drop": req}` gives up; `{"manual": verb, "req"}` asks for
-a verb's manual. `{"source": req, …}` answers a want (with descriptors). Frames out: `{"req", "more", "want": {…}}`,
-`{"req", "more", "next": spec}`, each chunk of encoded steps as the body of `{"req", "more", "chunk": n}`, and at
-last `{"req", "planned": meta}`.
+Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name], "revoked": [name]}` update its copy of the
+roster. Requests (see `supervisor`): `{"plan": {…}, "req"}` begins a plan, which `{"drop": req}` gives up; `{"manual":
+verb, "req"}` asks for a verb's manual. `{"source": req, …}` answers a want (with descriptors). Frames out: `{"req",
+"more", "want": {…}}`, `{"req", "more", "next": spec}`, each chunk of encoded steps as the body of `{"req", "more",
+"chunk": n}`, and at last `{"req", "planned": meta}`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ class Mirror:
 
     def __init__(self) -> None:
         self._nodes: dict[str, tuple[bool, Mapping[str, str], str]] = {}
+        self._revoked: set[str] = set()
 
     def update(self, header: Mapping[str, Any]) -> None:
         """Apply a change."""
         for name, online, labels, facts in header["nodes"]:
             self._nodes[name] = (online, labels, facts)
-        for name in header.get("gone", ()):
+            self._revoked.discard(name)
+        for name in (*header.get("gone", ()), *header.get("revoked", ())):
             self._nodes.pop(name, None)
+            self._revoked.discard(name)
+        self._revoked.update(header.get("revoked", ()))
 
     def names(self) -> Iterable[str]:
         """Every enrolled node."""
@@ -50,6 +54,10 @@ class Mirror:
     def has(self, name: str) -> bool:
         """Whether it is enrolled."""
         return name in self._nodes
+
+    def revoked(self, name: str) -> bool:
+        """Whether its key was revoked."""
+        return name in self._revoked
 
     def online(self, name: str) -> bool:
         """Whether it was online at the last change."""

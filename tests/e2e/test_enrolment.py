@@ -217,7 +217,7 @@ def test_a_revoked_key_is_cut_off_and_stays_out(fleet: Fleet) -> None:
         assert peer.next("identify", 2.0) is None, "the connection is refused"
     assert fleet.nodes()["node-1"]["state"] == "revoked"
     fleet.start_client("other", "--identity", "node-1")
-    wait_until(lambda: "belongs to another key" in fleet.log("other"), "the name stays taken")
+    wait_until(lambda: "the key of node-1 was revoked" in fleet.log("other"), "the name stays taken")
 
 
 def test_a_pinned_client_believes_nothing_that_comes_in_clear(fleet: Fleet) -> None:

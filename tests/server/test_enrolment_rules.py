@@ -64,6 +64,8 @@ def test_a_new_name(token: str, mode: str, why: str, act: Act) -> None:
         ("full", Holder("old", renew_until=1001.0), Act.TAKE_OVER),
         ("old", Holder("old", renew_until=1001.0), Act.REFUSE),
         ("revoked", Holder("old", "revoked", is_gone=GONE), Act.REFUSE),
+        ("again", Holder("old", "again", is_gone=GONE, revoked=True), Act.WAIT),
+        ("once", Holder("old", renew_until=1001.0, revoked=True), Act.TAKE_OVER),
         ("old", Holder("new"), Act.KEEP),
         ("", Holder("new"), Act.KEEP),
     ],

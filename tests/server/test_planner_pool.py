@@ -22,7 +22,7 @@ def test_a_large_roster_goes_in_several_frames() -> None:
     sent = [node for frame in frames for node in json.loads(frame)["nodes"]]
     assert sent == [[name, True, {}, facts] for name in records]
     assert [name for frame in frames for name in json.loads(frame)["gone"]] == ["gone"]
-    assert [json.loads(frame) for frame in planner_pool._deltas([])] == [{"nodes": [], "gone": []}]
+    assert [json.loads(frame) for frame in planner_pool._deltas([])] == [{"nodes": [], "gone": [], "revoked": []}]
 
 
 def test_only_a_plan_that_was_given_up_is_dropped(tmp_path: Path) -> None:

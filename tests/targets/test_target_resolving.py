@@ -136,6 +136,7 @@ def test_stage_names():
     ("expr", "said"),
     [
         ("web-1", ["no node is named web-1", "close: web-01"]),
+        ("stolen", ["stolen is revoked and can be no target", "--renew-node"]),
         ("WEB_01", ["close: web-01"]),
         ("db1.example.org", ["close: db1"]),
         ("web-01 or dbb1", ["named dbb1", "db1"]),
