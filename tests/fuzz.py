@@ -19,12 +19,13 @@ class Fuzz:
 
     Args:
         jobs: ids that the server knows, to be used among others.
+        without: kinds of messages that are left out.
     """
 
-    def __init__(self, seed: int, jobs: tuple[str, ...] = ()) -> None:
+    def __init__(self, seed: int, jobs: tuple[str, ...] = (), without: frozenset[str] = frozenset()) -> None:
         self._random = random.Random(seed)
         self._jobs = (*jobs, "a" * 16, "", "x" * 300)
-        self._kinds = list(messages.KINDS)
+        self._kinds = [kind for kind in messages.KINDS if kind not in without]
 
     def parts(self) -> list[bytes]:
         """The parts of the next message."""
