@@ -88,8 +88,8 @@ class Fuzz:
         if self._random.random() < 0.5:
             return self._value(1)
         job = self._random.choice(self._jobs)
-        result = [self._random.choice((0, 1, -1, 10**6)), self._random.choice("SFCTXELKQZ"), 0, 0.0, 0.0, 0.0, 0.0, 1, "", 0,
-                  self._random.choice((0, 1, 10**9, -5)), 0, {}]  # fmt: skip
+        step, size = self._random.choice((0, 1, -1, 10**6)), self._random.choice((0, 1, 10**9, -5))
+        result = [step, self._random.choice("SFCTXELKQZ"), 0, 0.0, 0.0, 0.0, 0.0, 1, "", 0, size, 0, {}]
         if self._random.random() < 0.3:
             result[self._random.randrange(len(result))] = self._value(1)
         return [job, [result], [[0, 0.0]], [[0, self._random.choice((0, 10**9)), "L", "r"]]]

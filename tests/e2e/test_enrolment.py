@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
-from harness import Fleet, wait_until
+from harness import ROOT, Fleet, wait_until
 from stranger import stranger
 
 from director.protocol import keys, tokens
 from director.protocol.tokens import Token
+from director.server.pending import MOST_AN_ADDRESS
+
+RENEWED = 500
 
 
 def server_key(fleet: Fleet) -> str:
@@ -234,3 +239,32 @@ def test_a_pinned_client_believes_nothing_that_comes_in_clear(fleet: Fleet) -> N
     fleet.start_client("wrong", "--server-key", wrong)
     wait_until(lambda: f"no server with the key {wrong}" in fleet.log("wrong"), "it trusts another key")
     assert "wrong" not in fleet.nodes()
+
+
+def start_simulated(fleet: Fleet, count: int, token: str) -> None:
+    """Start simulated nodes with new keys, whose names are always the same."""
+    words = [sys.executable, "-m", "simulation", str(count), "--port", str(fleet.port), "--processes", "1"]
+    env = {**fleet.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}", "DIRECTOR_TOKEN": token}
+    with open(fleet.folder / "simulated.log", "ab") as log:
+        fleet.processes["simulated"] = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=log)
+
+
+def test_five_hundred_names_are_opened_by_one_order(fleet: Fleet) -> None:
+    start_simulated(fleet, RENEWED, new_token(fleet))
+    names = [f"sim-{number:05d}" for number in range(RENEWED)]
+    fleet.wait_online(names)
+    keys_before = {name: node["key"] for name, node in fleet.nodes().items()}
+    assert fleet.director("--exec", "RUN true", "--wait").returncode == 0
+    fleet.processes["simulated"].terminate()
+    fleet.processes["simulated"].wait(20)
+    start_simulated(fleet, RENEWED, new_token(fleet))
+    wait_until(lambda: len(waiting(fleet)) >= MOST_AN_ADDRESS, "their new keys wait, as many as one address may have")
+    assert fleet.director("--renew-node", "sim-*").returncode == 0
+
+    def renewed() -> bool:
+        nodes = fleet.nodes()
+        return all(nodes[name]["key"] != keys_before[name] and nodes[name]["state"] == "online" for name in names)
+
+    wait_until(renewed, "all are back with their new keys", every=0.5)
+    job = fleet.run_json("--exec", "RUN true", "--wait")
+    assert job["tasks"]["success"] == RENEWED
