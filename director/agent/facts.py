@@ -1,4 +1,4 @@
-"""The facts of a node, read from psutil, /etc/os-release and the kernel in a few milliseconds.
+"""The facts of a node, read from psutil, /etc and the kernel in a few milliseconds.
 
 The names are those of the targets (`fact:os.id=debian`, `fact:memory.total>8G`) and of templates (`facts.os.id`).
 """
@@ -10,6 +10,8 @@ import platform
 import socket
 import time
 from typing import Any
+
+from director.agent import local_facts
 
 _MAKERS = {
     "kvm": "kvm",
@@ -49,6 +51,7 @@ def read(root: str = "/") -> dict[str, Any]:
         "boot_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(psutil.boot_time())),
         "boot_id": boot_id(root),
         "virtualization": virtualization(root),
+        "local": local_facts.read(root),
     }
 
 

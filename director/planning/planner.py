@@ -79,6 +79,7 @@ def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faul
     blobs.flush()
     if request.get("explain"):
         stages.explain()
+        state.warnings += stages.chosen_by_facts()
         state.warnings += lint(document, steps, context.overrides)
     notes = dict.fromkeys((*stages.notes, *state.notes))
     return Plan(stages.planned, steps, digests, list(notes), list(dict.fromkeys(state.warnings)))

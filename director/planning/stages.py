@@ -13,7 +13,8 @@ from director.language.instructions import Document, Stage
 from director.node_sets import fold, natural
 from director.planning.context import Context, NodeNeededError
 from director.planning.plan import PlannedStage
-from director.targets import Resolved, RosterView, TargetSyntaxError, explain, looks_like_image, resolve
+from director.targets import Resolved, RosterView, TargetSyntaxError, explain, looks_like_image, parse, resolve
+from director.targets.expressions import And, Or, chosen_by_facts
 from director.verbs.values import platform_of
 
 REASONS = 20  # groups of nodes with a reason, for each stage
@@ -53,7 +54,8 @@ class Stages:
         self._by_name: dict[str, list[str]] = {}
         self._allowed = self._resolve_option(targets) if targets else None
         self._online: list[str] | None = None
-        self._written: list[tuple[PlannedStage, list[str]]] = []
+        self._targets = targets
+        self._written: list[tuple[PlannedStage, list[str], int]] = []
 
     def add(self, stage: Stage) -> PlannedStage | None:
         """The stage with its nodes; None when `--target` leaves it none.
@@ -78,7 +80,7 @@ class Stages:
             self.notes.append(f"{self._file}:{stage.line}: the stage {called!r} has no nodes left and is dropped")
             return None
         planned = PlannedStage(len(self.planned), stage.name, nodes, resolved.unmatched, parent)
-        self._written.append((planned, [self._rendered(text) for text in stage.targets]))
+        self._written.append((planned, [self._rendered(text) for text in stage.targets], stage.line))
         self.planned.append(planned)
         return planned
 
@@ -88,12 +90,25 @@ class Stages:
 
     def explain(self) -> None:
         """Add to each stage's `unmatched` the nodes that its targets come close to: `NODES: reason`."""
-        for planned, expressions in self._written:
+        for planned, expressions, _ in self._written:
             reasons: dict[str, list[str]] = {}
             for name, reason in self._missed(planned, expressions):
                 reasons.setdefault(reason, []).append(name)
             lines = [f"{fold(names)}: {reason}" for reason, names in reasons.items()]
             planned.unmatched = [*planned.unmatched, *lines[:REASONS]]
+
+    def chosen_by_facts(self) -> Iterator[str]:
+        """A warning for each stage whose nodes are chosen by what they say of themselves."""
+        chosen: set[str] = set()
+        for planned, expressions, line in self._written:
+            texts = [alternatives for alternatives in (expressions, self._targets) if alternatives]
+            parts = tuple(Or("", tuple(map(parse, alternatives))) for alternatives in texts)
+            if chosen_by_facts(parts[0] if len(parts) == 1 else And("", parts), chosen):
+                chosen.update(filter(None, [planned.name]))
+                yield (
+                    f"{self._file}:{line}: the nodes here are chosen by facts, which a node says of itself; "
+                    "labels and names are the server's"
+                )
 
     def _missed(self, planned: PlannedStage, expressions: list[str]) -> Iterator[tuple[str, str]]:
         """Nodes that are not in the stage, each with the first reason that is not in `_PLAIN`."""

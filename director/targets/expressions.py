@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -144,6 +144,35 @@ def bounded(expr: Expr) -> bool:
     if isinstance(expr, And):
         return any(map(bounded, expr.operands))
     return all(map(bounded, expr.operands)) if isinstance(expr, Or) else True
+
+
+_PROBES = ("a", "0", "zz-9.Q")  # names with nothing in common
+
+
+def chosen_by_facts(expr: Expr, stages: Container[str] = ()) -> bool:
+    """Whether what a node says of itself can bring it among the selected nodes, whatever its name and labels are.
+
+    `label:tier=db and fact:os.id=debian` only narrows a label by a fact; `fact:os.id=debian` alone chooses by it, as
+    does `all and not fact:os.id=debian`.
+
+    Args:
+        stages: earlier stages whose nodes are chosen so.
+    """
+    if isinstance(expr, Or):
+        return any(chosen_by_facts(part, stages) for part in expr.operands)
+    says = any(isinstance(leaf, Fact) or (isinstance(leaf, Name) and leaf.name in stages) for leaf in leaves(expr))
+    return says and not _confined(expr, stages)
+
+
+def _confined(expr: Expr, stages: Container[str]) -> bool:
+    """Whether all that it can select have names or labels that it spells out."""
+    if isinstance(expr, (And, Or)):
+        return (any if isinstance(expr, And) else all)(_confined(part, stages) for part in expr.operands)
+    if isinstance(expr, Name):
+        return expr.name not in stages
+    if isinstance(expr, Pattern):  # one that any name matches confines nothing
+        return not all(map(expr.matches, _PROBES))
+    return isinstance(expr, (Members, Label))
 
 
 _UNIT = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)(?:([KMGTPE])(?:i?B)?|B)?", re.IGNORECASE)

@@ -20,7 +20,7 @@ def test_facts_of_this_host() -> None:
     assert re.fullmatch(r"[0-9a-f-]{36}", found["boot_id"])
     assert all(not address.startswith("127.") for address in found["addresses"])
     whole = ("hostname", "kernel", "arch", "addresses", "boot_time", "boot_id", "virtualization")
-    assert found.keys() == {*whole, "os", "cpu", "memory", "disk"}
+    assert found.keys() == {*whole, "os", "cpu", "memory", "disk", "local"}
 
 
 @pytest.mark.parametrize(

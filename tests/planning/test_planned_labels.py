@@ -9,6 +9,7 @@ import pytest
 from verb_node import Fleet, drive
 
 from director.errors import DirectorError
+from director.planning.planner import plan
 from director.transfer.blobs import BlobStore
 
 ALL: dict[str, Any] = {"of": {}}
@@ -90,3 +91,28 @@ def test_a_label_that_no_node_has_is_named(tmp_path: Path) -> None:
 
 def test_only_label_gives_labels(tmp_path: Path) -> None:
     assert labels_of("ARG A=1\nENV B=2\nRUN true", tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "lines"),
+    [
+        ("FROM fact:os.id=debian\nRUN true", [], [1]),
+        ("FROM fact:os.id=debian AS some\nRUN true\nFROM some\nRUN true\nFROM web-01\nRUN true", [], [1, 3]),
+        ("FROM fact:os.id=debian\nRUN true", ["label:tier=web"], []),
+        ("FROM label:tier=web and fact:os.id=debian\nRUN true", [], []),
+        ("FROM all\nRUN true", ["fact:os.id=debian"], [1]),
+        ("RUN true", ["fact:os.id=debian"], [1]),
+        ("RUN true", ["web-01", "fact:os.id=debian"], [1]),
+        ("RUN true", [], []),
+    ],
+)
+def test_a_plan_remarks_on_nodes_that_choose_themselves(
+    text: str, target: list[str], lines: list[int], tmp_path: Path
+) -> None:
+    file = {"name": "f", "form": "auto", "text": text, "folder": str(tmp_path)}
+    request = {"file": file, "options": {"target": target}, "explain": True}
+    steps = plan(request, Fleet(web_01=True, db_01=True), BlobStore(str(tmp_path / "b")))
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    found = [line for line in end.value.value.warnings if "chosen by facts" in line]
+    assert [line.split(":")[:2] for line in found] == [["f", str(number)] for number in lines]
