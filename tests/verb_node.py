@@ -140,6 +140,9 @@ class Fleet:
     def has(self, name: str) -> bool:
         return name in self._nodes
 
+    def revoked(self, name: str) -> bool:
+        return False
+
     def online(self, name: str) -> bool:
         return self._nodes[name]
 

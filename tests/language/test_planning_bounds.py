@@ -48,6 +48,10 @@ class OneNode:
         """Whether the node has this name."""
         return name == "web"
 
+    def revoked(self, name: str) -> bool:
+        """None is."""
+        return False
+
     def online(self, name: str) -> bool:
         """Always."""
         return True

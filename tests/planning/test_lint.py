@@ -23,6 +23,10 @@ class OneNode:
         """Whether the node has this name."""
         return name == "a"
 
+    def revoked(self, name: str) -> bool:
+        """None is."""
+        return False
+
     def online(self, name: str) -> bool:
         """Always."""
         return True
