@@ -22,7 +22,7 @@ from director.planning.lint import lint
 from director.planning.plan import Plan, PlannedStage, PlannedStep
 from director.planning.stages import Stages, lanes, located
 from director.planning.step_builder import PlanState, Request, StepBuilder
-from director.targets import RosterView
+from director.targets import RoleScope, RosterView
 from director.transfer.blob_lists import shortened
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry
@@ -39,7 +39,8 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, fault
 
     Args:
         request: `{"file": {"name", "form", "text", "folder"}, "options": {"target", "args", "extend_args"}}`, as of a
-            submission; `"explain": true` adds warnings, and reasons why nodes are not selected.
+            submission; `"explain": true` adds warnings, and reasons why nodes are not selected; `"scope": [text]`
+            leaves only the nodes that these expressions cover.
         roster: the enrolled nodes.
         blobs: the blob store.
         faults: collects the errors; once it has one, no contents are needed any more.
@@ -48,9 +49,11 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, fault
         LanguageError: the text is wrong; LanguageErrors for several errors.
         UsageError: an option is wrong.
         NoTargetError: a target selects nothing.
+        NotPermittedError: a node outside of the scope is named.
         DirectorError: as thrown in by the caller.
     """
     faults = Faults() if faults is None else faults
+    roster = RoleScope(request.get("scope")).within(roster)
     try:
         return (yield from _plan(request, roster, blobs, faults))
     except DirectorError:

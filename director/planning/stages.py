@@ -7,13 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from director.errors import LanguageError, NoTargetError, UsageError, VerbError
+from director.errors import LanguageError, NoTargetError, NotPermittedError, UsageError, VerbError
 from director.language import braces
 from director.language.instructions import Document, Stage
 from director.node_sets import fold, natural
 from director.planning.context import Context, NodeNeededError
 from director.planning.plan import PlannedStage
-from director.targets import Resolved, RosterView, TargetSyntaxError, explain, looks_like_image, parse, resolve
+from director.targets import (
+    Resolved,
+    RosterView,
+    TargetSyntaxError,
+    Within,
+    explain,
+    is_spelled_out,
+    looks_like_image,
+    parse,
+    resolve,
+)
 from director.targets.expressions import And, Or, chosen_by_facts
 from director.verbs.values import platform_of
 
@@ -24,13 +34,15 @@ _DOLLAR = re.compile(r"\$(?:[A-Za-z_]|\{)")
 
 @contextmanager
 def located(file: str, line: int) -> Iterator[None]:
-    """Add file and line to a ValueError or VerbError of the block, as a LanguageError, and to a NoTargetError."""
+    """Add file and line to errors of the block: a ValueError or VerbError becomes a LanguageError."""
     try:
         yield
     except (ValueError, VerbError) as error:
         raise LanguageError(str(error), file, line) from None
     except NoTargetError as error:
         raise NoTargetError(f"{file}:{line}: {error}", line) from None
+    except NotPermittedError as error:
+        raise NotPermittedError(f"{file}:{line}: {error}") from None
 
 
 class Stages:
@@ -130,6 +142,7 @@ class Stages:
 
     def _resolve_stage(self, stage: Stage) -> tuple[Resolved, int]:
         if not stage.targets:
+            self._remark(self._targets or ["all"])
             return self._allowed or self._everyone(), -1
         with located(self._file, stage.line):
             expressions = [self._rendered(text) for text in stage.targets]
@@ -137,10 +150,16 @@ class Stages:
                 if bare not in self._by_name and not self._roster.has(bare) and looks_like_image(bare):
                     raise ValueError(f"FROM takes target nodes; {bare} looks like an image")
             resolved = resolve(expressions, self._roster, self._by_name)
+            self._remark(expressions)
             if stage.platform:
                 resolved = self._on_platform(resolved, self._rendered(stage.platform).lower())
         names = [text.strip() for text in expressions]
         return resolved, next((earlier.index for earlier in reversed(self.planned) if [earlier.name] == names), -1)
+
+    def _remark(self, expressions: Sequence[str]) -> None:
+        """Note that these mean fewer nodes to this submitter, unless they only spell out names."""
+        if isinstance(self._roster, Within) and not all(map(is_spelled_out, expressions)):
+            self.notes.append(self._roster.remark)
 
     def _rendered(self, text: str) -> str:
         if not braces.present(text) and not _DOLLAR.search(text):

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from director.errors import NoTargetError
 from director.targets.evaluate import Evaluator, RosterView
 from director.targets.explain import nothing_matches, unknown_names
-from director.targets.expressions import Everyone, Expr, leaves
+from director.targets.expressions import Everyone, Expr, Members, Name, leaves
 from director.targets.parser import parse
+from director.targets.role_scope import Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ def resolve(
     Raises:
         TargetSyntaxError: an expression cannot be read.
         NoTargetError: a name is unknown, or an expression selects nothing.
+        NotPermittedError: a name is that of a node outside of the scope that the roster is a view of.
     """
     evaluator = Evaluator(roster, stages or {})
     nodes: dict[str, None] = {}
@@ -57,6 +59,8 @@ def _selected(expr: Expr, evaluator: Evaluator, may_be_empty: bool) -> set[str]:
     for leaf in leaves(expr):
         missing = evaluator.missing(leaf)
         if missing:
+            if isinstance(evaluator.roster, Within):
+                evaluator.roster.refuse(missing)
             raise NoTargetError(unknown_names(leaf, missing, evaluator.roster))
     found = evaluator.selected(expr, evaluator.everybody())
     if not found and not may_be_empty and not any(evaluator.is_stage(leaf) for leaf in leaves(expr)):
@@ -93,6 +97,17 @@ class _OneName(RosterView):
     def facts(self, name: str) -> Mapping[str, object]:
         """None."""
         return {}
+
+
+def spelled_out(expr: str) -> list[str]:
+    """The names that an expression spells out, those under a `not` too. Raises TargetSyntaxError."""
+    evaluator = Evaluator(_OneName(""), {})
+    return [name for leaf in leaves(parse(expr)) for name in evaluator.written(leaf)]
+
+
+def is_spelled_out(expr: str) -> bool:
+    """Whether an expression only spells out names. Raises TargetSyntaxError."""
+    return all(isinstance(leaf, (Name, Members)) for leaf in leaves(parse(expr)))
 
 
 def names_match(expr: str, name: str) -> bool:
