@@ -32,6 +32,15 @@ class Block:
     choose: Sequence[str] | None = None
 
 
+def reach_of(meta: Mapping[str, Any]) -> set[str]:
+    """Every node that a job with this plan runs on, may choose, or takes files or values from."""
+    rows = (*meta["stages"], *meta["blocks"])
+    found = {name for row in rows for key in ("nodes", "choose") for name in row.get(key) or ()}
+    for spec in meta.get("exchange", {}).values():
+        found.update(spec.get("others", ()), (spec["from"],) if "from" in spec else ())
+    return found
+
+
 class Blocks(list[Block]):
     """All blocks of a job, in step order."""
 

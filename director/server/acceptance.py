@@ -12,7 +12,7 @@ from director import states as st
 from director.errors import StoreError
 from director.runtime.greenlets import Pace, breathe
 from director.scheduler import build, ends
-from director.scheduler.blocks import stage_nodes
+from director.scheduler.blocks import reach_of, stage_nodes
 from director.scheduler.job_state import JobRun
 from director.server.dispatcher import Dispatcher, Slice
 from director.server.ledger_client import LedgerClient
@@ -102,7 +102,7 @@ class Acceptance:
         for job, run in zip(jobs, runs, strict=True):
             fields = {
                 **job.record, "meta": job.meta, "node_count": len(run.nodes), "task_count": run.total,
-                "step_count": run.steps, "nodes": list(run.nodes),
+                "step_count": run.steps, "nodes": list(run.nodes), "reads": list(reach_of(job.meta) - run.nodes.keys()),
                 "cursors": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
             }  # fmt: skip
             operations += [("accept", fields, job.chunks), *(self._jobs.accepting[run.id] or ())]

@@ -8,7 +8,8 @@ are epoch seconds (float). After a crash every operation may be applied again an
 
 - `accept` + body (a list of bytes, the chunks of encoded steps): a new job. `{"id", "name", "kind", "created_at",
   "submitted_by", "step_count", "node_count", "task_count", "digest", "options": {}, "meta": {}, "nodes": [name],
-  "cursors"?: {name: int}, "digests"?: [sha256]}`. `digest` is of the submission: the same id and digest change
+  "cursors"?: {name: int}, "digests"?: [sha256], "reads"?: [name]}`. `reads` are the nodes that the job takes files or
+  values from, and does not run on. `digest` is of the submission: the same id and digest change
   nothing, another digest is a DuplicateJobError. `digests` are the blobs that the job needs, or names of lists of
   them (`transfer.blob_lists`); a mapping with digests as keys will do. With `"resumes": id` the job continues
   another one: it takes that job's chunks when it has none, and what succeeded there is `cached` here, with its
@@ -161,14 +162,23 @@ class Store(Protocol):
 
         `filters`, all optional: `ids` (ids, prefixes or `last`: exactly these, all other filters are ignored), `limit`
         (the newest n; 0 or absent: all), `state` (names), `since` (epoch seconds of creation), `nodes`
-        (names: jobs on any of them; None: on any node). Raises what `resolve` raises.
+        (names: jobs on any of them; None: on any node), `within` (names: jobs that run on and read from no other node,
+        also with `ids`; None: any). Raises what `resolve` raises.
         """
 
     def job_info(self, id: str, live: Live) -> Iterator[bytes]:
         """The JSON object of `--job-info`, in parts of about 1 MiB. Raises NotFoundError."""
 
-    def export_jobs(self, live: Live) -> Iterator[bytes]:
+    def reach(self, id: str) -> list[str]:
+        """The nodes that the job runs on or reads from, by name. Raises NotFoundError."""
+
+    def reached(self) -> list[str]:
+        """The nodes that any job runs on or reads from, by name."""
+
+    def export_jobs(self, live: Live, within: Sequence[str] | None = None) -> Iterator[bytes]:
         """All jobs as `--job-info` objects, oldest first: JSON lists of whole jobs, about 4 MiB each or one larger job.
+
+        `within` is that of `list_jobs`.
 
         A list comes in parts of about 1 MiB, all but its last `framing.Cut`. Jobs that are purged meanwhile may be
         missing.

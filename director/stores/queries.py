@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -67,9 +67,9 @@ class Queries(Reader):
         with self.view(id) as view:
             yield from gather(Info(view, live.get(id)).pieces())
 
-    def export_jobs(self, live: Live) -> Iterator[bytes]:
+    def export_jobs(self, live: Live, within: Sequence[str] | None = None) -> Iterator[bytes]:
         """See `Store.export_jobs`."""
-        return lists(self._exported(live))
+        return lists(self._exported(live, within))
 
     def final_jobs(self, filters: Mapping[str, Any]) -> list[str]:
         """See `Store.final_jobs`."""
@@ -86,18 +86,16 @@ class Queries(Reader):
     def _heads(self, filters: Mapping[str, Any], live: Live) -> list[JobHead]:
         if filters.get("ids"):
             ids = dict.fromkeys(self.resolve(name) for name in filters["ids"])
-            return sorted((self.head(job) for job in ids), key=lambda head: head.created_at)
+            heads = sorted((self.head(job) for job in ids), key=lambda head: head.created_at)
+            return [head for head in heads if self.is_within(head.id, filters.get("within"))]
         states = filters.get("state") or (JOB_QUEUED, JOB_RUNNING, *JOB_FINAL)
         unfinished = JOB_FINAL.symmetric_difference(states) - JOB_FINAL
         opened = self.open_heads() if unfinished else []
         open_ids = tuple(h.id for h in opened if state_of(h, live.get(h.id)) in unfinished)
         nodes = filters.get("nodes")
         wanted = None if nodes is None else tuple(dict.fromkeys(nodes))
-        return self.pick(
-            Pick(
-                tuple(JOB_FINAL.intersection(states)), open_ids, filters.get("since"), wanted, filters.get("limit") or 0
-            )
-        )
+        final, limit = tuple(JOB_FINAL.intersection(states)), filters.get("limit") or 0
+        return self.pick(Pick(final, open_ids, filters.get("since"), wanted, limit, filters.get("within")))
 
     def _object(self, head: JobHead, live: Live) -> bytes:
         overlay = live.get(head.id)
@@ -110,9 +108,11 @@ class Queries(Reader):
                 return b""
         return encode(job_object(head, overlay, counts)).encode()
 
-    def _exported(self, live: Live) -> Iterator[Iterator[bytes]]:
+    def _exported(self, live: Live, within: Sequence[str] | None) -> Iterator[Iterator[bytes]]:
         """The parts of each job."""
         for job in self.ids():
+            if not self.is_within(job, within):
+                continue
             parts = self.job_info(job, live)
             with suppress(NotFoundError):  # purged since its id was read
                 yield itertools.chain([next(parts)], parts)

@@ -60,6 +60,8 @@ TABLES = (
         indexes=("node, job",),
         of_a_job=True,
     ),
+    # nodes that the job takes files or values from, and does not run on; by name
+    Table("job_reads", "job INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (job, name)", _BY_KEY, of_a_job=True),
     Table("results", _RESULT, _BY_KEY, of_a_job=True),
     Table("late_results", _RESULT, _BY_KEY, of_a_job=True),
     Table(

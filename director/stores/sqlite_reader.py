@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -90,13 +90,14 @@ def _of_job(table: str) -> str:
 
 
 class Pick(NamedTuple):
-    """What a listing selects: final states, ids of open jobs, since when, on which nodes, how many of the newest."""
+    """What a listing selects: final states, ids of open jobs, since when, on and within which nodes, how many."""
 
     final: tuple[str, ...]
     open_ids: tuple[str, ...]
     since: float | None
     nodes: tuple[str, ...] | None
     limit: int
+    within: Sequence[str] | None = None
 
 
 class Reader:
@@ -150,6 +151,28 @@ class Reader:
             head = self.head(id)
             return {"state": head.state, "digest": head.digest}
         return None
+
+    def reach(self, id: str) -> list[str]:
+        """See `Store.reach`. Raises NotFoundError."""
+        with self._reading() as db:
+            seq, _ = _head(db, id)
+            found = db.execute(
+                """SELECT m.name FROM job_nodes n JOIN names m ON m.id = n.node WHERE n.job = ?
+                   UNION SELECT name FROM job_reads WHERE job = ? ORDER BY 1""",
+                (seq, seq),
+            )
+            return [name for (name,) in found]
+
+    def reached(self) -> list[str]:
+        """See `Store.reached`."""
+        return self._column("SELECT name FROM names UNION SELECT name FROM job_reads ORDER BY 1")
+
+    def is_within(self, job: str, names: Sequence[str] | None) -> bool:
+        """Whether the job reaches none but these nodes; None for any."""
+        if names is None:
+            return True
+        condition, values = _within(names)
+        return bool(self._column(f"SELECT 1 FROM jobs j WHERE j.id = ?{condition}", job, *values))
 
     def open_heads(self) -> list[JobHead]:
         """Heads of all jobs that are not final."""
@@ -230,6 +253,8 @@ def _chunk(db: sqlite3.Connection, job: str, n: int) -> bytes:
 def _sources(db: sqlite3.Connection, pick: Pick) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """(FROM … ORDER BY, values) of queries that together find all selected jobs, newest first by an index."""
     since, bound = _since(db, pick.since)
+    within, names = _within(pick.within)
+    since, bound = since + within, (*bound, *names)
     opened = ujson.dumps(pick.open_ids)
     final = ", ".join(f"'{state}'" for state in pick.final)
     state = f"(+j.state IN ({final}) OR j.id IN (SELECT value FROM json_each(?)))"
@@ -252,6 +277,18 @@ def _node_sources(nodes: tuple[str, ...], where: str, values: tuple[Any, ...]) -
         known = "SELECT m.id FROM names m WHERE m.name IN (SELECT value FROM json_each(?))"
         on_any = f"EXISTS (SELECT 1 FROM job_nodes n WHERE n.job = j.seq AND n.node IN ({known}))"
         yield f"FROM jobs j WHERE {on_any} AND {where} ORDER BY j.seq", (ujson.dumps(nodes), *values)
+
+
+def _within(names: Sequence[str] | None) -> tuple[str, tuple[Any, ...]]:
+    """A condition for jobs that reach none but these nodes."""
+    if names is None:
+        return "", ()
+    known = "SELECT value FROM json_each(?)"
+    numbers = f"SELECT m.id FROM names m WHERE m.name IN ({known})"
+    return (
+        f" AND NOT EXISTS (SELECT 1 FROM job_nodes n WHERE n.job = j.seq AND n.node NOT IN ({numbers}))"
+        f" AND NOT EXISTS (SELECT 1 FROM job_reads r WHERE r.job = j.seq AND r.name NOT IN ({known}))"
+    ), (ujson.dumps(names),) * 2
 
 
 def _since(db: sqlite3.Connection, since: float | None) -> tuple[str, tuple[Any, ...]]:

@@ -102,6 +102,8 @@ class Writer:
         self.db.executemany("INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING", ((name,) for name in names))
         rows = ((seq, n, self.numbers.node(name), cursors.get(name, 0)) for n, name in enumerate(names))
         self.db.executemany("INSERT INTO job_nodes (job, position, node, cursor) VALUES (?,?,?,?)", rows)
+        reads = ((seq, name) for name in dict.fromkeys(fields.get("reads", ())))
+        self.db.executemany("INSERT INTO job_reads (job, name) VALUES (?,?)", reads)
         if fields.get("resumes"):
             self._resume(seq, fields, not chunks)
 

@@ -39,7 +39,7 @@ OUTLINES = 64
 OUTLINE = ("i", "stage", "lane", "group", "inherit")
 QUERIES = (
     "list_jobs", "job_info", "resolve", "export_jobs", "chunk", "lost", "settle", "open_jobs", "find",
-    "tokens", "revoked_keys", "final_jobs", "prunable", "resume_record",
+    "tokens", "revoked_keys", "final_jobs", "prunable", "resume_record", "reach", "reached",
 )  # fmt: skip
 LONG = frozenset(("job_info", "export_jobs"))  # answers that may be of any size
 Write = tuple[int, bool, list[tuple[Any, ...]]]

@@ -398,3 +398,26 @@ def test_a_plan_may_change(store: Store) -> None:
     store.apply([("plan", {"id": "j1", "meta": meta}), ("plan", {"id": "gone", "meta": {}})])
     store.apply([("plan", {"id": "j1", "meta": meta})])
     assert next(store.open_jobs())["meta"] == meta
+
+
+def test_jobs_are_listed_and_exported_within_nodes(store: Store) -> None:
+    store.apply([accept("j1"), accept("j2", nodes=("a",)), accept("j3", nodes=("a",), reads=["c"]), done("j3")])
+    store.apply([accept("j4", nodes=("c",))])
+    for names, found in [(["a"], ["j2"]), (["a", "c"], ["j2", "j3", "j4"]), ([], []), (["b"], [])]:
+        assert listed(store, within=names) == found
+        assert listed(store, within=names, state=["queued", "running", "success"]) == found
+        assert listed(store, within=names, limit=1) == found[-1:]
+        assert listed(store, within=names, ids=["j1", "j2", "j3", "j4"]) == found
+        assert [job["id"] for part in store.export_jobs({}, names) for job in json.loads(part)] == found
+    assert listed(store, within=["a", "c"], nodes=["a"]) == ["j2", "j3"]
+    assert store.final_jobs({"within": ["a"]}) == [] and store.final_jobs({"within": ["a", "c"]}) == ["j3"]
+    assert listed(store, within=["a", "b"]) == ["j1", "j2"] and listed(store, within=None) == ["j1", "j2", "j3", "j4"]
+
+
+def test_what_jobs_reach(store: Store) -> None:
+    store.apply([accept("j1"), accept("j2", nodes=("b",), reads=["c"]), done("j2")])
+    assert [store.reach("j1"), store.reach("j2"), store.reached()] == [["a", "b"], ["b", "c"], ["a", "b", "c"]]
+    store.apply([("purge_jobs", {"ids": ["j2"]})])
+    assert store.reached() == ["a", "b"]
+    with pytest.raises(NotFoundError):
+        store.reach("j2")
