@@ -20,7 +20,7 @@ _LINE = re.compile(rf"""([\w-]+):(?:\ +(?:'([^'"\\]*)'|"([^'"\\]*)"|({_PLAIN}))?
 
 
 def read(text: str, file: str) -> Values:
-    """Keys and their values as written; keys without a value are left out.
+    """Keys and their values as written; keys without a value are left out, and `roles`, which `roles.py` reads.
 
     Args:
         file: the name for messages.
@@ -34,7 +34,7 @@ def read(text: str, file: str) -> Values:
         if key in found:
             raise UsageError(f"{file}:{line}: {key} is set twice; expected once")
         found[key] = value
-    return {key: value for key, value in found.items() if value not in _EMPTY}
+    return {key: value for key, value in found.items() if value not in _EMPTY and key != "roles"}
 
 
 def _plain_lines(text: str) -> list[tuple[str, str, int]] | None:
@@ -61,7 +61,7 @@ def _yaml_pairs(text: str, file: str) -> Iterable[tuple[str, str | list[str], in
     for key, value in root.pairs:
         if not isinstance(key, Scalar):
             raise UsageError(f"{file}:{key.line}: a key is not a text; expected the name of a setting")
-        yield key.text, _value(value, key.text, file), key.line
+        yield key.text, "" if key.text == "roles" else _value(value, key.text, file), key.line
 
 
 def _value(node: Node, key: str, file: str) -> str | list[str]:

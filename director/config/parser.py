@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, TextIO
 
 NARGS = {"one": None, "some": "+", "any": "*"}
-FILE_KEYS = tuple(name for name in BY_NAME if name != "config-file")
+FILE_KEYS = ("roles", *(name for name in BY_NAME if name != "config-file"))
 DESCRIPTION = "Asynchronous deployment and operations for the whole life of a data center."
 EPILOG = (
     "Every setting is a flag, an environment variable (--server-address is DIRECTOR_SERVER_ADDRESS) and a key in the "

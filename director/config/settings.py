@@ -30,6 +30,8 @@ class Settings(SimpleNamespace):
         action: a name of `ACTIONS`, or "" for none.
         words: the words of the action (ids, files, nodes).
         text: the instructions of `--exec`, None when there are none.
+        files: the settings files that were read.
+        roles: of a server, who may do what (`config.roles.Grant`); None when no file has roles.
         sources: of each setting `flag`, `environment`, `file PATH` or `default`.
         warnings: lines for stderr.
 
@@ -40,11 +42,14 @@ class Settings(SimpleNamespace):
     action: str
     words: tuple[str, ...]
     text: str | None
+    files: tuple[str, ...]
+    roles: tuple[Any, ...] | None
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
 
     def __init__(self, **values: Any) -> None:
         known: dict[str, Any] = {"action": "", "words": (), "text": None, "sources": {}, "warnings": ()}
+        known.update(files=(), roles=None)
         known.update((setting.attribute, _default(setting)) for setting in SETTINGS)
         if unknown := values.keys() - known.keys():
             raise TypeError(f"there is no setting {', '.join(sorted(unknown))}")
@@ -106,10 +111,21 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
         action=action,
         words=_words(values, asked),
         text=_text(values, action),
+        files=tuple(files),
+        roles=_roles(files, unreadable) if action == "server" else None,
         sources={setting.name: sources.get(setting.name, "default") for setting in SETTINGS},
-        warnings=(*_unknown_variables(variables), *unreadable),
+        warnings=(*_unknown_variables(variables), *(f"{path} cannot be read and is left out" for path in unreadable)),
         **given,
     )
+
+
+def _roles(files: Sequence[str], unreadable: Sequence[str]) -> Any:
+    """See `Settings.roles`. Raises UsageError, also when a file cannot be read."""
+    from director.config.roles import read_roles
+
+    if unreadable:
+        raise UsageError(f"{unreadable[0]} cannot be read, and may say who has which role")
+    return read_roles(files)
 
 
 def _before_dashes(words: Sequence[str]) -> Sequence[str]:
@@ -166,7 +182,7 @@ def _unknown_variables(names: Iterable[str]) -> list[str]:
 def _files(
     words: Sequence[str], variables: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """The settings files to read, of which a later one beats an earlier one, and warnings."""
+    """The settings files to read, of which a later one beats an earlier one, and those that cannot be read."""
     named = variables.get("DIRECTOR_CONFIG_FILE", "")
     behind = [*words[1:], ""]
     for word, value in zip(_before_dashes(words), behind, strict=False):
@@ -180,7 +196,7 @@ def _files(
         return [named], []
     found = [path for path in (_home(path, environ) for path in DEFAULT_FILES) if os.path.exists(path)]
     files = [path for path in found if os.access(path, os.R_OK)]
-    return files, [f"{path} cannot be read and is left out" for path in found if path not in files]
+    return files, [path for path in found if path not in files]
 
 
 def _home(path: str, environ: Mapping[str, str]) -> str:
