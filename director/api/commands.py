@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from director import __version__
@@ -11,6 +11,7 @@ from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renew
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
 from director.api.labels import LabelChange, Labels
 from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, NodeTarget
+from director.api.permissions import Rights
 from director.api.requests import Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
 from director.errors import UsageError
@@ -29,60 +30,56 @@ class Command:
         role: the least role of the caller: `viewer`, `operator`, `enroller` or `admin`.
         handler: takes the request and the caller. Errors of the request come from the call, not from the iterator,
             so that they precede any part of the answer.
+        scoped: whether the handler keeps to the nodes of `caller.rights`.
     """
 
     request: type[Any]
     role: str
     handler: Callable[[Any, Caller], Answer]
+    scoped: bool = False
 
 
-Permit = Callable[[Caller, Command], None]
-
-
-def permit(caller: Caller, command: Command) -> None:
-    """Raise NotPermittedError when the caller may not run the command.
-
-    Every caller that can open the operator's socket may run every command; mode and group of the socket decide.
-    """
+#: What the caller may reach with the command. Raises NotPermittedError when it may not run it.
+Permit = Callable[[Caller, Command], Rights]
 
 
 class Commands:
     """Runs commands by name.
 
     Args:
-        permit: as `permit`; called before every command.
+        permit: called before every command.
     """
 
     def __init__(
         self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, labels: Labels,
-        permit: Permit = permit,
+        permit: Permit,
     ) -> None:  # fmt: skip
         self._permit = permit
         self.table = {
-            "hello": Command(Nothing, "viewer", nodes.hello),
-            "submit": Command(Submission, "operator", submissions.submit),
-            "plan": Command(Submission, "operator", submissions.plan),
-            "resume": Command(Resume, "operator", submissions.resume),
-            "verb-help": Command(VerbHelp, "viewer", submissions.verb_help),
-            "wait": Command(JobIds, "viewer", jobs.wait),
-            "list-jobs": Command(JobFilter, "viewer", jobs.list_jobs),
-            "job-info": Command(JobId, "viewer", jobs.job_info),
-            "list-nodes": Command(NodeFilter, "viewer", nodes.list_nodes),
-            "node-info": Command(NodeName, "viewer", nodes.node_info),
-            "cancel": Command(JobIds, "operator", jobs.cancel),
+            "hello": Command(Nothing, "viewer", nodes.hello, scoped=True),
+            "submit": Command(Submission, "operator", submissions.submit, scoped=True),
+            "plan": Command(Submission, "operator", submissions.plan, scoped=True),
+            "resume": Command(Resume, "operator", submissions.resume, scoped=True),
+            "verb-help": Command(VerbHelp, "viewer", submissions.verb_help, scoped=True),
+            "wait": Command(JobIds, "viewer", jobs.wait, scoped=True),
+            "list-jobs": Command(JobFilter, "viewer", jobs.list_jobs, scoped=True),
+            "job-info": Command(JobId, "viewer", jobs.job_info, scoped=True),
+            "list-nodes": Command(NodeFilter, "viewer", nodes.list_nodes, scoped=True),
+            "node-info": Command(NodeName, "viewer", nodes.node_info, scoped=True),
+            "cancel": Command(JobIds, "operator", jobs.cancel, scoped=True),
             "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs),
-            "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes),
+            "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes, scoped=True),
             "revoke-node": Command(NodeExpression, "admin", nodes.revoke_nodes),
-            "create-token": Command(NewToken, "enroller", enrolments.create_token),
-            "list-tokens": Command(Nothing, "enroller", enrolments.list_tokens),
-            "revoke-token": Command(OldToken, "enroller", enrolments.revoke_token),
-            "list-waiting": Command(Waiting, "enroller", enrolments.list_waiting),
-            "accept-node": Command(Chosen, "enroller", enrolments.accept_node),
-            "reject-node": Command(Chosen, "enroller", enrolments.reject_node),
-            "renew-node": Command(Renewal, "enroller", enrolments.renew_node),
+            "create-token": Command(NewToken, "enroller", enrolments.create_token, scoped=True),
+            "list-tokens": Command(Nothing, "enroller", enrolments.list_tokens, scoped=True),
+            "revoke-token": Command(OldToken, "enroller", enrolments.revoke_token, scoped=True),
+            "list-waiting": Command(Waiting, "enroller", enrolments.list_waiting, scoped=True),
+            "accept-node": Command(Chosen, "enroller", enrolments.accept_node, scoped=True),
+            "reject-node": Command(Chosen, "enroller", enrolments.reject_node, scoped=True),
+            "renew-node": Command(Renewal, "enroller", enrolments.renew_node, scoped=True),
             "label-node": Command(LabelChange, "admin", labels.label_node),
-            "export-jobs": Command(Nothing, "viewer", jobs.export_jobs),
-            "export-nodes": Command(Nothing, "viewer", nodes.export_nodes),
+            "export-jobs": Command(Nothing, "viewer", jobs.export_jobs, scoped=True),
+            "export-nodes": Command(Nothing, "viewer", nodes.export_nodes, scoped=True),
         }
 
     def call(self, name: str, fields: Mapping[str, Any], caller: Caller) -> Answer:
@@ -96,5 +93,5 @@ class Commands:
         if command is None:
             raise UsageError(f"the server knows no command {name!r}; it runs version {__version__}")
         request = decode(command.request, fields)
-        self._permit(caller, command)
-        return command.handler(request, caller)
+        rights = self._permit(caller, command)
+        return command.handler(request, replace(caller, rights=rights))

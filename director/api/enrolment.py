@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from director import labels
-from director.api.nodes import batches, pending_row
+from director.api.nodes import batches, pending_row, waiting_for
 from director.api.requests import Caller, Nothing
-from director.errors import UsageError
+from director.errors import NotPermittedError, UsageError
 from director.runtime.logs import stamp
 from director.server.enrolment import Enrolment
 from director.server.enrolment_rules import TokenRow
 from director.server.ledger_client import LedgerClient
-from director.targets import names_match
+from director.server.roster import Roster
+from director.targets import RoleScope, RosterView, names_match, spelled_out
 
 TTL = 3600.0  # seconds
 RENEW_TTL = 4 * 3600.0
@@ -78,15 +79,15 @@ class Enrolments:
 
     Args:
         addresses: `host:port` under which clients reach this server, for tokens.
-        select: the names that a target expression selects.
+        select: the names that a target expression selects for a caller.
         revoke: revokes the keys of nodes; gets their names and the reason.
     """
 
     def __init__(
-        self, enrolment: Enrolment, ledger: LedgerClient, addresses: Sequence[str],
-        select: Callable[[str], list[str]], revoke: Callable[[Sequence[str], str], None],
+        self, enrolment: Enrolment, roster: Roster, ledger: LedgerClient, addresses: Sequence[str],
+        select: Callable[[str, Caller], list[str]], revoke: Callable[[Sequence[str], str], None],
     ) -> None:  # fmt: skip
-        self._enrolment, self._ledger, self._addresses = enrolment, ledger, tuple(addresses)
+        self._enrolment, self._roster, self._ledger, self._addresses = enrolment, roster, ledger, tuple(addresses)
         self._select, self._revoke = select, revoke
 
     def create_token(self, request: NewToken, caller: Caller) -> Row:
@@ -94,6 +95,7 @@ class Enrolments:
 
         Raises:
             UsageError: a lifetime, number, expression or label that cannot be used.
+            NotPermittedError: a name or a label that is not the caller's to give.
         """
         if not 0 < request.ttl <= LONGEST or not 0 <= request.max_nodes <= 1_000_000:
             raise UsageError("a token is in force for at most a year, and enrols at most 1,000,000 nodes")
@@ -104,21 +106,31 @@ class Enrolments:
                 raise UsageError(f"--label {name}: {why}")
         if why := labels.excess(request.labels):
             raise UsageError(f"--label: {why}")
+        caller.rights.require_labels(request.labels)
+        nodes = names_of_token(request.nodes, caller.rights.scope, self._roster)
         token, row = self._enrolment.tokens.make(
             self._addresses, created_by=caller.user, expires_at=time.time() + request.ttl, max_nodes=request.max_nodes,
-            nodes=request.nodes, labels=request.labels, reusable=request.reusable,
+            nodes=nodes, labels=request.labels, reusable=request.reusable,
         )  # fmt: skip
         self._ledger.commit(self._enrolment.tokens.put(row))
         return {**token_row(row), "token": token.encode(), "addresses": list(token.addresses)}
 
     def list_tokens(self, request: Nothing, caller: Caller) -> Iterator[list[Row]]:
-        """Every token, the oldest first, without its secret; in lists."""
-        return batches(map(token_row, self._enrolment.tokens))
+        """Every token, the oldest first, without its secret; in lists. Of a caller with a scope, those it made."""
+        return batches(token_row(row) for row in self._enrolment.tokens if is_own(row, caller))
 
     def revoke_token(self, request: OldToken, caller: Caller) -> Row:
-        """End a token, and with `with_nodes` revoke its nodes: `{"count": nodes revoked}`. Raises NotFoundError."""
-        self._ledger.commit(self._enrolment.tokens.revoke(request.id))
+        """End a token, and with `with_nodes` revoke its nodes: `{"count": nodes revoked}`.
+
+        Raises:
+            NotFoundError: there is no such token.
+            NotPermittedError: the caller has a scope and another user made the token, or a node is outside of it.
+        """
+        if not is_own(self._enrolment.tokens.get(request.id), caller):
+            raise NotPermittedError(f"another user made the token {request.id}; you may revoke your own")
         names = self._enrolment.enrolled_with(request.id) if request.with_nodes else []
+        caller.rights.scope.require(names, self._roster)
+        self._ledger.commit(self._enrolment.tokens.revoke(request.id))
         if names:
             self._revoke(names, f"its token {request.id} was revoked by {caller.user}")
         return {"count": len(names)}
@@ -128,19 +140,25 @@ class Enrolments:
         names_match(request.node, "x")
         return batches(
             pending_row(row)
-            for row in self._enrolment.pending
+            for row in waiting_for(self._enrolment, self._roster, caller)
             if names_match(request.node, row.name)
             and (not request.keys or any(row.key.startswith(key) for key in request.keys))
         )
 
     def accept_node(self, request: Chosen, caller: Caller) -> Row:
-        """Give waiting keys their names: `{"count": n}`. Raises NotFoundError: a key does not wait any more."""
+        """Give waiting keys their names: `{"count": n}`.
+
+        Raises:
+            NotFoundError: a key does not wait any more. NotPermittedError: a name is outside of the caller's scope.
+        """
+        caller.rights.scope.require((name for name, _ in request.nodes), self._roster)
         for name, key in request.nodes:
             self._enrolment.accept(name, key, caller.user)
         return {"count": len(request.nodes)}
 
     def reject_node(self, request: Chosen, caller: Caller) -> Row:
-        """Forget waiting keys: `{"count": n}`. Raises NotFoundError: a key does not wait any more."""
+        """Forget waiting keys: `{"count": n}`. Raises as `accept_node`."""
+        caller.rights.scope.require((name for name, _ in request.nodes), self._roster)
         for name, key in request.nodes:
             self._enrolment.reject(name, key)
         return {"count": len(request.nodes)}
@@ -150,12 +168,33 @@ class Enrolments:
 
         Raises:
             UsageError: the expression or the time cannot be used. NoTargetError: it selects nothing.
+            NotPermittedError: it names a node outside of the caller's scope.
         """
         if not 0 < request.ttl <= LONGEST:
             raise UsageError("--ttl: a name is open for at most a year")
-        names, until = self._select(request.node), time.time() + request.ttl
+        names, until = self._select(request.node, caller), time.time() + request.ttl
         self._ledger.commit(*(self._enrolment.renew(name, until) for name in names))
         return {"nodes": names, "until": stamp(until)}
+
+
+def names_of_token(nodes: str, scope: RoleScope, roster: RosterView) -> str:
+    """The expression of the names that a token may enrol: `nodes` ("" for any name), no further than a scope.
+
+    Raises:
+        NotPermittedError: `nodes` spells out a name outside of the scope, or the scope has no names.
+    """
+    if scope.is_everything:
+        return nodes
+    if not scope.of_names:
+        raise NotPermittedError(f"a token is for names, and your nodes are not made of names alone ({scope})")
+    scope.require(spelled_out(nodes) if nodes else (), roster)
+    bounds = " or ".join(f"({text})" for text in scope.of_names)
+    return f"({nodes}) and ({bounds})" if nodes else bounds
+
+
+def is_own(row: TokenRow, caller: Caller) -> bool:
+    """Whether the caller may look at a token and revoke it."""
+    return caller.rights.scope.is_everything or row.created_by == caller.user
 
 
 def token_row(row: TokenRow) -> Row:

@@ -10,6 +10,7 @@ from typing import Any
 import ujson
 
 from director import states as st
+from director.api.job_access import JobAccess
 from director.api.requests import Caller, Nothing
 from director.protocol.framing import Cut
 from director.runtime.logs import stamp
@@ -64,7 +65,8 @@ class JobIds:
 class Jobs:
     """Answers the commands about jobs.
 
-    Every method raises NotFoundError for an id that no job has and UsageError for a prefix that several have.
+    Every method raises NotFoundError for an id that no job has, UsageError for a prefix that several have, and
+    NotPermittedError for a job that reaches nodes outside of the caller's scope.
 
     Args:
         lost_after: seconds of silence after which a node's tasks are lost.
@@ -72,49 +74,50 @@ class Jobs:
 
     def __init__(self, scheduler: Scheduler, roster: Roster, ledger: LedgerClient, lost_after: float) -> None:
         self._scheduler, self._roster, self._ledger, self._lost_after = scheduler, roster, ledger, lost_after
+        self._access = JobAccess(scheduler, roster, ledger)
 
     def list_jobs(self, request: JobFilter, caller: Caller) -> bytes:
-        """A JSON list of jobs, the newest last."""
-        return self._ledger.ask("list_jobs", filters=self._filters(request), live=live(self._scheduler.runs))
+        """A JSON list of jobs, the newest last; of a caller with a scope, those that reach no other node."""
+        filters = self._filters(request, caller)
+        return self._ledger.ask("list_jobs", filters=filters, live=live(self._scheduler.runs))
 
     def job_info(self, request: JobId, caller: Caller) -> Iterator[bytes]:
         """One job with its steps and tasks: one JSON object in parts."""
-        job = self._whole_id(request.id)
+        job = self._access.find(request.id, caller)
         run = self._scheduler.runs.get(job)
         view = live({job: run}, job) if run is not None else {}
         return (Cut(part) for part in self._ledger.stream("job_info", id=job, live=view))
 
     def export_jobs(self, request: Nothing, caller: Caller) -> Iterator[bytes]:
         """Every job as in `job_info`, in JSON lists."""
-        return self._ledger.stream("export_jobs", live=live(self._scheduler.runs))
+        return self._ledger.stream("export_jobs", live=live(self._scheduler.runs), within=self._access.within(caller))
 
     def wait(self, request: JobIds, caller: Caller) -> Iterator[Row]:
         """Progress of the jobs until all are final, at least every two seconds.
 
         Each event is `{"jobs": [{id, state, tasks}], "waiting": [{job, node, step, why, since, until}]}`.
         """
-        return self._progress([self._whole_id(job) for job in request.ids])
+        return self._progress([self._access.find(job, caller) for job in request.ids])
 
     def cancel(self, request: JobIds, caller: Caller) -> Row:
         """Cancel jobs. Answers when that is on disk: `{"jobs": [{id, was_final}]}`."""
-        jobs = [self._whole_id(job) for job in request.ids]
+        jobs = [self._access.find(job, caller) for job in request.ids]
         reason = f"cancelled by {caller.user}"
         return {"jobs": [{"id": job, "was_final": not self._scheduler.cancel(job, reason)} for job in jobs]}
 
     def purge_jobs(self, request: JobFilter, caller: Caller) -> Row:
         """Forget final jobs: `{"count": n}`."""
-        jobs = ujson.loads(self._ledger.ask("final_jobs", filters=self._filters(request)))
+        jobs = ujson.loads(self._ledger.ask("final_jobs", filters=self._filters(request, caller)))
         for start in range(0, len(jobs), PURGED_AT_ONCE):
             self._ledger.commit(("purge_jobs", {"ids": jobs[start : start + PURGED_AT_ONCE]}))
         return {"count": len(jobs)}
 
-    def _whole_id(self, job: str) -> str:
-        return job if job in self._scheduler.runs else self._ledger.ask("resolve", id=job).decode()
-
-    def _filters(self, request: JobFilter) -> Row:
-        """The filter for the ledger, with the names of the nodes of the expression."""
-        nodes = resolve([request.node], self._roster, may_be_empty=True).nodes if request.node else None
-        return {**asdict(request), "nodes": nodes}
+    def _filters(self, request: JobFilter, caller: Caller) -> Row:
+        """The filter for the ledger, with the names of the nodes of the expression, and of the caller's scope."""
+        scope = caller.rights.scope
+        nodes = resolve([request.node], scope.within(self._roster), may_be_empty=True).nodes if request.node else None
+        ids = request.ids if scope.is_everything else [self._access.find(job, caller) for job in request.ids]
+        return {**asdict(request), "ids": ids, "nodes": nodes, "within": self._access.within(caller)}
 
     def _progress(self, jobs: Iterable[str]) -> Iterator[Row]:
         events = {job: event for job in jobs if (event := self._scheduler.final_event(job)) is not None}

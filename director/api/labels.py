@@ -37,11 +37,11 @@ class Labels:
     """Answers the command about labels.
 
     Args:
-        select: the names that a target expression selects.
+        select: the names that a target expression selects for a caller.
     """
 
     def __init__(
-        self, roster: Roster, node_labels: NodeLabels, ledger: LedgerClient, select: Callable[[str], list[str]]
+        self, roster: Roster, node_labels: NodeLabels, ledger: LedgerClient, select: Callable[[str, Caller], list[str]]
     ) -> None:
         self._roster, self._labels, self._ledger, self._select = roster, node_labels, ledger, select
 
@@ -54,7 +54,7 @@ class Labels:
         """
         if len(request.nodes) > NODES:
             raise UsageError(f"labels of {len(request.nodes)} nodes at once; expected at most {NODES}")
-        named = self._select(request.node) if request.node else []
+        named = self._select(request.node, caller) if request.node else []
         changes = {**request.nodes, **{name: {**request.nodes.get(name, {}), **request.labels} for name in named}}
         pace, size = Pace(), 0
         for name, wanted in changes.items():

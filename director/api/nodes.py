@@ -86,7 +86,7 @@ class Nodes:
         """Version, pid, the number of nodes by state, and the longest turns of the server's loop, in seconds."""
         lag = {"lag": round(self._lag.lately, 4), "lag_ever": round(self._lag.ever, 4),
                "busy_ever": round(self._lag.busy, 4)}  # fmt: skip
-        nodes = Counter(record.state for record in self._roster.nodes.values())
+        nodes = Counter(self._roster.nodes[name].state for name in self._names(None, caller))
         return {"version": __version__, "pid": os.getpid(), "nodes": nodes, **lag}
 
     def list_nodes(self, request: NodeFilter, caller: Caller) -> Iterator[list[Row]]:
@@ -94,9 +94,11 @@ class Nodes:
 
         Raises:
             UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
+            NotPermittedError: it names a node outside of the caller's scope.
         """
-        names = sorted(self._names(request.node), reverse=bool(request.limit))  # make rows of the last names only
-        newcomers = [] if request.node else list(map(pending_row, self._enrolment.pending))
+        last = bool(request.limit)  # make rows of the last names only
+        names = sorted(self._names(request.node, caller), reverse=last)
+        newcomers = [] if request.node else list(map(pending_row, waiting_for(self._enrolment, self._roster, caller)))
         rows = self._rows(names, request.state)
         every = chain(reversed(newcomers), rows) if request.limit else chain(rows, newcomers)
         since = "" if request.since is None else stamp(request.since)
@@ -112,12 +114,13 @@ class Nodes:
 
         Raises:
             NotFoundError: no node or several nodes have this name.
+            NotPermittedError: the node is outside of the caller's scope.
         """
-        return {**node_detail(self._record(request.node)), "server_lag": round(self._lag.lately, 4)}
+        return {**node_detail(self._record(request.node, caller)), "server_lag": round(self._lag.lately, 4)}
 
     def export_nodes(self, request: Nothing, caller: Caller) -> Iterator[list[Row]]:
         """Every node with facts and remembered ARGs, in lists of at most `BATCH`."""
-        records = [self._roster.nodes[name] for name in sorted(self._roster.nodes)]
+        records = [self._roster.nodes[name] for name in sorted(self._names(None, caller))]
         return batches(map(node_detail, records))
 
     def purge_nodes(self, request: NodeTarget, caller: Caller) -> Row:
@@ -125,8 +128,9 @@ class Nodes:
 
         Raises:
             UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
+            NotPermittedError: it names a node outside of the caller's scope.
         """
-        names = [name for name in self._names(request.node) if self._is_away(self._roster.nodes[name])]
+        names = [name for name in self._names(request.node, caller) if self._is_away(self._roster.nodes[name])]
         self._enrolment.pending.mark(names, time.monotonic())
         self._ledger.commit(*self._membership.forget(names, f"was purged by {caller.user}"))
         return {"count": len(names)}
@@ -137,7 +141,7 @@ class Nodes:
         Raises:
             UsageError: `node` cannot be read. NoTargetError: it selects nothing.
         """
-        names = self.select(request.node)
+        names = self.select(request.node, caller)
         self.revoke(names, f"by {caller.user}")
         return {"nodes": names}
 
@@ -147,15 +151,19 @@ class Nodes:
         self._membership.cut_off(names, why)
         self._ledger.commit()
 
-    def select(self, expression: str) -> list[str]:
-        """The nodes of an expression. Raises UsageError or NoTargetError, also when there are none."""
-        return resolve([expression], self._roster).nodes
+    def select(self, expression: str, caller: Caller) -> list[str]:
+        """The nodes of an expression, in the caller's scope.
 
-    def _names(self, expression: str | None) -> list[str]:
-        """The nodes of an expression, all without one. Raises NoTargetError: an unknown name."""
-        if not expression:
-            return list(self._roster.nodes)
-        return resolve([expression], self._roster, may_be_empty=True).nodes
+        Raises:
+            UsageError, NoTargetError: as `resolve`, also when there are none.
+            NotPermittedError: it names a node outside of the scope.
+        """
+        return resolve([expression], caller.rights.scope.within(self._roster)).nodes
+
+    def _names(self, expression: str | None, caller: Caller) -> list[str]:
+        """The nodes of an expression, all without one, in the caller's scope. Raises as `select`, but may be empty."""
+        view = caller.rights.scope.within(self._roster)
+        return resolve([expression], view, may_be_empty=True).nodes if expression else list(view.names())
 
     def _is_away(self, record: NodeRecord) -> bool:
         """Whether the node is offline, and not only because this server has just started."""
@@ -170,10 +178,11 @@ class Nodes:
             if record is not None and (not states or record.state in states):
                 yield node_row(record)
 
-    def _record(self, name: str) -> NodeRecord:
+    def _record(self, name: str, caller: Caller) -> NodeRecord:
         if name in self._roster.nodes:
+            caller.rights.scope.require([name], self._roster)
             return self._roster.nodes[name]
-        matches = [known for known in self._roster.nodes if known.startswith(name)]
+        matches = [known for known in self._names(None, caller) if known.startswith(name)]
         if len(matches) != 1:
             near = f"; did you mean {', '.join(sorted(matches)[:3])}?" if matches else ""
             raise NotFoundError(f"there is no node {name}{near}")
@@ -200,6 +209,13 @@ def node_row(record: NodeRecord) -> Row:
 def node_detail(record: NodeRecord) -> Row:
     """One node as `--node-info` shows it: the row, facts and remembered ARGs, the lag of its loop in seconds."""
     return {**node_row(record), "lag": record.lag, "facts": ujson.loads(record.facts), "args": record.args}
+
+
+def waiting_for(enrolment: Enrolment, roster: Roster, caller: Caller) -> list[Pending]:
+    """The keys that wait for a name in the caller's scope."""
+    rows = list(enrolment.pending)
+    covered = caller.rights.scope.covered((row.name for row in rows), roster)
+    return [row for row in rows if row.name in covered]
 
 
 def pending_row(row: Pending) -> Row:

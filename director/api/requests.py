@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
+from director.api.permissions import NOTHING, Rights
 from director.errors import UsageError
 from director.server.planner_pool import NO_SOURCES, Sources
 
@@ -22,6 +23,8 @@ class Caller:
     Attributes:
         user: name of the user, the uid as text when it has none.
         uid, gid, pid: of the calling process.
+        groups: the names of its groups, the number as text where one has no name.
+        rights: what it may reach with the command that it runs now.
         sources: reads the files that the caller's submissions name.
     """
 
@@ -30,6 +33,8 @@ class Caller:
     gid: int
     pid: int
     sources: Sources = NO_SOURCES
+    groups: frozenset[str] = frozenset()
+    rights: Rights = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

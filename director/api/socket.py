@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import logging
 import pwd
 import struct
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,8 +24,10 @@ from director.protocol import unix_socket
 from director.protocol.framing import READ, Channel, Cut, close_all, encode
 from director.runtime.accept_loop import accept_all
 from director.runtime.greenlets import spawn
+from director.runtime.logs import Seldom
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 CONNECTIONS = 1000
 PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to read an answer
@@ -31,6 +35,7 @@ SOURCES_PATIENCE = 60.0  # seconds a caller may take to send the next part of it
 PART = 16 * 1024 * 1024  # bytes of an answer in one frame
 FIRST_SIGN = 0.25  # seconds; the first sign of life is early, for calls that are about to end
 SIGN_EVERY = 5.0  # seconds
+SO_PEERGROUPS = 59  # Linux; Python has no name for it
 SIGN = encode({"alive": True})
 
 
@@ -205,7 +210,25 @@ def caller_of(connection: socket.socket, channel: CallersChannel) -> Caller:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
-    return Caller(name, uid, gid, pid, CallerSources(channel))
+    groups = frozenset(map(_group_name, {gid, *_groups(connection)}))
+    return Caller(name, uid, gid, pid, CallerSources(channel), groups)
+
+
+def _groups(connection: socket.socket) -> array[int]:
+    """The peer's supplementary groups; none when it has more than 256, which Python cannot read."""
+    found = array("i")
+    try:
+        found.frombytes(connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 1024))
+    except OSError as error:
+        seldom.warning("the groups of a caller cannot be read, so only its first one counts: %s", error.strerror)
+    return found
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def _request(channel: Channel) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ import ujson
 
 from director import ids
 from director import states as st
+from director.api.job_access import JobAccess
 from director.api.requests import Caller
 from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
 from director.scheduler.blocks import nodes_of
@@ -114,6 +115,7 @@ class Submissions:
     ) -> None:
         self._scheduler, self._planners, self._ledger, self._roster = scheduler, planners, ledger, roster
         self._dry_run = dry_run
+        self._access = JobAccess(scheduler, roster, ledger)
         self._under_way: set[str] = set()
 
     def submit(self, request: Submission, caller: Caller) -> Row:
@@ -122,6 +124,7 @@ class Submissions:
         A repeated submission has the same answer and makes no further jobs.
 
         Raises:
+            NotPermittedError: the job would reach nodes outside of the caller's scope.
             DirectorError: a text, a target or a source is wrong, or the server accepts no submissions now.
         """
         options = Options(**{**DEFAULTS, **request.options})
@@ -141,8 +144,7 @@ class Submissions:
         options = Options(**{**DEFAULTS, **request.options})
         answers = []
         for file in request.files:
-            planned = {"file": file, "options": options, "explain": True}
-            meta, chunks = self._planners.plan(planned, caller.sources)
+            meta, chunks = self._plan(file, options, caller, explain=True)
             stages = [stage.get("name") or "" for stage in meta["stages"]]
             head = {"name": _name(file, options), "kind": file["kind"], "options": options, "stages": stages}
             answers.append(explain(meta, chunks, self._dry_run.look(meta, chunks, head)))
@@ -153,12 +155,14 @@ class Submissions:
 
         Raises:
             NotFoundError: there is no such job. UsageError: it is not final. NoTargetError: `target` leaves no node.
+            NotPermittedError: the job reaches nodes outside of the caller's scope.
             DirectorError: the server accepts no submissions now.
         """
         digests = {request.new_id: _sha256(["resume", request.id, request.options])}
         with self._once(digests):
             known = self._is_known(digests, request.again)
-            row = ujson.loads(self._ledger.ask("resume_record", id=request.new_id if known else request.id))
+            job = request.new_id if known else self._access.find(request.id, caller)
+            row = ujson.loads(self._ledger.ask("resume_record", id=job))
             name = (request.options.get("name") or row["name"])[:200]
             notes = [] if known else self._accept_rest(row, name, request, digests, caller)
         return {"jobs": [{"id": request.new_id, "name": name}], "notes": notes}
@@ -166,6 +170,13 @@ class Submissions:
     def verb_help(self, request: VerbHelp, caller: Caller) -> Row:
         """The manual of a verb: `{"text": text}`. Raises UsageError: there is no such verb, or it cannot be loaded."""
         return {"text": self._planners.manual(request.verb.upper()[:100])}
+
+    def _plan(self, file: File, options: Options, caller: Caller, explain: bool = False) -> tuple[Row, list[bytes]]:
+        """The plan of one text, made of the nodes in the caller's scope. Raises DirectorError."""
+        request = {"file": file, "options": options, "explain": explain, "scope": caller.rights.scope.texts}
+        meta, chunks = self._planners.plan(request, caller.sources)
+        caller.rights.require_plan(meta, self._roster)
+        return meta, chunks
 
     @contextmanager
     def _once(self, names: Collection[str]) -> Iterator[None]:
@@ -200,7 +211,7 @@ class Submissions:
         jobs: list[Accepted] = []
         notes: list[str] = []
         for file in files:
-            meta, chunks = self._planners.plan({"file": file, "options": options}, caller.sources)
+            meta, chunks = self._plan(file, options, caller)
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
             record = _record(file["id"], digests, _name(file, options), file["kind"], kept, meta, caller)
@@ -220,7 +231,9 @@ class Submissions:
         options = {**DEFAULTS, **row["options"], **request.options}
         target = request.options.get("target")
         notes: list[str] = []
-        meta = plan_of(row, frozenset(resolve(target, self._roster).nodes) if target else None, notes)
+        view = caller.rights.scope.within(self._roster)
+        meta = plan_of(row, frozenset(resolve(target, view).nodes) if target else None, notes)
+        caller.rights.require_plan(meta, self._roster)
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
         record = _record(request.new_id, digests, name, row["kind"], options, meta, caller)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,12 @@ from director.api.enrolment import Enrolments
 from director.api.jobs import Jobs
 from director.api.labels import Labels
 from director.api.nodes import Nodes
+from director.api.permissions import Permissions
 from director.api.socket import OperatorSocket
 from director.api.submissions import Submissions
+from director.config.roles import read_roles
 from director.config.settings import Settings
-from director.errors import DirectorError, StartError
+from director.errors import DirectorError, StartError, UsageError
 from director.protocol import keys
 from director.protocol.transport import Authenticator, Router, new_context, raise_descriptor_limit
 from director.runtime import descriptors, heap, locks, logs, paths, service_manager, signals
@@ -63,6 +66,7 @@ class Server:
     """One running server."""
 
     def __init__(self, settings: Settings, folder: str) -> None:
+        self._permissions = Permissions(settings.roles)
         self._settings = settings
         self._folder = folder
         self._end: AsyncResult[str] = AsyncResult()
@@ -127,8 +131,9 @@ class Server:
             Jobs(self.scheduler, self.roster, self.ledger, s.lost_after),
             nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag),
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
-            Enrolments(enrolment, self.ledger, addresses, nodes.select, nodes.revoke),
+            Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
             Labels(self.roster, labels, self.ledger, nodes.select),
+            self._permissions.permit,
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
@@ -161,6 +166,14 @@ class Server:
         """End the server; called for a signal."""
         if not self._end.ready():
             self._end.set(why)
+
+    def read_roles(self, why: str) -> None:
+        """Take the roles that the settings files have now; keep the former ones when they cannot be used."""
+        try:
+            self._permissions.replace(read_roles(self._settings.files))
+            log.info("roles were read again: %s", why)
+        except UsageError as error:
+            log.error("roles stay as they were: %s", error)
 
     def stop(self) -> None:
         """Stop all components, the last first; afterwards everything written to the ledger is on disk."""
@@ -241,6 +254,8 @@ def serve(settings: Settings) -> int:
             server = Server(settings, folder)
             on_vital_death(server.fatal)
             signals.on_end(server.ask_to_end)
+            if not sys.stderr.isatty():  # there SIGHUP ends the server, as it says that the terminal is gone
+                signals.on_hangup(server.read_roles)
             server.start()
             service_manager.report(server.status)
             log.info("ends: %s", server.wait())

@@ -85,6 +85,10 @@ class Within(RosterView):
         """Whether a covered node of this name is enrolled."""
         return name in self._names
 
+    def revoked(self, name: str) -> bool:
+        """Whether this is the name of a node whose key was revoked."""
+        return self._roster.revoked(name)
+
     def online(self, name: str) -> bool:
         """Whether the node is online now."""
         return self._roster.online(name)
@@ -121,6 +125,10 @@ class _Anyone(RosterView):
     def has(self, name: str) -> bool:
         """Any name may be written."""
         return True
+
+    def revoked(self, name: str) -> bool:
+        """Nobody is."""
+        return False
 
     def online(self, name: str) -> bool:
         """Everybody is."""

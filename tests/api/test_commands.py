@@ -52,7 +52,7 @@ def commands(permit: Any) -> Commands:
         jobs.Jobs(none, none, none, 0),
         nodes.Nodes(none, none, none, none, 0, none),
         submissions.Submissions(none, none, none, none, none),
-        enrolment.Enrolments(none, none, (), none, none),
+        enrolment.Enrolments(none, none, none, (), none, none),
         labels.Labels(none, none, none, none),
     )
     return Commands(*parts, permit)
