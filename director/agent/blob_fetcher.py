@@ -21,6 +21,7 @@ STALL = 15.0  # seconds without a piece after which the missing ones are request
 @dataclass(slots=True, eq=False)
 class _Download:
     job: str
+    step: int
     digest: str
     size: int
     temp: Temp
@@ -40,8 +41,8 @@ class Fetcher:
         self._send = send
         self._downloads: dict[str, _Download] = {}
 
-    def get(self, job: str, digest: str, size: int) -> str:
-        """The path of a blob of `job`; blocks the greenlet while it comes.
+    def get(self, job: str, step: int, digest: str, size: int) -> str:
+        """The path of a blob that a step of `job` needs; blocks the greenlet while it comes.
 
         Args:
             digest: sha256 in hex.
@@ -54,13 +55,13 @@ class Fetcher:
         while not self.blobs.has(digest):
             running = self._downloads.get(digest)
             if running is None:
-                return self._download(job, digest, size)
+                return self._download(job, step, digest, size)
             running.done.wait()
         return self.blobs.path(digest)
 
-    def _download(self, job: str, digest: str, size: int) -> str:
+    def _download(self, job: str, step: int, digest: str, size: int) -> str:
         offsets = iter(range(0, size, PIECE))
-        download = self._downloads[digest] = _Download(job, digest, size, self.blobs.open_temp(), offsets, size)
+        download = self._downloads[digest] = _Download(job, step, digest, size, self.blobs.open_temp(), offsets, size)
         try:
             self._follow(download)
             return self.blobs.commit(download.temp, digest)
@@ -82,7 +83,8 @@ class Fetcher:
 
     def _request(self, download: _Download, offset: int) -> None:
         download.requested.add(offset)
-        self._send(messages.encode("blob_get", job=download.job, digest=download.digest, offset=offset, length=PIECE))
+        where = {"job": download.job, "step": download.step, "digest": download.digest}
+        self._send(messages.encode("blob_get", **where, offset=offset, length=PIECE))
 
     def take(self, fields: dict[str, Any], piece: bytes = b"") -> None:
         """Write a piece that came; ignore one that was not requested."""

@@ -73,8 +73,8 @@ class DryRun:
         self._open += 1
         try:
             with tempfile.TemporaryDirectory(prefix="director-plan-") as folder:
-                contents = _unpack(folder, fields["contents"], payload[fields["chunks"] :])
-                steps = [step for chunk in payload[: fields["chunks"]] for step in ujson.loads(chunk)]
+                contents = _unpack(folder, fields["contents"], payload[1:])
+                steps = ujson.loads(payload[0])
                 result = DryRunResult(self._executor, fields, dict(self._remembered()), contents)
                 rows = result.rows(steps)
             sets = {name: result.sets[name] for name in fields["watch"] if name in result.sets}
@@ -238,7 +238,7 @@ class DryRunResult:
             return None
         stage = step["stage"]
         if stage not in self._caches:
-            self._caches[stage] = self.executor.step_cache.load(self._head, stage, read_only=True)
+            self._caches[stage] = self.executor.step_cache.load(self._head, step, read_only=True)
         self._caches[stage].enter(step["i"])
         return self._caches[stage]
 

@@ -80,7 +80,7 @@ class Executor:
         return self._attempt(verb, step, node)
 
     def _apply_cached(self, verb: Verb, step: Step, node: TaskNode, job: JobRunner) -> Outcome:
-        cache = self.step_cache.of(job.id, job.head, step["stage"])
+        cache = self.step_cache.of(job.id, job.head, step)
         cache.enter(step["i"])
         outcome = Outcome(st.FAILED)
         try:
@@ -217,7 +217,7 @@ class TaskNode(LocalNode):
 
     def blob(self, digest: str, size: int) -> str:
         """The path of this content, once it is here. Raises VerbError, StoreError."""
-        return self._executor.fetcher.get(self.job, digest, size)
+        return self._executor.fetcher.get(self.job, self._step["i"], digest, size)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -21,7 +21,6 @@ from gevent.event import AsyncResult
 from director import states as st
 from director.language.scope import Scope
 from director.process import Handle
-from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
 from director.runtime.greenlets import spawn, spawn_pooled
 
@@ -127,7 +126,7 @@ class JobRunner:
 
     Args:
         id: of the job.
-        head: `{"name", "kind", "options", "stages"}`, and `seed` for a resumed job: the effects of its earlier steps.
+        head: `{"name", "kind", "options"}`, and `seed` for a resumed job: the effects of its earlier steps.
         run_step: runs one step, applies its effects to the scope and gives its result.
         pass_over: called for each step that ended before this client began, with whether it succeeded.
 
@@ -156,15 +155,19 @@ class JobRunner:
         self._run_step, self.pass_over = run_step, pass_over
         self._ran: dict[int, int] = {}  # the last step that was run here, by lane
         self._seeds: deque[Step] = deque(head.get("seed", ()))
-        self._chunks: dict[int, list[Step]] = {}
+        self._steps: dict[int, Step] = {}  # by number
         self._queue: deque[tuple[int, int]] = deque()  # step ranges
         self._lanes: dict[int, _Lane] = {}
         self._is_started = False  # a greenlet runs the queue
 
-    def add(self, number: int, chunk: bytes, parts: list[tuple[int, int]]) -> None:
-        """Queue the steps `first` to `last` of each part, all of chunk `number`; those given before are left out."""
+    def add(self, chunk: bytes, parts: list[tuple[int, int]]) -> None:
+        """Queue the steps `first` to `last` of each part; those given before are left out.
+
+        Args:
+            chunk: the steps of these parts and others, empty where they were added before.
+        """
         if chunk:
-            self._chunks[number] = ujson.loads(chunk)
+            self._steps.update((step["i"], step) for step in ujson.loads(chunk))
         for first, last in parts:
             first = max(first, self.cursor)
             if first <= last:
@@ -239,11 +242,10 @@ class JobRunner:
             self._queue.popleft()
         else:
             self._queue[0] = (first + 1, last)
-        chunk = self._chunks.get(first // STEPS_PER_CHUNK)
-        if chunk is None:
+        step = self._steps.pop(first, None)
+        if step is None:
             log.error("job %s: step %d came without its text", self.id, first)
-            return None
-        return chunk[first % STEPS_PER_CHUNK]
+        return step
 
     def _to_lane(self, scope: Scope, step: Step) -> None:
         number = step["lane"]

@@ -61,7 +61,7 @@ class JobTable:
         session.slice_error = ""
         job = job or self.add(name, facts)
         before = job.cursor
-        job.add(fields["chunk"], chunk, parts)
+        job.add(chunk, parts)
         if parts[0][0] < before and (record := self.journal.jobs.get(name)):
             again = {step for first, last in parts for step in range(first, min(last + 1, before))}
             self._report_again(name, repeated(record, again))

@@ -80,7 +80,7 @@ class Profile:
     def pass_over(self, job: JobRunner, step: Step, good: bool) -> None:
         """Keep the place of a step that ended before this client began; cut the step cache there if it failed."""
         if job.head["kind"] == "orchestrate":
-            cache = self._cache.of(job.id, job.head, step["stage"])
+            cache = self._cache.of(job.id, job.head, step)
             cache.enter(step["i"])
             if not good:
                 cache.cut(f"step {step['i']} failed")

@@ -14,7 +14,6 @@ from director.agent.job_runner import JobRunner, Step
 from director.agent.job_table import JobTable
 from director.agent.journal.state import JobRecord
 from director.agent.reboot import came_back
-from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
 
 log = logging.getLogger(__name__)
@@ -105,7 +104,5 @@ def _steps(record: JobRecord, numbers: Collection[int]) -> list[Step]:
 
 def _requeue(job: JobRunner, record: JobRecord) -> None:
     """Queue all steps again, also those that have ended: their effects are applied again in their order."""
-    number = STEPS_PER_CHUNK
-    chunks = {piece.first // number: body for piece in record.slices if (body := piece.body.read())}
     for piece in sorted(record.slices, key=lambda piece: piece.first):
-        job.add(piece.first // number, chunks.pop(piece.first // number, b""), [(piece.first, piece.last)])
+        job.add(piece.body.read(), [(piece.first, piece.last)])

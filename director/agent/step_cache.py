@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -139,22 +139,21 @@ class StepCache:
         self._open: dict[tuple[str, int], StageCache] = {}
         os.makedirs(folder, mode=0o700, exist_ok=True)
 
-    def of(self, job: str, head: Mapping[str, Any], stage: int) -> StageCache:
-        """The cache of a stage for this job, the same object until `end`.
+    def of(self, job: str, head: Mapping[str, Any], step: Mapping[str, Any]) -> StageCache:
+        """The cache of a step's stage for this job, the same object until `end`.
 
         Args:
-            head: of the job: its `name` (the file), `stages` (their names), `options` and `resumed`.
-            stage: its number.
+            head: of the job: its `name` (the file), `options` and `resumed`.
+            step: its `stage`, and the `stage_name` if it has one.
         """
-        key = (job, stage)
+        key = (job, step["stage"])
         if key not in self._open:
-            self._open[key] = self.load(head, stage)
+            self._open[key] = self.load(head, step)
         return self._open[key]
 
-    def load(self, head: Mapping[str, Any], stage: int, read_only: bool = False) -> StageCache:
-        """The cache of a stage as it is on disk; arguments as for `of`."""
-        names: Sequence[str] = head.get("stages") or ()
-        name = f"{head['name']}\0{stage}:{names[stage] if stage < len(names) else ''}"
+    def load(self, head: Mapping[str, Any], step: Mapping[str, Any], read_only: bool = False) -> StageCache:
+        """The cache of a step's stage as it is on disk; arguments as for `of`."""
+        name = f"{head['name']}\0{step['stage']}:{step.get('stage_name', '')}"
         path = os.path.join(self._folder, hashlib.sha256(name.encode()).hexdigest()[:40])
         broken = "--no-cache" if head["options"].get("no_cache") else ""
         if head.get("resumed"):  # its first steps are not entered, so the places are not those of the whole file

@@ -21,8 +21,10 @@ from director.api.requests import Caller
 from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
 from director.scheduler.blocks import nodes_of
 from director.server.acceptance import Accepted
-from director.server.dry_run import DryRun, DryRunResult, steps_of
+from director.server.dry_run import DryRun, DryRunResult
+from director.server.dry_run_parts import steps_of
 from director.server.ledger_client import LedgerClient
+from director.server.open_jobs import head_of
 from director.server.planner_pool import PlannerPool
 from director.server.resume import plan_of, succeeded_of
 from director.server.roster import Roster
@@ -145,8 +147,7 @@ class Submissions:
         answers = []
         for file in request.files:
             meta, chunks = self._plan(file, options, caller, explain=True)
-            stages = [stage.get("name") or "" for stage in meta["stages"]]
-            head = {"name": _name(file, options), "kind": file["kind"], "options": options, "stages": stages}
+            head = head_of(_name(file, options), file["kind"], options)
             answers.append(explain(meta, chunks, self._dry_run.look(meta, chunks, head)))
         return answers[0] if len(answers) == 1 else {"plans": answers}
 

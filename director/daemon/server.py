@@ -113,7 +113,7 @@ class Server:
         self.scheduler.release_blocked()
         grace = GRACE * s.heartbeat_interval
         dry_run = DryRun(self.roster, sender.send, blobs)
-        transfer = self._keep(NodeTransfer(self.scheduler, self.roster, sender.send, files, self.fatal))
+        transfer = self._keep(NodeTransfer(self.scheduler, self.roster, sender.send, blobs, files, self.fatal))
         handlers = {
             **transfer.handlers,
             "blob_get": FileServer(blobs, self.scheduler, transfer.lent, sender.send).get,

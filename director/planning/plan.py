@@ -1,14 +1,15 @@
-"""A finished plan, encoded as one meta and as chunks of steps that are the same for every node."""
+"""A finished plan, encoded as one meta and as chunks of steps; a chunk is the same for every node that gets it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import ujson
 
-from director.protocol.messages import STEPS_PER_CHUNK
+STEPS_PER_CHUNK = 256  # at most; they are encoded together
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class PlannedStep:
         labels: what the server records when the step has succeeded on a node: `sets` of labels, and by node the number
             of its set, 0 where there is none.
         choose: the nodes of which one is chosen when the stage starts; None for a step that is not run-once.
+        needed: name to size in bytes of the blobs that the step needs, as in `Plan.contents`.
     """
 
     row: dict[str, Any]
@@ -53,11 +55,19 @@ class PlannedStep:
     exchange: dict[str, Any] | None = None
     choose: list[str] | None = None
     labels: dict[str, Any] | None = None
+    needed: dict[str, int] = field(default_factory=dict)
 
     def belongs_with(self, other: PlannedStep) -> bool:
         """Whether the next step, `other`, is of the same block."""
         together = self.stage is other.stage and self.nodes == other.nodes and self.once == other.once
         return together and not other.barrier and self.choose == other.choose
+
+    def has_nodes_of(self, other: PlannedStep) -> bool:
+        """Whether the next step, `other`, goes to the same nodes, whichever are chosen for run-once steps."""
+        if self.choose is not None or other.choose is not None:
+            return self.belongs_with(other)
+        mine, others = _nodes(self), _nodes(other)
+        return mine is others or mine == others
 
 
 @dataclass(slots=True)
@@ -65,20 +75,23 @@ class Plan:
     """The plan of one text.
 
     Attributes:
-        digests: sha256 to size in bytes of every blob the steps need; of many the blob of a list, see `blob_lists`.
+        contents: for each chunk the blobs that its steps need: sha256 to size in bytes, or names as in `blob_lists`.
+        digests: the same of all chunks, and the blobs that `contents` names by a list of sets; all must be kept.
         notes: lines for the submitter's stderr.
         warnings: as `notes`, for `--plan` only.
     """
 
     stages: list[PlannedStage]
     steps: list[PlannedStep]
+    contents: list[dict[str, int]] = field(default_factory=list)
     digests: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def meta(self) -> dict[str, Any]:
         """Everything but the steps, for JSON."""
-        blocks = list(blocks_of(self.steps))
+        blocks, starts = list(blocks_of(self.steps)), chunk_starts(self.steps)
+        contents = self.contents or [{}] * len(starts)
         nodes = {name for step in self.steps for name in _nodes(step)}
         return {
             "step_count": len(self.steps),
@@ -93,17 +106,18 @@ class Plan:
             "timeouts": {
                 str(index): limit for index, step in enumerate(self.steps) if (limit := _limit(step)) is not None
             },
+            "chunks": [{"first": first, "contents": needed} for first, needed in zip(starts, contents, strict=True)],
             "digests": self.digests,
             "notes": self.notes,
             "warnings": self.warnings,
         }
 
     def chunks(self) -> list[bytes]:
-        """The steps in the order of the text, as JSON lists of `STEPS_PER_CHUNK` each."""
-        rows = list(self._rows())
+        """The steps in the order of the text, as JSON lists; where one ends says `chunk_starts`."""
+        rows, starts = list(self._rows()), chunk_starts(self.steps)
         return [
-            ujson.dumps(rows[at : at + STEPS_PER_CHUNK], escape_forward_slashes=False).encode()
-            for at in range(0, len(rows), STEPS_PER_CHUNK)
+            ujson.dumps(rows[first:end], escape_forward_slashes=False).encode()
+            for first, end in pairwise((*starts, len(rows)))
         ]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -114,6 +128,15 @@ class Plan:
             yield step.row if behind is None else {**step.row, "behind": behind}
             if step.once:
                 last[step.stage.index] = index
+
+
+def chunk_starts(steps: Sequence[PlannedStep]) -> list[int]:
+    """The first step of each chunk: at most `STEPS_PER_CHUNK` steps, all of which go to the same nodes."""
+    starts: list[int] = []
+    for index, step in enumerate(steps):
+        if not index or index - starts[-1] == STEPS_PER_CHUNK or not steps[index - 1].has_nodes_of(step):
+            starts.append(index)
+    return starts
 
 
 def blocks_of(steps: Sequence[PlannedStep]) -> Iterable[dict[str, Any]]:

@@ -6,8 +6,9 @@ gets the `Plan` from StopIteration. Blobs that the planner makes are in the blob
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import pairwise
 from typing import Any
 
 from director import verbs
@@ -19,11 +20,11 @@ from director.language.reader import read
 from director.language.scope import RESERVED
 from director.planning.context import Context
 from director.planning.lint import lint
-from director.planning.plan import Plan, PlannedStage, PlannedStep
+from director.planning.plan import Plan, PlannedStage, PlannedStep, chunk_starts
 from director.planning.stages import Stages, lanes, located
 from director.planning.step_builder import PlanState, Request, StepBuilder
 from director.targets import RoleScope, RosterView
-from director.transfer.blob_lists import shortened
+from director.transfer.blob_lists import NAMED, is_list, shortened
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry
 
@@ -78,14 +79,26 @@ def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faul
         raise NoTargetError(f"{document.file}: --target leaves no stage a node: {' '.join(targets)}")
     if not steps:
         raise LanguageError("there is nothing to do; expected a step", document.file, 1)
-    digests = shortened(state.needed, state.made, blobs)
+    contents = _contents(steps, state.made, blobs)
+    digests = {name: size for chunk in contents for name, size in chunk.items()} | shortened(state.own, (), blobs)
     blobs.flush()
     if request.get("explain"):
         stages.explain()
         state.warnings += stages.chosen_by_facts()
         state.warnings += lint(document, steps, context.overrides)
     notes = dict.fromkeys((*stages.notes, *state.notes))
-    return Plan(stages.planned, steps, digests, list(notes), list(dict.fromkeys(state.warnings)))
+    return Plan(stages.planned, steps, contents, digests, list(notes), list(dict.fromkeys(state.warnings)))
+
+
+def _contents(steps: Sequence[PlannedStep], made: Collection[str], blobs: BlobStore) -> list[dict[str, int]]:
+    """What each chunk needs, as `Plan.contents`; at most `NAMED` of all chunks are named one by one."""
+    found: list[dict[str, int]] = []
+    room = NAMED
+    for first, end in pairwise((*chunk_starts(steps), len(steps))):
+        needed = {name: size for step in steps[first:end] for name, size in step.needed.items()}
+        found.append(shortened(needed, made, blobs, room))
+        room -= len(found[-1])
+    return found
 
 
 def _given(args: Mapping[str, Any]) -> dict[str, str]:
@@ -130,8 +143,9 @@ class _StepPlanner:
         everyone = PlannedStage(first.index, "", self._state.members)
         for instruction in self._document.globals:
             with self._state.faults.caught():
-                row = yield from StepBuilder(instruction, self._state, self._globals).step(everyone, everyone.nodes)
-                self._add(PlannedStep(row, everyone, everyone.nodes), instruction)
+                builder = StepBuilder(instruction, self._state, self._globals)
+                row = yield from builder.step(everyone, everyone.nodes)
+                self._add(PlannedStep(row, everyone, everyone.nodes, needed=builder.needed), instruction)
 
     def _stage_steps(self, instructions: Sequence[Instruction], stage: PlannedStage) -> Steps:
         context = self._context_of(stage)
@@ -158,7 +172,9 @@ class _StepPlanner:
             nodes = [next(filter(self._state.roster.online, choose), choose[0])]
         # a lane waits only for the source of its COPY --from
         barrier = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane
-        step = PlannedStep(row, stage, nodes, choose is not None, barrier, choose=choose, labels=builder.labels)
+        step = PlannedStep(
+            row, stage, nodes, choose is not None, barrier, choose=choose, labels=builder.labels, needed=builder.needed
+        )
         self._add(step, instruction)
         outputs = [row["flags"][flag] for flag in ("stdout-arg", "stderr-arg") if flag in row["flags"]]
         before = context.copy()
@@ -172,6 +188,8 @@ class _StepPlanner:
         if len(self._steps) >= STEPS_LIMIT:
             raise LanguageError(f"more than {STEPS_LIMIT} steps", instruction.file, instruction.line)
         step.exchange = verbs.load(instruction.verb).exchange(step.row["body"])
+        if step.exchange and (sets := next(filter(is_list, step.needed), "")):
+            step.exchange["of"] = sets
         self._steps.append(step)
 
     def _assigned(self, instruction: Instruction, builder: StepBuilder, stage: PlannedStage) -> list[str] | None:

@@ -19,6 +19,7 @@ from director.planning.downloads import download
 from director.planning.plan import PlannedStage
 from director.planning.stages import located
 from director.targets import RosterView
+from director.transfer.blob_lists import of_sets
 from director.transfer.blobs import BlobStore
 from director.verbs.base import Entry, Verb, Want
 from director.verbs.own import place_of
@@ -47,7 +48,7 @@ class PlanState:
         extend_args: whether ARGs append to lists and merge mappings.
         notes: lines for the submitter.
         warnings: lines for `--plan`.
-        needed: sha256 to size in bytes of the blobs that steps need.
+        own: sha256 to size in bytes of the blobs that a step needs on some of its nodes only.
         made: the sha256 of those that the planner made: lists of files, own verbs.
         answers: the entries of each want that was read.
         missing: why a want could not be read.
@@ -64,7 +65,7 @@ class PlanState:
     extend_args: bool = False
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    needed: dict[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
     answers: dict[Want, list[Entry]] = field(default_factory=dict)
     missing: dict[Want, str] = field(default_factory=dict)
@@ -89,7 +90,11 @@ class _Sets:
 
 
 class StepBuilder:
-    """Builds the step of one instruction; the `Planning` of its verb."""
+    """Builds the step of one instruction; the `Planning` of its verb.
+
+    Attributes:
+        needed: name to size in bytes of the blobs that the step needs.
+    """
 
     def __init__(self, instruction: Instruction, state: PlanState, context: Context) -> None:
         self.instruction = instruction
@@ -97,6 +102,7 @@ class StepBuilder:
         self.flags: dict[str, Any] = {}
         self.node: NodeFacts | None = None
         self.labels: dict[str, Any] | None = None
+        self.needed: dict[str, int] = {}
         self._state = state
         self._context = context
 
@@ -161,7 +167,7 @@ class StepBuilder:
     def need(self, entry: Entry) -> None:
         """Note that the step needs the blob of an entry."""
         if entry.digest:
-            self._state.needed[entry.digest] = entry.size
+            self.needed[entry.digest] = entry.size
 
     def download(self, url: str, checksum: str) -> Entry:
         """Download a URL, once in a plan. Raises LanguageError."""
@@ -199,6 +205,8 @@ class StepBuilder:
             row["own"] = [source.digest, len(source.data), source.path]
         if self.flags.get("name"):
             row["name"] = self.flags["name"]
+        if stage.name:
+            row["stage_name"] = stage.name
         if stage.lane:
             row.update(lane=stage.lane, group=stage.group)
         return row
@@ -265,10 +273,29 @@ class StepBuilder:
 
     def _sources_per_node(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
         """The sources of a body that differ from node to node; nodes with the same sources share them."""
-        found = _Sets()
+        found, for_all = _Sets(), self.needed
+        contents: list[dict[str, int]] = []
         for name in self._each(nodes):
+            self.needed = {}
             found.add(name, (yield from self._read_sources(verb, body)))
-        return per_node(found.sets, found.members, self)
+            if len(found.sets) > len(contents):
+                contents.append(self.needed)
+        self.needed = for_all
+        made = per_node(found.sets, found.members, self)
+        self._need_by_set(made["per_node"]["sets"], contents, found.members)
+        return made
+
+    def _need_by_set(
+        self, sets: Sequence[Mapping[str, Any]], contents: Sequence[dict[str, int]], members: Mapping[str, int]
+    ) -> None:
+        """Note which blobs the nodes of each set need, the list of its files included where it is a blob."""
+        for one, needed in zip(sets, contents, strict=True):
+            if "manifest" in one:
+                self.needed.pop(one["manifest"]["digest"], 0)
+                needed[one["manifest"]["digest"]] = one["manifest"]["size"]
+            self._state.own.update(needed)
+        name, size = of_sets(members, contents, self._state.blobs)
+        self.needed[name] = size
 
     def _labels(self, verb: Verb, body: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any] | None:
         """As `PlannedStep.labels`."""

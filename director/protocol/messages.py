@@ -16,7 +16,6 @@ import ujson
 from director.errors import ProtocolError
 
 VERSION = 5
-STEPS_PER_CHUNK = 256  # encoded together; the same bytes go to every node
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
@@ -58,7 +57,7 @@ KINDS: dict[str, Kind] = {
     "heartbeat": Kind("client", {"journal_position": int}),
     "results": Kind("client", {"number": int, "journal_position": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
     "profile": Kind("client", {"facts": dict, "args": dict}, 1024 * 1024),
-    "blob_get": Kind("client", {"job": str, "digest": str, "offset": int, "length": int}),
+    "blob_get": Kind("client", {**TASK, "digest": str, "offset": int, "length": int}),
     "query": Kind("client", {**TASK, "name": str}, 16384),
     "run_once_wait": Kind("client", TASK),
     "borrow": Kind("client", SOURCES),
@@ -73,7 +72,7 @@ KINDS: dict[str, Kind] = {
     ),
     "labels": Kind("server", {"labels": dict}, 1024 * 1024),
     "refused": Kind("server", {"reason": str, "retry": NUMBER}),
-    "slice": Kind("server", {"seq": int, "job": str, "chunk": int, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
+    "slice": Kind("server", {"seq": int, "job": str, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
     "ack": Kind("server", {"number": int, "close": list}, 1024 * 1024),
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
     "run_once_ended": Kind("server", {**TASK, "error": str}),
@@ -81,7 +80,7 @@ KINDS: dict[str, Kind] = {
     "blob_piece": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
     "dry_run": Kind(
         "server",
-        {"req": int, "head": dict, "parts": list, "query": dict, "watch": list, "chunks": int, "contents": list},
+        {"req": int, "head": dict, "parts": list, "query": dict, "watch": list, "contents": list},
         HEADER_LIMIT,
         PAYLOAD_LIMIT,
         2000,

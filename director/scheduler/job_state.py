@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from director import states as st
 from director.scheduler.blocks import Barriers, Block, Blocks
+from director.scheduler.chunks import Chunks
 from director.scheduler.node_run import HANDED, OPEN, WAITING, NodeRun
 
 SENT = bytes((st.SENT,))
@@ -31,7 +32,7 @@ class JobRun:
     """One job that is not final; `build.new_run` makes it.
 
     Attributes:
-        meta: the plan's meta (stages, blocks, ignored, once, digests …), as stored; a choice changes its blocks.
+        meta: the plan's meta (stages, blocks, chunks, ignored, once …), as stored; a choice changes its blocks.
         valid_for: seconds a task may wait for its node.
         timeout: seconds a task may run, unless its step has a limit of its own; 0: not known.
         since: monotonic time at which it was accepted.
@@ -59,6 +60,7 @@ class JobRun:
     steps: int = field(init=False)
     blocks: Blocks = field(init=False)
     barriers: Barriers = field(init=False)
+    chunks: Chunks = field(init=False)
     ignored: frozenset[int] = field(init=False)
     seeded: frozenset[str] = field(init=False)
 
@@ -66,6 +68,7 @@ class JobRun:
         self.steps = self.meta["step_count"]
         self.blocks = Blocks.from_meta(self.meta)
         self.barriers = Barriers(self.blocks, self.steps)
+        self.chunks = Chunks(self.meta["chunks"], self.steps)
         self.ignored = frozenset(self.meta.get("ignored", ()))
         self.seeded = frozenset(self.meta.get("seeded", ()))
 

@@ -34,7 +34,7 @@ class NodeRun:
         open: tasks that are not final.
         handed: tasks that are sent or running.
         waived: barriers do not wait for the node, as it was offline when the job began.
-        chunk: newest chunk sent in the node's present session, -1 for none.
+        chunk: first step of the newest chunk sent in the node's present session, -1 for none.
         sent_at: monotonic time at which steps were last handed to it.
         epoch: grows when steps are taken back; slices of an older epoch are void.
         closed: the node was told to forget the job.
@@ -65,6 +65,10 @@ class NodeRun:
         self.load.handed -= self.handed
         load.handed += self.handed
         self.load = load
+
+    def has(self, step: int) -> bool:
+        """Whether the node has a task of this step."""
+        return 0 <= step < len(self.states) and self.states[step] != st.NONE
 
     def first_open(self) -> int:
         """The lowest step that is not final, or the number of steps."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from director import states as st
-from director.protocol.messages import STEPS_PER_CHUNK
 from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import Load, NodeRun
 
@@ -70,7 +69,7 @@ def next_ranges(run: JobRun, node: NodeRun, room: int = WINDOW) -> list[StepRang
         first = max(block.first, node.cursor)
         while room > 0 and (first := node.states.find(st.QUEUED, first, block.last + 1)) >= 0:
             end = first + 1
-            most = min(block.last + 1, first + room, first - first % STEPS_PER_CHUNK + STEPS_PER_CHUNK)
+            most = min(block.last + 1, first + room, run.chunks.end(first))
             while end < most and node.states[end] == st.QUEUED:
                 end += 1
             ranges.append(StepRange(first, end - 1))

@@ -128,8 +128,8 @@ class Acceptance:
         breathe()  # with ten thousand nodes each of these takes long
         run.blocked = bool(meta.get("after"))
         build.mark_cached(run, job.succeeded)
-        for number, chunk in enumerate(job.chunks):
-            self._jobs.chunks.keep(run.id, number, chunk)
+        for first, chunk in zip(run.chunks.firsts, job.chunks, strict=bool(job.chunks)):
+            self._jobs.chunks.keep(run.id, first, chunk)
         self._jobs.add(run, record)
         return run
 

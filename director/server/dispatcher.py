@@ -39,6 +39,7 @@ class Slice:
     """The steps of one message: ranges within one chunk.
 
     Attributes:
+        chunk: the first step of the chunk.
         epoch: the node's when the slice was made; the slice is void when the node has another one.
     """
 
@@ -71,7 +72,7 @@ class Dispatcher:
             return []
         run.hand_out(node, ranges[-1].last + 1)
         node.sent_at = time.monotonic()
-        by_chunk = groupby(ranges, lambda steps: steps.first // messages.STEPS_PER_CHUNK)
+        by_chunk = groupby(ranges, lambda steps: run.chunks.first(steps.first))
         return [Slice(run, node, chunk, list(found), node.epoch) for chunk, found in by_chunk]
 
     def dispatch(self, slices: Iterable[Slice]) -> None:
@@ -148,7 +149,7 @@ class Dispatcher:
         if record is None or item.run.cancelled:
             return False
         record.seq += 1
-        header = messages.encode("slice", seq=record.seq, job=item.run.id, chunk=item.chunk, parts=item.ranges)
+        header = messages.encode("slice", seq=record.seq, job=item.run.id, parts=item.ranges)
         return self._send(record, header, frames)
 
     def _frames(self, item: Slice) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +15,15 @@ from gevent.event import Event
 from director.errors import ProtocolError
 from director.protocol import messages
 from director.runtime.greenlets import breathe
-from director.scheduler.blocks import nodes_of
+from director.server.dry_run_parts import Parts
 from director.server.roster import NodeRecord, Roster, Send
 from director.server.value_queries import gather
-from director.transfer.blob_lists import is_list
 from director.transfer.blobs import BlobStore
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that nodes have to answer
 ASKED_LIMIT = 2000  # nodes of one plan
-CONTENT_LIMIT = 64 * 1024  # bytes of a blob that is sent with the question
-CONTENTS_LIMIT = 4 * 1024 * 1024  # bytes of all these blobs
 QUESTION_LIMIT = 32 * 1024 * 1024  # bytes of steps
 TEXTS_LIMIT = 32 * 1024 * 1024  # characters of texts and diffs in one plan
 ACTIONS = frozenset(("run", "cached", "unknown"))
@@ -62,19 +59,31 @@ class DryRunResult:
 
 @dataclass(slots=True)
 class _Question:
-    """A message `dry_run`, and the answers to it.
+    """The messages `dry_run` about one plan, and the answers to them.
 
     Attributes:
-        parts: node to its step ranges; all else is the same for every node.
+        parts: the steps of each node, with their contents.
+        own: node to the contents that it has for itself.
+        fields: what every node is told.
+        values: what QUERY would find: name to node to value.
         left: nodes that have not answered.
     """
 
-    parts: Mapping[str, list[list[int]]]
+    parts: Parts
+    own: Mapping[str, dict[str, bytes]]
     fields: dict[str, Any]
-    frames: tuple[bytes, ...]
+    values: dict[str, dict[str, Any]]
     result: DryRunResult
     left: set[str] = field(default_factory=set)
     done: Event = field(default_factory=Event)
+
+    def message(self, node: str, number: int) -> list[bytes]:
+        """The message to this node: its steps, and the contents, values and names that these need."""
+        part = self.parts.of(node)
+        contents = {**part.contents, **self.own[node]}
+        query = {name: self.values[name] for name in part.names}
+        fields = {**self.fields, "parts": self.parts.ranges[node], "query": query, "contents": list(contents)}
+        return [messages.encode("dry_run", req=number, **fields), part.steps, *contents.values()]
 
 
 class DryRun:
@@ -96,25 +105,22 @@ class DryRun:
         Args:
             meta: of the plan.
             chunks: its encoded steps.
-            head: name, kind, options and stage names of the job, as with the first slice.
+            head: name, kind and options of the job, as with the first slice.
         """
         deadline = time.monotonic() + PATIENCE
-        names, manifests = _asks(meta, chunks)
-        contents = self._contents(meta.get("digests", {}), manifests)
-        result, parts = DryRunResult(), parts_of(meta)
-        reachable = self._reachable(parts, result)
+        result, parts = DryRunResult(), Parts(meta, chunks, self._blobs)
+        reachable, names = self._reachable(parts.ranges, result), parts.names
         if sum(map(len, chunks)) > QUESTION_LIMIT:
             result.errors.update(dict.fromkeys(reachable, "the plan is too large to ask the nodes"))
             return result
-        fields = {"head": head, "watch": sorted(names), "chunks": len(chunks), "contents": list(contents)}
-        question = _Question(reachable, fields, (*chunks, *contents.values()), result)
         others = (name for spec in meta.get("exchange", {}).values() for name in spec.get("others", ()))
-        nodes = dict.fromkeys((*parts, *others))
-        fields["query"] = {name: gather(self._roster, nodes, name) for name in names}
+        nodes = dict.fromkeys((*parts.ranges, *others))
+        values = {name: gather(self._roster, nodes, name) for name in names}
+        own = {name: parts.own(name) for name in reachable}
+        question = _Question(parts, own, {"head": head, "watch": sorted(names)}, values, result)
         self._ask(question, deadline)
-        values = {name: gather(self._roster, nodes, name, result.sets) for name in names}
-        if values != fields["query"]:  # the plan itself sets values that its QUERY steps read
-            fields["query"] = values
+        question.values = {name: gather(self._roster, nodes, name, result.sets) for name in names}
+        if values != question.values:  # the plan itself sets values that its QUERY steps read
             self._ask(question, max(deadline, time.monotonic() + PATIENCE / 2))
         return result
 
@@ -136,26 +142,25 @@ class DryRun:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _reachable(self, parts: dict[str, list[list[int]]], result: DryRunResult) -> dict[str, list[list[int]]]:
-        """The part of `parts` whose nodes can be asked."""
+    def _reachable(self, parts: Collection[str], result: DryRunResult) -> list[str]:
+        """The nodes that can be asked."""
         online = [name for name in parts if name in self._roster.nodes and self._roster.online(name)]
-        result.errors.update(dict.fromkeys(parts.keys() - set(online), "offline"))
+        result.errors.update(dict.fromkeys(set(parts).difference(online), "offline"))
         result.errors.update(dict.fromkeys(online[ASKED_LIMIT:], f"not asked: more than {ASKED_LIMIT} nodes"))
-        return {name: parts[name] for name in online[:ASKED_LIMIT]}
+        return online[:ASKED_LIMIT]
 
     def _ask(self, question: _Question, deadline: float) -> None:
         number, errors = next(self._numbers), question.result.errors
-        question.left.update(question.parts)
+        question.left.update(question.own)
         question.done.clear()
         self._open[number] = question
         try:
-            for name, parts in question.parts.items():
-                record = self._roster.nodes.get(name)
-                header = messages.encode("dry_run", req=number, parts=parts, **question.fields)
+            for name in question.own:
+                record, (header, *frames) = self._roster.nodes.get(name), question.message(name, number)
                 if len(header) > messages.HEADER_LIMIT:
                     errors[name] = "the plan is too large to ask this node"
                     question.left.discard(name)
-                elif record is None or not self._send(record, header, question.frames):
+                elif record is None or not self._send(record, header, tuple(frames)):
                     errors[name] = "offline"
                     question.left.discard(name)
                 breathe()
@@ -164,55 +169,6 @@ class DryRun:
         finally:
             del self._open[number]
         errors.update(dict.fromkeys(question.left, f"did not answer within {PATIENCE:g} s"))
-
-    def _contents(self, digests: Mapping[str, int], manifests: set[str]) -> dict[str, bytes]:
-        """The manifests and small blobs that the nodes need to compare files, by digest."""
-        found: dict[str, bytes] = {}
-        left = CONTENTS_LIMIT
-        one_by_one = [digest for digest in digests if not is_list(digest)]
-        for digest in sorted(one_by_one, key=lambda one: (one not in manifests, digests[one])):
-            size = digests[digest]
-            if size > left or (size > CONTENT_LIMIT and digest not in manifests):
-                continue
-            if len(found) >= 1000:
-                break
-            try:
-                with open(self._blobs.path(digest), "rb") as file:
-                    found[digest] = file.read()
-            except OSError as error:
-                log.warning("a blob of a plan cannot be read: %s", error)
-            left -= size
-        return found
-
-
-def parts_of(meta: Mapping[str, Any]) -> dict[str, list[list[int]]]:
-    """For each node the ranges of its steps, as `[first, last]`."""
-    parts: dict[str, list[list[int]]] = {}
-    for block in meta["blocks"]:
-        for name in nodes_of(meta, block):
-            parts.setdefault(name, []).append([block["first"], block["last"]])
-    return parts
-
-
-def steps_of(chunks: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-    """The decoded steps; other greenlets get a turn after each chunk."""
-    for chunk in chunks:
-        yield from ujson.loads(chunk)
-        breathe()
-
-
-def _asks(meta: Mapping[str, Any], chunks: Sequence[bytes]) -> tuple[set[str], set[str]]:
-    """The names that QUERY steps read, and the digests of manifests."""
-    queries = {int(step) for step, spec in meta.get("exchange", {}).items() if spec["kind"] == "query"}
-    names, manifests = set(), set()
-    for step in steps_of(chunks):
-        body = step["body"]
-        if step["i"] in queries:
-            names.add(body["name"])
-        for place in (body, body.get("per_node") or {}, *(body.get("per_node") or {}).get("sets", ())):
-            if "manifest" in place:
-                manifests.add(place["manifest"]["digest"])
-    return names, manifests
 
 
 def _checked(payload: bytes) -> dict[int, Row]:

@@ -19,6 +19,8 @@ from director.scheduler.job_state import JobRun
 from director.server.roster import Handler, NodeRecord, Roster, Send
 from director.server.scheduler import Scheduler
 from director.server.value_queries import opened
+from director.transfer.blob_lists import set_of
+from director.transfer.blobs import BlobStore
 from director.workers.supervisor import Supervisor
 
 TICK = 0.5  # seconds
@@ -38,7 +40,7 @@ class Loan:
         waiting: nodes that wait for the files.
         active: monotonic time of the last question to the source or message from it.
         answer: JSON of the sources once all files are here, b"" before.
-        digests: blobs that these nodes may get for this job.
+        digests: blobs that the source has sent, for the nodes that take this set of the step.
     """
 
     run: JobRun
@@ -61,6 +63,7 @@ class NodeTransfer:
     """Handles `borrow`, `offer` and `piece`.
 
     Args:
+        blobs: of the server.
         hello: settings of the files process, which is started when it is first needed.
         fatal: gets the reason when that process cannot be started.
 
@@ -69,12 +72,14 @@ class NodeTransfer:
     """
 
     def __init__(
-        self, scheduler: Scheduler, roster: Roster, send: Send, hello: dict[str, Any], fatal: Callable[[str], None]
-    ) -> None:
-        self._scheduler, self._roster, self._send = scheduler, roster, send
+        self, scheduler: Scheduler, roster: Roster, send: Send, blobs: BlobStore, hello: dict[str, Any],
+        fatal: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._scheduler, self._roster, self._send, self._blobs = scheduler, roster, send, blobs
         self._hello, self._fatal = hello, fatal
         self._loans: dict[tuple[str, int, int], Loan] = {}  # by job, step and set
         self._fetches: set[tuple[Any, ...]] = set()  # keys of uploads for FETCH
+        self._offered: set[str] = set()  # jobs of which the files process knows
         self._child: Supervisor | None = None
         self._early: list[tuple[dict[str, Any], bytes]] = []
         self._touched = time.monotonic()
@@ -86,9 +91,11 @@ class NodeTransfer:
         if self._child is not None:
             self._child.stop()
 
-    def lent(self, job: str, digest: str) -> bool:
-        """Whether a node lent this blob to this job."""
-        return any(digest in loan.digests for (name, _, _), loan in self._loans.items() if name == job)
+    def lent(self, run: JobRun, step: int, node: str, digest: str) -> bool:
+        """Whether a node lent this blob to this one, which has the step, and those that take the same set in it."""
+        spec = run.meta.get("exchange", {}).get(str(step))
+        loan = self._loans.get((run.id, step, self._set_of(node, spec))) if spec else None
+        return loan is not None and digest in loan.digests
 
     def _tell(self, name: str, kind: str, *frames: bytes, **fields: Any) -> bool:
         """Send a message to a node; False when the node is unknown or has no connection."""
@@ -101,7 +108,7 @@ class NodeTransfer:
         """A node needs files for its step that another node has."""
         job, step, number = fields["job"], fields["step"], fields["set"]
         found = opened(self._scheduler, record, job, step, "copy")
-        if not isinstance(found, str) and not 0 <= number < len(found[1]["sets"]):
+        if not isinstance(found, str) and number != self._set_of(record.name, found[1]):
             found = "the plan has no such sources"
         if isinstance(found, str):
             self._answer(record.name, job, step, error=found)
@@ -111,6 +118,10 @@ class NodeTransfer:
         why = self._advance(loan)
         if why:
             self._answer(record.name, job, step, why=why)
+
+    def _set_of(self, node: str, spec: dict[str, Any]) -> int:
+        """The number of the set of sources that the node takes in a step, -1 for none."""
+        return set_of(spec["of"], node, self._blobs) if "of" in spec else 0
 
     def _advance(self, loan: Loan) -> str:
         """Answer a finished loan, else ask the source when it may be read; what is still awaited, for a person."""
@@ -155,6 +166,7 @@ class NodeTransfer:
         """A part of a list of files: for a FETCH that the node runs, or in answer to `lend`."""
         job, step, number = fields["job"], fields["step"], fields["set"]
         key = (job, step, number, record.name)
+        self._offered.add(job)
         frame = {"offer": key, "part": fields["part"], "parts": fields["parts"], "error": fields["error"][:2000]}
         loan = self._loans.get((job, step, number))
         if loan is not None and loan.source == record.name:
@@ -166,8 +178,8 @@ class NodeTransfer:
         if isinstance(found, str) or number != 0:
             self._stored(key, "the plan has nothing to fetch here", False)
             return
-        options = self._scheduler.options(job)
-        to = {"folder": found[1]["folder"], "uid": options.get("uid", -1), "gid": options.get("gid", -1)}
+        uid, gid = self._scheduler.submitters[job]
+        to = {"folder": found[1]["folder"], "uid": uid, "gid": gid}
         self._fetches.add(key)
         self._pass_on({**frame, "land": to}, payload)
 
@@ -250,14 +262,14 @@ class NodeTransfer:
         for key, loan in list(self._loans.items()):
             if loan.run.id not in self._scheduler.runs:
                 del self._loans[key]
-                self._drop((*key, loan.source))
             elif loan.waiting:
                 self._advance(loan)
             if touch:
                 self._touch(loan)
-        for upload in [upload for upload in self._fetches if upload[0] not in self._scheduler.runs]:
-            self._fetches.discard(upload)
-            self._drop(upload)
+        for job in [job for job in self._offered if job not in self._scheduler.runs]:
+            self._offered.discard(job)
+            self._fetches = {upload for upload in self._fetches if upload[0] != job}
+            self._pass_on({"over": job})
         if self._child is not None and (self._fetches or any(not loan.answer for loan in self._loans.values())):
             self._pass_on({"touch": ()})
 
@@ -265,7 +277,3 @@ class NodeTransfer:
         left = iter(loan.digests)
         while some := list(islice(left, DIGESTS)):
             self._pass_on({"touch": some})
-
-    def _drop(self, key: tuple[Any, ...]) -> None:
-        if self._child is not None:
-            self._pass_on({"drop": key})

@@ -11,7 +11,6 @@ import ujson
 from gevent.event import Event
 
 from director.errors import BusyError
-from director.protocol.messages import STEPS_PER_CHUNK
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import Load, NodeRun
@@ -25,33 +24,33 @@ CHUNKS_LIMIT = 64 * 1024 * 1024  # bytes
 
 
 class ChunkCache:
-    """Chunks by job and number, in memory up to a bound; the least recently used one is dropped first."""
+    """Chunks by job and first step, in memory up to a bound; the least recently used one is dropped first."""
 
     def __init__(self, ledger: LedgerClient) -> None:
         self._ledger = ledger
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._size = 0
 
-    def keep(self, job: str, number: int, chunk: bytes) -> None:
+    def keep(self, job: str, first: int, chunk: bytes) -> None:
         """Keep a chunk that was used now."""
-        self._kept[job, number] = chunk
+        self._kept[job, first] = chunk
         self._size += len(chunk)
         while self._size > CHUNKS_LIMIT and len(self._kept) > 1:
             self._size -= len(self._kept.popitem(last=False)[1])
 
-    def get(self, job: str, number: int) -> bytes:
+    def get(self, job: str, first: int) -> bytes:
         """One chunk. Raises DirectorError: it must be read, and the ledger process does not answer."""
-        chunk = self._kept.get((job, number))
+        chunk = self._kept.get((job, first))
         if chunk is None:
-            chunk = self._ledger.ask("chunk", job=job, n=number)
-            self.keep(job, number, chunk)
-        self._kept.move_to_end((job, number))
+            chunk = self._ledger.ask("chunk", job=job, step=first)
+            self.keep(job, first, chunk)
+        self._kept.move_to_end((job, first))
         return chunk
 
     def forget(self, run: JobRun) -> None:
         """The job is over."""
-        for number in range(run.steps // STEPS_PER_CHUNK + 1):
-            self._size -= len(self._kept.pop((run.id, number), b""))
+        for first in run.chunks.firsts:
+            self._size -= len(self._kept.pop((run.id, first), b""))
 
 
 class OpenJobs:
@@ -63,7 +62,8 @@ class OpenJobs:
         tasks: tasks of all these jobs.
         due: nodes, by job, that may get more steps.
         chunks: encoded steps.
-        heads: job id to the JSON that goes with the first steps of each node.
+        heads: job id to the JSON that goes with the first steps of each node; it names no stage and no node.
+        submitters: job id to the uid and gid of who submitted it, -1 where they are not known.
         accepting: jobs whose acceptance is not on disk, to the operations that must follow the `accept`; None once
             that was given to the ledger.
     """
@@ -76,6 +76,7 @@ class OpenJobs:
         self.due: FairQueue[str] = FairQueue()
         self.chunks = ChunkCache(ledger)
         self.heads: dict[str, bytes] = {}
+        self.submitters: dict[str, tuple[int, int]] = {}
         self.accepting: dict[str, list[Any] | None] = {}
         self._loads: dict[str, Load] = {}  # by node
 
@@ -83,11 +84,6 @@ class OpenJobs:
         """Check that more jobs can be accepted. Raises BusyError: too many tasks or jobs are open."""
         if self.tasks > TASKS_LIMIT or len(self.runs) >= OPEN_JOBS:
             raise BusyError(f"{self.tasks} tasks of {len(self.runs)} jobs are open; try again when some have ended")
-
-    def options(self, job: str) -> dict[str, Any]:
-        """The options of an open job, as they were accepted. Raises KeyError: it is not open."""
-        options: dict[str, Any] = ujson.loads(self.heads[job])["options"]
-        return options
 
     def online(self, name: str) -> NodeRecord | None:
         """The node's record when it has a session, else None."""
@@ -99,10 +95,10 @@ class OpenJobs:
         self.runs[run.id] = run
         self.tasks += run.total
         run.since = to_monotonic(row["created_at"])
-        run.valid_for, run.timeout = row["options"].get("valid_for", 3600.0), row["options"].get("timeout", 0.0)
-        stages = [stage.get("name") or "" for stage in run.meta["stages"]]
-        head = {"name": row["name"], "kind": row["kind"], "options": row["options"], "stages": stages,
-                "resumed": "resumes" in run.meta}  # fmt: skip
+        options = row["options"]
+        run.valid_for, run.timeout = options.get("valid_for", 3600.0), options.get("timeout", 0.0)
+        self.submitters[run.id] = options.get("uid", -1), options.get("gid", -1)
+        head = {**head_of(row["name"], row["kind"], options), "resumed": "resumes" in run.meta}
         self.heads[run.id] = ujson.dumps(head).encode()
         for node in run.nodes.values():
             self.attach(run, node)
@@ -121,6 +117,7 @@ class OpenJobs:
             return
         self.tasks -= run.total
         self.heads.pop(run.id, None)
+        self.submitters.pop(run.id, None)
         self.chunks.forget(run)
         for node in run.nodes.values():
             node.move_load(Load())
@@ -156,6 +153,12 @@ class OpenJobs:
                 self.detach(run, run.nodes[end.node])
         items = [(end.node, end.first, end.last, chr(end.state), end.reason[:REASON_LIMIT], now) for end in ends]
         return ("range_ends", {"job": run.id, "items": items})
+
+
+def head_of(name: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What every node of a job learns of it: name and kind, and those of its options that clients use."""
+    used = {option: options[option] for option in ("args", "no_cache", "timeout") if option in options}
+    return {"name": name, "kind": kind, "options": used}
 
 
 def to_monotonic(at: float) -> float:

@@ -30,7 +30,7 @@ class Scheduler:
     ) -> None:
         self.jobs = jobs = OpenJobs(ledger, roster)
         self.runs, self.changed = jobs.runs, jobs.changed
-        self.options, self.check_room = jobs.options, jobs.check_room
+        self.submitters, self.check_room = jobs.submitters, jobs.check_room
         self.run_once = RunOnce(jobs.runs, ledger, send)
         lifecycle = Lifecycle(jobs, self.run_once, ledger, send)
         self.cancel, self.final_event = lifecycle.cancel, lifecycle.final_event

@@ -11,7 +11,8 @@ are epoch seconds (float). After a crash every operation may be applied again an
   "cursors"?: {name: int}, "digests"?: [sha256], "reads"?: [name]}`. `reads` are the nodes that the job takes files or
   values from, and does not run on. `digest` is of the submission: the same id and digest change
   nothing, another digest is a DuplicateJobError. `digests` are the blobs that the job needs, or names of lists of
-  them (`transfer.blob_lists`); a mapping with digests as keys will do. With `"resumes": id` the job continues
+  them (`transfer.blob_lists`); a mapping with digests as keys will do. `meta["chunks"]` has the first step of each
+  chunk, `[{"first"}]`. With `"resumes": id` the job continues
   another one: it takes that job's chunks when it has none, and what succeeded there is `cached` here, with its
   effects; GoneJobError when that job was purged.
 - `cursors` `{"job", "cursors": {name: int}}`: steps below the cursor may have been delivered; it may go down again.
@@ -132,8 +133,8 @@ class Store(Protocol):
         "range_ends": [(first, last, state letter)]}}`. A result beats a range end, an earlier range end a later one.
         """
 
-    def chunk(self, job: str, n: int) -> bytes:
-        """The n-th chunk of the job's encoded steps. Raises NotFoundError."""
+    def chunk(self, job: str, step: int) -> bytes:
+        """The chunk of the job's encoded steps that has this step. Raises NotFoundError."""
 
     def nodes(self) -> list[dict[str, Any]]:
         """All nodes by name: `{"name", …NODE_FIELDS}`; `labels` and `args` decoded, `facts` as JSON text."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from director.errors import StoreError
 
-VERSION = 6  # of the schema; once released, a change of a table needs a higher one and a way for older files
+VERSION = 7  # of the schema; once released, a change of a table needs a higher one and a way for older files
 
 
 class Table(NamedTuple):
@@ -49,7 +49,7 @@ TABLES = (
     Table("plans", "job INTEGER PRIMARY KEY, options TEXT NOT NULL, meta TEXT NOT NULL", of_a_job=True),
     Table(
         "chunks",
-        "job INTEGER NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, n)",
+        "job INTEGER NOT NULL, first INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, first)",
         of_a_job=True,
     ),
     Table(

@@ -11,7 +11,6 @@ import ujson
 
 from director import states as st
 from director.protocol.framing import Cut
-from director.protocol.messages import STEPS_PER_CHUNK
 from director.protocol.results import TaskResult
 from director.stores.contract import JobHead
 from director.stores.rows import RangeRecord, encode
@@ -199,8 +198,8 @@ class Info:
         yield encode(head)[:-1].encode() + b',"steps":['
         letters = known_letters(self.view, self.overlay)
         comma = b""
-        for n in range(-(-self.view.head.step_count // STEPS_PER_CHUNK)):
-            for step in ujson.loads(self.view.chunk(n)):
+        for chunk in self.view.chunks():
+            for step in ujson.loads(chunk):
                 yield comma + self.step_head(step)
                 yield from self.tasks(step["i"], letters)
                 yield b"]}"

@@ -55,9 +55,10 @@ class SqliteView:
     def _select(self, query: str, *values: Any) -> sqlite3.Cursor:
         return self.db.execute(query, (self.seq, *values))
 
-    def chunk(self, n: int) -> bytes:
-        """The n-th chunk of encoded steps. Raises NotFoundError."""
-        return _chunk(self.db, self.head.id, n)
+    def chunks(self) -> Iterator[bytes]:
+        """The chunks of encoded steps in their order."""
+        query = "SELECT body FROM chunks WHERE job = (SELECT seq FROM jobs WHERE id = ?) ORDER BY first"
+        return (bytes(body) for (body,) in self.db.execute(query, (self.head.id,)))
 
     def states(self) -> Iterator[tuple[int, int, str]]:
         """(position, step, state letter) of each result."""
@@ -195,10 +196,10 @@ class Reader:
         with self._reading() as db:
             return [job for _, job in sqlite_purge.prunable(db, before, keep, limit)]
 
-    def chunk(self, job: str, n: int) -> bytes:
+    def chunk(self, job: str, step: int) -> bytes:
         """See `Store.chunk`."""
         with self._reading() as db:
-            return _chunk(db, job, n)
+            return _chunk(db, job, step)
 
     def effects(self, job: str, node: str) -> list[tuple[int, str]]:
         """See `Store.effects`."""
@@ -242,11 +243,12 @@ def _head(db: sqlite3.Connection, job: str) -> tuple[int, JobHead]:
     return found[0], JobHead._make(found[1:])
 
 
-def _chunk(db: sqlite3.Connection, job: str, n: int) -> bytes:
-    query = "SELECT body FROM chunks WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND n = ?"
-    found = db.execute(query, (job, n)).fetchone()
+def _chunk(db: sqlite3.Connection, job: str, step: int) -> bytes:
+    query = """SELECT body FROM chunks WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND first <= ?
+        ORDER BY first DESC LIMIT 1"""
+    found = db.execute(query, (job, step)).fetchone()
     if found is None:
-        raise NotFoundError(f"job {job} has no chunk {n}")
+        raise NotFoundError(f"job {job} has no chunk with step {step}")
     return bytes(found[0])
 
 

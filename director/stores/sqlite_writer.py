@@ -94,8 +94,9 @@ class Writer:
         ).lastrowid
         plan = (seq, encode(fields["options"]), encode(fields["meta"]))
         self.db.execute("INSERT INTO plans (job, options, meta) VALUES (?,?,?)", plan)
-        bodies = ((seq, n, bytes(chunk)) for n, chunk in enumerate(chunks))
-        self.db.executemany("INSERT INTO chunks (job, n, body) VALUES (?,?,?)", bodies)
+        rows = fields["meta"].get("chunks", ())
+        bodies = ((seq, row["first"], bytes(chunk)) for row, chunk in zip(rows, chunks, strict=False))
+        self.db.executemany("INSERT INTO chunks (job, first, body) VALUES (?,?,?)", bodies)
         digests = ((seq, digest) for digest in dict.fromkeys(fields.get("digests") or ()))
         self.db.executemany("INSERT INTO blobs (job, digest) VALUES (?,?)", digests)
         names, cursors = fields["nodes"], fields.get("cursors", {})
@@ -113,7 +114,8 @@ class Writer:
         if old is None:
             raise GoneJobError(f"job {fields['resumes']} was purged meanwhile; submit it anew")
         if with_chunks:
-            self.db.execute("INSERT INTO chunks (job, n, body) SELECT ?, n, body FROM chunks WHERE job = ?", (seq, old))
+            copied = "SELECT ?, first, body FROM chunks WHERE job = ?"
+            self.db.execute(f"INSERT INTO chunks (job, first, body) {copied}", (seq, old))
         self.db.execute(
             f"""INSERT INTO results ({RESULT_COLUMNS})
                 SELECT n.job, n.node, r.step, 'C', NULL, NULL, ?, NULL, NULL, 0, ?, 0, 0, r.effects, x''

@@ -1,11 +1,14 @@
 """The files worker: asks nodes for pieces of their files, checks and stores them as blobs, writes fetched files.
 
 Frames in: `{"offer": key, "part": i, "parts": n, "land": {…} or null}` with rows of `manifests` as body, or with
-`"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"drop": key}`; `{"touch": [digest]}`;
+`"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"over": job}`; `{"touch": [digest]}`;
 `{"touch": []}` now and then, so that uploads whose node has fallen silent end.
 Frames out: `{"pull": key, "pieces": [[row, offset, length]]}`; for FETCH `{"stored": key, "error", "changed"}` with
 `{"paths", "left_out"}` as body; for a loan `{"lent": key, "digests": [], "more"}` and at last the sources as body, or
 `{"lent": key, "error"}`. A key is `[job, step, set, node]`.
+
+A digest proves nothing: every content is requested from the node that offers it, also when the server has it, unless
+this node itself has sent it for this job.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from director.protocol.framing import Channel
 from director.transfer import fetch_writer
 from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError
 from director.transfer.manifests import BYTES_LIMIT, Row, contents
-from director.workers.uploads import PART_LIMIT, PARTS, PATIENCE, PIECE, Key, Upload
+from director.workers.uploads import PART_LIMIT, PARTS, PATIENCE, PIECE, Key, Sent, Upload
 from director.workers.worker import connect, dumps, serve, serving
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ TEXT_LIMIT = 1 << 20  # bytes of destinations in an answer
 CHANGED = "{!a:.200} was changed while it was read; try again"
 BATCH = 5000  # digests in a frame
 
+
 class Intake:
     """All uploads."""
 
@@ -47,6 +51,7 @@ class Intake:
         self._channel = channel
         self._blobs = blobs
         self._uploads: dict[Key, Upload] = {}
+        self._sent = Sent()
         self._bytes = 0  # of all lists that wait
         self._of_node: Counter[str] = Counter()  # uploads
         self._bytes_of_node: Counter[str] = Counter()
@@ -59,14 +64,16 @@ class Intake:
             self._end_silent()
             self._go_on()
             return
-        key = tuple(header.get("offer") or header.get("piece") or header["drop"])
+        if "over" in header:
+            self._end_job(header["over"])
+            self._go_on()
+            return
+        key = tuple(header.get("offer") or header["piece"])
         try:
             if "offer" in header:
                 self._offer(key, header, body)
-            elif "piece" in header:
-                self._piece(key, header, body)
             else:
-                self._drop(key)
+                self._piece(key, header, body)
         except (DirectorError, OSError, ValueError, RecursionError) as error:
             if key in self._uploads:
                 self._end(self._uploads[key], str(getattr(error, "strerror", None) or error))
@@ -110,17 +117,18 @@ class Intake:
         return ""
 
     def _plan(self, upload: Upload) -> None:
-        """It is the upload's turn: find the contents that the server does not have, and whether there is room."""
+        """It is the upload's turn: find what this node has not sent before, and whether there is room."""
         upload.has_turn, upload.moved = True, time.monotonic()
         missing: dict[str, int] = {}
         for number, row in enumerate(upload.read()):
             digest = row[4]
-            if row[0] == "file" and digest not in missing and not self._blobs.has(digest):
+            sent = row[0] == "file" and self._sent.has(upload.key, digest) and self._blobs.has(digest)
+            if row[0] == "file" and digest not in missing and not sent:
                 missing[digest] = number
         self._check_room(sum(upload.rows[number][3] for number in missing.values()))
         for number in missing.values():
             if not upload.rows[number][3]:
-                self._keep_small(upload.rows[number], b"")
+                self._keep_small(upload, upload.rows[number], b"")
         upload.want(list(missing.values()))
 
     def _check_room(self, size: int) -> None:
@@ -177,14 +185,15 @@ class Intake:
             raise VerbError(str(header["error"]) or "a file has become shorter while it was read")
         row = upload.rows[header["file"]]
         if row[3] <= PIECE:
-            self._keep_small(row, body)
+            self._keep_small(upload, row, body)
         else:
             self._keep_piece(upload, header["file"], header["offset"], body)
 
-    def _keep_small(self, row: Row, body: bytes) -> None:
+    def _keep_small(self, upload: Upload, row: Row, body: bytes) -> None:
         if hashlib.sha256(body).hexdigest() != row[4]:
             raise VerbError(CHANGED.format(row[1] or row[6]))
         self._blobs.put_bytes(body)
+        self._sent.note(upload.key, row[4])
 
     def _keep_piece(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
         row = upload.rows[number]
@@ -195,8 +204,14 @@ class Intake:
             del upload.temps[number]
             try:
                 self._blobs.commit(temp, row[4])
+                self._sent.note(upload.key, row[4])
             except DamagedError as error:
                 raise VerbError(CHANGED.format(row[1] or row[6])) from error
+
+    def _end_job(self, job: str) -> None:
+        for key in [key for key in self._uploads if key[0] == job]:
+            self._drop(key)
+        self._sent.forget(job)
 
     # -- the end ------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ import ujson
 
 from director.errors import BusyError, DirectorError, StoreError
 from director.protocol.framing import Channel, Cut
-from director.protocol.messages import PAYLOAD_LIMIT, STEPS_PER_CHUNK
+from director.protocol.messages import PAYLOAD_LIMIT
 from director.stores import open_store
 from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 GROUP_SIZE = 4000  # operations and results in one transaction
 RETRY = 1.0  # seconds
-OUTLINES = 64
+OUTLINES = 16_384  # steps
 OUTLINE = ("i", "stage", "lane", "group", "inherit")
 QUERIES = (
     "list_jobs", "job_info", "resolve", "export_jobs", "chunk", "lost", "settle", "open_jobs", "find",
@@ -121,30 +121,27 @@ class Seeds:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._outlines: dict[tuple[str, int], list[str]] = {}
+        self._outlines: dict[tuple[str, int], str] = {}
 
     def seed(self, job: str, node: str) -> bytes:
         """A JSON list of the node's steps that ended well and had effects: `{"i", "stage", …, "effects"}`.
 
         It is empty bytes when a message to a node cannot carry it.
         """
-        pieces = []
-        for step, effects in self._store.effects(job, node):
-            n, offset = divmod(step, STEPS_PER_CHUNK)
-            pieces.append(f'{self._outline(job, n)[offset][:-1]},"effects":{effects}}}')
-        found = f"[{','.join(pieces)}]".encode()
-        return found if len(found) <= PAYLOAD_LIMIT else b""
+        found = self._store.effects(job, node)
+        pieces = [f'{self._outline(job, step)[:-1]},"effects":{effects}}}' for step, effects in found]
+        seed = f"[{','.join(pieces)}]".encode()
+        return seed if len(seed) <= PAYLOAD_LIMIT else b""
 
-    def _outline(self, job: str, n: int) -> list[str]:
-        """The steps of a chunk as JSON with the fields `OUTLINE`; cached, as it is the same for many nodes."""
-        found = self._outlines.get((job, n))
-        if found is None:
+    def _outline(self, job: str, number: int) -> str:
+        """A step as JSON with the fields `OUTLINE`; cached, as it is the same for many nodes."""
+        if (job, number) not in self._outlines:
             if len(self._outlines) > OUTLINES:
                 self._outlines.clear()
-            steps = ujson.loads(self._store.chunk(job, n))
-            kept = [{key: step[key] for key in OUTLINE if key in step} for step in steps]
-            found = self._outlines[job, n] = [dumps(step).decode() for step in kept]
-        return found
+            for step in ujson.loads(self._store.chunk(job, number)):
+                kept = {key: step[key] for key in OUTLINE if key in step}
+                self._outlines[job, step["i"]] = dumps(kept).decode()
+        return self._outlines[job, number]
 
 
 class Reader:

@@ -23,6 +23,7 @@ CREDIT = 4 * 1024 * 1024  # bytes requested and not received yet, of one upload
 PULLS = 64  # pieces requested and not received yet, of one upload
 PART_LIMIT = 2 * 1024 * 1024  # bytes of a part of a list; clients end a part with the row that passes 1 MiB
 PARTS = BYTES_LIMIT >> 20  # of one list
+SENT = 500_000  # contents that are known to have been sent by their node; beyond it they are requested again
 PATIENCE = 60.0  # seconds without a part or a piece after which an upload ends
 
 Key = tuple[str, int, int, str]
@@ -113,3 +114,26 @@ class Upload:
             room -= length
             pulls.append(pull)
         return pulls
+
+
+class Sent:
+    """Which contents each node has sent itself, by the open job that it sent them for."""
+
+    def __init__(self) -> None:
+        self._digests: dict[tuple[str, str], set[str]] = {}  # by job and node
+        self._count = 0
+
+    def has(self, key: Key, digest: str) -> bool:
+        """Whether the node has sent this content for the job."""
+        return digest in self._digests.get((key[0], key[3]), ())
+
+    def note(self, key: Key, digest: str) -> None:
+        """The node has sent it."""
+        if self._count < SENT and not self.has(key, digest):
+            self._digests.setdefault((key[0], key[3]), set()).add(digest)
+            self._count += 1
+
+    def forget(self, job: str) -> None:
+        """The job is over."""
+        for owner in [owner for owner in self._digests if owner[0] == job]:
+            self._count -= len(self._digests.pop(owner))

@@ -68,11 +68,13 @@ class Side:
         self.take("welcome", v=1, interval=10.0, now=1e9, jobs=orders, labels={})
 
     def give(self, job: str, steps: list[dict[str, Any]], seq: int = 1) -> None:
-        first, last = steps[0]["i"], steps[-1]["i"]
-        fill = [step(number) for number in range(first)]
-        chunk = ujson.dumps([*fill, *steps]).encode()
-        parts = [[first, last]]
-        self.take("slice", chunk, ujson.dumps(HEAD).encode(), seq=seq, job=job, chunk=0, parts=parts)
+        parts = []
+        for number in (one["i"] for one in steps):
+            if parts and parts[-1][1] == number - 1:
+                parts[-1][1] = number
+            else:
+                parts.append([number, number])
+        self.take("slice", ujson.dumps(steps).encode(), ujson.dumps(HEAD).encode(), seq=seq, job=job, parts=parts)
 
     def until(self, check: Callable[[], Any]) -> Any:
         """What `check` gives as soon as it is true."""

@@ -22,8 +22,9 @@ def test_tasks_that_wait_for_a_download_that_fails_share_the_next(tmp_path: Path
         requests.append(messages.decode([*frames], "client")[1])
 
     fetcher = Fetcher(BlobStore(str(tmp_path)), send)
-    tasks = [gevent.spawn(fetcher.get, "j", digest, len(data)) for _ in range(3)]
+    tasks = [gevent.spawn(fetcher.get, "j", 5, digest, len(data)) for _ in range(3)]
     gevent.sleep(0)
+    assert {request["step"] for request in requests} == {5}
     assert [request["offset"] for request in requests] == [0, PIECE], "one of them requests the pieces"
     fetcher.take({"digest": digest, "offset": 0, "error": "no such content"}, b"")
     assert gevent.wait(tasks, timeout=120, count=1) and str(tasks[0].exception) == "no such content"

@@ -41,11 +41,11 @@ def test_one_restart_serves_all_that_ask(tmp_path: Path) -> None:
     agent = Agent(session, apply, NodeTransfer(session))
     session.outbox.open = True
     rebooter = Rebooter(agent.runner, "boot-1", f"sh -c 'echo down >> {marks}'", {b"PATH": b"/usr/bin:/bin"})
-    head = ujson.dumps({"name": "n", "kind": "exec", "options": {}, "stages": [""]}).encode()
+    head = ujson.dumps({"name": "n", "kind": "exec", "options": {}}).encode()
 
     def give(job: str, verb: str) -> None:
         chunk = ujson.dumps([{"i": 0, "verb": verb, "stage": 0, "flags": {}, "body": {}}]).encode()
-        agent.table.take_slice({"seq": 1, "job": job, "chunk": 0, "parts": [[0, 0]]}, chunk, head)
+        agent.table.take_slice({"seq": 1, "job": job, "parts": [[0, 0]]}, chunk, head)
 
     give("a", "REBOOT")
     give("b", "REBOOT")

@@ -141,7 +141,7 @@ def test_the_lost_step_of_a_cancelled_job_cuts_the_step_cache(tmp_path: Path) ->
     head = {**HEAD, "kind": "orchestrate"}
     cache = StepCache(str(tmp_path / "cache"))
     for number in range(2):
-        stage = cache.of("earlier", head, 0)
+        stage = cache.of("earlier", head, step(0))
         stage.enter(number)
         stage.record(CachedStep(f"{number}"))
     cache.end("earlier")
@@ -152,7 +152,7 @@ def test_the_lost_step_of_a_cancelled_job_cuts_the_step_cache(tmp_path: Path) ->
     made.close()
     side = Side(tmp_path, node=Profile(str(tmp_path), {}, StepCache(str(tmp_path / "cache"))))
     side.end()
-    again = cache.load(head, 0)
+    again = cache.load(head, step(0))
     again.enter(0)
     assert again.last is None
 

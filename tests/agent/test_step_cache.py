@@ -7,6 +7,8 @@ from typing import Any
 
 from director.agent.step_cache import EFFECTS_LIMIT, CachedStep, StepCache
 
+STAGE = {"stage": 0}
+
 
 def head(name: str = "site", resumed: bool = False, **options: Any) -> dict[str, Any]:
     return {"name": name, "options": options, "resumed": resumed}
@@ -14,14 +16,14 @@ def head(name: str = "site", resumed: bool = False, **options: Any) -> dict[str,
 
 def find(cache: StepCache, job: str, step: int, fingerprint: str, **of: Any) -> CachedStep | None:
     """What the cache knows of a step of a job."""
-    stage = cache.of(job, head(of.get("file", "site")), of.get("stage", 0))
+    stage = cache.of(job, head(of.get("file", "site")), {"stage": of.get("stage", 0)})
     stage.enter(step)
     return stage.find(fingerprint, {})[0]
 
 
 def go_through(cache: StepCache, job: str, fingerprints: str, **options: Any) -> str:
     """One job with a step for each letter: `r` where it ran, `c` where it was cached."""
-    stage = cache.of(job, head(**options), 0)
+    stage = cache.of(job, head(**options), STAGE)
     done = ""
     for step, fingerprint in enumerate(fingerprints):
         stage.enter(step)
@@ -65,7 +67,7 @@ def test_the_cut_is_on_disk_before_the_step_that_differs_runs(tmp_path: Path) ->
 def test_a_read_only_stage_writes_nothing(tmp_path: Path) -> None:
     cache = StepCache(str(tmp_path))
     go_through(cache, "1", "abc")
-    stage = cache.load(head(), 0, read_only=True)
+    stage = cache.load(head(), STAGE, read_only=True)
     for step, fingerprint in enumerate("axc"):
         stage.enter(step)
         assert (stage.find(fingerprint, {})[0] is not None) == (fingerprint == "a")
@@ -78,7 +80,7 @@ def test_a_read_only_stage_writes_nothing(tmp_path: Path) -> None:
 def test_another_attempt_of_a_step_keeps_its_place(tmp_path: Path) -> None:
     cache = StepCache(str(tmp_path))
     assert find(cache, "1", 3, "a") is find(cache, "1", 3, "a") is None
-    cache.of("1", head(), 0).record(CachedStep("a"))
+    cache.of("1", head(), STAGE).record(CachedStep("a"))
     cache.end("1")
     assert go_through(cache, "2", "a") == "c"
 
@@ -100,7 +102,7 @@ def test_evicting_forgets_all(tmp_path: Path) -> None:
 def test_a_step_whose_kept_output_is_too_large_runs_again(tmp_path: Path) -> None:
     cache = StepCache(str(tmp_path))
     assert find(cache, "1", 0, "a") is None
-    cache.of("1", head(), 0).record(CachedStep("a", {"arg": {"OUT": "x" * EFFECTS_LIMIT}}, 1.0, "1"))
+    cache.of("1", head(), STAGE).record(CachedStep("a", {"arg": {"OUT": "x" * EFFECTS_LIMIT}}, 1.0, "1"))
     cache.end("1")
     assert go_through(cache, "2", "a") == "r"
 

@@ -164,7 +164,7 @@ class Ledger:
 
     def ask(self, name: str, **args: Any) -> bytes:
         if name == "chunk":
-            return self.store.chunk(args["job"], args["n"])
+            return self.store.chunk(args["job"], args["step"])
         assert name == "find"
         return ujson.dumps(self.store.find(args["id"])).encode()
 

@@ -115,7 +115,7 @@ def test_blocks(make: Any) -> None:
     ]
     meta = made.meta()
     assert meta["blocks"][1]["choose"] == WEBS
-    behind = [step.get("behind") for step in ujson.loads(made.chunks()[0])]
+    behind = [step.get("behind") for chunk in made.chunks() for step in ujson.loads(chunk)]
     assert behind == [None, None, None, 2, 3, None, None, None], "the last run-once step of the stage before it"
     assert meta["exchange"] == {"6": {"kind": "query", "name": "x", "others": [], "wait": True}}
     assert (meta["once"], meta["step_count"], meta["node_count"], meta["task_count"]) == ([2, 3], 8, 4, 14)
@@ -226,6 +226,12 @@ def test_rows_and_chunks(make: Any) -> None:
     }  # fmt: skip
     assert chunks[1][0]["i"] == 256
     assert made.meta()["ignored"] == [0]
+
+
+def test_a_chunk_has_one_set_of_nodes(make: Any) -> None:
+    text = "FROM web-*\nRUN a\nFROM web-*\nRUN b\nRUN --run-once c\nRUN --run-once d\nRUN e\nFROM db\nRUN f\n"
+    made = make(f"ARG X=1\n{text}")
+    assert [row["first"] for row in made.meta()["chunks"]] == [0, 1, 3, 5, 6], "of all, of the web twice, of one, …"
 
 
 def test_the_time_limits_of_steps_are_in_the_meta(make: Any) -> None:

@@ -17,7 +17,8 @@ def block(first: int, last: int, stage: int = 0, **more: Any) -> dict[str, Any]:
 
 def meta(blocks: list[dict[str, Any]], stages: list[list[str]], **more: Any) -> dict[str, Any]:
     named = [{"name": "", "nodes": nodes} for nodes in stages]
-    return {"step_count": blocks[-1]["last"] + 1, "stages": named, "blocks": blocks, **more}
+    steps, chunks = blocks[-1]["last"] + 1, [{"first": row["first"], "contents": {}} for row in blocks]
+    return {"step_count": steps, "stages": named, "blocks": blocks, "chunks": chunks, **more}
 
 
 def build(blocks: list[dict[str, Any]], stages: list[list[str]], waived: tuple[str, ...] = (), **more: Any) -> JobRun:

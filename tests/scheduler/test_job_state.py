@@ -73,7 +73,8 @@ def test_barriers_behind_empty_sections_open_together() -> None:
 
 
 def test_ranges_end_at_chunks_windows_and_blocks() -> None:
-    run = build([block(0, 299), block(300, 1299, 0, nodes=["a"])], [["a", "b"]])
+    chunks = [{"first": first, "contents": {}} for first in (0, 256, 300, 512, 768, 1024, 1280)]
+    run = build([block(0, 299), block(300, 1299, 0, nodes=["a"])], [["a", "b"]], chunks=chunks)
     assert next_ranges(run, run.nodes["a"]) == [StepRange(0, 255), StepRange(256, 299), StepRange(300, 511)]
     assert next_ranges(run, run.nodes["b"]) == [StepRange(0, 255), StepRange(256, 299)]
     assert next_ranges(run, run.nodes["a"], 10) == [StepRange(0, 9)]

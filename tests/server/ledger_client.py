@@ -25,7 +25,8 @@ def job(name: str, digest: str = "d", size: int = 10) -> tuple[str, dict[str, An
     fields = {
         "id": name, "name": name, "kind": "exec", "created_at": 1.0, "submitted_by": "root", "digest": digest,
         "step_count": 1, "node_count": 1, "task_count": 1, "options": {}, "nodes": ["n"],
-        "meta": {"stages": [{"name": "", "nodes": ["n"]}], "blocks": [{"first": 0, "last": 0, "stage": 0}]},
+        "meta": {"stages": [{"name": "", "nodes": ["n"]}], "blocks": [{"first": 0, "last": 0, "stage": 0}],
+                 "chunks": [{"first": 0, "contents": {}}]},
         "digests": {},
     }  # fmt: skip
     return ("accept", fields, [b"[" + b" " * size + b"]"])
@@ -54,12 +55,12 @@ def answers(ledger: LedgerClient) -> dict[str, Any]:
     """Queries, errors of queries, and writes that the store refuses."""
     ledger.commit(job("j"))
     found = {"found": json.loads(ledger.ask("find", id="j")), "none": json.loads(ledger.ask("find", id="k"))}
-    found["chunk"] = ledger.ask("chunk", job="j", n=0).decode().strip()
+    found["chunk"] = ledger.ask("chunk", job="j", step=0).decode().strip()
     ledger.commit(("cursors", {"job": "j", "cursors": {"n": 1}}))
     ledger.commit(("job", {"id": "j", "state": "running", "started_at": 2.0}))
     found["open"] = [json.loads(part) for part in ledger.stream("open_jobs")]
     try:
-        ledger.ask("chunk", job="j", n=7)
+        ledger.ask("chunk", job="k", step=0)
     except DirectorError as error:
         found["error"] = type(error).__name__
     try:

@@ -26,6 +26,7 @@ META = {
     "step_count": 3,
     "stages": [{"name": "", "nodes": ["a", "b"]}],
     "blocks": [{"first": 0, "last": 2, "stage": 0}],
+    "chunks": [{"first": 0, "contents": {}}],
     "seeded": ["a"],
 }
 LIMIT = 4000
@@ -48,7 +49,9 @@ class Ledger:
 
     def ask(self, name: str, **args: Any) -> bytes:
         return (
-            self.seeds.seed(args["job"], args["node"]) if name == "seed" else self.store.chunk(args["job"], args["n"])
+            self.seeds.seed(args["job"], args["node"])
+            if name == "seed"
+            else self.store.chunk(args["job"], args["step"])
         )
 
 

@@ -1,4 +1,4 @@
-"""Blobs are sent only to nodes of the jobs that need them, piece by piece."""
+"""Blobs are sent only to nodes whose steps need them, piece by piece."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from plans import block, build
 
 from director.protocol import messages
 from director.server import file_server as module
@@ -21,11 +22,12 @@ class Counter:
     def __init__(self, folder: Path, content: bytes) -> None:
         self.blobs = BlobStore(str(folder))
         self.digest, _ = self.blobs.put_bytes(content)
-        run = SimpleNamespace(nodes={"a": None}, meta={"digests": {self.digest: len(content)}})
+        chunks = [{"first": 0, "contents": {self.digest: len(content)}}, {"first": 1, "contents": {}}]
+        run = build([block(0, 0), block(1, 1), block(2, 2, 1)], [["a"], ["c"]], chunks=chunks)
         desk: Any = SimpleNamespace(runs={"j": run})
-        self.lent: set[tuple[str, str]] = set()
+        self.lent: set[tuple[str, int, str, str]] = set()
         self.answers: list[tuple[str, bytes]] = []
-        self.server = FileServer(self.blobs, desk, lambda job, digest: (job, digest) in self.lent, self.send)
+        self.server = FileServer(self.blobs, desk, lambda run, *asked: (run.id, *asked) in self.lent, self.send)
 
     def send(self, record: NodeRecord, header: bytes, frames: tuple[bytes, ...]) -> bool:
         kind, fields, payload = messages.decode([header, *frames], "server")
@@ -35,7 +37,7 @@ class Counter:
 
     def get(self, node: str = "a", **fields: Any) -> tuple[str, bytes]:
         """The error and the piece."""
-        self.asked = {"job": "j", "digest": self.digest, "offset": 0, "length": 100, **fields}
+        self.asked = {"job": "j", "step": 0, "digest": self.digest, "offset": 0, "length": 100, **fields}
         self.server.get(NodeRecord(node, "k"), self.asked, b"")
         return self.answers.pop()
 
@@ -56,6 +58,12 @@ def test_a_node_of_the_job_gets_the_piece_it_requests(counter: Counter) -> None:
     [
         {"node": "b"},
         {"job": "k"},
+        {"step": 1},
+        {"step": 2},
+        {"step": 3},
+        {"step": -1},
+        {"node": "c", "step": 2},
+        {"node": "c", "step": 0},
         {"digest": "0" * 64},
         {"digest": "../x"},
         {"offset": -1},
@@ -65,15 +73,16 @@ def test_a_node_of_the_job_gets_the_piece_it_requests(counter: Counter) -> None:
 )
 def test_anything_else_is_refused(counter: Counter, fields: dict[str, Any]) -> None:
     error, piece = counter.get(**fields)
-    assert "does not offer" in error
+    assert error == "this job does not offer that content"
     assert piece == b""
 
 
 def test_a_blob_that_was_lent_to_the_job_is_sent_too(counter: Counter) -> None:
     digest, _ = counter.blobs.put_bytes(b"lent")
     assert counter.get(digest=digest)[0]
-    counter.lent.add(("j", digest))
-    assert counter.get(digest=digest) == ("", b"lent")
+    counter.lent.add(("j", 1, "a", digest))
+    assert counter.get(digest=digest, step=1) == ("", b"lent")
+    assert counter.get(digest=digest)[0], "for another step of the node"
 
 
 def test_a_piece_has_a_bound(tmp_path: Path) -> None:

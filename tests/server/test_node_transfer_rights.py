@@ -28,12 +28,12 @@ class Scheduler:
     def __init__(self) -> None:
         block = {"first": 0, "last": 2, "stage": 0}
         meta = {"step_count": 3, "stages": [{"name": "", "nodes": ["a", "b"]}], "blocks": [block], "exchange": KINDS}
+        meta["chunks"] = [{"first": 0, "contents": {}}]
         self.run = new_run("j", meta, ())
         self.runs = {"j": self.run}
         self.changed = Event()
 
-    def options(self, job: str) -> dict[str, Any]:
-        return {"uid": 7, "gid": 8}
+        self.submitters = {"j": (7, 8)}
 
 
 class Supervisor:
@@ -58,7 +58,8 @@ class Scene:
             record.heard = 0.0
             self.roster.add(record)
         scheduler: Any = self.scheduler
-        self.transfer = NodeTransfer(scheduler, self.roster, self.send, {}, lambda why: None)
+        blobs: Any = None  # no step has sources that differ
+        self.transfer = NodeTransfer(scheduler, self.roster, self.send, blobs, {}, lambda why: None)
         self.handlers = {**self.transfer.handlers, "query": ValueQueries(scheduler, self.roster, self.send, 0.0).ask}
         self.child = Supervisor()
         self.transfer._child = self.child  # type: ignore[assignment]
@@ -135,7 +136,7 @@ def test_a_source_is_asked_once_for_what_the_plan_says(scene: Scene) -> None:
     assert [to for to, _ in lends] == ["c"] and lends[0][1]["patterns"] == ["/f"]
     assert all(fields["why"] == "c is being read" for _, kind, fields, _ in sent if kind == "sources")
     digest = "d" * 64
-    assert not scene.transfer.lent("j", digest)
+    assert not scene.transfer.lent(run, 1, "a", digest)
     scene.say("c", "offer", step=1, part=0, parts=1, error="")
     key = scene.child.frames[-1]["offer"]
     assert key == ("j", 1, 0, "c") and "land" not in scene.child.frames[-1]
@@ -143,10 +144,12 @@ def test_a_source_is_asked_once_for_what_the_plan_says(scene: Scene) -> None:
     scene.transfer._take(scene.child, {"lent": key, "digests": [digest], "more": True}, b"")  # type: ignore[arg-type]
     scene.transfer._take(scene.child, {"lent": key, "digests": [], "more": False, "error": ""}, b"{}")  # type: ignore[arg-type]
     assert sorted(to for to, kind, _, _ in scene.sent if kind == "sources") == ["a", "b"]
-    assert scene.transfer.lent("j", digest) and not scene.transfer.lent("other", digest)
+    assert scene.transfer.lent(run, 1, "a", digest)
+    assert not any(scene.transfer.lent(run, step, "a", digest) for step in (0, 2))
     scene.scheduler.runs.clear()
     scene.transfer.tick()
-    assert not scene.transfer.lent("j", digest)
+    assert not scene.transfer.lent(run, 1, "a", digest)
+    assert scene.child.frames[-1] == {"over": "j"}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ class Scheduler:
     def __init__(self, wait: bool) -> None:
         exchange = {"1": {"kind": "query", "name": "OWN", "others": [], "wait": wait}}
         stages, blocks = [{"name": "", "nodes": ["a", "b"]}], [{"first": 0, "last": 1, "stage": 0}]
-        meta = {"step_count": 2, "stages": stages, "blocks": blocks, "exchange": exchange}
+        chunks = [{"first": 0, "contents": {}}]
+        meta = {"step_count": 2, "stages": stages, "blocks": blocks, "chunks": chunks, "exchange": exchange}
         self.run = new_run("j", meta, ["b"])
         self.runs = {"j": self.run}
         self.changed = Event()

@@ -6,10 +6,10 @@ from typing import Any
 
 import ujson
 
-from director.protocol.messages import STEPS_PER_CHUNK
 from director.stores.contract import Store
 
 T0 = 1_790_000_000.0
+CHUNK = 256  # steps
 
 
 def steps(count: int) -> list[dict[str, Any]]:
@@ -25,7 +25,10 @@ def accept(
     **more: Any,
 ) -> tuple[str, dict[str, Any], list[bytes]]:
     block = {"first": 0, "last": count - 1, "stage": 0, "lane": 0, "group": 0, "barrier": False, "nodes": None}
-    meta = {"blocks": [block], "stages": [{"name": "", "nodes": list(nodes), "unmatched": []}], "notes": []}
+    meta = {
+        "blocks": [block], "stages": [{"name": "", "nodes": list(nodes), "unmatched": []}], "notes": [],
+        "chunks": [{"first": first, "contents": {}} for first in range(0, count, CHUNK)],
+    }  # fmt: skip
     fields = {
         "id": job, "name": "exec", "kind": "exec", "created_at": at, "submitted_by": "root",
         "step_count": count,
@@ -33,10 +36,7 @@ def accept(
         "options": {"timeout": 600.0}, "meta": meta, "nodes": list(nodes), **more,
     }  # fmt: skip
     listed = steps(count)
-    chunks = [
-        ujson.dumps(listed[first : first + STEPS_PER_CHUNK]).encode() for first in range(0, count, STEPS_PER_CHUNK)
-    ]
-    return "accept", fields, chunks
+    return "accept", fields, [ujson.dumps(listed[at : at + CHUNK]).encode() for at in range(0, count, CHUNK)]
 
 
 def result(step: int, state: str = "S", out: bytes = b"", err: bytes = b"", **more: Any) -> dict[str, Any]:

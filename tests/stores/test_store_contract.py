@@ -32,7 +32,7 @@ def test_a_job_is_found_after_it_was_accepted(store: Store) -> None:
     assert store.find("j1") == {"state": "queued", "digest": "d"}
     assert json.loads(store.chunk("j1", 0))[2]["text"] == "RUN echo 2"
     with pytest.raises(NotFoundError):
-        store.chunk("j1", 1)
+        store.chunk("j2", 0)
 
 
 def test_the_same_submission_is_accepted_once(store: Store) -> None:
@@ -345,6 +345,7 @@ def test_steps_of_several_chunks_come_in_order(store: Store) -> None:
     store.apply([accept("j1", ("a",), 600), results("j1", "a", *(result(i) for i in range(600)))])
     found = info(store, "j1")
     assert [step["index"] for step in found["steps"]] == list(range(600))
+    assert [json.loads(store.chunk("j1", step))[0]["i"] for step in (0, 255, 256, 511, 599)] == [0, 0, 256, 256, 512]
     assert found["tasks"]["success"] == 600
 
 

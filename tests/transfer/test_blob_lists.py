@@ -15,10 +15,11 @@ from verb_node import Fleet
 from director.agent.node_transfer import _parts
 from director.cli.submit import Wants
 from director.protocol import framing, messages
+from director.scheduler.build import new_run
 from director.server import ledger_client
 from director.server.file_server import FileServer
 from director.stores.sqlite import SqliteStore
-from director.transfer.blob_lists import NAMED, PREFIX, expanded, named, shortened
+from director.transfer.blob_lists import NAMED, PREFIX, SETS, expanded, named, of_sets, set_of, shortened
 from director.transfer.blobs import BlobStore
 from director.verbs.own import Folder
 from director.workers.files import Intake
@@ -28,6 +29,7 @@ from director.workers.planner import Planner
 MANY = 50_000
 FRAME = 2 * 1024 * 1024  # bytes of any frame about a job of many files
 SMALL = 128 * 1024  # bytes of what is kept in memory of its plan, and of its steps
+META = {"step_count": 1, "stages": [{"name": "", "nodes": ["a"]}], "blocks": [{"first": 0, "last": 0, "stage": 0}]}
 
 
 def sha(number: int) -> str:
@@ -56,17 +58,29 @@ def test_many_are_found_in_their_list(blobs: BlobStore) -> None:
     assert set(expanded(names, blobs)) == {*needed, name.removeprefix(PREFIX)}
 
 
+def test_a_list_of_sets_knows_what_each_node_may_have(blobs: BlobStore) -> None:
+    members = {"a": 0, "b": 1, "c": 0, "d": 300}
+    sets = [[sha(1), sha(2)], [sha(3)], *([] for _ in range(298)), [sha(1)]]
+    name, size = of_sets(members, sets, blobs)
+    blobs.flush()
+    assert name.startswith(SETS) and size == 32 * (4 + 4)
+    assert {node: set_of(name, node, blobs) for node in (*members, "e", "")} == {**members, "e": -1, "": -1}
+    may = {node: [n for n in range(5) if named([name], sha(n), blobs, node)] for node in (*members, "e", "")}
+    assert may == {"a": [1, 2], "b": [3], "c": [1, 2], "d": [1], "e": [], "": []}
+    assert list(expanded([name], blobs)) == [name.removeprefix(SETS)]
+
+
 def test_contents_in_a_list_are_offered_and_kept(blobs: BlobStore) -> None:
     wanted = [blobs.put_bytes(b"%d" % number)[0] for number in range(NAMED + 1)]
     stranger = blobs.put_bytes(b"stranger")[0]
     names = shortened(dict.fromkeys(wanted, 1), (), blobs)
     blobs.flush()
-    run = SimpleNamespace(nodes={"a": None}, meta={"digests": names})
+    run = new_run("j", {**META, "chunks": [{"first": 0, "contents": names}]}, ())
     sent: list[Any] = []
     server: Any = SimpleNamespace(runs={"j": run})
-    files = FileServer(blobs, server, lambda job, digest: False, lambda *message: bool(sent.append(message)))
+    files = FileServer(blobs, server, lambda *asked: False, lambda *message: bool(sent.append(message)))
     for digest in (wanted[1], stranger, "no digest"):
-        fields = {"job": "j", "digest": digest, "offset": 0, "length": 100}
+        fields = {"job": "j", "step": 0, "digest": digest, "offset": 0, "length": 100}
         files.get(SimpleNamespace(name="a"), fields, [])  # type: ignore[arg-type]
     errors = [messages.decode([header], "server")[1]["error"] for _, header, _ in sent]
     assert sent[0][2] == (b"1",) and [bool(error) for error in errors] == [False, True, True]

@@ -239,9 +239,10 @@ def test_sources_by_node(here: Path, node: Any, there: Path) -> None:
     assert body["per_node"]["of"] == {"web-01": 0, "web-02": 1}
     load("COPY").apply(body, {}, node)
     assert (there / "a").read_text() == "web-01"
-    assert set(plan.digests) == {sha(b"web-01"), sha(b"web-02")}
+    (sets,) = plan.contents[0]
+    assert set(plan.digests) == {sets, sha(b"web-01"), sha(b"web-02")}, "who may have which is in the list of sets"
     plan = drive("COPY {{ facts.hostname }}.conf a", here, node.blobs, Fleet(web_01=True))
-    assert list(plan.digests) == [sha(b"web-01")]
+    assert list(plan.digests)[1:] == [sha(b"web-01")]
 
 
 @pytest.mark.slow
@@ -514,7 +515,8 @@ def test_copy_from_a_node(do: Do, here: Path, node: Any) -> None:
     assert step.row["body"] == {"dest": "d/", "count": 2, "from": "db", "per_node": members}
     sets = [["/a", "db"], ["/a", "web-01"]]
     asked = {"kind": "copy", "from": "db", "sets": sets, "exclude": ["x"], "hidden": True, "parents": False}
-    assert step.exchange == asked and step.barrier
+    (sets,) = step.needed
+    assert step.exchange == {**asked, "of": sets} and step.barrier
     entry = node.blobs.put_bytes(b"lent")
     node.lent = [{}, {"sources": [["file", "", 0o640, entry[1], entry[0], "", "a"]]}]
     verb = verbs.load("COPY")

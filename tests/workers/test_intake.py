@@ -92,7 +92,25 @@ def test_a_loan_of_small_and_large_files(intake: Intake, parent: Parent, tmp_pat
     for row, data in zip(source.rows, source.contents, strict=True):
         assert Path(blobs.path(row[4])).read_bytes() == data
     source.offer(intake)
-    assert "lent" in parent.take()[0][0], "what is here is not asked for again"
+    assert "lent" in parent.take()[0][0], "what it has sent for this job is not asked for again"
+
+
+def test_what_a_node_has_not_sent_is_requested_though_it_is_here(intake: Intake, parent: Parent) -> None:
+    source = Source(b"one", os.urandom(2 * PIECE))
+    source.offer(intake)
+    pulls = parent.take()
+    source.answer(intake, pulls)
+    assert "lent" in parent.take()[-1][0]
+    for key in (["job", 2, 0, "web"], ["other", 1, 0, "db"]):
+        source.offer(intake, offer=key)
+        assert [header["pieces"] for header, _ in parent.take()] == [header["pieces"] for header, _ in pulls]
+    source.offer(intake, offer=["job", 3, 0, "db"])
+    assert "lent" in parent.take()[0][0], "the same node, for the same job"
+    intake.handle({"over": "job"}, b"")
+    source.offer(intake)
+    assert parent.take()[0][0]["pieces"] == pulls[0][0]["pieces"], "the job is over"
+    for job in ("job", "other"):
+        intake.handle({"over": job}, b"")
 
 
 def test_many_rows_become_a_content(intake: Intake, parent: Parent, tmp_path: Path) -> None:
@@ -154,7 +172,7 @@ def test_what_nobody_asked_for_is_dropped(intake: Intake, parent: Parent) -> Non
     parent.take()
     intake.handle({"piece": KEY, "file": 7, "offset": -1, "error": ""}, b"x")
     assert parent.take() == []
-    intake.handle({"drop": KEY}, b"")
+    intake.handle({"over": KEY[0]}, b"")
 
 
 @pytest.mark.parametrize("rows", [{"a": 1}, [["file", "../x", 0, 0, "0" * 64, "", ""]], "text"])
@@ -225,8 +243,7 @@ def test_one_node_cannot_take_the_room_of_all_lists(intake: Intake, parent: Pare
     source = Source(b"content")
     source.offer(intake)
     assert run(source, intake, parent)["error"] == "", "others are served"
-    for key in list(intake._uploads):
-        intake.handle({"drop": list(key)}, b"")
+    intake.handle({"over": "job"}, b"")
     assert not intake._bytes and not intake._bytes_of_node
 
 
@@ -245,5 +262,4 @@ def test_nodes_that_send_no_pieces_keep_neither_others_nor_their_place(
     intake.handle({"touch": []}, b"")
     ends = [header for header, _ in parent.take() if "error" in header]
     assert len(ends) == ACTIVE_OF_NODE and all("sent nothing" in header["error"] for header in ends)
-    for step in range(100):
-        intake.handle({"drop": ["job", step, 0, "hostile"]}, b"")
+    intake.handle({"over": "job"}, b"")
