@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from plans import block, build
 
 from director.protocol import messages
+from director.scheduler.build import new_run
 from director.server import file_server as module
 from director.server.file_server import FileServer
 from director.server.roster import NodeRecord
@@ -23,7 +23,9 @@ class Counter:
         self.blobs = BlobStore(str(folder))
         self.digest, _ = self.blobs.put_bytes(content)
         chunks = [{"first": 0, "contents": {self.digest: len(content)}}, {"first": 1, "contents": {}}]
-        run = build([block(0, 0), block(1, 1), block(2, 2, 1)], [["a"], ["c"]], chunks=chunks)
+        stages = [{"name": "", "nodes": [name]} for name in ("a", "c")]
+        blocks = [{"first": step, "last": step, "stage": step // 2} for step in range(3)]
+        run = new_run("j", {"step_count": 3, "stages": stages, "blocks": blocks, "chunks": chunks}, ())
         desk: Any = SimpleNamespace(runs={"j": run})
         self.lent: set[tuple[str, int, str, str]] = set()
         self.answers: list[tuple[str, bytes]] = []
