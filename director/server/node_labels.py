@@ -50,6 +50,7 @@ class NodeLabels:
             return []
         changes: dict[str, str] = {}
         for step in steps:
-            if spec := planned.get(str(step)):
-                changes.update(spec["sets"][spec["of"].get(record.name, 0)])
+            spec = planned.get(str(step), {"sets": (), "of": {}})
+            number = spec["of"].get(record.name) if spec["of"] else 0
+            changes.update(spec["sets"][number] if spec["sets"] and number is not None else {})
         return self.change(record, changes)
