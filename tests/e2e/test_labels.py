@@ -30,9 +30,9 @@ def said(fleet: Fleet, job: str) -> list[str]:
     return [task["stdout"].strip() for task in done["steps"][-1]["tasks"]]
 
 
-def end_step(peer: Stranger, number: int, job: str, step: int) -> None:
-    """Report a success with labels among what the step is said to have set."""
-    row = [step, "S", 0, 1.0, 2.0, 1.0, 0.0, 1, None, 0, 0, 0, {"labels": CLAIM, "arg": {"TIER": "db"}}]
+def end_step(peer: Stranger, number: int, job: str, state: str) -> None:
+    """Report the end of step 0 with labels among what it is said to have set."""
+    row = [0, state, 0, 1.0, 2.0, 1.0, 0.0, 1, "so", 0, 0, 0, {"labels": CLAIM, "arg": {"TIER": "db"}}]
     peer.send("results", b"", number=number, journal_position=number, jobs=[[job, [row], [], []]])
 
 
@@ -48,19 +48,20 @@ def test_a_node_that_claims_a_label_does_not_get_the_work(fleet: Fleet) -> None:
         evil.send("profile", **profile)
         evil.send("labels", labels=CLAIM)
         assert fleet.director("--label-node", "evil", "seen=1").returncode == 0
-        for number, text in enumerate(("RUN echo 1", "LABEL tier=web"), 1):
+        given = (("RUN true", "S", "success"), ("LABEL failed=yes", "F", "failed"), ("LABEL role=web", "S", "success"))
+        for number, (text, letter, state) in enumerate(given, 1):
             job = fleet.submit("--exec", text, "--target", "evil")
             slice = evil.next("slice")
             assert slice is not None and slice["job"] == job
-            end_step(evil, number, job, 0)
-            assert fleet.wait_job(job)["state"] == "success"
-        assert labels(fleet) == {"db": {"tier": "db"}, "evil": {"seen": "1", "tier": "web"}}
-        assert evil.next("labels") == {"labels": {"seen": "1", "tier": "web"}}
+            end_step(evil, number, job, letter)
+            assert fleet.wait_job(job)["state"] == state
+        assert labels(fleet) == {"db": {"tier": "db"}, "evil": {"seen": "1", "role": "web"}}
+        assert evil.next("labels") == {"labels": {"seen": "1", "role": "web"}}
         secret = fleet.submit("--exec", "RUN echo {{ node.id }}", "--target", "label:tier=db")
         assert said(fleet, secret) == ["db"]
         assert evil.next("slice", 0.5) is None
         shown = fleet.director("--node-info", "evil", "--output", "json").stdout
-        assert json.loads(shown)["labels"] == {"seen": "1", "tier": "web"}
+        assert json.loads(shown)["labels"] == {"seen": "1", "role": "web"}
 
 
 def test_a_label_is_seen_by_later_steps_and_jobs_and_stays(fleet: Fleet) -> None:
