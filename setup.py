@@ -48,6 +48,7 @@ setup(
             "types-PyYAML",
             "types-psutil",
             "types-ujson",
+            "zizmor>=1.20; platform_machine == 'x86_64' or platform_machine == 'aarch64'",
             "dockerfile>=3.4; platform_machine == 'x86_64'",
         ]
     },

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from harness import ROOT, clean_environment
+from packaging.requirements import Requirement
 from shipping import copy_source
 
 import director
@@ -78,6 +79,17 @@ def test_every_library_that_is_imported_is_required() -> None:
     foreign = modules - set(sys.stdlib_module_names) - {"director", ""}
     called = {"zmq": "pyzmq", "yaml": "pyyaml", "greenlet": "gevent", "re2": "google-re2", "nacl": "pynacl"}
     assert {called.get(name, name) for name in foreign} == required()
+
+
+def test_the_lock_has_a_version_with_hashes_of_every_requirement() -> None:
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+    rows = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==\S+(\s+--hash=sha256:[0-9a-f]{64})+\s*", row) for row in rows)
+    locked = dict(row.split()[0].split("==") for row in rows)
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    build = re.findall(r'"(setuptools>\S+)"', (ROOT / "pyproject.toml").read_text())
+    for needed in map(Requirement, [*lines, *build]):
+        assert needed.specifier.contains(locked[needed.name.lower()]), f"run scripts/lock: {needed}"
 
 
 def test_pyproject_holds_tool_settings_only() -> None:
