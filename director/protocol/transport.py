@@ -95,8 +95,9 @@ def _pass(gate: LockType) -> None:
 
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files to the hard one and return it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # else the unit need not permit the call
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 

@@ -75,6 +75,60 @@ def host(sdist: Path) -> Iterator[Host]:
         yield made
 
 
+def test_the_server_is_hardly_exposed(host: Host) -> None:
+    shown = host.machine("systemd-analyze security --no-pager --threshold=25 director-server || true")
+    assert host.machine.tries("systemd-analyze security --no-pager --threshold=25 director-server"), shown
+    print(shown.splitlines()[-1])
+
+
+def test_the_socket_can_be_given_to_a_group(host: Host) -> None:
+    host.machine("groupadd --force operators; usermod --append --groups operators director")
+    host.machine("echo DIRECTOR_SOCKET_GROUP=operators > /etc/default/director-server")
+    host.machine("systemctl restart director-server")
+    host.check()
+    assert host.machine("stat --format '%G %a' /run/director/director.sock") == "operators 660\n"
+    host.machine("rm /etc/default/director-server; systemctl restart director-server")
+    host.check()
+
+
+def test_a_client_that_gave_up_root(host: Host) -> None:
+    def reason(action: str, text: str) -> str:
+        answer = host.director(action, "--exec", f"'{text}'", "|| true")
+        (step,) = answer["steps"]
+        (task,) = step.get("tasks") or step["nodes"]
+        return str(task["reason"])
+
+    host.machine("useradd --create-home app; cp /etc/default/director-client /root/settings")
+    host.machine("echo DIRECTOR_NO_ROOT=app >> /etc/default/director-client; systemctl restart director-client")
+    host.wait_online()
+    main = host.show("director-client", "MainPID")
+    assert set(host.machine(f"grep -E '^(Uid|Gid)' /proc/{main}/status | cut -f 2-5").split()) == {
+        host.machine("id -u app").strip(), host.machine("id -g app").strip()
+    }  # fmt: skip
+    steps = ["RUN id -un", "RUN touch run", "COPY docs/examples/site.conf copy", "USER app", "RUN id -un; echo $HOME"]
+    script = "\n".join(("WORKDIR /home/app/work", *steps))
+    job = host.director("--wait", "--exec", f"'{script}'")
+    shown = [step["tasks"][0]["stdout"] for step in job["steps"]]
+    assert (shown[1], shown[5]) == ("app\n", "app\n/home/app\n")
+    assert host.machine("stat --format %U /home/app/work/*") == "app\napp\n"
+
+    why = "this node runs everything as app (--no-root), so nothing as root"
+    for text in ("USER root", "RUN --user root id", "COPY --chown=root docs/examples/site.conf /home/app/mine"):
+        assert reason("--wait", text) == why
+        assert reason("--plan", text) == f"would fail: {why}"
+    assert "Permission denied" in reason("--wait", "COPY docs/examples/site.conf /etc/site.conf")
+    pids = "RUN --timeout 2s for i in $(seq 90); do sleep 60 & done; wait"  # ended as a whole, in a cgroup of their own
+    assert "not done within 2 s" in reason("--wait", pids)
+    assert not host.machine.tries("pgrep --uid app sleep")
+
+    host.machine(f"kill -9 {main}")  # it keeps its key and what it was given
+    host.wait_restarts("director-client", 1)
+    host.wait_online()
+    assert host.director("--wait", "--exec", "'RUN id -un'")["tasks"]["success"] == 1
+    host.machine("cp /root/settings /etc/default/director-client; systemctl restart director-client")
+    host.check()
+
+
 def test_restarts(host: Host) -> None:
     for units in (UNITS, UNITS[::-1], UNITS):
         for unit in units:
