@@ -125,6 +125,10 @@ class VerbError(DirectorError):
     """A verb failed on the node without an exit code; the message is the reason of the task."""
 
 
+class RefusedError(VerbError):
+    """The settings of the node's client forbid the step; the message names the setting."""
+
+
 class LateError(VerbError):
     """A verb waited for its step's whole time; the state of the task is `timeout`."""
 

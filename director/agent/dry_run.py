@@ -23,7 +23,7 @@ from director.agent.job_runner import JobScopes, Step
 from director.agent.local_node import LocalNode
 from director.agent.step_cache import SETS, StageCache, difference
 from director.agent.step_engine import NOTHING, applied_fingerprint, keep_values, take_step
-from director.errors import DirectorError, VerbError
+from director.errors import DirectorError, RefusedError, VerbError
 from director.language.scope import Scope
 from director.language.substitution import used_names
 from director.protocol import messages
@@ -128,6 +128,8 @@ class DryRunResult:
         node = DryRunNode(self, scope, step)
         try:
             verb = self.executor.verb(step, node.blob)
+        except RefusedError as error:
+            return [step["i"], *self._failed(step, cache, f"would fail: {error}")[:2], "", ""]
         except (KeyError, DirectorError) as error:
             return [step["i"], UNSURE, f"{step['verb']} cannot be looked at: {error}", "", ""]
         text = _shown(verb, step, node)
@@ -152,6 +154,8 @@ class DryRunResult:
                 reason = outcome.reason if outcome else ""
         except UnknownError as error:
             return self._unsure(verb, step, cache, str(error))
+        except RefusedError as error:
+            return self._failed(step, cache, f"would fail: {error}")
         except (DirectorError, OSError) as error:
             text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
             if self._changes:
@@ -174,6 +178,7 @@ class DryRunResult:
         """What the verb would come to, with what its output sets; None when only a run can tell."""
         if cache and cache.doubt and not cache.broken and verb.actions & step["flags"].keys():
             raise UnknownError(cache.doubt)
+        self.executor.rules.check_user(step, node)
         if verb.gathers:
             self._doubt_query(step, node, cache)
         outcome = (verb.apply if verb.gathers else verb.foresee)(step["body"], step["flags"], node)  # type: ignore[arg-type]
@@ -250,7 +255,8 @@ class DryRunNode(LocalNode):
 
     def __init__(self, result: DryRunResult, scope: Scope, step: Step) -> None:
         executor = result.executor
-        super().__init__(executor.name, executor.facts, executor.labels, executor.env, "", scope, step)
+        only = executor.rules.user
+        super().__init__(executor.name, executor.facts, executor.labels, executor.env, "", scope, step, only)
         self._result = result
 
     def run(self, argv: list[str], **options: Any) -> Outcome:

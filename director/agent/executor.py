@@ -20,12 +20,13 @@ from director import states as st
 from director.agent.blob_fetcher import Fetcher
 from director.agent.job_runner import JobRunner, Running, Step
 from director.agent.local_node import LocalNode
+from director.agent.node_rules import NodeRules
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter
 from director.agent.step_cache import StepCache
 from director.agent.step_engine import keep_values, take_step
 from director.agent.step_runner import DEFAULT_TIMEOUT, StepRunner
-from director.errors import DirectorError, LateError, VerbError
+from director.errors import DirectorError, LateError, RefusedError, VerbError
 from director.language.scope import Scope
 from director.runtime import service_manager
 from director.verbs import own
@@ -50,22 +51,31 @@ class Executor:
         env: the environment that processes begin with.
         home: the folder that they begin in.
         pids, memory: processes and bytes that a task may have; 0 for any number.
+        rules: what this node refuses.
         place: names the place of the state folder, for the tokens of tasks; see `marker_place`.
     """
 
     def __init__(
         self, name: str, facts: dict[str, Any], labels: dict[str, str], fetcher: Fetcher, step_cache: StepCache,
-        transfer: NodeTransfer,
+        transfer: NodeTransfer, rules: NodeRules,
     ) -> None:  # fmt: skip
+        self.rules = rules
         self.name, self.facts, self.labels = name, facts, labels
         self.fetcher, self.step_cache, self.transfer = fetcher, step_cache, transfer
-        self.env = _client_environment(name)
-        self.home = own_home()
+        self.env: dict[bytes, bytes] = {}
+        self.home = ""
+        self.take_user()
         self.rebooter: Rebooter | None = None
         self.pids = self.memory = 0
         self.place = "-"
         self._verbs: dict[str, Verb] = {}
         self.locks: dict[str, BoundedSemaphore] = defaultdict(BoundedSemaphore)
+
+    def take_user(self) -> None:
+        """Let processes begin with the home folder and the environment of the user that the client is now."""
+        self.home = own_home()
+        self.env.clear()
+        self.env.update(_client_environment(self.name))
 
     def apply(self, runner: StepRunner, job: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; a step of a file is looked up in the step cache first."""
@@ -73,6 +83,8 @@ class Executor:
         node = TaskNode(self, runner, job, scope, step, running, timeout)
         try:
             verb = self.verb(step, node.blob)
+        except RefusedError as error:
+            return Outcome(st.FAILED, reason=str(error))
         except (DirectorError, KeyError) as error:
             return Outcome(st.FAILED, reason=f"{step['verb']} cannot be used: {error}")
         if job.head["kind"] == "orchestrate":
@@ -94,6 +106,10 @@ class Executor:
 
     def _attempt(self, verb: Verb, step: Step, node: TaskNode) -> Outcome:
         # the runner ends a command in time
+        try:
+            self.rules.check_user(step, node)
+        except DirectorError as error:
+            return Outcome(st.FAILED, reason=str(error))
         outcome = _guarded(verb, step, node) if verb.command else self._attempt_in_time(verb, step, node)
         keep_values(outcome, step, node)
         return outcome
@@ -126,11 +142,16 @@ class Executor:
             blob: gives the path of a content by sha256 and size.
 
         Raises:
+            RefusedError: the node's rules forbid the step.
             KeyError: there is no such verb.
             DirectorError: the operator's own verb cannot be fetched or used.
         """
-        if "own" not in step:
-            return verbs.load(step["verb"])
+        self.rules.check_name(step)
+        verb = self._own_verb(step, blob) if "own" in step else verbs.load(step["verb"])
+        self.rules.check_step(verb, step)
+        return verb
+
+    def _own_verb(self, step: Step, blob: Callable[[str, int], str]) -> Verb:
         digest, size, path = step["own"]
         key = f"{step['verb']} {digest}"
         verb = self._verbs.get(key)
@@ -160,7 +181,8 @@ class TaskNode(LocalNode):
         self, executor: Executor, runner: StepRunner, job: JobRunner, scope: Scope, step: Step, running: Running,
         timeout: float,
     ) -> None:  # fmt: skip
-        super().__init__(executor.name, executor.facts, executor.labels, executor.env, job.id, scope, step)
+        only = executor.rules.user
+        super().__init__(executor.name, executor.facts, executor.labels, executor.env, job.id, scope, step, only)
         self._executor, self._runner, self._job_runner, self._running = executor, runner, job, running
         self.timeout = timeout
         self._deadline = time.monotonic() + timeout

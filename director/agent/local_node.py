@@ -10,7 +10,7 @@ from typing import Any
 
 from director import labels as node_labels
 from director.agent.job_runner import Step
-from director.errors import VerbError
+from director.errors import RefusedError, VerbError
 from director.globs import shielded, unshielded
 from director.language.braces import present
 from director.language.origin import QUERY
@@ -28,18 +28,19 @@ class LocalNode:
     Args:
         labels: that the server says the node has; those that the job set count too.
         env: the environment that the client's processes begin with; `$X` falls back to it.
+        only_user: the user that everything on this node runs as, "" for any.
     """
 
-    __slots__ = ("_env", "_names", "_step", "_used", "facts", "job", "labels", "name", "scope")
+    __slots__ = ("_env", "_names", "_only_user", "_step", "_used", "facts", "job", "labels", "name", "scope")
 
     def __init__(
         self, name: str, facts: Mapping[str, Any], labels: Mapping[str, str], env: Mapping[bytes, bytes],
-        job: str, scope: Scope, step: Step,
+        job: str, scope: Scope, step: Step, only_user: str = "",
     ) -> None:  # fmt: skip
         self.name, self.facts = name, facts
         self.labels = node_labels.changed(labels, scope.labels) if scope.labels else labels
         self.job, self.scope = job, scope
-        self._env, self._step = env, step
+        self._env, self._step, self._only_user = env, step, only_user
         self._names: Names | None = None
         self._used: set[str] = set()
 
@@ -79,13 +80,14 @@ class LocalNode:
         return method(raw)
 
     def identity(self, user: str) -> tuple[int, int]:
-        """uid and gid of `user[:group]`. Raises VerbError for a name that this machine does not know."""
-        name, _, group = user.partition(":")
-        uid, gid = os.geteuid(), os.getegid()
-        if name:
-            uid, gid = _user(name)
-        if group:
-            gid = _number(group) if group.isdigit() else _group(group)
+        """uid and gid of `user[:group]`.
+
+        Raises:
+            VerbError: this machine does not know the name. RefusedError: the node runs everything as another user.
+        """
+        uid, gid = numbers_of(user)
+        if self._only_user and uid != os.geteuid():
+            raise RefusedError(f"this node runs everything as {self._only_user} (--no-root), so nothing as {user}")
         return uid, gid
 
     def breathe(self) -> None:
@@ -121,6 +123,17 @@ class LocalNode:
             return value
         inherited = self._env.get(os.fsencode(name))
         return None if inherited is None else os.fsdecode(inherited)
+
+
+def numbers_of(user: str) -> tuple[int, int]:
+    """uid and gid of `user[:group]` on this machine. Raises VerbError for a name that it does not know."""
+    name, _, group = user.partition(":")
+    uid, gid = os.geteuid(), os.getegid()
+    if name:
+        uid, gid = _user(name)
+    if group:
+        gid = _number(group) if group.isdigit() else _group(group)
+    return uid, gid
 
 
 def _number(text: str) -> int:

@@ -96,10 +96,14 @@ class _Offer:
 
 
 class NodeTransfer:
-    """One for the whole client."""
+    """One for the whole client.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    Args:
+        check_giving: raises RefusedError when files of this node may not go to other machines.
+    """
+
+    def __init__(self, session: Session, check_giving: Callable[[], None] = lambda: None) -> None:
+        self._session, self._check_giving = session, check_giving
         self._requests: dict[tuple[str, str, int], _Request] = {}  # by kind, job and step
         self._offers: dict[Key, _Offer] = {}
 
@@ -192,6 +196,7 @@ class NodeTransfer:
 
     def _lend(self, offer: _Offer, fields: dict[str, Any]) -> None:
         try:
+            self._check_giving()
             offer.list(fields["patterns"], {name: fields.get(name) for name in ("exclude", "hidden", "parents")})
         except (DirectorError, OSError) as error:
             offer.error = str(error)[:ERROR_LIMIT]

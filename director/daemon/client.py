@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import time
 
 import gevent
@@ -17,6 +18,7 @@ from director.agent.core import Agent, Handler
 from director.agent.dry_run import DryRun
 from director.agent.executor import Executor, marker_place, task_token
 from director.agent.journal import Journal
+from director.agent.node_rules import rules_of
 from director.agent.node_transfer import NodeTransfer
 from director.agent.profile import Profile
 from director.agent.reboot import Rebooter
@@ -28,7 +30,7 @@ from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
 from director.protocol import keys
 from director.protocol.transport import new_context
-from director.runtime import heap, locks, logs, paths, service_manager, signals
+from director.runtime import heap, locks, logs, paths, privileges, service_manager, signals
 from director.runtime.greenlets import on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.transfer.blobs import BlobStore
@@ -75,10 +77,12 @@ class Client:
             settings.identity, self._journal, self.profile, send, started, self._lag.take, self.server.credentials
         )  # fmt: skip
         fetcher = Fetcher(self.blobs, send)
-        transfer = NodeTransfer(self.session)
+        self._folder, self._rules = folder, rules_of(settings)
+        transfer = NodeTransfer(self.session, self._rules.check_giving)
         executor = Executor(
-            settings.identity, self.profile.facts, self.profile.labels, fetcher, self.step_cache, transfer
-        )
+            settings.identity, self.profile.facts, self.profile.labels, fetcher, self.step_cache, transfer,
+            self._rules,
+        )  # fmt: skip
         executor.pids = settings.task_pids or process.default_pids()
         executor.memory = settings.task_memory or 0
         executor.place = marker_place(os.path.dirname(folder))
@@ -97,6 +101,8 @@ class Client:
         if ended := process.end_leftovers(tokens, f"{place}.", inside=process.CGROUP.left):
             log.warning("ended %d processes that an earlier client had left", ended)
         process.CGROUP.enter()
+        if self._rules.user:
+            self._become_user()
         take_up(self.agent.table, journal.rebooted, journal.boot)
         self._lag.start_anew()
         periodic("facts", FACTS_EVERY, self._read_facts)
@@ -141,6 +147,18 @@ class Client:
         if not self._end.ready():
             self._end.set_exception(StartError(reason))
 
+    def _become_user(self) -> None:
+        """Give up root for good, so that the kernel keeps every task to the user of `--no-root`. Raises StartError."""
+        try:
+            if os.geteuid() == 0:
+                entry = pwd.getpwnam(self._rules.user)
+                privileges.give(self._folder, entry.pw_uid, entry.pw_gid)
+                process.CGROUP.give(entry.pw_uid, entry.pw_gid)
+            privileges.become(self._rules.user, self._folder)
+        except OSError as error:
+            raise StartError(f"--no-root: cannot become {self._rules.user}: {error.strerror}") from error
+        self._executor.take_user()
+
     def _run_connection(self) -> None:
         try:
             self.connection.run(self.agent)
@@ -160,7 +178,8 @@ class Client:
     def _given_settings(self) -> str:
         """The settings that are not defaults, and where each came from."""
         given = {name: where for name, where in self._settings.sources.items() if where != "default"}
-        shown = ("identity", "server-address", "port", "enroll-port", "concurrency", "drain", "state-dir")
+        shown = ("identity", "server-address", "port", "enroll-port", "concurrency", "drain", "state-dir",
+                 "allow-verbs", "deny-verbs", "read-only", "no-root")  # fmt: skip
         texts = [f"{n}={getattr(self._settings, n.replace('-', '_'))} ({given[n]})" for n in shown if n in given]
         return "settings: " + (", ".join(texts) or "defaults")
 

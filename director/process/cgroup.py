@@ -77,6 +77,12 @@ class ClientCgroup:
         self._folder = folder
         return True
 
+    def give(self, uid: int, gid: int) -> None:
+        """Let a user, which this process is about to become, move its processes in its cgroup. Raises OSError."""
+        for path, folders, names in os.walk(self._folder) if self._folder else ():
+            for name in ("", *folders, *({"cgroup.procs", "cgroup.threads", "cgroup.subtree_control"} & {*names})):
+                os.chown(os.path.join(path, name), uid, gid)
+
     def _path(self) -> str:
         parts = _own().split("/")
         if self._name in parts:  # started by a task of an earlier client

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "WORKDIR": "stage:Workdir",
 }
 ALIASES = {"APT": "PACKAGE", "DNF": "PACKAGE"}
+GIVES_FILES = "FETCH"  # a node that refuses it gives no files to `COPY --from` either
 
 
 _own: dict[str, Verb] = {}

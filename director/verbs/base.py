@@ -60,6 +60,7 @@ class Verb(Syntax):
         actions: flags that ask for an action, such as a restart, of which the node does not show whether it was done:
             while the step and those before it are those that ran last, `apply` gets them as False.
         pure: `apply` changes nothing on the node.
+        looks: it changes nothing on the machine and runs no program, so it may run on a node with `--read-only`.
         diffs: the standard error of `foresee` is a diff of what would change.
         gathers: it asks for values of all nodes with `Node.query`.
         owned: flags that `parse` takes over into the body; they do not travel.
@@ -76,6 +77,7 @@ class Verb(Syntax):
     trusts_chain: ClassVar[bool] = False
     actions: ClassVar[frozenset[str]] = frozenset()
     pure: ClassVar[bool] = False
+    looks: ClassVar[bool] = False
     diffs: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
     owned: ClassVar[frozenset[str]] = frozenset()
@@ -141,6 +143,10 @@ class Verb(Syntax):
     def barrier(self, body: Mapping[str, Any]) -> bool:
         """Whether the step starts only when all nodes have ended the steps before it."""
         return False
+
+    def only_reads(self, body: Mapping[str, Any]) -> bool:
+        """Whether a step with this body may run on a node with `--read-only`; a server may have made the body up."""
+        return self.looks
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Apply the step on the node.

@@ -19,6 +19,7 @@ class Echo(Verb):
 
     name = "ECHO"
     argument = TEXT
+    looks = True
     pure = True
     trusts_chain = True
 

@@ -28,6 +28,7 @@ class Expose(Verb):
     name = "EXPOSE"
     argument = Words("EXPOSE needs a port; expected something like 80 443/tcp 8000-8010 53/udp")
     needs = "ports such as 80 443/tcp"
+    looks = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

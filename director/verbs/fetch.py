@@ -32,6 +32,7 @@ class Fetch(Verb):
     json_form = True
     argument = Words("FETCH needs a source and a folder; expected FETCH SOURCE… FOLDER", least=2)
     needs = "sources and a folder"
+    looks = True
     compares = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:

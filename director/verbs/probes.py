@@ -39,6 +39,10 @@ class _Probing(Verb):
 
     always = True
 
+    def only_reads(self, body: Mapping[str, Any]) -> bool:
+        """Not when it runs a command."""
+        return "cmd" not in body and "argv" not in body
+
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         """The URL, or the command, in which `$X` belongs to the shell."""
         if "url" in body:

@@ -27,6 +27,7 @@ class Query(Verb):
     gathers = True
     argument = Words("QUERY takes one name; expected QUERY NAME", key="name")
     needs = "a name"
+    looks = True
     always = True
     owned = frozenset(("target", "no-wait"))
     flags = (

@@ -41,6 +41,7 @@ class User(Verb):
     name = "USER"
     argument = Words("USER takes one word; expected USER name[:group]", key="user")
     needs = "user[:group]"
+    looks = True
     pure = True
     always = True
 
@@ -64,6 +65,7 @@ class Shell(Verb):
     name = "SHELL"
     json_form = True
     needs = 'a JSON list such as ["/bin/bash", "-c"]'
+    looks = True
     pure = True
     always = True
 

@@ -56,6 +56,7 @@ class Arg(Verb):
     needs = "NAME or NAME=VALUE"
     flags = (EXTEND,)
     owned = frozenset(("extend-args",))
+    looks = True
     pure = True
     always = True
 
@@ -103,6 +104,7 @@ class Env(Verb):
     needs = "KEY=VALUE"
     flags = (EXTEND,)
     owned = frozenset(("extend-args",))
+    looks = True
     pure = True
     always = True
 
@@ -167,6 +169,7 @@ class CacheFile(Verb):
     argument = TEXT
     sets = "other"
     needs = "a path"
+    looks = True
     pure = True
     always = True
 

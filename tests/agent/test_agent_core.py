@@ -452,11 +452,11 @@ def test_an_older_server_is_not_answered(side: Side) -> None:
     "user", ["4294967295", "0:4294967295", "99999999999999999999", "nobody-here", ":no-group-here"]
 )
 def test_users_that_cannot_be(user: str) -> None:
-    from director.agent.executor import TaskNode
+    from director.agent.local_node import numbers_of
 
     with pytest.raises(VerbError, match=r"is no number of a user|there is no"):
-        TaskNode.identity(None, user)  # type: ignore[arg-type]
-    assert TaskNode.identity(None, "4294967294:7") == (4294967294, 7)  # type: ignore[arg-type]
+        numbers_of(user)
+    assert numbers_of("4294967294:7") == (4294967294, 7)
 
 
 def test_results_that_a_restored_server_has_lost_are_sent_again(side: Side) -> None:
