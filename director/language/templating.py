@@ -270,13 +270,20 @@ def filters(source: str) -> set[str]:
     return {node.name for node in _parse(source).find_all(nodes.Filter)}
 
 
-def names(source: str) -> set[str]:
+def names(source: str) -> frozenset[str]:
     """The undefined names of `source`, without Jinja's own (`range` …).
 
     Raises:
         ValueError: it cannot be parsed.
     """
-    return set(meta.find_undeclared_variables(_parse(source))) - set(_environment().globals)
+    return _keep_names(source) if len(source) <= MAX_KEPT else _names(source)
+
+
+def _names(source: str) -> frozenset[str]:
+    return frozenset(meta.find_undeclared_variables(_parse(source))) - _environment().globals.keys()
+
+
+_keep_names = functools.lru_cache(maxsize=512)(_names)  # one text is planned for each node
 
 
 def render(
