@@ -8,9 +8,15 @@ from director.server.enrolment import Enrolment
 from director.server.membership import Membership
 from director.server.networks import Networks
 from director.server.revoked_keys import RevokedKeys
+from director.server.rotation import Rotation
 from director.server.token_book import TokenBook
 
 SERVER_KEY = "s" * 40
+
+
+def rotation(roster: Any, ledger: Any, sender: Any) -> Rotation:
+    """A `Rotation` of keys, none of which is revoked yet."""
+    return Rotation(roster, RevokedKeys(()), ledger, sender.send)
 
 
 def enrolment(

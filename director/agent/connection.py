@@ -9,10 +9,10 @@ import gevent
 from gevent.event import Event
 
 from director.agent.core import Agent
+from director.agent.node_keys import NodeKeys
 from director.agent.server_identity import ServerIdentity
 from director.errors import DirectorError
 from director.protocol import messages
-from director.protocol.keys import KeyPair
 from director.protocol.transport import Context, Dealer
 from director.runtime.greenlets import jitter, spawn
 from director.runtime.liveness import Backoff
@@ -29,10 +29,11 @@ class Connection:
         trouble: why there is no connection, "" when nothing has failed.
     """
 
-    def __init__(self, context: Context, pair: KeyPair, server: ServerIdentity) -> None:
-        self._context, self._pair, self._server = context, pair, server
+    def __init__(self, context: Context, node_keys: NodeKeys, server: ServerIdentity) -> None:
+        self._context, self._keys, self._server = context, node_keys, server
         self._dealer: Dealer | None = None
-        self._stopped = Event()
+        self._is_stopped = False
+        self._ends = Event()  # the present connection
         self.trouble = ""
 
     def send(self, *parts: bytes) -> bool:
@@ -43,19 +44,26 @@ class Connection:
         """Keep `agent` connected until `stop`."""
         backoff = Backoff(0.5, 30.0)
         session, number = agent.session, 0
-        while not self._stopped.is_set():
+        while not self._is_stopped:
             address = self._find(number)
             number += 1
             if address is not None:
                 session.pulse.hear(time.monotonic())
                 if self._talk(agent, *address):
                     backoff.reset()
-            self._stopped.wait(max(session.retry, 0.1) * 0.5 + jitter(backoff.next()))
+            self._ends.wait(max(session.retry, 0.1) * 0.5 + jitter(backoff.next()))
             session.retry = 0.0
+            if not self._is_stopped:
+                self._ends.clear()
+
+    def reconnect(self) -> None:
+        """Connect anew at once, as the key is another one now."""
+        self._ends.set()
 
     def stop(self, reason: str) -> None:
         """Send a goodbye and close."""
-        self._stopped.set()
+        self._is_stopped = True
+        self._ends.set()
         if self._dealer is not None:
             self._dealer.send(messages.encode("goodbye", reason=reason))
             gevent.sleep(0.05)  # the library sends in a thread of its own
@@ -81,15 +89,18 @@ class Connection:
         """Use one connection until it is silent or refused; whether the server has welcomed us on it."""
         literal = f"[{address}]" if ":" in address else address
         server_key = self._server.key or ""
-        dealer = self._dealer = Dealer(self._context, self._pair, server_key, f"tcp://{literal}:{port}")
+        pair = self._keys.pair
+        self._server.public = pair.public
+        dealer = self._dealer = Dealer(self._context, pair, server_key, f"tcp://{literal}:{port}")
         reader = spawn("reader", self._read, agent, dealer, vital=False)  # when it dies, the silence ends this
         session, welcomed, opened = agent.session, False, time.monotonic()
         try:
             # until the welcome the pauses are short, to notice it
-            while not self._stopped.wait(session.pulse.interval if welcomed else min(1.0, session.pulse.interval)):
+            while not self._ends.wait(session.pulse.interval if welcomed else min(1.0, session.pulse.interval)):
                 if not welcomed and session.reconciled.is_set():
                     welcomed = True
                     self._server.welcomed()
+                    self._keys.welcomed()
                 now = time.monotonic()
                 answered = session.pulse.heard > opened
                 if not answered and now - opened > min(UNANSWERED, 2 * session.pulse.interval):
@@ -108,7 +119,7 @@ class Connection:
         finally:
             session.close()
             reader.kill()
-            if not self._stopped.is_set():
+            if not self._is_stopped:
                 dealer.close()
         return welcomed
 

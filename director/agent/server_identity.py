@@ -28,7 +28,7 @@ class ServerIdentity:
 
     Args:
         folder: where the key is kept that this client trusts; "" keeps it in memory.
-        public: the client's own public key.
+        public: the client's own public key, as in its present connection.
         address: `host[:port]`; None to use the addresses of the token.
         port: where an address names none.
         key: the server's key as the operator gave it, None without one.
@@ -46,7 +46,8 @@ class ServerIdentity:
         self.addresses = [split_address(text or "localhost", port) for text in texts]
         if key is not None and not keys.is_key(key):
             raise UsageError(f"--server-key {key}: expected the 40 characters of the key that the server's log shows")
-        self._folder, self._public, self._enroll_port = folder, public, enroll_port
+        self.public = public
+        self._folder, self._enroll_port = folder, enroll_port
         self._pinned = keys.pinned(folder) if folder else None
         if key and self._pinned and key != self._pinned:
             log.warning("trusts the server key %s of --server-key, and no longer %s", key, self._pinned)
@@ -70,7 +71,7 @@ class ServerIdentity:
 
     def credentials(self, name: str) -> tuple[str, str]:
         """Id and proof of the token for a request for this name; empty without one."""
-        return (self._token.id, self._token.proof(self._public, name)) if self._token else ("", "")
+        return (self._token.id, self._token.proof(self.public, name)) if self._token else ("", "")
 
     def find(self, number: int) -> tuple[str, int]:
         """A numeric address of the server, and its port; learns its key at the first contact.

@@ -86,6 +86,7 @@ class Session:
         self._started, self._lag, self._credentials = dict(started or {}), lag, credentials
         self._process_token = os.urandom(8).hex()  # tells this process from another one with the same state folder
         self._hello: Any = None
+        self._asked = 0  # number of the server's question whether a client is still here
         self._hello_at = float("-inf")  # when the hello was sent that has no answer yet
         self._unsent = 0  # heartbeats left out in a row
         self._sent_trouble = ""
@@ -165,6 +166,7 @@ class Session:
             self._ask_for_name()
             return
         self.outbox.shut()  # the server drops what comes before the hello; all of it is sent again after the welcome
+        self._asked = fields.get("ask", self._asked)
         if self._hello is None:
             self._hello = spawn("hello", self._say_hello, vital=False, after=jitter(fields["within"]))
 
@@ -182,7 +184,7 @@ class Session:
         hello = messages.encode(
             "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
             journal_position=self.journal.position, jobs=[(name, job.cursor) for name, job in self.jobs.items()],
-            process_token=self._process_token, profile=self.node.as_message(),
+            process_token=self._process_token, asked=self._asked, profile=self.node.as_message(),
             **{name: round(now - at, 3) for name, at in self._started.items()},
         )  # fmt: skip
         if not self.send(hello):  # the connection broke; the server asks again on the next one

@@ -70,6 +70,7 @@ class Commands:
             "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs),
             "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes, scoped=True),
             "revoke-node": Command(NodeExpression, "admin", nodes.revoke_nodes),
+            "rotate-key": Command(NodeExpression, "admin", nodes.rotate_keys),
             "create-token": Command(NewToken, "enroller", enrolments.create_token, scoped=True),
             "list-tokens": Command(Nothing, "enroller", enrolments.list_tokens, scoped=True),
             "revoke-token": Command(OldToken, "enroller", enrolments.revoke_token, scoped=True),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from director import labels
-from director.api.nodes import batches, pending_row, waiting_for
+from director.api.nodes import batches, node_row, pending_row, waiting_for
 from director.api.requests import Caller, Nothing
 from director.errors import NotPermittedError, UsageError
 from director.runtime.logs import stamp
@@ -136,17 +137,25 @@ class Enrolments:
         return {"count": len(names)}
 
     def list_waiting(self, request: Waiting, caller: Caller) -> Iterator[list[Row]]:
-        """Keys that wait, as nodes in state `pending`. Raises UsageError: the expression cannot be read."""
+        """Keys that wait, as nodes in state `pending`, and nodes in quarantine.
+
+        Raises:
+            UsageError: the expression cannot be read.
+        """
         names_match(request.node, "x")
+        held = self._enrolment.quarantined()
+        covered = caller.rights.scope.covered((record.name for record in held), self._roster)
+        waiting = map(pending_row, waiting_for(self._enrolment, self._roster, caller))
+        rows = chain((node_row(record) for record in held if record.name in covered), waiting)
         return batches(
-            pending_row(row)
-            for row in waiting_for(self._enrolment, self._roster, caller)
-            if names_match(request.node, row.name)
-            and (not request.keys or any(row.key.startswith(key) for key in request.keys))
+            row
+            for row in rows
+            if names_match(request.node, row["id"])
+            and (not request.keys or any(row["key"].startswith(key) for key in request.keys))
         )
 
     def accept_node(self, request: Chosen, caller: Caller) -> Row:
-        """Give waiting keys their names: `{"count": n}`.
+        """Give waiting keys their names, and end quarantines: `{"count": n}`.
 
         Raises:
             NotFoundError: a key does not wait any more. NotPermittedError: a name is outside of the caller's scope.

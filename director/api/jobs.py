@@ -153,8 +153,8 @@ class Jobs:
         silence = now - (record.heard or record.offline_since or now)
         if not record.online:
             return self._why_offline(run, node, record, silence)
-        if record.trouble:
-            return {"why": record.trouble, "stuck": True}
+        if record.quarantine or record.trouble:
+            return {"why": record.quarantine or record.trouble, "stuck": True}
         since = {"since": _in(-silence)} if silence > SILENT else {}
         if node.started:
             step, at = next(iter(node.started.items()))

@@ -23,6 +23,7 @@ from director.server.ledger_client import LedgerClient
 from director.server.membership import Membership
 from director.server.pending import Pending
 from director.server.roster import NodeRecord, Roster
+from director.server.rotation import Rotation
 from director.targets import resolve
 
 BATCH = 500  # rows in one part of an answer
@@ -76,10 +77,10 @@ class Nodes:
 
     def __init__(
         self, roster: Roster, membership: Membership, enrolment: Enrolment, ledger: LedgerClient, grace: float,
-        lag: LoopLag,
+        lag: LoopLag, rotation: Rotation,
     ) -> None:  # fmt: skip
         self._roster, self._membership, self._enrolment, self._ledger = roster, membership, enrolment, ledger
-        self._lag = lag
+        self._lag, self._rotation = lag, rotation
         self._back_by = time.monotonic() + grace
 
     def hello(self, request: Nothing, caller: Caller) -> Row:
@@ -145,6 +146,14 @@ class Nodes:
         self.revoke(names, f"by {caller.user}")
         return {"nodes": names}
 
+    def rotate_keys(self, request: NodeExpression, caller: Caller) -> Row:
+        """Let nodes replace their keys, those that are offline when they come back: `{"nodes": [names]}`.
+
+        Raises:
+            UsageError: `node` cannot be read. NoTargetError: it selects nothing.
+        """
+        return {"nodes": self._rotation.order(self.select(request.node, caller))}
+
     def revoke(self, names: Sequence[str], why: str) -> None:
         """Forbid the keys of these nodes; returns when that is on disk."""
         self._ledger.write(*self._membership.revoke(names, why))
@@ -202,7 +211,7 @@ def node_row(record: NodeRecord) -> Row:
         "agent_uptime": _uptime(record, record.agent_start),
         "host_uptime": _uptime(record, record.host_start),
         "key": record.key,
-        "reason": record.trouble or record.reason or None,
+        "reason": record.quarantine or record.trouble or record.reason or None,
     }
 
 

@@ -31,6 +31,7 @@ ACTIONS: dict[str, str] = {
     "renew-node": "director.cli.enrolment:renew_node",
     "revoke-node": "director.cli.enrolment:revoke_node",
     "label-node": "director.cli.labels:label_node",
+    "rotate-key": "director.cli.enrolment:rotate_key",
     "export-jobs": "director.cli.export:run",
     "export-nodes": "director.cli.export:run",
     "version": "director.cli.output:version",

@@ -72,6 +72,14 @@ def revoke_node(settings: Settings) -> int:
     return EXIT_OK
 
 
+def rotate_key(settings: Settings) -> int:
+    """Let nodes replace their keys."""
+    done = ask(settings, {"do": "rotate-key", "node": settings.words[0]})
+    count = len(done["nodes"])
+    note(f"{_keys(count)} will be replaced, those of nodes that are offline when these are back")
+    return EXIT_OK
+
+
 def _decide(settings: Settings, verb: str) -> int:
     expression = settings.words[0]
     with Connection(settings) as connection:

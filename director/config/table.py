@@ -107,6 +107,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("revoke-node", "one", "EXPR", "forbid the keys of nodes for good, and cut their connections", "revoke"),
     Action("label-node", "some", "EXPR", "set labels of nodes: EXPR KEY=VALUE ..., KEY= removes; - reads CSV or JSON",
            "label tag"),
+    Action("rotate-key", "one", "EXPR", "let nodes replace their keys; those that are offline do when they are back",
+           "rotate"),
     Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output",
            "export"),
     Action("export-nodes", "one", "FILE", "the same for nodes"),

@@ -18,6 +18,7 @@ from director.agent.core import Agent, Handler
 from director.agent.dry_run import DryRun
 from director.agent.executor import Executor, marker_place, task_token
 from director.agent.journal import Journal
+from director.agent.node_keys import KeyRotation, NodeKeys
 from director.agent.node_rules import rules_of
 from director.agent.node_transfer import NodeTransfer
 from director.agent.profile import Profile
@@ -28,7 +29,6 @@ from director.agent.session import Session
 from director.agent.step_cache import StepCache
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
-from director.protocol import keys
 from director.protocol.transport import new_context
 from director.runtime import heap, locks, logs, paths, privileges, service_manager, signals
 from director.runtime.greenlets import on_vital_death, periodic, spawn
@@ -59,13 +59,13 @@ class Client:
         self._settings = settings
         self._end: AsyncResult[str] = AsyncResult()
         started = {"agent_uptime": time.time(), "host_uptime": facts.boot_epoch()}
-        pair = keys.load_or_make(folder)
+        node_keys = NodeKeys(folder)
         given = settings.sources.get("server-address") != "default"
         self.server = ServerIdentity(
-            folder, pair.public, settings.server_address if given else None, settings.port, settings.enroll_port,
-            settings.server_key, given_token(settings.token_file),
+            folder, node_keys.pair.public, settings.server_address if given else None, settings.port,
+            settings.enroll_port, settings.server_key, given_token(settings.token_file),
         )  # fmt: skip
-        self.connection = Connection(new_context(), pair, self.server)
+        self.connection = Connection(new_context(), node_keys, self.server)
         self._journal = Journal.open(folder)
         process.CGROUP.open(os.path.join(folder, "cgroup"), f"director-client-{self._journal.instance}")
         self.step_cache = StepCache(os.path.join(folder, "step-cache"))
@@ -87,7 +87,8 @@ class Client:
         executor.memory = settings.task_memory or 0
         executor.place = marker_place(os.path.dirname(folder))
         dry_run = DryRun(executor, self.profile.args, send)
-        handlers: dict[str, Handler] = {"blob_piece": fetcher.take, "dry_run": dry_run.take}
+        rotation = KeyRotation(node_keys, send, self.session.identify, self.connection.reconnect)
+        handlers: dict[str, Handler] = {"blob_piece": fetcher.take, "dry_run": dry_run.take, **rotation.handlers}
         self.agent = Agent(self.session, executor.apply, transfer, settings.concurrency, handlers)
         executor.rebooter = Rebooter(self.agent.runner, self._journal.boot, settings.reboot_command, executor.env)
         self._executor = executor

@@ -46,6 +46,7 @@ from director.server.planner_pool import PlannerPool
 from director.server.ports import require_free
 from director.server.revoked_keys import RevokedKeys
 from director.server.roster import Handler, NodeRecord, Roster
+from director.server.rotation import Rotation
 from director.server.scheduler import Scheduler
 from director.server.sessions import Sessions
 from director.server.token_book import TokenBook
@@ -107,6 +108,7 @@ class Server:
             self.roster, membership, tokens, revoked, self.ledger, s.enrollment, Networks(s.enroll_from),
             sender.identify, s.heartbeat_interval,
         )  # fmt: skip
+        rotation = Rotation(self.roster, revoked, self.ledger, sender.send)
         self.authenticator = Authenticator(context, enrolment.may_connect)
         self._load_jobs()
         self._lose_open_tasks()
@@ -120,8 +122,9 @@ class Server:
             "query": ValueQueries(self.scheduler, self.roster, sender.send, grace).ask,
             "run_once_wait": self.scheduler.run_once.ask,
             "dry_run_result": dry_run.take,
+            "new_key": rotation.take,
         }
-        self._open_sessions(router, sender, enrolment, handlers)
+        self._open_sessions(router, sender, enrolment, rotation, handlers)
         router.bind(paths.endpoint(s.bind_address, s.port))
         self._keep(EnrolmentPort(pair.public)).listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
@@ -129,7 +132,7 @@ class Server:
         addresses = s.advertise_address or [own_address(s.bind_address, s.port)]
         self.commands = Commands(
             Jobs(self.scheduler, self.roster, self.ledger, s.lost_after),
-            nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag),
+            nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag, rotation),
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
             Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
             Labels(self.roster, labels, self.ledger, nodes.select),
@@ -143,10 +146,13 @@ class Server:
                  __version__, s.port, s.enroll_port, operators.path, pair.public)  # fmt: skip
 
     def _open_sessions(
-        self, router: Router, sender: NodeSender, enrolment: Enrolment, handlers: Mapping[str, Handler]
-    ) -> None:
+        self, router: Router, sender: NodeSender, enrolment: Enrolment, rotation: Rotation,
+        handlers: Mapping[str, Handler],
+    ) -> None:  # fmt: skip
         interval = self._settings.heartbeat_interval
-        admission = Admission(sender, self.roster, self.scheduler, enrolment, self.ledger, interval, self.planners.note)
+        admission = Admission(
+            sender, self.roster, self.scheduler, enrolment, self.ledger, rotation, interval, self.planners.note
+        )
         self._keep(Sessions(
             router, sender, self.roster, self.scheduler, admission, self.ledger, interval, self.planners.note, handlers,
         ))  # fmt: skip

@@ -33,13 +33,13 @@ def new_pair() -> KeyPair:
     return KeyPair(public.decode(), secret.decode())
 
 
-def load_or_make(folder: str, name: str = "curve") -> KeyPair:
-    """The pair of the file `name`.key in `folder`, which is created when there is none.
+def load_or_make(folder: str, name: str = "curve.key") -> KeyPair:
+    """The pair of the file `name` in `folder`, which is created when there is none; it is on disk then.
 
     Raises:
         StartError: the file cannot be read or written, or contains no pair.
     """
-    path = os.path.join(folder, f"{name}.key")
+    path = os.path.join(folder, name)
     try:
         if not os.path.exists(path):
             pair = new_pair()

@@ -64,6 +64,7 @@ KINDS: dict[str, Kind] = {
     "offer": Kind("client", {**SOURCES, "part": int, "parts": int, "error": str}, 16384, OFFER_LIMIT, 1),
     "piece": Kind("client", {**SOURCES, "file": int, "offset": int, "error": str}, 16384, OFFER_LIMIT, 1),
     "dry_run_result": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
+    "new_key": Kind("client", {"key": str}),
     "goodbye": Kind("client", {"reason": str}),
     # server to client
     "identify": Kind("server", {"v": int, "within": NUMBER, "known": bool}),
@@ -77,6 +78,8 @@ KINDS: dict[str, Kind] = {
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
     "run_once_ended": Kind("server", {**TASK, "error": str}),
     "heartbeat_ack": Kind("server", {}),
+    "rotate": Kind("server", {}),
+    "key_noted": Kind("server", {"key": str}),
     "blob_piece": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
     "dry_run": Kind(
         "server",

@@ -21,6 +21,7 @@ from director.server.enrolment_rules import Act, Decision
 from director.server.ledger_client import LedgerClient
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
+from director.server.rotation import Rotation
 from director.server.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,12 @@ class Admission:
 
     def __init__(
         self, sender: NodeSender, roster: Roster, scheduler: Scheduler, enrolment: Enrolment, ledger: LedgerClient,
-        interval: float, note: Callable[[str, NodeRecord | None], None],
+        rotation: Rotation, interval: float, note: Callable[[str, NodeRecord | None], None],
     ) -> None:  # fmt: skip
         self._sender, self._roster, self._scheduler = sender, roster, scheduler
         self._enrolment, self._ledger, self._interval, self._note = enrolment, ledger, interval, note
-        self._conflicts = Conflicts(sender.identify, interval)
+        self._rotation = rotation
+        self._conflicts = Conflicts(sender.ask, interval)
         self._asked: dict[bytes, float] = {}  # connection to the monotonic time when it may be asked again
         self._recent = 0.0  # questions of late; falls by HELLOS_PER_SECOND each second
         self._counted = time.monotonic()
@@ -102,21 +104,32 @@ class Admission:
         if record is None or record.name != fields["name"]:
             self._sender.identify(peer, known=False)
             return
-        self._conflicts.answered(peer)
-        older = record.peer
-        if older is None or older == peer or fields.get("process_token", "") == record.process_token:
+        self._conflicts.answered(peer, fields.get("asked"))
+        older = None if fields.get("process_token", "") == record.process_token else record.peer
+        if older in (None, peer) and key_of(frame) == record.key:
             self._admit(record, peer, frame, fields)
         else:
-            spawn("conflict", self._resolve, record, older, peer, frame, fields, vital=False)
+            spawn("hello", self._resolve, record, older, peer, frame, fields, vital=False)
 
-    def _resolve(self, record: NodeRecord, older: bytes, peer: bytes, frame: Frame, fields: dict[str, Any]) -> None:
-        """Another process has the node's key: admit a restarted client, refuse a copy of its state folder."""
-        if self._conflicts.still_answers(older) and record.peer == older:
-            record.reason = f"a second client with this node's key was refused ({frame.get('Peer-Address')})"
-            log.warning("%s: %s", record.name, record.reason)
+    def _resolve(
+        self, record: NodeRecord, older: bytes | None, peer: bytes, frame: Frame, fields: dict[str, Any]
+    ) -> None:
+        """Another process has the node's key, or the key is the next one.
+
+        Admit a restarted client, refuse a copy of its state folder.
+        """
+        if older not in (None, peer) and self._conflicts.still_answers(older) and record.peer == older:
+            self._enrolment.quarantine(
+                record, f"two clients have its key, at {record.address} and at {frame.get('Peer-Address')}; "
+                f"stop one of them, then run director --accept-node {record.name}",
+            )  # fmt: skip
             self._refuse(peer, "another client with the same key is online: its state folder was copied; "
                          "stop one of them, or remove this one's and give it another --identity", 30)  # fmt: skip
-        elif self._roster.nodes.get(record.name) is record and not self._is_revoked(frame):
+            return
+        if key_of(frame) == record.next_key:
+            self._rotation.complete(record, record.next_key)
+        is_its = self._roster.nodes.get(record.name) is record and key_of(frame) == record.key
+        if is_its and not self._is_revoked(frame):
             self._admit(record, peer, frame, fields)
 
     def _is_revoked(self, frame: Frame) -> bool:
@@ -158,6 +171,7 @@ class Admission:
         record.online = True
         record.reason = record.reason if record.reason.startswith("took over") else ""
         self._note(record.name, record)
+        self._rotation.tell(record)
         self._scheduler.online(record)
 
     def _update(self, record: NodeRecord, frame: Frame, fields: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ again, and steps would run on both. A restarted client has left its older connec
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from gevent.event import Event
 
@@ -17,25 +18,27 @@ class Conflicts:
     """Open questions to older connections.
 
     Args:
-        identify: sends `identify` to a connection; False when it is gone.
+        identify: sends `identify` with the number of a question to a connection; False when it is gone.
         interval: of heartbeats, in seconds.
     """
 
-    def __init__(self, identify: Callable[[bytes], bool], interval: float) -> None:
+    def __init__(self, identify: Callable[[bytes, int], bool], interval: float) -> None:
         self._identify = identify
         self._patience = min(PATIENCE, 2 * interval)
-        self._open: dict[bytes, Event] = {}
+        self._numbers = count(1)
+        self._open: dict[tuple[bytes, object], Event] = {}
 
     def still_answers(self, peer: bytes) -> bool:
         """Whether a client answers on the connection; blocks until it does or the time is over."""
-        event = self._open.setdefault(peer, Event())
+        number = next(self._numbers)
+        event = self._open[peer, number] = Event()
         try:
-            return self._identify(peer) and bool(event.wait(self._patience))
+            return self._identify(peer, number) and bool(event.wait(self._patience))
         finally:
-            self._open.pop(peer, None)
+            del self._open[peer, number]
 
-    def answered(self, peer: bytes) -> None:
-        """A hello came from the connection."""
-        event = self._open.get(peer)
+    def answered(self, peer: bytes, number: object) -> None:
+        """A hello came from the connection, and names this question; one that was on its way before names none."""
+        event = self._open.get((peer, number)) if isinstance(number, int) else None
         if event is not None:
             event.set()

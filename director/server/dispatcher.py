@@ -60,8 +60,9 @@ class Dispatcher:
         spawn("dispatcher", self._send_recorded, vital=True)
 
     def assign(self, run: JobRun, node: NodeRun) -> list[Slice]:
-        """What the node gets of the job now; it counts as sent from here on. Nothing when the node is offline."""
-        record = self._jobs.online(node.node)
+        """What the node gets of the job now; it counts as sent from here on. Nothing when the node is offline
+        or in quarantine."""
+        record = self._jobs.ready(node.node)
         if record is None:
             return []
         room = windows.room_for(node, len(record.jobs))
@@ -145,7 +146,7 @@ class Dispatcher:
 
     def _send_slice(self, item: Slice, frames: tuple[bytes, ...]) -> bool:
         """Whether the slice may have been delivered."""
-        record = self._jobs.online(item.node.node)
+        record = self._jobs.ready(item.node.node)
         if record is None or item.run.cancelled:
             return False
         record.seq += 1

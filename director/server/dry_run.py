@@ -144,8 +144,13 @@ class DryRun:
 
     def _reachable(self, parts: Collection[str], result: DryRunResult) -> list[str]:
         """The nodes that can be asked."""
-        online = [name for name in parts if name in self._roster.nodes and self._roster.online(name)]
-        result.errors.update(dict.fromkeys(set(parts).difference(online), "offline"))
+        online = []
+        for name in parts:
+            record = self._roster.nodes.get(name)
+            if record is not None and record.online and not record.quarantine:
+                online.append(name)
+            else:
+                result.errors[name] = record.quarantine if record is not None and record.online else "offline"
         result.errors.update(dict.fromkeys(online[ASKED_LIMIT:], f"not asked: more than {ASKED_LIMIT} nodes"))
         return online[:ASKED_LIMIT]
 

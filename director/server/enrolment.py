@@ -97,11 +97,27 @@ class Enrolment:
             self._carry_out(newcomer, token, decision, answer)
 
     def accept(self, name: str, key: str, user: str) -> None:
-        """Give a waiting key its name, by order of a user. Raises NotFoundError: it does not wait for the name."""
+        """Give a waiting key its name, or end the quarantine of a node with this key, by order of a user.
+
+        Raises:
+            NotFoundError: it does not wait for the name.
+        """
+        record = self._roster.nodes.get(name)
+        if record is not None and record.quarantine and record.key == key:
+            self._ledger.commit(self._membership.release(record))
+            return
         self._require_waiting(name, key)
         operations = self._membership.join(name, key, f"accepted by {user}")
         self.pending.drop(name, key)
         self._ledger.commit(*operations)
+
+    def quarantine(self, record: NodeRecord, why: str) -> None:
+        """Give the node no new steps until somebody accepts it."""
+        self._ledger.write(self._membership.quarantine(record, why))
+
+    def quarantined(self) -> list[NodeRecord]:
+        """The nodes that get no new steps until somebody accepts them."""
+        return [record for record in self._roster.nodes.values() if record.quarantine]
 
     def reject(self, name: str, key: str) -> None:
         """Forget a waiting key. Raises NotFoundError: it does not wait for the name."""

@@ -58,7 +58,7 @@ class Lifecycle:
     def choose(self, run: JobRun, every: bool = False) -> None:
         """Choose nodes for run-once steps whose stage has started; the ledger has the choice before the node."""
         before = run.total
-        for node in choice.choose(run, self._jobs.online, every):
+        for node in choice.choose(run, self._jobs.ready, every):
             self._jobs.attach(run, node)
             self._jobs.due.add(run.id, node.node)
         if run.total != before:

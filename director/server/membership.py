@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from director.protocol import transport
+from director.protocol import keys, transport
 from director.server.revoked_keys import RevokedKeys
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -49,11 +49,24 @@ class Membership:
             log.info("%s is enrolled with the key %s…: %s", name, key[:12], why)
         record.labels, record.token = dict(labels or {}), token
         renamed = self._roster.by_key.get(key)
-        if renamed is not None:
+        if renamed is not None and renamed is not former:
             operations += self.forget([renamed.name], f"calls itself {name} now")
         self._roster.add(record)
         self._note(name, record)
         return [*operations, ("node", record.row())]
+
+    def quarantine(self, record: NodeRecord, why: str) -> tuple[str, dict[str, Any]]:
+        """Give the node no new steps until `release`; the operation that records it."""
+        if not record.quarantine:
+            log.error("%s gets no new steps: %s", record.name, why)
+        record.quarantine = why
+        return "node", record.row()
+
+    def release(self, record: NodeRecord) -> tuple[str, dict[str, Any]]:
+        """End the quarantine; the operation that records it."""
+        record.quarantine = ""
+        self._scheduler.online(record)
+        return "node", record.row()
 
     def forget(self, names: Iterable[str], why: str) -> list[Any]:
         """Remove nodes, and end the tasks that wait for them; the operations that record it."""
@@ -74,9 +87,10 @@ class Membership:
         for name in names:
             record = self._roster.nodes[name]
             operations.append(self._revoked.add(record.key, name, why))
-            if record.next_key:
+            if keys.is_key(record.next_key):
                 operations.append(self._revoked.add(record.next_key, name, why))
-            record.revoked, record.online, record.reason, record.next_key = True, False, f"revoked: {why}", ""
+            self._roster.expect(record, "")
+            record.revoked, record.online, record.reason, record.quarantine = True, False, f"revoked: {why}", ""
             operations.append(("node", record.row()))
         return operations
 

@@ -53,6 +53,11 @@ class NodeSender:
         """Queue a message for a connection; False when the connection is gone or full."""
         return self._router.send(peer, header)
 
+    def ask(self, peer: bytes, number: int) -> bool:
+        """Ask a connection for a hello that names this number; False when it is gone or full."""
+        fields = {"v": messages.VERSION, "within": 0.0, "known": True, "ask": number}
+        return self.send_to(peer, messages.encode("identify", **fields))
+
     def identify(self, peer: bytes, within: float = 0.0, known: bool = True) -> bool:
         """Ask a connection for a hello at a random moment within so many seconds; False when it is gone or full.
 

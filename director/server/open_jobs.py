@@ -90,6 +90,11 @@ class OpenJobs:
         record = self._roster.nodes.get(name)
         return record if record is not None and record.online and record.peer is not None else None
 
+    def ready(self, name: str) -> NodeRecord | None:
+        """The same for a node that may get new steps."""
+        record = self.online(name)
+        return record if record is not None and not record.quarantine else None
+
     def add(self, run: JobRun, row: Mapping[str, Any]) -> None:
         """Take in a job; `row` has its name, kind, options and creation time."""
         self.runs[run.id] = run

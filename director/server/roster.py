@@ -8,7 +8,10 @@ from typing import Any
 
 import ujson
 
+from director.protocol import keys
+
 ONLINE, OFFLINE, REVOKED = "online", "offline", "revoked"
+ORDERED = "-"  # in place of a node's next key, which the node has not told yet
 FACTS_LIMIT = 256 * 1024  # bytes of JSON
 STORED = (  # attributes that are fields of the store's operation `node`
     "name", "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "journal_position",
@@ -39,7 +42,8 @@ class NodeRecord:
         token: id of the token that it was enrolled with, "" for none.
         renew_until: epoch seconds until which a new key with any token may have its name; 0 for never.
         revoked: whether its key was revoked; the name stays taken.
-        next_key: the key that is to replace `key`, once the node has connected with it; "" for none.
+        next_key: the key that is to replace `key`, once the node has connected with it; `ORDERED` before the node has
+            told it, "" when the key is not to be replaced.
         quarantine: why it gets no steps until a person has looked, "" when it does.
         jobs: job id to the `NodeRun` that is not final.
         seq: number of the last slice that was sent to it.
@@ -124,17 +128,30 @@ class Roster:
 
     def add(self, record: NodeRecord) -> None:
         """Add a node; it replaces a node of the same name with another key."""
-        former = self.nodes.get(record.name)
-        if former is not None:
-            self.by_key.pop(former.key, None)
-            self.detach(former)
+        if record.name in self.nodes:
+            self.remove(record.name)
         self.nodes[record.name] = record
         self.by_key[record.key] = record
+        self.expect(record, record.next_key)
 
     def remove(self, name: str) -> None:
         """Forget a node."""
         record = self.nodes.pop(name)
+        self.expect(record, "")
         self.by_key.pop(record.key, None)
+        self.detach(record)
+
+    def expect(self, record: NodeRecord, key: str) -> None:
+        """Let the node have this key beside its own one, in place of another such key."""
+        self.by_key.pop(record.next_key, None)
+        record.next_key = key
+        if keys.is_key(key):
+            self.by_key[key] = record
+
+    def promote(self, record: NodeRecord) -> None:
+        """Make the node's next key its only one."""
+        self.by_key.pop(record.key, None)
+        record.key, record.next_key = record.next_key, ""
         self.detach(record)
 
     def attach(self, record: NodeRecord, peer: bytes) -> None:

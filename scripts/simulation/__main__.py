@@ -144,16 +144,16 @@ class Fleet:
 
     def _join(self, name: str) -> None:
         from director.agent.connection import Connection
+        from director.agent.node_keys import NodeKeys
         from director.agent.server_identity import ServerIdentity, given_token
-        from director.protocol.keys import new_pair
         from director.runtime.greenlets import spawn
         from simulation.client import new_agent
 
         options = self._options
-        pair = new_pair()
-        server = ServerIdentity("", pair.public, options.server_address, options.port, options.enroll_port,
+        node_keys = NodeKeys()
+        server = ServerIdentity("", node_keys.pair.public, options.server_address, options.port, options.enroll_port,
                                 token=given_token(None))  # fmt: skip
-        connection = Connection(self._context, pair, server)
+        connection = Connection(self._context, node_keys, server)
         agent = new_agent(name, connection.send, self._apply, server.credentials)
         spawn(f"connection {name}", connection.run, agent, vital=False)
         agent.session.reconciled.wait()

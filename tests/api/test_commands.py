@@ -32,6 +32,7 @@ TABLE = {
     "purge-jobs": (jobs.JobFilter, "admin", {}),
     "purge-nodes": (nodes.NodeTarget, "enroller", {}),
     "revoke-node": (nodes.NodeExpression, "admin", {"node": "web"}),
+    "rotate-key": (nodes.NodeExpression, "admin", {"node": "web"}),
     "create-token": (enrolment.NewToken, "enroller", {"ttl": 60, "labels": {"tier": "web"}}),
     "list-tokens": (Nothing, "enroller", {}),
     "revoke-token": (enrolment.OldToken, "enroller", {"id": "x", "with_nodes": True}),
@@ -50,7 +51,7 @@ def commands(permit: Any) -> Commands:
     none: Any = None
     parts = (
         jobs.Jobs(none, none, none, 0),
-        nodes.Nodes(none, none, none, none, 0, none),
+        nodes.Nodes(none, none, none, none, 0, none, none),
         submissions.Submissions(none, none, none, none, none),
         enrolment.Enrolments(none, none, none, (), none, none),
         labels.Labels(none, none, none, none),

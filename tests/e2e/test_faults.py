@@ -301,8 +301,10 @@ def test_a_cloned_state_folder_runs_nothing_twice(fleet: Fleet) -> None:
         return len(jobs) > 5 and "its state folder was copied" in fleet.log("clone")
 
     wait_until(submit, "the clone is refused", every=0.5)
-    assert "second client" in fleet.run_json("--node-info", "node-1")["reason"]
+    node = fleet.run_json("--node-info", "node-1")
+    assert "two clients have its key" in node["reason"]
     fleet.stop("clone")
+    assert fleet.director("--accept-node", "node-1", "--key", node["key"]).returncode == 0
     for number, job_id in enumerate(jobs):
         job = fleet.wait_job(job_id)
         assert job["state"] == "success" and lines(ran).count(str(number)) == 1

@@ -20,6 +20,7 @@ import ujson
 from gevent.event import Event
 from gevent.queue import Queue
 from letting_in import enrolment as new_enrolment
+from letting_in import rotation
 from simulation.client import SimulatedNode
 
 from director import states as st
@@ -382,7 +383,10 @@ class Server:
         shared: Any = {"ledger": self.ledger, "interval": INTERVAL, "note": lambda name, record: None}
         self.sessions = Sessions(
             self.wire, sender, self.roster, self.scheduler,
-            Admission(sender, self.roster, self.scheduler, letting_in, **shared), **shared,
+            Admission(
+                sender, self.roster, self.scheduler, letting_in,
+                rotation=rotation(self.roster, self.ledger, sender), **shared,
+            ), **shared,
             handlers={**dict.fromkeys(messages.KINDS, ignore), "run_once_wait": self.scheduler.run_once.ask},
         )  # fmt: skip
         self.sender = sender

@@ -11,7 +11,7 @@ import ujson
 from gevent import Greenlet
 from gevent.queue import Queue
 from harness import free_ports
-from letting_in import enrolment
+from letting_in import enrolment, rotation
 
 from director.protocol import keys, messages
 from director.protocol.transport import Authenticator, Dealer, Router, new_context
@@ -78,8 +78,9 @@ class Scene:
         self.authenticator = Authenticator(self.context, letting_in.may_connect)
         common: Any = (self.ledger, 60.0, lambda name, record: None)
         parts: Any = (sender, self.roster, self.scheduler)
+        admission = Admission(*parts, letting_in, self.ledger, rotation(self.roster, self.ledger, sender), *common[1:])
         handlers = {kind: self.handler(kind) for kind in OTHERS}
-        self.sessions = Sessions(self.router, *parts, Admission(*parts, letting_in, *common), *common, handlers)
+        self.sessions = Sessions(self.router, *parts, admission, *common, handlers)
         address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
         self.router.bind(address)
         self.record = NodeRecord("n", client.public)
