@@ -49,6 +49,7 @@ class Admission:
         self._sender, self._roster, self._scheduler = sender, roster, scheduler
         self._enrolment, self._ledger, self._interval, self._note = enrolment, ledger, interval, note
         self._rotation = rotation
+        self._resolving: set[bytes] = set()  # connections whose hello is being looked at
         self._conflicts = Conflicts(sender.ask, interval)
         self._asked: dict[bytes, float] = {}  # connection to the monotonic time when it may be asked again
         self._recent = 0.0  # questions of late; falls by HELLOS_PER_SECOND each second
@@ -108,7 +109,8 @@ class Admission:
         older = None if fields.get("process_token", "") == record.process_token else record.peer
         if older in (None, peer) and key_of(frame) == record.key:
             self._admit(record, peer, frame, fields)
-        else:
+        elif peer not in self._resolving:
+            self._resolving.add(peer)
             spawn("hello", self._resolve, record, older, peer, frame, fields, vital=False)
 
     def _resolve(
@@ -118,6 +120,16 @@ class Admission:
 
         Admit a restarted client, refuse a copy of its state folder.
         """
+        try:
+            self._compare(record, older, peer, frame, fields)
+        except ProtocolError as error:
+            seldom.warning("dropped a message of %s: %s", record.name, error)
+        finally:
+            self._resolving.discard(peer)
+
+    def _compare(
+        self, record: NodeRecord, older: bytes | None, peer: bytes, frame: Frame, fields: dict[str, Any]
+    ) -> None:
         if older not in (None, peer) and self._conflicts.still_answers(older) and record.peer == older:
             self._enrolment.quarantine(
                 record, f"two clients have its key, at {record.address} and at {frame.get('Peer-Address')}; "
