@@ -112,7 +112,8 @@ def requests(jobs: dict[str, str], tokens: dict[str, str]) -> dict[str, list[dic
 
 
 #: what only an admin may do; these requests find nothing
-ADMINS = {"purge-jobs": {"state": ["queued"]}, "revoke-node": {"node": "none"}, "label-node": {"node": "none"}}
+NOBODY = {"node": "none"}
+ADMINS = {"purge-jobs": {"state": ["queued"]}, "revoke-node": NOBODY, "rotate-key": NOBODY, "label-node": NOBODY}
 
 
 @pytest.mark.parametrize("role", USERS)
