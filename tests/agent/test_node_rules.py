@@ -129,6 +129,8 @@ def test_no_root_knows_one_user_only() -> None:
         only.check_user(step, node)
 
     check({}, {})
+    NodeRules().check_user({"verb": "X", "flags": {}, "body": {"user": 5}}, None)  # type: ignore[arg-type]
+    only.check_user({"verb": "X", "own": ["", 0, ""], "flags": {}, "body": {"user": 5}}, None)  # type: ignore[arg-type]
     check({"user": me}, {})
     check({}, {"user": str(os.geteuid())})
     rendered = "{{ node.id and '" + other + "' }}"
