@@ -160,20 +160,19 @@ class JobRunner:
         self._lanes: dict[int, _Lane] = {}
         self._is_started = False  # a greenlet runs the queue
 
-    def add(self, chunk: bytes, parts: list[tuple[int, int]]) -> None:
-        """Queue the steps `first` to `last` of each part; those given before are left out.
+    def add(self, chunk: bytes, first: int, last: int) -> None:
+        """Queue the steps `first` to `last`; those given before are left out.
 
         Args:
-            chunk: the steps of these parts and others, empty where they were added before.
+            chunk: these steps and others, empty where they were added before.
         """
         if chunk:
             self._steps.update((step["i"], step) for step in ujson.loads(chunk))
-        for first, last in parts:
-            first = max(first, self.cursor)
-            if first <= last:
-                self.cursor = last + 1
-                if not self.dead:
-                    self._queue.append((first, last))
+        first = max(first, self.cursor)
+        if first <= last:
+            self.cursor = last + 1
+            if not self.dead:
+                self._queue.append((first, last))
         if self._queue and not self._is_started:
             self._is_started = True
             spawn_pooled(f"job {self.id}", self._run)

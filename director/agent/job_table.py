@@ -40,7 +40,7 @@ class JobTable:
         job = self.jobs[name] = JobRunner(name, head, scope, self._runner.run, self._session.node.pass_over)
         return job
 
-    def take_slice(self, fields: dict[str, Any], chunk: bytes = b"", head: bytes = b"") -> None:
+    def take_slice(self, fields: dict[str, Any], head: bytes = b"", *chunks: bytes) -> None:
         """Journal a slice, then start its steps. After one that was not taken the next ones are ignored too."""
         session = self._session
         if session.ignores_slices:
@@ -52,7 +52,7 @@ class JobTable:
             return
         facts = ujson.loads(head) if job is None else {}
         try:
-            self.journal.take(name, facts, parts, chunk)
+            self.journal.take(name, facts, parts, chunks)
         except (BusyError, StoreError) as error:
             log.error("cannot take steps of job %s: %s", name, error)
             session.slice_error = f"takes no steps: {error}"
@@ -61,7 +61,8 @@ class JobTable:
         session.slice_error = ""
         job = job or self.add(name, facts)
         before = job.cursor
-        job.add(chunk, parts)
+        for part, chunk in zip(parts, chunks, strict=True):
+            job.add(chunk, *part)
         if parts[0][0] < before and (record := self.journal.jobs.get(name)):
             again = {step for first, last in parts for step in range(first, min(last + 1, before))}
             self._report_again(name, repeated(record, again))

@@ -105,4 +105,4 @@ def _steps(record: JobRecord, numbers: Collection[int]) -> list[Step]:
 def _requeue(job: JobRunner, record: JobRecord) -> None:
     """Queue all steps again, also those that have ended: their effects are applied again in their order."""
     for piece in sorted(record.slices, key=lambda piece: piece.first):
-        job.add(piece.body.read(), [(piece.first, piece.last)])
+        job.add(piece.body.read(), piece.first, piece.last)

@@ -9,7 +9,7 @@ from typing import Any
 
 import ujson
 
-STEPS_PER_CHUNK = 256  # at most; they are encoded together
+from director.protocol.messages import STEPS_PER_CHUNK
 
 
 @dataclass(slots=True)

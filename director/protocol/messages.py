@@ -16,6 +16,7 @@ import ujson
 from director.errors import ProtocolError
 
 VERSION = 5
+STEPS_PER_CHUNK = 256  # at most, also of all chunks of one slice
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
@@ -73,7 +74,7 @@ KINDS: dict[str, Kind] = {
     ),
     "labels": Kind("server", {"labels": dict}, 1024 * 1024),
     "refused": Kind("server", {"reason": str, "retry": NUMBER}),
-    "slice": Kind("server", {"seq": int, "job": str, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 2),
+    "slice": Kind("server", {"seq": int, "job": str, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1 + STEPS_PER_CHUNK),
     "ack": Kind("server", {"number": int, "close": list}, 1024 * 1024),
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
     "run_once_ended": Kind("server", {**TASK, "error": str}),

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from director.protocol.messages import STEPS_PER_CHUNK
+
+
+class StepRange(NamedTuple):
+    """Steps `first` to `last`, within one chunk and one block."""
+
+    first: int
+    last: int
 
 
 class Chunks:
@@ -31,6 +40,22 @@ class Chunks:
         """The first step behind the chunk that has this step."""
         index = bisect_right(self.firsts, step)
         return self.firsts[index] if index < len(self.firsts) else self._steps
+
+    def slices(self, ranges: Iterable[StepRange]) -> Iterator[list[StepRange]]:
+        """The ranges of each message: those of one chunk, or of several that have few steps in all."""
+        found: list[StepRange] = []
+        before, size = -1, 0
+        for steps in ranges:
+            first = self.first(steps.first)
+            width = self.end(first) - first
+            if first != before and found and size + width > STEPS_PER_CHUNK:
+                yield found
+                found, size = [], 0
+            size += width if first != before else 0
+            found.append(steps)
+            before = first
+        if found:
+            yield found
 
     def contents(self, step: int) -> Collection[str]:
         """What the chunk with this step needs: digests, and names as in `transfer.blob_lists`."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from director import states as st
+from director.scheduler.chunks import StepRange
 from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import Load, NodeRun
 
@@ -13,13 +12,6 @@ NODE_LIMIT = 4096  # tasks of all jobs that a node holds; beyond it a job waits 
 NODE_MOST = 2 * NODE_LIMIT  # the same, with the first tasks of further jobs
 LEAST = 16  # tasks of one job that a node may hold, however many jobs it has
 FIRST = 8  # tasks of a job that has none on the node yet, though other jobs fill it
-
-
-class StepRange(NamedTuple):
-    """Steps `first` to `last`, within one chunk and one block."""
-
-    first: int
-    last: int
 
 
 def share(jobs: int) -> int:

@@ -9,16 +9,15 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 
 from director.errors import DirectorError, ProtocolError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
 from director.scheduler import ends, windows
+from director.scheduler.chunks import StepRange
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import NodeRun
-from director.scheduler.windows import StepRange
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
 from director.server.open_jobs import OpenJobs
@@ -36,16 +35,14 @@ READ_AGAIN = 1.0  # seconds after which steps that could not be read are tried a
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """The steps of one message: ranges within one chunk.
+    """The steps of one message.
 
     Attributes:
-        chunk: the first step of the chunk.
         epoch: the node's when the slice was made; the slice is void when the node has another one.
     """
 
     run: JobRun
     node: NodeRun
-    chunk: int
     ranges: list[StepRange]
     epoch: int
 
@@ -73,8 +70,7 @@ class Dispatcher:
             return []
         run.hand_out(node, ranges[-1].last + 1)
         node.sent_at = time.monotonic()
-        by_chunk = groupby(ranges, lambda steps: run.chunks.first(steps.first))
-        return [Slice(run, node, chunk, list(found), node.epoch) for chunk, found in by_chunk]
+        return [Slice(run, node, found, node.epoch) for found in run.chunks.slices(ranges)]
 
     def dispatch(self, slices: Iterable[Slice]) -> None:
         """Queue slices that the ledger has recorded."""
@@ -138,7 +134,7 @@ class Dispatcher:
             if refused:
                 self._lifecycle.end(run, ends.refuse(run, node, refused))
             return
-        node.chunk = max(node.chunk, item.chunk)
+        node.chunk = max(node.chunk, run.chunks.first(item.ranges[-1].first))
         if run.started_at is None:
             run.started_at = time.time()
             self._ledger.write(("job", {"id": run.id, "state": run.state, "started_at": run.started_at}), lazy=True)
@@ -153,18 +149,22 @@ class Dispatcher:
         header = messages.encode("slice", seq=record.seq, job=item.run.id, parts=item.ranges)
         return self._send(record, header, frames)
 
-    def _frames(self, item: Slice) -> tuple[bytes, bytes]:
-        """The chunk and the head, each only once in a session; of a resumed job also the values it had set there.
+    def _frames(self, item: Slice) -> tuple[bytes, ...]:
+        """The head and the chunk of each range, all only once in a session; of a resumed job also the values set there.
 
         Raises:
             ProtocolError: they are more than a message carries. DirectorError: they cannot be read now.
         """
         run, node = item.run, item.node
-        chunk = self._jobs.chunks.get(run.id, item.chunk) if node.chunk < item.chunk else b""
+        chunks, newest = [], node.chunk
+        for steps in item.ranges:
+            first = run.chunks.first(steps.first)
+            chunks.append(self._jobs.chunks.get(run.id, first) if first > newest else b"")
+            newest = max(newest, first)
         head = self._jobs.heads.get(run.id, b"") if node.chunk < 0 else b""
         if head and node.node in run.seeded:
             seed = self._ledger.ask("seed", job=run.id, node=node.node)
-            if not seed or len(chunk) + len(head) + len(seed) + SEED_FIELD > messages.PAYLOAD_LIMIT:
+            if not seed or sum(map(len, chunks)) + len(head) + len(seed) + SEED_FIELD > messages.PAYLOAD_LIMIT:
                 raise ProtocolError(TOO_LARGE)
             head = b'%s,"seed":%s}' % (head[:-1], seed)
-        return chunk, head
+        return head, *chunks

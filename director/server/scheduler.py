@@ -25,9 +25,7 @@ class Scheduler:
         labels: gets the LABEL steps that succeeded.
     """
 
-    def __init__(
-        self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float, labels: NodeLabels
-    ) -> None:
+    def __init__(self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float, labels: NodeLabels) -> None:
         self.jobs = jobs = OpenJobs(ledger, roster)
         self.runs, self.changed = jobs.runs, jobs.changed
         self.submitters, self.check_room = jobs.submitters, jobs.check_room

@@ -25,7 +25,7 @@ class MemoryJournal:
         self.jobs: dict[str, Any] = {}
         self._results: dict[int, tuple[str, TaskResult, bytes]] = {}
 
-    def take(self, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
+    def take(self, job: str, head: dict[str, Any], parts: Any, chunks: Any) -> None:
         """Count."""
         self.position += 1
 

@@ -74,7 +74,8 @@ class Side:
                 parts[-1][1] = number
             else:
                 parts.append([number, number])
-        self.take("slice", ujson.dumps(steps).encode(), ujson.dumps(HEAD).encode(), seq=seq, job=job, parts=parts)
+        head, chunk = ujson.dumps(HEAD).encode(), ujson.dumps(steps).encode()
+        self.take("slice", head, chunk, *[b""] * (len(parts) - 1), seq=seq, job=job, parts=parts)
 
     def until(self, check: Callable[[], Any]) -> Any:
         """What `check` gives as soon as it is true."""

@@ -45,7 +45,7 @@ def test_one_restart_serves_all_that_ask(tmp_path: Path) -> None:
 
     def give(job: str, verb: str) -> None:
         chunk = ujson.dumps([{"i": 0, "verb": verb, "stage": 0, "flags": {}, "body": {}}]).encode()
-        agent.table.take_slice({"seq": 1, "job": job, "parts": [[0, 0]]}, chunk, head)
+        agent.table.take_slice({"seq": 1, "job": job, "parts": [[0, 0]]}, head, chunk)
 
     give("a", "REBOOT")
     give("b", "REBOOT")

@@ -157,6 +157,19 @@ def test_the_lost_step_of_a_cancelled_job_cuts_the_step_cache(tmp_path: Path) ->
     assert again.last is None
 
 
+def test_several_chunks_of_one_slice_are_found_again(tmp_path: Path) -> None:
+    made = Journal.open(str(tmp_path))
+    first, second = ujson.dumps([step(0)]).encode(), ujson.dumps([step(2), step(3)]).encode()
+    made.take("j", HEAD, [(0, 0), (2, 2), (3, 3)], [first, second, b""])
+    made.take("j", {}, [(0, 0)], [first])  # given again without the others
+    made.close()
+    side = Side(tmp_path)
+    side.welcome(j={"act": "go", "upto": 4})
+    side.until(lambda: len(side.rows()) == 3)
+    assert side.ran == [0, 2, 3]
+    side.end()
+
+
 def test_slices_that_came_in_another_order_are_run_in_theirs(tmp_path: Path) -> None:
     made = journal(tmp_path, [step(n) for n in range(4)], (0, 1), (2, 3))
     made.slice("j", {}, 0, 1, ujson.dumps([step(n) for n in range(4)]).encode())  # given again

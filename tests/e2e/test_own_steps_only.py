@@ -72,8 +72,8 @@ def has_seen(node: Stranger, text: str) -> bool:
 
 def steps_sent(node: Stranger, job: str) -> list[int]:
     """The numbers of all steps that the node was sent of the job."""
-    chunks = [payload[0] for kind, fields, payload in node.received if kind == "slice" and fields["job"] == job]
-    return [step["i"] for chunk in chunks for step in ujson.loads(chunk or b"[]")]
+    slices = [payload for kind, fields, payload in node.received if kind == "slice" and fields["job"] == job]
+    return [step["i"] for _, *chunks in slices for chunk in chunks for step in ujson.loads(chunk or b"[]")]
 
 
 def blob(node: Stranger, job: str, step: int, digest: str) -> tuple[str, bytes]:

@@ -14,7 +14,7 @@ from director.planning import plan as module
 from director.planning.plan import Plan, PlannedStage, PlannedStep
 from director.scheduler.build import new_run
 from director.scheduler.choice import choose
-from director.scheduler.chunks import Chunks
+from director.scheduler.chunks import Chunks, StepRange
 from director.scheduler.job_state import JobRun
 from director.server.resume import plan_of
 
@@ -87,6 +87,17 @@ def reordered(made: Plan, before: list[int], after: list[int]) -> bool:
     """The same nodes in another order, which begin another chunk."""
     lists = [step.stage.nodes if step.nodes is None else step.nodes for step in made.steps]
     return lists[before[-1]] != lists[after[0]]
+
+
+def test_chunks_of_few_steps_go_together() -> None:
+    firsts = [0, 100, 101, 200, 256, 512, 513]
+    chunks = Chunks([{"first": first, "contents": {}} for first in firsts], 600)
+    ranges = [
+        StepRange(*one) for one in ((0, 50), (51, 99), (101, 199), (200, 255), (300, 511), (512, 512), (513, 599))
+    ]
+    found = list(chunks.slices(ranges))
+    assert [len(one) for one in found] == [4, 1, 2] and [one for some in found for one in some] == ranges
+    assert not list(chunks.slices([]))
 
 
 def test_places_of_steps() -> None:

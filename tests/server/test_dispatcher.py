@@ -108,10 +108,10 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 def test_the_recorded_values_go_with_the_first_slice(scene: Scene) -> None:
     scene.resume(100)
     slices = {name: (fields["parts"], frames) for name, _, fields, frames in (scene.sent.get(timeout=99) for _ in "ab")}
-    parts, (chunk, head) = slices["a"]
+    parts, (head, chunk) = slices["a"]
     assert parts == [[1, 2]] and ujson.loads(chunk) == STEPS
     assert ujson.loads(head)["seed"][0]["effects"] == {"args": {"V": "x" * 100}}
-    assert slices["b"][0] == [[0, 2]] and "seed" not in ujson.loads(slices["b"][1][1])
+    assert slices["b"][0] == [[0, 2]] and "seed" not in ujson.loads(slices["b"][1][0])
 
 
 @pytest.mark.parametrize("size", [LIMIT - 200, LIMIT])
@@ -127,4 +127,17 @@ def test_more_values_than_a_message_carries_fail_the_next_step(scene: Scene, siz
     tasks = {(step["index"], task["node"]): task for step in info["steps"] for task in step["tasks"]}
     assert "come to more than 64 MiB" in tasks[1, "a"]["reason"]
     assert "step 1 failed" in tasks[2, "a"]["reason"]
+    assert scene.sent.empty()
+
+
+def test_small_chunks_of_a_node_go_in_one_message(scene: Scene) -> None:
+    blocks = [{"first": step, "last": step, "stage": 0, "nodes": ["b"] if step == 1 else None} for step in range(3)]
+    chunks = [{"first": step, "contents": {}} for step in range(3)]
+    plan = {"step_count": 3, "stages": META["stages"], "blocks": blocks, "chunks": chunks}
+    bodies = [ujson.dumps([step]).encode() for step in STEPS]
+    scene.scheduler.accept([Accepted(plan, bodies, scene.record("new"))])
+    slices = {name: (fields["parts"], frames) for name, _, fields, frames in (scene.sent.get(timeout=99) for _ in "ab")}
+    assert slices["a"][0] == [[0, 0], [2, 2]] and slices["a"][1][1:] == (bodies[0], bodies[2])
+    assert slices["b"][0] == [[0, 0], [1, 1], [2, 2]] and slices["b"][1][1:] == tuple(bodies)
+    assert slices["a"][1][0] == slices["b"][1][0], "the head is the same for every node"
     assert scene.sent.empty()

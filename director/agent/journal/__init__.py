@@ -101,14 +101,14 @@ class Journal(State):
         offset, size = self._log.append(fields, body)
         self.apply(fields, Body(self._log, offset, len(body)), size)
 
-    def take(self, job: str, head: dict[str, Any], parts: list[tuple[int, int]], chunk: bytes) -> None:
-        """The client was given the steps `first` to `last` of each part, all of one chunk; durable on return.
+    def take(self, job: str, head: dict[str, Any], parts: Sequence[tuple[int, int]], chunks: Sequence[bytes]) -> None:
+        """The client was given the steps `first` to `last` of each part, with its chunk; durable on return.
 
         Raises SpoolFullError, StoreError.
         """
-        for first, last in parts:  # the chunk's bytes are kept with the first part
+        for (first, last), chunk in zip(parts, chunks, strict=True):
             self.slice(job, head, first, last, chunk)
-            head, chunk = {}, b""
+            head = {}
         self.sync()
 
     def slice(self, job: str, head: dict[str, Any], first: int, last: int, chunk: bytes) -> None:
