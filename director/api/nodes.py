@@ -39,12 +39,14 @@ class NodeFilter:
         state: node states.
         since: seen after this time, epoch seconds.
         limit: the last so many by name; 0 for all.
+        token: id of the token that they were enrolled with.
     """
 
     node: str | None = None
     state: tuple[str, ...] = ()
     since: float | None = None
     limit: int = 0
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,14 @@ class Nodes:
 
         Raises:
             UsageError: `node` cannot be read. NoTargetError: it names a node that is not there.
-            NotPermittedError: it names a node outside of the caller's scope.
+            NotPermittedError: it names a node outside of the caller's scope. NotFoundError: there is no such token.
         """
         last = bool(request.limit)  # make rows of the last names only
         names = sorted(self._names(request.node, caller), reverse=last)
         newcomers = [] if request.node else list(map(pending_row, waiting_for(self._enrolment, self._roster, caller)))
+        if request.token:
+            self._enrolment.tokens.get(request.token)
+            newcomers, names = [], [name for name in names if self._roster.nodes[name].token == request.token]
         rows = self._rows(names, request.state)
         every = chain(reversed(newcomers), rows) if request.limit else chain(rows, newcomers)
         since = "" if request.since is None else stamp(request.since)
@@ -217,7 +222,8 @@ def node_row(record: NodeRecord) -> Row:
 
 def node_detail(record: NodeRecord) -> Row:
     """One node as `--node-info` shows it: the row, facts and remembered ARGs, the lag of its loop in seconds."""
-    return {**node_row(record), "lag": record.lag, "facts": ujson.loads(record.facts), "args": record.args}
+    more = {"token": record.token or None, "lag": record.lag, "facts": ujson.loads(record.facts), "args": record.args}
+    return {**node_row(record), **more}
 
 
 def waiting_for(enrolment: Enrolment, roster: Roster, caller: Caller) -> list[Pending]:

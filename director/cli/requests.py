@@ -27,7 +27,7 @@ def list_jobs(settings: Settings) -> int:
 def list_nodes(settings: Settings) -> int:
     """List nodes; all of them without --limit."""
     limit = 0 if settings.sources.get("limit") == "default" else settings.limit
-    request = {"do": "list-nodes", "limit": limit, **_filters(settings, NODE_STATES)}
+    request = {"do": "list-nodes", "limit": limit, "token": settings.token, **_filters(settings, NODE_STATES)}
     return show(settings, rows_of(settings, request), NODE_COLUMNS, NODE_FIELDS)
 
 

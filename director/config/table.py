@@ -239,6 +239,9 @@ SETTINGS: tuple[Setting, ...] = (
             "the key that is meant, or how it begins; repeatable", metavar="KEY",
             used_by=("accept-node", "reject-node")),
     Setting("yes", "yesno", False, USER, "do not ask", used_by=("accept-node", "reject-node")),
+    # no variable: DIRECTOR_TOKEN is the token itself
+    Setting("token", "text", None, USER, "list only nodes that were enrolled with the token of this id", metavar="ID",
+            shown="any", env=False, used_by=("list-nodes",), instead=("token-file",)),
     # no variable: a RUN has DIRECTOR_NODE in its environment, the name of the node it runs on
     Setting("node", "text", None, USER,
             "only jobs on, or only nodes among, those EXPR names", metavar="EXPR", shown="all", env=False,

@@ -35,10 +35,11 @@ from director.server.admission import Admission
 from director.server.dry_run import DryRun
 from director.server.enrolment import Enrolment
 from director.server.enrolment_port import EnrolmentPort
+from director.server.enrolment_rules import AUTO
 from director.server.file_server import FileServer
 from director.server.ledger_client import LedgerClient
 from director.server.membership import Membership
-from director.server.networks import Networks, own_address
+from director.server.networks import Networks, is_loopback, own_address
 from director.server.node_labels import NodeLabels
 from director.server.node_sender import NodeSender
 from director.server.node_transfer import NodeTransfer
@@ -109,6 +110,9 @@ class Server:
             sender.identify, s.heartbeat_interval,
         )  # fmt: skip
         rotation = Rotation(self.roster, revoked, self.ledger, sender.send)
+        if s.enrollment == AUTO and not is_loopback(paths.bind_host(s.bind_address)):
+            log.warning("any machine of the networks %s gets a new name without a token (--enrollment auto); use "
+                        "tokens where strangers can reach port %d", ", ".join(s.enroll_from), s.port)  # fmt: skip
         self.authenticator = Authenticator(context, enrolment.may_connect)
         self._load_jobs()
         self._lose_open_tasks()

@@ -78,3 +78,11 @@ def own_address(bind_address: str, port: int) -> str:
             probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
             host = probe.getsockname()[0]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

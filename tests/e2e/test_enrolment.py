@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -108,6 +110,8 @@ def test_a_token_is_all_that_a_client_needs(fleet: Fleet) -> None:
     start_with(fleet, "db", token)
     wait_until(lambda: "is for the nodes web-*, not for db" in fleet.log("db"), "the token is not for this name")
     listed = fleet.director("--list-tokens", "--output", "json").stdout
+    assert [row["id"] for row in fleet.run_json("--list-nodes", "--token", tokens.decode(token).id)] == ["web-1"]
+    assert fleet.director("--list-nodes", "--token", "none").returncode == 6
     assert tokens.decode(token).seed.hex() not in listed and token not in listed
     assert '"used": 1' in listed or '"used":1' in listed
 
@@ -125,6 +129,38 @@ def test_without_a_token_a_key_waits_until_it_is_accepted(new_fleet: Callable[..
     assert fleet.director("--accept-node", "web", "--key", key[:10]).returncode == 0
     fleet.wait_online(["web"])
     assert not waiting(fleet)
+
+
+def on_a_terminal(fleet: Fleet, answer: str, *args: str) -> tuple[int, str]:
+    """Run a command whose stdin and stderr are a terminal, on which `answer` is typed; exit code and what it shows."""
+    master, terminal = pty.openpty()
+    process = fleet.begin(*args, stdin=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(master, 4096)
+    os.write(master, answer.encode())
+    code = process.wait(60)
+    os.close(master)
+    return code, shown.decode()
+
+
+def test_on_a_terminal_the_keys_are_shown_and_asked_about(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet()
+    fleet.start_server("--enrollment", "manual")
+    with stranger(fleet.port, server_key(fleet)) as one, stranger(fleet.port, server_key(fleet)) as two:
+        assert one.enroll("web-1")[0] == two.enroll("web-2")[0] == "refused"
+        code, shown = on_a_terminal(fleet, "n\n", "--accept-node", "web-*")
+        assert code == 2 and one.pair.public in shown and two.pair.public in shown
+        assert set(waiting(fleet)) == {"web-1", "web-2"}
+        assert on_a_terminal(fleet, "y\n", "--accept-node", "web-1")[0] == 0
+        assert one.enroll("web-1") == ("enrolled", "")
+        assert fleet.director("--reject-node", "web-2", "--yes").returncode == 0
+        assert not waiting(fleet)
+        with stranger(fleet.port, server_key(fleet)) as three:
+            assert two.enroll("web-2")[0] == three.enroll("web-2")[0] == "refused"
+            several = fleet.director("--accept-node", "web-2", "--yes")
+            assert several.returncode == 2 and three.pair.public in several.stderr, "say which"
 
 
 def test_a_token_that_ended_or_was_changed_lets_nobody_in(fleet: Fleet) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from director.errors import UsageError
-from director.server.networks import Networks
+from director.server.networks import Networks, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,8 @@ def test_membership(words: list[str], address: str, inside: bool) -> None:
 def test_what_is_no_network_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--enroll-from"):
         Networks([word])
+
+
+def test_loopback_is_what_only_this_machine_reaches() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "eth0")))
