@@ -104,15 +104,8 @@ class Server:
         self.scheduler = Scheduler(self.ledger, self.roster, sender.send, s.lost_after, labels)
         revoked = RevokedKeys(ujson.loads(self.ledger.ask("revoked_keys")))
         membership = Membership(self.roster, self.scheduler, self.planners.note, revoked)
-        tokens = TokenBook(ujson.loads(self.ledger.ask("tokens")), pair.public)
-        enrolment = Enrolment(
-            self.roster, membership, tokens, revoked, self.ledger, s.enrollment, Networks(s.enroll_from),
-            sender.identify, s.heartbeat_interval,
-        )  # fmt: skip
+        enrolment = self._make_enrolment(membership, revoked, sender, pair.public)
         rotation = Rotation(self.roster, revoked, self.ledger, sender.send)
-        if s.enrollment == AUTO and not is_loopback(paths.bind_host(s.bind_address)):
-            log.warning("any machine of the networks %s gets a new name without a token (--enrollment auto); use "
-                        "tokens where strangers can reach port %d", ", ".join(s.enroll_from), s.port)  # fmt: skip
         self.authenticator = Authenticator(context, enrolment.may_connect)
         self._load_jobs()
         self._lose_open_tasks()
@@ -148,6 +141,18 @@ class Server:
         self.lag.start_anew()
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, operators.path, pair.public)  # fmt: skip
+
+    def _make_enrolment(
+        self, membership: Membership, revoked: RevokedKeys, sender: NodeSender, server_key: str
+    ) -> Enrolment:
+        s = self._settings
+        if s.enrollment == AUTO and not is_loopback(paths.bind_host(s.bind_address)):
+            log.warning("any machine of the networks %s gets a new name without a token (--enrollment auto); use "
+                        "tokens where strangers can reach port %d", ", ".join(s.enroll_from), s.port)  # fmt: skip
+        return Enrolment(
+            self.roster, membership, TokenBook(ujson.loads(self.ledger.ask("tokens")), server_key), revoked,
+            self.ledger, s.enrollment, Networks(s.enroll_from), sender.identify, s.heartbeat_interval,
+        )  # fmt: skip
 
     def _open_sessions(
         self, router: Router, sender: NodeSender, enrolment: Enrolment, rotation: Rotation,
