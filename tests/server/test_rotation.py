@@ -72,7 +72,7 @@ def test_each_step_is_on_disk_before_the_node_is_told() -> None:
     assert not scene.sent, "it is done"
 
 
-@pytest.mark.parametrize("key", [OLD, OTHER, REVOKED, "short", ""])
+@pytest.mark.parametrize("key", [OLD, OTHER, REVOKED, "short", ""], ids=["old", "other", "revoked", "short", "none"])
 def test_a_key_of_another_node_or_one_that_is_forbidden_is_refused(key: str) -> None:
     scene = Scene()
     scene.rotation.order(["web"])
