@@ -108,10 +108,10 @@ class Enrolments:
         if why := labels.excess(request.labels):
             raise UsageError(f"--label: {why}")
         caller.rights.require_labels(request.labels)
-        nodes = names_of_token(request.nodes, caller.rights.scope, self._roster)
+        within = bounds_of_token(request.nodes, caller.rights.scope, self._roster)
         token, row = self._enrolment.tokens.make(
             self._addresses, created_by=caller.user, expires_at=time.time() + request.ttl, max_nodes=request.max_nodes,
-            nodes=nodes, labels=request.labels, reusable=request.reusable,
+            nodes=request.nodes, labels=request.labels, reusable=request.reusable, within=within,
         )  # fmt: skip
         self._ledger.commit(self._enrolment.tokens.put(row))
         return {**token_row(row), "token": token.encode(), "addresses": list(token.addresses)}
@@ -186,19 +186,18 @@ class Enrolments:
         return {"nodes": names, "until": stamp(until)}
 
 
-def names_of_token(nodes: str, scope: RoleScope, roster: RosterView) -> str:
-    """The expression of the names that a token may enrol: `nodes` ("" for any name), no further than a scope.
+def bounds_of_token(nodes: str, scope: RoleScope, roster: RosterView) -> tuple[str, ...]:
+    """The expressions that bound a token for `nodes` ("" for any name) to a scope; none when it has no bounds.
 
     Raises:
         NotPermittedError: `nodes` spells out a name outside of the scope, or the scope has no names.
     """
     if scope.is_everything:
-        return nodes
+        return ()
     if not scope.of_names:
         raise NotPermittedError(f"a token is for names, and your nodes are not made of names alone ({scope})")
     scope.require(spelled_out(nodes) if nodes else (), roster)
-    bounds = " or ".join(f"({text})" for text in scope.of_names)
-    return f"({nodes}) and ({bounds})" if nodes else bounds
+    return scope.of_names
 
 
 def is_own(row: TokenRow, caller: Caller) -> bool:
@@ -211,7 +210,7 @@ def token_row(row: TokenRow) -> Row:
     full = bool(row.max_nodes) and row.used >= row.max_nodes
     state = "revoked" if row.revoked_at else "expired" if time.time() >= row.expires_at else "full" if full else "valid"
     return {
-        "id": row.id, "state": state, "used": row.used, "max_nodes": row.max_nodes, "nodes": row.nodes or None,
+        "id": row.id, "state": state, "used": row.used, "max_nodes": row.max_nodes, "nodes": row.names or None,
         "labels": dict(row.labels), "reusable": row.reusable, "created_at": stamp(row.created_at),
         "created_by": row.created_by, "expires_at": stamp(row.expires_at),
         "revoked_at": stamp(row.revoked_at) if row.revoked_at else None,

@@ -39,9 +39,11 @@ def read(text: str, file: str) -> Values:
 
 def _plain_lines(text: str) -> list[tuple[str, str, int]] | None:
     """Key, value and line number of each setting; None when the text has other lines than `key: value`."""
-    found = []
+    found: list[tuple[str, str, int]] = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.rstrip()
+        if line[:1].isspace() and found and found[-1][:2] == ("roles", ""):
+            continue  # who has which role; only the server reads it
         if line and not line.startswith("#"):
             match = _LINE.fullmatch(line)
             if match is None:

@@ -111,7 +111,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
         action=action,
         words=_words(values, asked),
         text=_text(values, action),
-        files=tuple(files),
+        files=tuple(map(os.path.abspath, files)),
         roles=_roles(files, unreadable) if action == "server" else None,
         sources={setting.name: sources.get(setting.name, "default") for setting in SETTINGS},
         warnings=(*_unknown_variables(variables), *(f"{path} cannot be read and is left out" for path in unreadable)),

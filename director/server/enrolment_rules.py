@@ -6,7 +6,7 @@ was enrolled with, while the holder is gone; by any token, after `--renew-node`;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -24,6 +24,7 @@ class TokenRow:
         max_nodes: places; 0 for no bound.
         used: places taken.
         nodes: a target expression of names that it enrols; "" for any.
+        within: target expressions, one of which must select a name as well; none for no further bound.
         labels: that its nodes get.
         reusable: whether a new key may take over a name that was enrolled with it.
     """
@@ -39,6 +40,12 @@ class TokenRow:
     labels: Mapping[str, str] = field(default_factory=dict)
     reusable: bool = False
     revoked_at: float | None = None
+    within: Sequence[str] = ()
+
+    @property
+    def names(self) -> str:
+        """The names that it enrols, for messages; "" for any."""
+        return " of ".join(filter(None, (self.nodes, ", ".join(self.within))))
 
     def fault(self, now: float) -> str:
         """Why it is not in force at `now`, epoch seconds; "" when it is."""
@@ -130,7 +137,7 @@ def _token_fault(request: Request, now: float) -> str:
     if token is None:
         return ""
     return token.fault(now) or (
-        "" if request.fits else f"the token {token.id} is for the nodes {token.nodes}, not for {request.name}"
+        "" if request.fits else f"the token {token.id} is for the nodes {token.names}, not for {request.name}"
     )
 
 

@@ -73,4 +73,6 @@ class TokenBook:
     @staticmethod
     def fits(row: TokenRow, name: str) -> bool:
         """Whether the token enrols this name."""
+        if row.within and not any(names_match(expression, name) for expression in row.within):
+            return False
         return not row.nodes or names_match(row.nodes, name)

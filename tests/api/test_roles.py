@@ -234,8 +234,8 @@ def test_a_token_enrols_no_name_outside(ask: Ask) -> None:
     def nodes(**fields: Any) -> str:
         return str(ask("enroller", "create-token", **fields).items[0]["nodes"])
 
-    assert nodes() == "(web-*)"
-    assert nodes(nodes="*-7") == "(*-7) and ((web-*))"
+    assert nodes() == "web-*"
+    assert nodes(nodes="*-7") == "*-7 of web-*"
     assert ask("admin", "create-token").items[0]["nodes"] is None
     found = ask("enroller", "create-token", nodes="web-9,db-9")
     assert found.exit == 7 and "db-9 is outside" in found.error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from harness import ROOT, clean_environment
 
+from director.config import settings
 from director.config.roles import Grant, read_roles
 from director.config.settings import load
 from director.errors import UsageError
@@ -79,3 +84,21 @@ def test_roles_are_no_flag_and_no_variable() -> None:
     with pytest.raises(UsageError, match="there is no option --roles"):
         load(["--server", "--roles", "x"], {})
     assert load(["--server"], {"DIRECTOR_ROLES": "x", "DIRECTOR_CONFIG_FILE": "/dev/null"}).warnings
+
+
+def test_a_call_passes_over_roles_without_the_parser_of_yaml(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(WHOLE.replace("port:", "limit: 7\nport:") + "\n# the end\noutput: json\n")
+    code = "import sys; from director.config.settings import load; s = load(sys.argv[1:]); "
+    code += "print(s.limit, s.output, s.roles, 'yaml' in sys.modules)"
+    words = [sys.executable, "-c", code, "--list-jobs", "--config-file", str(tmp_path / "d.yaml")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=clean_environment(), cwd=ROOT)
+    assert done.stdout == "7 json None False\n"
+
+
+def test_a_server_refuses_a_file_that_it_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "d.yaml").write_text(WHOLE)
+    monkeypatch.setattr(settings, "DEFAULT_FILES", (str(tmp_path / "d.yaml"),))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root can read everything
+    assert load(["--list-jobs"], {}).warnings == (f"{tmp_path / 'd.yaml'} cannot be read and is left out",)
+    with pytest.raises(UsageError, match="cannot be read, and may say who has which role"):
+        load(["--server"], {})

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from director.server.enrolment_rules import AUTO, MANUAL, TOKEN, Act, Decision, Holder, Request, TokenRow, decide
+from director.server.token_book import TokenBook
 
 NOW = 1000.0
 TOKENS = {
@@ -79,6 +80,24 @@ def test_the_name_must_be_one_of_the_tokens() -> None:
     fault = dataclasses.replace(TOKENS["again"], nodes="db-*")
     found = decide(Request("web", "new", fault, fits=False), None, TOKEN, NOW)
     assert found == Decision(Act.REFUSE, "the token again is for the nodes db-*, not for web")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "within", "names"),
+    [
+        ("", (), ["db-1", "web-1", "web-2"]),
+        ("web-*", (), ["web-1", "web-2"]),
+        ("", ("web-1", "db-*"), ["db-1", "web-1"]),
+        ("*-1", ("web-*",), ["web-1"]),
+        ("*-1 or web-2", ("web-*",), ["web-1", "web-2"]),
+        ("~web-(1|x)", ("web-*",), ["web-1"]),
+        ("db-1", ("web-*",), []),
+        ("web-1", ("label:tier=web",), []),
+    ],
+)
+def test_the_names_of_a_token_are_bounded_twice(nodes: str, within: tuple[str, ...], names: list[str]) -> None:
+    row = dataclasses.replace(TOKENS["once"], nodes=nodes, within=within)
+    assert [name for name in ("db-1", "web-1", "web-2") if TokenBook.fits(row, name)] == names
 
 
 def test_the_reason_names_every_way_to_a_known_name() -> None:
