@@ -280,6 +280,10 @@ def test_roles_are_read_again_at_sighup(server: Fleet, ask: Ask) -> None:
     assert ask("nobody", "hello").exit == 7
     read_again(ROLES.replace("{'61001': web-*}", "['@62009', '61001']"), "roles were read again")
     assert ask("nobody", "hello").exit == 0 and ask("nobody", "cancel", ids=[]).exit == 7
+    read_again(ROLES.replace("root, ", ""), "roles were read again")
+    done = server.director("--exec", "RUN true")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert done.stderr == "director: root may not do this: it needs the role operator, which an admin gives\n"
     read_again(ROLES, "roles were read again")
     assert ask("nobody", "hello").exit == 7
 
