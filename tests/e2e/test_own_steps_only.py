@@ -185,6 +185,28 @@ def test_a_guessed_digest_borrows_nothing(fleet: Fleet, nodes: Nodes, tmp_path: 
         assert fleet.director("--cancel-job", name).returncode == 0
 
 
+def test_a_node_borrows_only_the_sources_that_are_its_own(fleet: Fleet, nodes: Nodes) -> None:
+    job = fleet.submit("--exec", "COPY --from=one /keys/{{ node.id }} /tmp/key", "--target", "all")
+    spy = nodes["two"]
+    while (found := spy.next("slice")) and found["job"] != job:
+        pass
+    for number, why in ((0, "the plan has no such sources"), (1, ""), (2, "the plan has no such sources")):
+        spy.send("borrow", job=job, step=0, set=number)
+        answer = spy.next("sources")
+        assert answer and answer["error"] == why
+    lend = nodes["one"].next("lend")
+    assert lend and lend["patterns"] == ["/keys/two"]
+    content = b"key of two"
+    digest = hashlib.sha256(content).hexdigest()
+    rows = [["file", "", 0o644, len(content), digest, "", "two"]]
+    nodes["one"].send("offer", ujson.dumps(rows).encode(), job=job, step=0, set=1, part=0, parts=1, error="")
+    assert nodes["one"].next("pull")
+    nodes["one"].send("piece", content, job=job, step=0, set=1, file=0, offset=0, error="")
+    assert spy.next("sources") and blob(spy, job, 0, digest) == ("", content)
+    assert blob(nodes["one"], job, 0, digest) == ("this job does not offer that content", b"")
+    assert fleet.director("--cancel-job", job).returncode == 0
+
+
 def test_fetch_does_not_tell_which_contents_exist(fleet: Fleet, nodes: Nodes, tmp_path: Path) -> None:
     path, text, digest = secret(tmp_path)
     victim = fleet.submit("--exec", f"COPY {path} /tmp/x", "--target", "two")

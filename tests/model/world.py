@@ -200,10 +200,21 @@ class Wire:
 
     def send(self, peer: bytes, *frames: bytes) -> bool:
         connection = self.world.connections[peer]
+        if b'"slice"' in frames[0][:12]:
+            self._check_steps(connection.client.name, *frames)
         if connection.broken:
             return not connection.noticed
         connection.down.append(list(frames))
         return True
+
+    def _check_steps(self, name: str, header: bytes, head: bytes, *chunks: bytes) -> None:
+        """A node gets steps of its own only."""
+        server, job = self.world.server, ujson.loads(header)[1]["job"]
+        node = server.scheduler.runs[job].nodes[name] if server is not None else None
+        for step in (step["i"] for chunk in chunks for step in ujson.loads(chunk or b"[]")):
+            self.world.check(
+                node is not None and node.has(step), f"{name} was sent step {step} of {job} of other nodes"
+            )
 
 
 class ClientJournal(Journal):
