@@ -14,7 +14,7 @@ import ujson
 
 from director import __version__
 from director.api.requests import Caller, Nothing
-from director.errors import NotFoundError
+from director.errors import NotFoundError, StoreError
 from director.runtime.greenlets import breathe
 from director.runtime.logs import stamp
 from director.runtime.loop_lag import LoopLag
@@ -160,10 +160,13 @@ class Nodes:
         return {"nodes": self._rotation.order(self.select(request.node, caller))}
 
     def revoke(self, names: Sequence[str], why: str) -> None:
-        """Forbid the keys of these nodes; returns when that is on disk."""
-        self._ledger.write(*self._membership.revoke(names, why))
+        """Forbid the keys of these nodes; returns when that is on disk. Raises StoreError: it is not."""
+        errors: list[str | None] = []
+        self._ledger.write(*self._membership.revoke(names, why), then=errors.append)
         self._membership.cut_off(names, why)
         self._ledger.commit()
+        if errors[0]:
+            raise StoreError(errors[0])
 
     def select(self, expression: str, caller: Caller) -> list[str]:
         """The nodes of an expression, in the caller's scope.

@@ -132,7 +132,7 @@ class Enrolment:
         """Let the next new key with any token have the name, until this epoch time; the operation that records it."""
         record = self._roster.nodes[name]
         record.renew_until = until
-        return "node", record.row()
+        return "node", record.row("renew_until")
 
     def _require_waiting(self, name: str, key: str) -> None:
         if self.is_revoked(key) or all(row.key != key for row in self.pending.named(name)):

@@ -60,13 +60,13 @@ class Membership:
         if not record.quarantine:
             log.error("%s gets no new steps: %s", record.name, why)
         record.quarantine = why
-        return "node", record.row()
+        return "node", record.row("quarantine")
 
     def release(self, record: NodeRecord) -> tuple[str, dict[str, Any]]:
         """End the quarantine; the operation that records it."""
         record.quarantine = ""
         self._scheduler.online(record)
-        return "node", record.row()
+        return "node", record.row("quarantine")
 
     def forget(self, names: Iterable[str], why: str) -> list[Any]:
         """Remove nodes, and end the tasks that wait for them; the operations that record it."""
@@ -91,7 +91,7 @@ class Membership:
                 operations.append(self._revoked.add(record.next_key, name, why))
             self._roster.expect(record, "")
             record.revoked, record.online, record.reason, record.quarantine = True, False, f"revoked: {why}", ""
-            operations.append(("node", record.row()))
+            operations.append(("node", record.row("revoked", "reason", "next_key", "quarantine")))
         return operations
 
     def cut_off(self, names: Iterable[str], why: str) -> None:

@@ -101,9 +101,12 @@ class NodeRecord:
         self.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
         self.args = _texts(profile.get("args"))
 
-    def row(self) -> dict[str, Any]:
-        """The fields of the store's operation `node`."""
-        return {name: getattr(self, name) for name in STORED}
+    def row(self, *changed: str) -> dict[str, Any]:
+        """The fields of the store's operation `node`: the name and those that have changed, all without any given.
+
+        A write about many nodes names them, as facts are large.
+        """
+        return {name: getattr(self, name) for name in (("name", *changed) if changed else STORED)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> NodeRecord:

@@ -31,7 +31,7 @@ class Rotation:
         records = [record for name in names if not (record := self._roster.nodes[name]).revoked]
         for record in records:
             record.next_key = record.next_key or ORDERED
-        self._ledger.commit(*(("node", record.row()) for record in records))
+        self._ledger.commit(*(("node", record.row("next_key")) for record in records))
         for record in records:
             self.tell(record)
         return [record.name for record in records]
@@ -50,7 +50,7 @@ class Rotation:
             raise ProtocolError("a new key that cannot be used")
         self._roster.expect(record, key)
         noted = messages.encode("key_noted", key=key)
-        self._ledger.write(("node", record.row()), then=lambda error: self._answer(record, key, noted))
+        self._ledger.write(("node", record.row("next_key")), then=lambda error: self._answer(record, key, noted))
 
     def complete(self, record: NodeRecord, key: str) -> None:
         """The node has said hello with its new key: make it its only one.
@@ -58,12 +58,13 @@ class Rotation:
         Returns when that is on disk; the node forgets its former key only after that.
         """
         superseded = self._revoked.add(record.key, record.name, "replaced by --rotate-key", superseded=True)
-        self._ledger.commit(superseded, ("node", {**record.row(), "key": key, "next_key": ""}))
+        self._ledger.commit(superseded, ("node", {"name": record.name, "key": key, "next_key": ""}))
         if record.next_key != key:  # another hello was first, or the key was revoked
             return
         transport.cut(record.connection)
         self._roster.promote(record)
-        self._ledger.write(("node", record.row()), lazy=True)  # after what was written of the former key meanwhile
+        # whole rows that were written meanwhile have the former key
+        self._ledger.write(("node", record.row("key", "next_key")), lazy=True)
         log.info("%s has replaced its key by %s…", record.name, record.key[:12])
 
     def _answer(self, record: NodeRecord, key: str, noted: bytes) -> None:
