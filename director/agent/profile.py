@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 REMEMBER = 12 * 3600.0  # seconds an ARG is remembered
 ARGS_LIMIT = 1000  # remembered ARGs
 ARGS_BYTES = 512 * 1024  # of all of them, in JSON: with the facts they fit a message
-TEXT_LIMIT = 65536  # bytes of one ARG, in JSON
+TEXT_LIMIT = 128 * 1024  # bytes of one ARG, in JSON
 
 
 class Profile:
@@ -50,8 +50,8 @@ class Profile:
         limit = time.time() - REMEMBER
         return {name: text for name, (text, at) in self._args.items() if at > limit}
 
-    def apply(self, effects: dict[str, Any]) -> bool:
-        """Keep the ARGs that a step has set, forget what it evicts. True when the server must get the new profile."""
+    def apply(self, effects: dict[str, Any]) -> None:
+        """Keep the ARGs that a step has set, forget what it evicts. The server does the same with its result."""
         evicted = effects.get("evict", ())
         if "jobs" in evicted:
             self._cache.clear()
@@ -63,7 +63,6 @@ class Profile:
             self._trim()
         if "arg" in effects or "args" in evicted:
             self._save()
-        return bool(evicted) or "arg" in effects
 
     def _remember(self, name: str, text: str) -> None:
         self._args.pop(name, None)

@@ -31,8 +31,8 @@ class NodeState(Protocol):
     def as_message(self) -> dict[str, Any]:
         """`{"facts", "args"}` as they are now."""
 
-    def apply(self, effects: dict[str, Any]) -> bool:
-        """Keep what the effects of a step change; True when the server must get a new `profile`."""
+    def apply(self, effects: dict[str, Any]) -> None:
+        """Keep what the effects of a step change."""
 
     def take_labels(self, labels: dict[str, str]) -> None:
         """Replace the labels by those that the server says this node has."""

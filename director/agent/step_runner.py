@@ -162,8 +162,7 @@ class StepRunner:
         if outcome.effects:
             _limit_effects(outcome)
             scope.apply(outcome.effects)
-            if self.session.node.apply(outcome.effects):
-                self.session.send_profile()
+            self.session.node.apply(outcome.effects)
         if job.cancelled and outcome.state not in st.GOOD:
             outcome.state, outcome.reason = st.CANCELLED, job.cancelled
         elif outcome.state in st.IGNORABLE and step["flags"].get("ignore-errors"):

@@ -209,6 +209,7 @@ class Nodes:
 def node_row(record: NodeRecord) -> Row:
     """One node as `--list-nodes` shows it."""
     seen = record.seen(time.time(), time.monotonic())
+    trouble = record.quarantine or record.trouble or record.reason
     return {
         "id": record.name,
         "state": record.state,
@@ -219,7 +220,7 @@ def node_row(record: NodeRecord) -> Row:
         "agent_uptime": _uptime(record, record.agent_start),
         "host_uptime": _uptime(record, record.host_start),
         "key": record.key,
-        "reason": record.quarantine or record.trouble or record.reason or None,
+        "reason": "; ".join(filter(None, (record.cut_off, trouble))) or None,
     }
 
 

@@ -19,6 +19,7 @@ VERSION = 5
 STEPS_PER_CHUNK = 256  # at most, also of all chunks of one slice
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
+RESULTS_LIMIT = 8 * 1024 * 1024  # bytes of outputs in one message; clients send 4 MiB at most
 OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
 
 NUMBER = (int, float)
@@ -56,7 +57,7 @@ KINDS: dict[str, Kind] = {
         HEADER_LIMIT,
     ),
     "heartbeat": Kind("client", {"journal_position": int}),
-    "results": Kind("client", {"number": int, "journal_position": int, "jobs": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1),
+    "results": Kind("client", {"number": int, "journal_position": int, "jobs": list}, HEADER_LIMIT, RESULTS_LIMIT, 1),
     "profile": Kind("client", {"facts": dict, "args": dict}, 1024 * 1024),
     "blob_get": Kind("client", {**TASK, "digest": str, "offset": int, "length": int}),
     "query": Kind("client", {**TASK, "name": str}, 16384),
@@ -102,37 +103,44 @@ def encode(kind: str, **fields: Any) -> bytes:
     return ujson.dumps((kind, fields)).encode()
 
 
+def kind_of(head: bytes) -> str:
+    """The kind that a first part names, before anything of it is parsed; "" when it names none."""
+    if head[:2] != b'["':
+        return ""
+    kind = head[2:34].partition(b'"')[0].decode("ascii", "replace")
+    return kind if kind in KINDS else ""
+
+
 def decode(frames: list[bytes], sender: str) -> tuple[str, dict[str, Any], list[bytes]]:
     """Kind, fields and payload parts of a message that came from `sender`.
 
     Raises:
         ProtocolError: the kind is unknown or not the sender's, a field is missing or of the wrong type, or a part
-            is larger than its bound.
+            is larger than its bound, which is checked before anything is parsed.
     """
     head = frames[0]
-    if len(head) > HEADER_LIMIT:
-        raise ProtocolError(f"a header of {len(head)} bytes; at most {HEADER_LIMIT}")
+    kind = kind_of(head)
+    spec = KINDS.get(kind)
+    if spec is None or spec.sender != sender:
+        raise ProtocolError(f"a {sender} may not send {bytes(head[:40])!r}")
+    _check_sizes(kind, spec, frames)
     try:
-        kind, fields = ujson.loads(head)
+        _, fields = ujson.loads(head)
     except (ValueError, TypeError, RecursionError) as error:
         raise ProtocolError("a header that is not [kind, fields]") from error
-    if not isinstance(kind, str) or not isinstance(fields, dict):
+    if not isinstance(fields, dict):
         raise ProtocolError("a header that is not [kind, fields]")
-    _check(kind, fields, frames, sender)
+    for name, types in spec.fields.items():
+        if not isinstance(fields.get(name), types):
+            raise ProtocolError(f"{kind} without a proper {name}")
     return kind, fields, frames[1:]
 
 
-def _check(kind: str, fields: dict[str, Any], frames: list[bytes], sender: str) -> None:
-    spec = KINDS.get(kind)
-    if spec is None or spec.sender != sender:
-        raise ProtocolError(f"a {sender} may not send {kind[:40]!r}")
+def _check_sizes(kind: str, spec: Kind, frames: list[bytes]) -> None:
     if len(frames[0]) > spec.header or len(frames) - 1 > spec.frames:
         raise ProtocolError(f"{kind} is larger than allowed")
     if len(frames) > 1 and sum(map(len, frames)) - len(frames[0]) > spec.payload:
         raise ProtocolError(f"{kind} carries more than allowed")
-    for name, types in spec.fields.items():
-        if not isinstance(fields.get(name), types):
-            raise ProtocolError(f"{kind} without a proper {name}")
 
 
 def number(value: Any) -> float:

@@ -40,7 +40,8 @@ EVENTS = int(zmq.EVENTS)
 POLLIN = int(zmq.POLLIN)
 BURST = 0.005  # seconds that a reader runs before other greenlets get a turn
 QUIET = 60.0  # seconds after which the events are read again, in case an edge was missed
-FRAME_LIMIT = 70 * 1024 * 1024  # bytes
+FRAME_LIMIT = 70 * 1024 * 1024  # bytes of a message of the server
+CLIENT_FRAME_LIMIT = 18 * 1024 * 1024  # of one of a client; the connection of a client that sends more is closed
 PARTS_LIMIT = 2048  # of one message
 
 THREADS = "/proc/self/task"
@@ -233,7 +234,7 @@ class Router(WatchedSocket):
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, 2000)
         socket.set(zmq.RCVHWM, 1000)
-        socket.set(zmq.MAXMSGSIZE, FRAME_LIMIT)
+        socket.set(zmq.MAXMSGSIZE, CLIENT_FRAME_LIMIT)
         socket.set(zmq.BACKLOG, 4096)
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)

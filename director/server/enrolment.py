@@ -78,7 +78,12 @@ class Enrolment:
         if descriptors.are_scarce():
             seldom.warning("nodes are refused: %s", descriptors.shortage())
             return False
-        return key not in self._revoked
+        return key not in self._revoked and not self.is_barred(key, time.monotonic())
+
+    def is_barred(self, key: str, now: float) -> bool:
+        """Whether the node with this key was cut off a moment ago, as it sent too much."""
+        record = self._roster.by_key.get(key)
+        return record is not None and now < record.budget.barred_until
 
     def request(self, newcomer: Newcomer, answer: Answer) -> None:
         """A client with a proved key asks for a name; `answer` is called once the decision is on disk."""

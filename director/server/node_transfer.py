@@ -30,6 +30,7 @@ EARLY = 1000  # frames that wait for the files process to start; nodes send agai
 NEVER = float("-inf")
 DIGESTS = 5000  # in a frame
 PIECES = 32  # in one `pull`
+ASKED_LIMIT = 64 * 1024 * 1024  # bytes under way from one node that do not count as sent too much
 
 
 @dataclass(slots=True)
@@ -185,6 +186,7 @@ class NodeTransfer:
 
     def _piece(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
         """A piece of a file, in answer to `pull`."""
+        record.budget.came(len(payload))
         key = (fields["job"], fields["step"], fields["set"], record.name)
         loan = self._loans.get(key[:3])
         if loan is not None and loan.source == record.name:
@@ -225,6 +227,7 @@ class NodeTransfer:
     def _take(self, child: Supervisor, header: dict[str, Any], body: bytes) -> None:
         if "pull" in header:
             (job, step, number, name), pieces = header["pull"], header["pieces"]
+            self._expect(name, sum(length for _, _, length in pieces))
             for start in range(0, len(pieces), PIECES):
                 self._tell(name, "pull", job=job, step=step, set=number, pieces=pieces[start : start + PIECES])
         elif "stored" in header:
@@ -232,6 +235,12 @@ class NodeTransfer:
             self._stored(header["stored"], header["error"], header["changed"], body)
         else:
             self._take_lent(header, body)
+
+    def _expect(self, name: str, size: int) -> None:
+        """Pieces of so many bytes are asked of a node; those that were lost are not waited for for ever."""
+        record = self._roster.nodes.get(name)
+        if record is not None:
+            record.budget.asked = min(ASKED_LIMIT, record.budget.asked + size)
 
     def _stored(self, key: Any, error: str, changed: bool, body: bytes = b"") -> None:
         job, step, number, name = key

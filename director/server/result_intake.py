@@ -102,6 +102,8 @@ class ResultIntake:
                 name = "late_results"
             if found is not None and result.state_code in st.GOOD:
                 good.append(result.step)
+            if found is not None and result.effects:
+                record.take_effects(result.effects)
             followed += found or ()
             names.append(name)
         start = 0

@@ -9,10 +9,13 @@ from typing import Any
 import ujson
 
 from director.protocol import keys
+from director.server.budgets import Budget
 
 ONLINE, OFFLINE, REVOKED = "online", "offline", "revoked"
 ORDERED = "-"  # in place of a node's next key, which the node has not told yet
 FACTS_LIMIT = 256 * 1024  # bytes of JSON
+ARGS_LIMIT, ARGS_BYTES = 1000, 512 * 1024  # remembered ARGs of a node, and characters of all of them
+ARG_LIMIT, NAME_LIMIT = 128 * 1024, 253  # characters of one, and of its name
 STORED = (  # attributes that are fields of the store's operation `node`
     "name", "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "journal_position",
     "instance", "revoked", "token", "renew_until", "next_key", "quarantine",
@@ -51,6 +54,11 @@ class NodeRecord:
         due: monotonic time before which no task of this node expires or is lost.
         back_by: monotonic time until which a restart of its host may take; no task is lost before.
         withheld: the server ignored results of this session, so it must ignore all later ones too.
+        budget: what it may still send.
+        cut_off: why and when it was last cut off, for sending too much; "" for never since the server started.
+        next_facts: facts that count once `saved_at` is long enough ago, None without any.
+        saved_at: monotonic time at which facts and ARGs were last written.
+        unsaved: whether they have changed since.
     """
 
     name: str
@@ -85,6 +93,11 @@ class NodeRecord:
     due: float = 0.0
     back_by: float = 0.0
     withheld: bool = False
+    budget: Budget = field(default_factory=Budget)
+    cut_off: str = ""
+    next_facts: str | None = None
+    saved_at: float = float("-inf")
+    unsaved: bool = False
 
     @property
     def state(self) -> str:
@@ -98,8 +111,18 @@ class NodeRecord:
     def take_profile(self, profile: Mapping[str, Any]) -> None:
         """Replace what the node says of itself: facts and remembered ARGs."""
         facts = ujson.dumps(profile.get("facts") or {})
-        self.facts = facts if len(facts) <= FACTS_LIMIT else "{}"
-        self.args = _texts(profile.get("args"))
+        self.facts, self.next_facts = facts if len(facts) <= FACTS_LIMIT else "{}", None
+        self.args = args_of(profile.get("args"))
+
+    def take_effects(self, effects: Mapping[str, Any]) -> None:
+        """A step of the node has set or forgotten ARGs."""
+        before = {} if "args" in (effects.get("evict") or ()) else self.args
+        new = effects.get("arg")
+        if before is not self.args or isinstance(new, dict):
+            new = new if isinstance(new, dict) else {}
+            # the newest last, as the node keeps them; one that is too long is forgotten, not cut
+            self.args = args_of({**{name: text for name, text in before.items() if name not in new}, **new})
+            self.unsaved = True
 
     def row(self, *changed: str) -> dict[str, Any]:
         """The fields of the store's operation `node`: the name and those that have changed, all without any given.
@@ -197,6 +220,14 @@ class Roster:
         return facts
 
 
-def _texts(value: Any) -> dict[str, str]:
-    pairs = value.items() if isinstance(value, dict) else ()
-    return {str(k)[:253]: str(v)[:65536] for k, v in list(pairs)[:1000]}
+def args_of(value: Any) -> dict[str, str]:
+    """Remembered ARGs within their bounds; the first ones are left out when there are too many."""
+    found: dict[str, str] = {}
+    size = 0
+    for name, text in reversed(list(value.items())) if isinstance(value, dict) else ():
+        size += len(name) + len(text) if isinstance(text, str) else 0
+        if len(found) >= ARGS_LIMIT or size > ARGS_BYTES:
+            break
+        if isinstance(text, str) and len(name) <= NAME_LIMIT and len(text) <= ARG_LIMIT:
+            found[name] = text
+    return dict(reversed(found.items()))

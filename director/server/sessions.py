@@ -9,20 +9,21 @@ from typing import Any
 
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import Frame, Router
+from director.protocol.transport import Frame, Router, connection_of, cut
 from director.runtime.greenlets import periodic, spawn
 from director.runtime.liveness import MISSED
-from director.runtime.logs import Seldom
-from director.server.admission import Admission, spread
+from director.runtime.logs import Seldom, stamp
+from director.server import budgets
+from director.server.admission import Admission, key_of, spread
 from director.server.ledger_client import LedgerClient
+from director.server.node_profiles import NodeProfiles
 from director.server.node_sender import NodeSender
 from director.server.roster import Handler, NodeRecord, Roster
 from director.server.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
-seldom = Seldom(log)
+seldom, seldom_cut = Seldom(log), Seldom(log)
 
-FIRST_KINDS = (b'"hello"', b'"enroll"')  # what a connection without a session may send
 AWAY_LIMIT = 24 * 3600.0  # seconds that a restart of a node's host may take
 SEEN_EVERY = 60.0  # seconds between two writes of when nodes were last heard; six heartbeats when they are shorter
 PATIENCE = 2.0  # seconds that reading may stop while too much waits for the disk
@@ -54,6 +55,8 @@ class Sessions:
         of_clients = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"}
         kinds = of_clients - {"hello", "enroll"}
         self._handlers: dict[str, Handler] = {kind: table[kind] for kind in kinds}
+        self._profiles = NodeProfiles(ledger, note)
+        self._cost = 0.0  # units of the message that is being handled
         self._heartbeat_ack = messages.encode("heartbeat_ack")
         self._full = False  # too much has waited for the disk for long: results are ignored
         spawn("sessions", self._read, vital=True)
@@ -86,7 +89,7 @@ class Sessions:
                 log.exception("a message could not be handled")
 
     def _wait_for_disk(self) -> None:
-        """Read no faster than the disk writes.
+        """Read no faster than the disk writes, when what waits is of many nodes: one alone has a share of the queue.
 
         When the disk takes nothing for long, reading goes on, or every node would seem silent. Results are ignored
         then: clients keep them, and send them again after the next hello.
@@ -97,20 +100,49 @@ class Sessions:
         self._full = full
 
     def _take(self, peer: bytes, frame: Frame, parts: list[bytes]) -> None:
+        head = parts[0]
+        kind = messages.kind_of(head)
         record = self._roster.by_peer.get(peer)
-        if not parts[0] or (record is None and not any(kind in parts[0][:12] for kind in FIRST_KINDS)):
-            self._admission.identify(peer, frame)  # undecoded: after a restart of the server most messages are such
+        if record is None or kind in ("hello", "enroll", ""):
+            self._take_first(peer, frame, kind, parts)
+            return
+        now = time.monotonic()
+        cost = self._cost = budgets.cost(kind, len(head), len(parts[1]) if len(parts) > 1 else 0)
+        if not record.budget.take(cost, now):
+            self._cut_off(record, frame, now)
             return
         kind, fields, payload = messages.decode(parts, "client")
-        if kind == "hello":
-            self._admission.hello(peer, frame, fields)
+        record.heard = now
+        self._handlers[kind](record, fields, payload[0] if payload else b"")
+
+    def _take_first(self, peer: bytes, frame: Frame, kind: str, parts: list[bytes]) -> None:
+        """A message that needs no session, or one of a connection that has none."""
+        record = self._roster.by_key.get(key_of(frame))
+        if record is not None:
+            now = time.monotonic()
+            if now < record.budget.barred_until:
+                return  # it was read before the connection ended
+            if not record.budget.take(budgets.cost(kind, sum(map(len, parts)), 0), now):
+                self._cut_off(record, frame, now)
+                return
+        if kind == "hello" and record is not None:
+            self._admission.hello(peer, frame, messages.decode(parts, "client")[1])
         elif kind == "enroll":
-            self._admission.enroll(peer, frame, fields)
-        elif record is None:
-            raise ProtocolError(f"a {kind} before any hello")
-        else:
-            record.heard = time.monotonic()
-            self._handlers[kind](record, fields, payload[0] if payload else b"")
+            self._admission.enroll(peer, frame, messages.decode(parts, "client")[1])
+        elif peer in self._roster.by_peer and parts[0]:
+            messages.decode(parts, "client")  # raises: it is of no kind
+        else:  # undecoded: after a restart of the server most messages are such
+            self._admission.identify(peer, frame)
+
+    def _cut_off(self, record: NodeRecord, frame: Frame, now: float) -> None:
+        """The node sends more than any client does: end its connection, and let it come back after a pause."""
+        record.budget.barred_until = now + budgets.PAUSE
+        record.cut_off = f"cut off for {budgets.PAUSE:g} s at {stamp(time.time())}: it {budgets.WHY}"
+        seldom_cut.warning("%s (%s) is %s", record.name, frame.get("Peer-Address"), record.cut_off)
+        cut(connection_of(frame))
+        if record.peer is not None:
+            cut(record.connection)
+            self._end(record)
 
     # -- kinds of messages --------------------------------------------------------------------------------
 
@@ -126,21 +158,26 @@ class Sessions:
 
         An acknowledgement covers all messages before it, so after one ignored message all later ones are ignored.
         """
-        if self._full or record.withheld:
+        number, peer, size, budget = fields["number"], record.peer, len(payload), record.budget
+        if self._full or record.withheld or not budget.wait_for_disk(size):
             record.withheld = True
             return
-        number, peer, size = fields["number"], record.peer, len(payload)
 
         def stored(close: list[str]) -> None:
+            budget.stored(size)
             self._sender.stored(record, peer, number, close, size)
 
         record.journal_position = max(record.journal_position, fields["journal_position"])
-        self._scheduler.take_results(record, fields["jobs"], payload, stored)
+        try:
+            wanted = self._scheduler.take_results(record, fields["jobs"], payload, stored)
+        except ProtocolError:
+            budget.stored(size)
+            raise
+        if wanted:
+            budget.give_back(self._cost)
 
     def _take_profile(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
-        record.take_profile(fields)
-        self._ledger.write(("node", record.row()), lazy=True)
-        self._note(record.name, record)
+        self._profiles.take(record, fields, time.monotonic())
 
     def _take_goodbye(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
         log.info("%s ends its session: %s", record.name, fields["reason"][:200])
@@ -156,6 +193,8 @@ class Sessions:
             if record.online and now - (record.heard or 0.0) > limit:
                 log.warning("%s is offline: silent for %.1f s", record.name, now - (record.heard or 0.0))
                 self._end(record)
+            if record.unsaved:
+                self._profiles.save(record, now)
         if self._full and self._ledger.wait_for_room(0.0):
             self._full = False
             log.warning("the disk takes results again")
@@ -165,7 +204,8 @@ class Sessions:
 
     def _take_results_again(self) -> None:
         """Ask the nodes whose results were ignored for a hello; after it they send these results again."""
-        withheld = [record for record in self._roster.nodes.values() if record.withheld]
+        nodes = self._roster.nodes.values()
+        withheld = [record for record in nodes if record.withheld and record.budget.has_room]
         for record in withheld:
             record.withheld = False
             if record.online and record.peer is not None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ujson
+import zmq
 from harness import Fleet, is_alive, tasks_of, wait_until
 from stranger import Stranger, stranger
+
+from director.protocol import messages
+from director.protocol.transport import pack
 
 MIB = 1 << 20
 
@@ -88,12 +93,12 @@ def test_results_of_tasks_that_a_node_never_had_leave_no_rows(web: Fleet) -> Non
     with hostile(web) as peer:
         own = web.submit("--exec", "RUN echo own\nRUN echo more", "--target", "hostile")
         given_step(peer, own)
+        jobs = [[own, [row(0, 3 * MIB, "r" * 3 * MIB)], [], []]]
+        peer.send("results", b"y" * 3 * MIB, number=0, journal_position=0, jobs=jobs)
         payload = b"x" * MIB
-        for number in range(40):  # 40 MiB
+        for number in range(1, 41):  # 40 MiB
             jobs = [[job, [row(number, MIB)], [], []] for job in (done, stepwise, own, "unknown")[number % 4 :][:1]]
             peer.send("results", payload, number=number, journal_position=number, jobs=jobs)
-        jobs = [[own, [row(0, 3 * MIB, "r" * 3 * MIB)], [], []]]
-        peer.send("results", b"y" * 3 * MIB, number=99, journal_position=99, jobs=jobs)
         others_go_on(web, 2)
     wait_until(lambda: tasks_by_step(web, own)[0]["state"] == "success", "its own result is there")
     for job in (done, stepwise):
@@ -107,3 +112,82 @@ def test_results_of_tasks_that_a_node_never_had_leave_no_rows(web: Fleet) -> Non
 def tasks_by_step(fleet: Fleet, job: str) -> dict[int, dict[str, Any]]:
     """The tasks of a job that has one node."""
     return {task["step"]: task for task in tasks_of(fleet.job(job))}
+
+
+def flood(peer: Stranger, frames: Callable[[int], bytes], count: int) -> int:
+    """Send so many messages as fast as the connection takes them; how many it took before it was gone."""
+    for number in range(count):
+        frame = frames(number)
+        while True:
+            try:
+                peer.socket.send(frame, zmq.NOBLOCK)
+                break
+            except zmq.Again:
+                if not peer.socket.poll(3000, zmq.POLLOUT):
+                    return number
+    return count
+
+
+def profile(number: int) -> bytes:
+    """0.8 MiB of facts that are new each time."""
+    return pack([messages.encode("profile", facts={"n": number, "x": "y" * 800_000}, args={})])
+
+
+def get(number: int) -> bytes:
+    return pack([messages.encode("blob_get", job="j", digest=f"{number:064x}", offset=0, length=1 << 20)])
+
+
+def noise(number: int) -> bytes:
+    return pack([b'["results",' + b"[" * 5000, bytes(100)]) if number % 2 else b"[" * 2000
+
+
+def piece(number: int) -> bytes:
+    where = {"job": "j", "step": 0, "set": 0, "file": 0, "offset": number}
+    return pack([messages.encode("piece", **where, error=""), bytes(1 << 20)])
+
+
+@pytest.mark.parametrize(
+    ("frames", "count"), [(profile, 1000), (get, 200_000), (noise, 200_000), (piece, 2000)], ids=lambda x: str(x)[10:17]
+)
+def test_a_node_that_sends_without_end_is_cut_off_and_named(
+    web: Fleet, frames: Callable[[int], bytes], count: int
+) -> None:
+    before = memory(web)
+    with hostile(web) as peer, ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(flood, peer, frames, count)
+        others_go_on(web)
+        assert taken.result(120) < count, "its connection stayed"
+        row = wait_until(lambda: (found := web.nodes()["hostile"])["state"] == "offline" and found, "it is offline")
+        assert "cut off" in row["reason"] and "sent more than any client does" in row["reason"]
+        assert web.log("server").count("is cut off") == 1
+    with stranger(web.port, peer.server_key, peer.pair) as again:
+        assert again.next("identify", 1.5) is None, "it comes back at once"
+    others_go_on(web, 2)
+    assert memory(web) - before < 100 * MIB
+
+
+def test_the_newest_facts_count_when_they_are_due(web: Fleet) -> None:
+    with hostile(web) as peer:
+        for number in range(30):
+            peer.send("profile", facts={"number": number}, args={"A": str(number)})
+        wait_until(lambda: web.run_json("--node-info", "hostile")["args"] == {"A": "29"}, "ARGs count at once")
+        assert web.run_json("--node-info", "hostile")["facts"]["number"] == 0
+        peer.send("heartbeat", journal_position=1)
+
+        def newest() -> bool:
+            peer.send("heartbeat", journal_position=1)
+            return bool(web.run_json("--node-info", "hostile")["facts"]["number"] == 29)
+
+        wait_until(newest, "the last facts count", every=0.5)
+
+
+def test_a_client_at_full_speed_is_not_cut_off(web: Fleet, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    with open(big, "wb") as file:
+        file.truncate(400 * MIB)
+    found = web.run_json("--exec", f"FETCH {big} {tmp_path}/out/", "--target", "web", "--wait", timeout=300)
+    assert found["state"] == "success"
+    steps = "\n".join(f"ARG a{number}={'x' * 3000}\nRUN head -c 900000 /dev/zero" for number in range(30))
+    found = web.run_json("--exec", steps, "--target", "web", "--wait", timeout=300)
+    assert found["state"] == "success"
+    assert web.nodes()["web"]["reason"] is None

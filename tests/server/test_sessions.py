@@ -18,6 +18,7 @@ from director.protocol.transport import Authenticator, Dealer, Router, new_conte
 from director.runtime.greenlets import spawn
 from director.server import node_sender, sessions
 from director.server.admission import Admission
+from director.server.budgets import SHARE_MESSAGES, Budget
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.sessions import Sessions
@@ -213,3 +214,34 @@ def test_silence_ends_the_session(scene: Scene) -> None:
     scene.sessions.tick()
     assert (scene.record.online, scene.record.peer) == (False, None)
     assert ("node", {"name": "n", "last_seen": scene.record.last_seen, "journal_position": 7}) in scene.ledger.writes
+
+
+def test_a_node_that_sends_too_much_is_kept_out_for_a_pause(scene: Scene) -> None:
+    scene.hello()
+    scene.next("welcome")
+    scene.record.budget.left, scene.record.budget.at = 2.0, 1e12
+    for number in range(5):
+        scene.send("query", job="j", step=number, name="A")
+    with gevent.Timeout(120):
+        while scene.record.online:
+            gevent.sleep(0.01)
+    assert scene.handled.qsize() <= 2 and "cut off" in scene.record.cut_off
+    scene.record.budget = Budget()  # the pause is over
+    scene.next("identify")
+    scene.hello()
+    scene.next("welcome")
+
+
+def test_results_beyond_the_share_of_one_node_wait_at_the_node(scene: Scene) -> None:
+    scene.hello()
+    scene.next("welcome")
+    scene.record.budget.messages = SHARE_MESSAGES
+    scene.send("results", b"", number=1, journal_position=8, jobs=[])
+    scene.send("heartbeat", journal_position=8)
+    scene.next("heartbeat_ack")
+    assert scene.scheduler.results == [] and scene.record.withheld
+    scene.sessions.tick()
+    assert scene.record.withheld, "its results still wait for the disk"
+    scene.record.budget.messages = 0
+    scene.sessions.tick()
+    scene.next("identify")
