@@ -22,7 +22,7 @@ class Formatter(logging.Formatter):
         time, level, name, message = stamp(record.created), record.levelname.lower(), record.name, record.getMessage()
         error = self.formatException(record.exc_info) if record.exc_info else ""
         if not self._as_json:
-            return f"{time} {level:7} {name}: {_line(message)}" + (f"\n{error}" if error else "")
+            return "\n".join((f"{time} {level:7} {name}: {_line(message)}", *map(_line, error.splitlines())))
         row = {"time": time, "level": level, "logger": name, "message": message, **({"error": error} if error else {})}
         return str(ujson.dumps(row, escape_forward_slashes=False))
 
