@@ -62,20 +62,13 @@ class Executor:
         self.rules = rules
         self.name, self.facts, self.labels = name, facts, labels
         self.fetcher, self.step_cache, self.transfer = fetcher, step_cache, transfer
-        self.env: dict[bytes, bytes] = {}
-        self.home = ""
-        self.take_user()
+        self.env = _client_environment(name)
+        self.home = own_home()
         self.rebooter: Rebooter | None = None
         self.pids = self.memory = 0
         self.place = "-"
         self._verbs: dict[str, Verb] = {}
         self.locks: dict[str, BoundedSemaphore] = defaultdict(BoundedSemaphore)
-
-    def take_user(self) -> None:
-        """Let processes begin with the home folder and the environment of the user that the client is now."""
-        self.home = own_home()
-        self.env.clear()
-        self.env.update(_client_environment(self.name))
 
     def apply(self, runner: StepRunner, job: JobRunner, scope: Scope, step: Step, running: Running) -> Outcome:
         """One attempt of one step, ended by its timeout; a step of a file is looked up in the step cache first."""

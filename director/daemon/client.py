@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import time
 
 import gevent
@@ -19,7 +18,7 @@ from director.agent.dry_run import DryRun
 from director.agent.executor import Executor, marker_place, task_token
 from director.agent.journal import Journal
 from director.agent.node_keys import KeyRotation, NodeKeys
-from director.agent.node_rules import rules_of
+from director.agent.node_rules import NodeRules, rules_of
 from director.agent.node_transfer import NodeTransfer
 from director.agent.profile import Profile
 from director.agent.reboot import Rebooter
@@ -29,6 +28,7 @@ from director.agent.session import Session
 from director.agent.step_cache import StepCache
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
+from director.protocol.tokens import Token
 from director.protocol.transport import new_context
 from director.runtime import heap, locks, logs, paths, privileges, service_manager, signals
 from director.runtime.greenlets import on_vital_death, periodic, spawn
@@ -49,13 +49,15 @@ class Client:
 
     Args:
         folder: the state folder, locked by the caller.
+        token: the one that enrols a new client.
+        rules: what this node refuses.
 
     Raises:
         UsageError: the server's address is malformed. StoreError: the state folder cannot be read or written.
         StartError: no thread can be started.
     """
 
-    def __init__(self, settings: Settings, folder: str) -> None:
+    def __init__(self, settings: Settings, folder: str, token: Token | None, rules: NodeRules) -> None:
         self._settings = settings
         self._end: AsyncResult[str] = AsyncResult()
         started = {"agent_uptime": time.time(), "host_uptime": facts.boot_epoch()}
@@ -63,7 +65,7 @@ class Client:
         given = settings.sources.get("server-address") != "default"
         self.server = ServerIdentity(
             folder, node_keys.pair.public, settings.server_address if given else None, settings.port,
-            settings.enroll_port, settings.server_key, given_token(settings.token_file),
+            settings.enroll_port, settings.server_key, token,
         )  # fmt: skip
         self.connection = Connection(new_context(), node_keys, self.server)
         self._journal = Journal.open(folder)
@@ -77,11 +79,10 @@ class Client:
             settings.identity, self._journal, self.profile, send, started, self._lag.take, self.server.credentials
         )  # fmt: skip
         fetcher = Fetcher(self.blobs, send)
-        self._folder, self._rules = folder, rules_of(settings)
-        transfer = NodeTransfer(self.session, self._rules.check_giving)
+        transfer = NodeTransfer(self.session, rules.check_giving)
         executor = Executor(
             settings.identity, self.profile.facts, self.profile.labels, fetcher, self.step_cache, transfer,
-            self._rules,
+            rules,
         )  # fmt: skip
         executor.pids = settings.task_pids or process.default_pids()
         executor.memory = settings.task_memory or 0
@@ -102,8 +103,6 @@ class Client:
         if ended := process.end_leftovers(tokens, f"{place}.", inside=process.CGROUP.left):
             log.warning("ended %d processes that an earlier client had left", ended)
         process.CGROUP.enter()
-        if self._rules.user:
-            self._become_user()
         take_up(self.agent.table, journal.rebooted, journal.boot)
         self._lag.start_anew()
         periodic("facts", FACTS_EVERY, self._read_facts)
@@ -148,18 +147,6 @@ class Client:
         if not self._end.ready():
             self._end.set_exception(StartError(reason))
 
-    def _become_user(self) -> None:
-        """Give up root for good, so that the kernel keeps every task to the user of `--no-root`. Raises StartError."""
-        try:
-            if os.geteuid() == 0:
-                entry = pwd.getpwnam(self._rules.user)
-                privileges.give(self._folder, entry.pw_uid, entry.pw_gid)
-                process.CGROUP.give(entry.pw_uid, entry.pw_gid)
-            privileges.become(self._rules.user, self._folder)
-        except OSError as error:
-            raise StartError(f"--no-root: cannot become {self._rules.user}: {error.strerror}") from error
-        self._executor.take_user()
-
     def _run_connection(self) -> None:
         try:
             self.connection.run(self.agent)
@@ -196,9 +183,13 @@ def serve(settings: Settings) -> int:
         why = ids.name_fault(settings.identity)
         if why:
             raise UsageError(f"--identity {settings.identity}: {why}")
+        rules, token = rules_of(settings), given_token(settings.token_file)
         folder = paths.state_folder(settings.state_dir, "client")
+        if rules.user:
+            process.CGROUP.offer(rules.user)
+            privileges.become(rules.user, folder)  # before anything in the folder is opened: it may be that user's
         with locks.held(folder, "client"):
-            client = Client(settings, folder)
+            client = Client(settings, folder, token, rules)
             on_vital_death(client.fatal)
             signals.on_end(client.ask_to_end)
             try:

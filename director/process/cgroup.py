@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator
 
 from director.runtime.durable import write_private
@@ -22,6 +23,7 @@ from director.runtime.durable import write_private
 log = logging.getLogger(__name__)
 
 TASKS, LOOSE = "tasks", "loose"
+DELEGATED = "trusted.delegate"  # which only root can read
 SELF = "0"  # as a pid in cgroup.procs: the writing process
 
 
@@ -77,11 +79,13 @@ class ClientCgroup:
         self._folder = folder
         return True
 
-    def give(self, uid: int, gid: int) -> None:
-        """Let a user, which this process is about to become, move its processes in its cgroup. Raises OSError."""
-        for path, folders, names in os.walk(self._folder) if self._folder else ():
-            for name in ("", *folders, *({"cgroup.procs", "cgroup.threads", "cgroup.subtree_control"} & {*names})):
-                os.chown(os.path.join(path, name), uid, gid)
+    def offer(self, user: str) -> None:
+        """Give the cgroup of this process to a user that it is about to become, if systemd has delegated it to root."""
+        with contextlib.suppress(OSError):
+            folder = _mounted(_own())
+            if os.getxattr(folder, DELEGATED) == b"1":
+                for name in ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"):
+                    shutil.chown(os.path.join(folder, name), user)
 
     def _path(self) -> str:
         parts = _own().split("/")

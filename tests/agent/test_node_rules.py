@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from director.agent.node_rules import NodeRules, rules_of
 from director.config.settings import Settings
 from director.errors import RefusedError, UsageError
 from director.language.scope import Scope
-from director.runtime import privileges
 
 BODIES: dict[str, dict[str, Any]] = {"WAIT": {"seconds": 1}, "HEALTHCHECK": {"url": "http://x"}}
 READING = {"ARG", "CACHEFILE", "ECHO", "ENV", "EXPOSE", "FETCH", "HEALTHCHECK", "QUERY", "SHELL", "USER", "WAIT"}
@@ -137,18 +135,3 @@ def test_no_root_knows_one_user_only() -> None:
     for flags, body in (({"user": other}, {}), ({}, {"user": other}), ({}, {"user": rendered})):
         with pytest.raises(RefusedError, match=rf"as {me} \(--no-root\), so nothing as {other}"):
             check(flags, body)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
-def test_files_are_given_but_not_what_has_another_name(tmp_path: Path) -> None:
-    inside, outside = tmp_path / "state", tmp_path / "secret"
-    (inside / "below").mkdir(parents=True)
-    (inside / "below/file").touch()
-    outside.touch()
-    (inside / "link").symlink_to(outside)
-    (inside / "hard").hardlink_to(outside)
-    privileges.give(str(inside), 1234, 1235)
-    owners = {path.name: (path.lstat().st_uid, path.lstat().st_gid) for path in (inside, *inside.rglob("*"), outside)}
-    given = {name for name, owner in owners.items() if owner == (1234, 1235)}
-    assert given == {"state", "below", "file"}
-    assert owners["secret"] == (0, os.getgid())

@@ -105,6 +105,9 @@ def test_a_client_that_gave_up_root(host: Host) -> None:
     assert set(host.machine(f"grep -E '^(Uid|Gid)' /proc/{main}/status | cut -f 2-5").split()) == {
         host.machine("id -u app").strip(), host.machine("id -g app").strip()
     }  # fmt: skip
+    assert host.machine(f"cat /proc/{main}/cgroup").rstrip().endswith("/tasks"), (
+        "it has its cgroup, which systemd gave it"
+    )
     steps = ["RUN id -un", "RUN touch run", "COPY docs/examples/site.conf copy", "USER app", "RUN id -un; echo $HOME"]
     script = "\n".join(("WORKDIR /home/app/work", *steps))
     job = host.director("--wait", "--exec", f"'{script}'")
