@@ -267,24 +267,59 @@ def test_who_has_no_role_is_told_so(server: Fleet, ask: Ask) -> None:
     assert server.director("--list-nodes").returncode == 0, "root is listed"
 
 
-def test_roles_are_read_again_at_sighup(server: Fleet, ask: Ask) -> None:
-    def read_again(text: str, said: str) -> None:
-        before = server.log("server").count(said)
-        (server.folder / "none.yaml").write_text(text)
-        server.kill("server", signal.SIGHUP)
-        wait_until(lambda: server.log("server").count(said) > before, said)
+def test_keys_that_wait_are_shown_for_names_inside(server: Fleet, ask: Ask) -> None:
+    for name in ("web-1", "db-1"):
+        server.start_client(f"other-{name}", "--identity", name)
+    try:
+        admins = {"node": "web-1,db-1"}
+        wait_until(lambda: len(ask("admin", "list-waiting", **admins).rows) == 2, "both keys wait")
+        for role, do, fields in (
+            ("enroller", "list-waiting", {"node": "*"}),
+            ("viewer", "list-nodes", {"state": ["pending"]}),
+        ):
+            assert {row["id"] for row in ask(role, do, **fields).rows} == {"web-1"}
+        keys = {row["id"]: row["key"] for row in ask("admin", "list-waiting", **admins).rows}
+        assert ask("enroller", "reject-node", nodes=[["web-1", keys["web-1"]], ["db-1", keys["db-1"]]]).exit == 7
+        assert ask("enroller", "accept-node", nodes=[["db-1", keys["db-1"]]]).exit == 7
+        assert {row["id"] for row in ask("admin", "list-waiting", **admins).rows} == {"web-1", "db-1"}
+    finally:
+        for name in ("web-1", "db-1"):
+            server.kill(f"other-{name}")
 
-    read_again(ROLES + "  viewer: [x]\n", "roles stay as they were")
+
+def test_nodes_of_a_token_are_revoked_inside_only(server: Fleet, ask: Ask) -> None:
+    read_again(server, ROLES.replace("enroller: {'61003': web-*}", "enroller: ['61003']"), "roles were read again")
+    token = ask("enroller", "create-token", nodes="db-7").items[0]
+    server.start_client("db-7", env={"DIRECTOR_TOKEN": token["token"], "DIRECTOR_IDENTITY": "db-7"})
+    server.wait_online(["db-7"])
+    read_again(server, ROLES, "roles were read again")
+    found = ask("enroller", "revoke-token", id=token["id"], with_nodes=True)
+    assert found.exit == 7 and "db-7 is outside" in found.error
+    assert {row["id"]: row["state"] for row in ask("admin", "list-tokens").rows}[token["id"]] == "valid"
+    assert server.nodes()["db-7"]["state"] == "online"
+    assert ask("enroller", "revoke-token", id=token["id"]).exit == 0
+
+
+def read_again(server: Fleet, text: str, said: str) -> None:
+    """Give the server other roles; return when its log says what came of it."""
+    before = server.log("server").count(said)
+    (server.folder / "none.yaml").write_text(text)
+    server.kill("server", signal.SIGHUP)
+    wait_until(lambda: server.log("server").count(said) > before, said)
+
+
+def test_roles_are_read_again_at_sighup(server: Fleet, ask: Ask) -> None:
+    read_again(server, ROLES + "  viewer: [x]\n", "roles stay as they were")
     assert ask("nobody", "hello").exit == 7
-    read_again("", "roles stay as they were: no settings file has roles any more")
+    read_again(server, "", "roles stay as they were: no settings file has roles any more")
     assert ask("nobody", "hello").exit == 7
-    read_again(ROLES.replace("{'61001': web-*}", "['@62009', '61001']"), "roles were read again")
+    read_again(server, ROLES.replace("{'61001': web-*}", "['@62009', '61001']"), "roles were read again")
     assert ask("nobody", "hello").exit == 0 and ask("nobody", "cancel", ids=[]).exit == 7
-    read_again(ROLES.replace("root, ", ""), "roles were read again")
+    read_again(server, ROLES.replace("root, ", ""), "roles were read again")
     done = server.director("--exec", "RUN true")
     assert (done.returncode, done.stdout) == (7, "")
     assert done.stderr == "director: root may not do this: it needs the role operator, which an admin gives\n"
-    read_again(ROLES, "roles were read again")
+    read_again(server, ROLES, "roles were read again")
     assert ask("nobody", "hello").exit == 7
 
 

@@ -72,6 +72,7 @@ def test_only_a_server_reads_roles_and_the_last_file_counts(tmp_path: Path) -> N
     named = ["--config-file", str(tmp_path / "d.yaml")]
     found = load(["--server", *named], {})
     assert found.port == 6000 and found.roles and found.roles[0].who == "@noc"
+    assert load(named, {"DIRECTOR_MODE": "server"}).roles == found.roles
     assert load(["--list-jobs", *named], {}).roles is None
     (tmp_path / "later.yaml").write_text("roles: {admin: ann}")
     files = [str(tmp_path / "d.yaml"), str(tmp_path / "later.yaml")]
