@@ -77,6 +77,7 @@ class Parts:
         self._chunks: dict[int, _Chunk] = {}  # by first step
         self._parts: dict[tuple[int, ...], Part] = {}
         self._left = OWN_LIMIT
+        self._lists: set[str] = set()  # of files of one set
         exchange = meta.get("exchange", {})
         queries = frozenset(int(step) for step, spec in exchange.items() if spec["kind"] == "query")
         for row, body in zip(meta["chunks"], chunks, strict=True):
@@ -111,7 +112,7 @@ class Parts:
             for members, sets in chunk.own:
                 if node in members:
                     sizes.update(sets[members[node]])
-        found = self._contents(sizes, (), self._left)
+        found = self._contents(sizes, self._lists, self._left)
         self._left -= sum(map(len, found.values()))
         return found
 
@@ -126,8 +127,15 @@ class Parts:
             )
             if per_node.get("sets"):
                 members = per_node.get("of") or self._members(per_node["manifest"]["digest"])
-                chunk.own.append((members, [_sizes(one) for one in per_node["sets"]]))
+                chunk.own.append((members, [self._sizes(one["manifest"]) for one in per_node["sets"]]))
         return chunk
+
+    def _sizes(self, manifest: Mapping[str, Any]) -> Sizes:
+        """The contents of one set of sources, and the list of them; of a long list only that."""
+        digest, size = manifest["digest"], manifest["size"]
+        rows = ujson.loads(self._bytes(digest) or b"[]") if size <= CONTENT_LIMIT else ()
+        self._lists.add(digest)
+        return {digest: size, **sizes_of(rows)}
 
     def _members(self, digest: str) -> Mapping[str, int]:
         members: Mapping[str, int] = ujson.loads(self._bytes(digest) or b"{}")
@@ -171,10 +179,3 @@ def steps_of(chunks: Sequence[bytes]) -> Iterator[dict[str, Any]]:
     for chunk in chunks:
         yield from ujson.loads(chunk)
         breathe()
-
-
-def _sizes(sources: Mapping[str, Any]) -> Sizes:
-    """The contents of one set of sources, or the list of them where it is a blob."""
-    if "manifest" in sources:
-        return {sources["manifest"]["digest"]: sources["manifest"]["size"]}
-    return sizes_of(sources.get("sources", ()))

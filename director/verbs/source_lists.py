@@ -20,10 +20,11 @@ def rows_for(rows: Sequence[Row], planning: Planning) -> dict[str, Any]:
 
 
 def per_node(sets: Sequence[Mapping[str, Any]], members: Mapping[str, int], planning: Planning) -> dict[str, Any]:
-    """`per_node`: the different sets of sources, and the number of the set that each node takes."""
-    found = list(sets)
-    if len(json.dumps(found)) > INLINE_BYTES:
-        found = [_short(one, planning) for one in found]
+    """`per_node`: the different sets of sources, and the number of the set that each node takes.
+
+    The files of a set are always in a blob: every node has the step, and only those that take the set get the blob.
+    """
+    found = [_short(one, planning) for one in sets]
     text = json.dumps(members)
     of = {"of": dict(members)} if len(text) <= INLINE_BYTES else {"manifest": kept(text, planning)}
     return {"per_node": {"sets": found, **of}}

@@ -142,8 +142,10 @@ def test_a_file_for_each_node_is_not_for_the_others(fleet: Fleet, nodes: Nodes, 
     for name, node in nodes.items():
         assert node.next("slice")
         for owner, (_, content, digest) in files.items():
+            assert owner == name or not has_seen(node, digest), "not even its digest, by which it could be guessed"
             expected = ("", content.encode()) if owner == name else ("this job does not offer that content", b"")
             assert blob(node, job, 0, digest) == expected
+            node.received.pop()
     assert fleet.director("--cancel-job", job).returncode == 0
 
 
