@@ -21,8 +21,10 @@ HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 RESULTS_LIMIT = 8 * 1024 * 1024  # bytes of outputs in one message; clients send 4 MiB at most
 OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
+DEPTH_LIMIT = 64  # of lists and objects in what a node says that the server keeps
 
 NUMBER = (int, float)
+WHOLE_LIMIT = 1 << 53  # whole numbers are smaller, so that every store and JSON reader supports them
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def decode(frames: list[bytes], sender: str) -> tuple[str, dict[str, Any], list[
     if not isinstance(fields, dict):
         raise ProtocolError("a header that is not [kind, fields]")
     for name, types in spec.fields.items():
-        if not isinstance(fields.get(name), types):
+        value = fields.get(name)
+        if not isinstance(value, types) or (isinstance(value, int) and abs(value) >= WHOLE_LIMIT):
             raise ProtocolError(f"{kind} without a proper {name}")
     return kind, fields, frames[1:]
 
@@ -146,3 +149,11 @@ def _check_sizes(kind: str, spec: Kind, frames: list[bytes]) -> None:
 def number(value: Any) -> float:
     """A number of an optional field; 0.0 for anything else."""
     return float(value) if isinstance(value, NUMBER) and abs(value) < 1e11 else 0.0
+
+
+def is_shallow(value: Any, depth: int = DEPTH_LIMIT) -> bool:
+    """Whether a JSON value has at most `depth` levels, so that it can be encoded again as a part of others."""
+    if not isinstance(value, (dict, list)):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all([is_shallow(part, depth - 1) for part in parts])

@@ -92,7 +92,7 @@ def _check_result(result: TaskResult) -> TaskResult:
         and _is_whole(attempt) and _is_whole(truncated) and _is_number(seconds)
         and (reason is None or isinstance(reason, str))
         and (started is None or _is_number(started)) and (finished is None or _is_number(finished))
-        and (effects is None or isinstance(effects, dict))
+        and (effects is None or (isinstance(effects, dict) and messages.is_shallow(effects)))
     )  # fmt: skip
     if not well:
         raise ProtocolError("a malformed result")
@@ -105,8 +105,7 @@ def _is_range(first: Any, last: Any, letter: Any, reason: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether the value is an integer of at most 53 bits, which every store and JSON reader supports."""
-    return isinstance(value, int) and abs(value) < 1 << 53
+    return isinstance(value, int) and abs(value) < messages.WHOLE_LIMIT
 
 
 def _is_number(value: Any) -> bool:

@@ -28,14 +28,18 @@ class Formatter(logging.Formatter):
 
 
 class Seldom:
-    """Logs one warning in so many seconds, with the number of those left out."""
+    """Logs one warning or exception in so many seconds, with the number of those left out."""
 
     def __init__(self, log: logging.Logger, seconds: float = 10.0) -> None:
         self._log, self._seconds = log, seconds
         self._last = float("-inf")
         self._left_out = 0
 
-    def warning(self, text: str, *args: object) -> None:
+    def exception(self, text: str) -> None:
+        """Log or count the exception that is being handled, with its traceback."""
+        self.warning(text, exc_info=True)
+
+    def warning(self, text: str, *args: object, exc_info: bool = False) -> None:
         """Log or count the warning."""
         now = time.monotonic()
         if now - self._last < self._seconds:
@@ -43,7 +47,7 @@ class Seldom:
             return
         more = f" ({self._left_out} more like this since the last line)" if self._left_out else ""
         self._last, self._left_out = now, 0
-        self._log.warning(text + more, *args)
+        self._log.log(logging.ERROR if exc_info else logging.WARNING, text + more, *args, exc_info=exc_info)
 
 
 def set_up(level: str = "info", form: str = "text") -> None:

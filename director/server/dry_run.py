@@ -26,6 +26,7 @@ PATIENCE = 5.0  # seconds that nodes have to answer
 ASKED_LIMIT = 2000  # nodes of one plan
 QUESTION_LIMIT = 32 * 1024 * 1024  # bytes of steps
 TEXTS_LIMIT = 32 * 1024 * 1024  # characters of texts and diffs in one plan
+REASON_LIMIT = 500  # characters
 ACTIONS = frozenset(("run", "cached", "unknown"))
 Row = list[Any]
 
@@ -50,7 +51,7 @@ class DryRunResult:
         row = self.rows.get(node, {}).get(step)
         if row is None:
             return {"node": node, "action": "unknown", "reason": self.errors.get(node, "the node did not say")}
-        found = {"node": node, "action": row[1], "reason": row[2]}
+        found = {"node": node, "action": row[1], "reason": row[2][:REASON_LIMIT]}
         self._left -= len(row[3]) + len(row[4])
         if self._left > 0:
             found.update((name, text) for name, text in (("rendered", row[3]), ("diff", row[4])) if text)
@@ -132,7 +133,7 @@ class DryRun:
         rows, result = _checked(payload or b"[]"), question.result
         question.left.discard(record.name)
         if fields["error"]:
-            result.errors[record.name] = fields["error"][:500]
+            result.errors[record.name] = fields["error"][:REASON_LIMIT]
         else:
             result.rows[record.name] = rows
             sets = fields["sets"].items()

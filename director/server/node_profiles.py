@@ -14,7 +14,7 @@ import ujson
 
 from director.runtime.logs import Seldom
 from director.server.ledger_client import LedgerClient
-from director.server.roster import FACTS_LIMIT, NodeRecord, args_of
+from director.server.roster import FACTS_LIMIT, NodeRecord, args_of, shallow
 
 PACE = 10.0  # seconds between two changes of a node's facts
 
@@ -33,7 +33,7 @@ class NodeProfiles:
 
     def take(self, record: NodeRecord, profile: Mapping[str, Any], now: float) -> None:
         """A node says what it is, at `now`, in monotonic seconds."""
-        facts = ujson.dumps(profile["facts"])
+        facts = ujson.dumps(shallow(profile["facts"]))
         if len(facts) > FACTS_LIMIT:
             seldom.warning("%s has facts of %d KiB; at most %d are kept, so none of these", record.name,
                            len(facts) >> 10, FACTS_LIMIT >> 10)  # fmt: skip

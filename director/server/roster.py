@@ -8,7 +8,7 @@ from typing import Any
 
 import ujson
 
-from director.protocol import keys
+from director.protocol import keys, messages
 from director.server.budgets import Budget
 
 ONLINE, OFFLINE, REVOKED = "online", "offline", "revoked"
@@ -110,13 +110,14 @@ class NodeRecord:
 
     def take_profile(self, profile: Mapping[str, Any]) -> None:
         """Replace what the node says of itself: facts and remembered ARGs."""
-        facts = ujson.dumps(profile.get("facts") or {})
+        facts = ujson.dumps(shallow(profile.get("facts")))
         self.facts, self.next_facts = facts if len(facts) <= FACTS_LIMIT else "{}", None
         self.args = args_of(profile.get("args"))
 
     def take_effects(self, effects: Mapping[str, Any]) -> None:
         """A step of the node has set or forgotten ARGs."""
-        before = {} if "args" in (effects.get("evict") or ()) else self.args
+        evicted = effects.get("evict")
+        before = {} if isinstance(evicted, list) and "args" in evicted else self.args
         new = effects.get("arg")
         if before is not self.args or isinstance(new, dict):
             new = new if isinstance(new, dict) else {}
@@ -231,3 +232,8 @@ def args_of(value: Any) -> dict[str, str]:
         if isinstance(text, str) and len(name) <= NAME_LIMIT and len(text) <= ARG_LIMIT:
             found[name] = text
     return dict(reversed(found.items()))
+
+
+def shallow(facts: Any) -> dict[str, Any]:
+    """Facts as a node reports them; none of what is no object, or is nested too deep to be a part of an answer."""
+    return facts if isinstance(facts, dict) and messages.is_shallow(facts) else {}

@@ -22,7 +22,7 @@ from director.server.roster import Handler, NodeRecord, Roster
 from director.server.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
-seldom, seldom_cut = Seldom(log), Seldom(log)
+seldom, seldom_cut, faults = Seldom(log), Seldom(log), Seldom(log)
 
 AWAY_LIMIT = 24 * 3600.0  # seconds that a restart of a node's host may take
 SEEN_EVERY = 60.0  # seconds between two writes of when nodes were last heard; six heartbeats when they are shorter
@@ -86,7 +86,7 @@ class Sessions:
                 record = self._roster.by_peer.get(peer)
                 seldom.warning("dropped a message of %s: %s", record.name if record else "an unknown client", error)
             except Exception:
-                log.exception("a message could not be handled")
+                faults.exception("a message could not be handled")
 
     def _wait_for_disk(self) -> None:
         """Read no faster than the disk writes, when what waits is of many nodes: one alone has a share of the queue.

@@ -93,18 +93,17 @@ class Writer:
                 self._apply_alone(*write)
 
     def _apply_alone(self, seq: int, refusable: bool, ops: list[tuple[Any, ...]]) -> None:
-        """Refuse the write if it may be refused; retry any other until there is space, as it must not be lost."""
+        """Refuse the write if it may be refused or is malformed; retry any other until there is space."""
         stuck = ""
         while True:
             try:
                 self._store.apply(ops)
                 break
             except StoreError as error:
-                if refusable:
-                    self._send({"refused": seq, "error": str(error)})
                 if isinstance(error, BadOperationError):
                     log.error("a malformed write is dropped: %s", error)
                 if refusable or isinstance(error, BadOperationError):
+                    self._send({"refused": seq, "error": str(error)})
                     break
                 if str(error) != stuck:
                     stuck = str(error)

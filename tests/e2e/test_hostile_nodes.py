@@ -191,3 +191,42 @@ def test_a_client_at_full_speed_is_not_cut_off(web: Fleet, tmp_path: Path) -> No
     found = web.run_json("--exec", steps, "--target", "web", "--wait", timeout=300)
     assert found["state"] == "success"
     assert web.nodes()["web"]["reason"] is None
+
+
+def nested(levels: int) -> Any:
+    """An object in an object, and so on."""
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_deeply_nested_values_do_not_end_the_ledger(web: Fleet) -> None:
+    with hostile(web) as peer:
+        own = web.submit("--exec", "RUN true", "--target", "hostile")
+        given_step(peer, own)
+        ledger = web.workers("ledger")
+        for levels in (100, 1016, 1017, 1018):  # the reader of messages takes 1,024, with those around the values
+            deep = nested(levels)
+            jobs = [[own, [[*row(0)[:-1], deep]], [], []]]
+            peer.send("results", number=1, journal_position=1, jobs=jobs)
+            peer.send("profile", facts={"local": deep}, args={"x": deep})
+        others_go_on(web, 2)
+        assert web.workers("ledger") == ledger and web.run_json("--node-info", "hostile")["facts"] == {}
+        odd = {**nested(10), "evict": 5, "arg": [7]}
+        peer.send("results", number=2, journal_position=2, jobs=[[own, [[*row(0)[:-1], odd]], [], []]])
+        assert web.wait_job(own)["state"] == "success"
+    assert "Traceback" not in web.log("server")
+
+
+def test_a_node_cannot_keep_its_revocation_off_the_disk(web: Fleet) -> None:
+    with hostile(web) as peer:
+        peer.send("heartbeat", journal_position=2**70)
+        peer.send("blob_get", job="x" * 16, step=0, digest="0" * 64, offset=2**70, length=1)
+        others_go_on(web, 1)
+        assert web.director("--revoke-node", "hostile").returncode == 0
+    web.stop("server")
+    web.restart("server")
+    assert web.nodes()["hostile"]["state"] == "revoked"
+    with stranger(web.port, peer.server_key, peer.pair) as again:
+        assert again.hello("hostile") is None

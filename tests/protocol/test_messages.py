@@ -59,6 +59,28 @@ def test_a_payload_has_a_bound() -> None:
         messages.decode(frames, "server")
 
 
+WHOLE = [(kind, name) for kind, spec in messages.KINDS.items() for name, types in spec.fields.items() if types is int]
+
+
+@pytest.mark.parametrize("kind, name", WHOLE)
+def test_a_whole_number_that_no_store_keeps_is_refused(kind: str, name: str) -> None:
+    sender, most = messages.KINDS[kind].sender, messages.WHOLE_LIMIT - 1
+    messages.decode([messages.encode(kind, **{**sample(kind), name: most})], sender)
+    for wrong in (most + 1, -most - 1, 2**70):
+        with pytest.raises(ProtocolError, match=name):
+            messages.decode([messages.encode(kind, **{**sample(kind), name: wrong})], sender)
+
+
+def test_levels_are_counted() -> None:
+    for value in ("text", [1, {"a": [2]}], {"a": [{}, {}]}):
+        assert messages.is_shallow(value, 3)
+        assert messages.is_shallow(value, 1) == (value == "text")
+    deep: Any = 1
+    for _ in range(1000):
+        deep = {"a": [deep]}
+    assert not messages.is_shallow(deep)
+
+
 @given(some.binary(max_size=200))
 def test_any_other_bytes_are_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
