@@ -50,6 +50,7 @@ from director.server.roster import Handler, NodeRecord, Roster
 from director.server.rotation import Rotation
 from director.server.scheduler import Scheduler
 from director.server.sessions import Sessions
+from director.server.stranger_limits import StrangerLimits
 from director.server.token_book import TokenBook
 from director.server.value_queries import ValueQueries
 from director.transfer.blobs import BlobStore
@@ -164,6 +165,7 @@ class Server:
         )
         self._keep(Sessions(
             router, sender, self.roster, self.scheduler, admission, self.ledger, interval, self.planners.note, handlers,
+            StrangerLimits(router, self.roster),
         ))  # fmt: skip
 
     def status(self) -> str:

@@ -42,6 +42,7 @@ BURST = 0.005  # seconds that a reader runs before other greenlets get a turn
 QUIET = 60.0  # seconds after which the events are read again, in case an edge was missed
 FRAME_LIMIT = 70 * 1024 * 1024  # bytes of a message of the server
 CLIENT_FRAME_LIMIT = 18 * 1024 * 1024  # of one of a client; the connection of a client that sends more is closed
+HANDSHAKE = 15_000  # milliseconds in which a connection must have proved a key
 PARTS_LIMIT = 2048  # of one message
 
 THREADS = "/proc/self/task"
@@ -238,7 +239,30 @@ class Router(WatchedSocket):
         socket.set(zmq.BACKLOG, 4096)
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE)
         super().__init__(socket)
+        self._context = context
+
+    def watch_connections(self, opened: Callable[[int], None], closed: Callable[[int], None]) -> None:
+        """Call `opened` with the descriptor of each connection that is accepted, `closed` when one ends. Blocks."""
+        address = f"inproc://connections-{id(self)}"
+        self.socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        events = self._context.socket(zmq.PAIR)
+        events.set(zmq.RCVHWM, 0)  # the library's thread would wait for us at a limit
+        events.connect(address)
+        watched = WatchedSocket(events)
+        try:
+            while not self.socket.closed:
+                try:
+                    event, _endpoint = events.recv_multipart(NOBLOCK)
+                except zmq.Again:
+                    watched._wait()
+                    continue
+                kind, descriptor = struct.unpack("=hi", event)
+                (opened if kind == zmq.EVENT_ACCEPTED else closed)(descriptor)
+                watched._breathe()
+        finally:
+            watched.close()
 
     def bind(self, address: str) -> None:
         """Listen at `tcp://host:port`. Raises StartError: the address cannot be bound."""

@@ -82,6 +82,10 @@ class Admission:
         )
         self._enrolment.request(newcomer, partial(self._answer, peer))
 
+    def ask_later(self, peer: bytes) -> None:
+        """A key asks for names more often than it may."""
+        self._refuse(peer, "this key, or all clients together, ask for names too often", ASK_TO_ENROL)
+
     def _answer(self, peer: bytes, decision: Decision) -> None:
         if decision.act is Act.WAIT:
             self._refuse(peer, decision.reason, ASK_TO_ENROL)

@@ -20,6 +20,7 @@ from director.server.node_profiles import NodeProfiles
 from director.server.node_sender import NodeSender
 from director.server.roster import Handler, NodeRecord, Roster
 from director.server.scheduler import Scheduler
+from director.server.stranger_limits import StrangerLimits
 
 log = logging.getLogger(__name__)
 seldom, seldom_cut, faults = Seldom(log), Seldom(log), Seldom(log)
@@ -35,6 +36,7 @@ class Sessions:
     Args:
         interval: of heartbeats, in seconds.
         note: gets each node that changed.
+        strangers: limits of peers that are no nodes.
         handlers: of the other kinds that clients send, except `hello` and `enroll`, which `admission` takes.
 
     Raises:
@@ -44,8 +46,9 @@ class Sessions:
     def __init__(
         self, router: Router, sender: NodeSender, roster: Roster, scheduler: Scheduler, admission: Admission,
         ledger: LedgerClient, interval: float, note: Callable[[str, NodeRecord | None], None],
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[str, Handler], strangers: StrangerLimits,
     ) -> None:  # fmt: skip
+        self._strangers = strangers
         self._router, self._sender, self._roster, self._scheduler = router, sender, roster, scheduler
         self._admission, self._ledger, self._interval, self._note = admission, ledger, interval, note
         table = {
@@ -119,6 +122,7 @@ class Sessions:
         """A message that needs no session, or one of a connection that has none."""
         record = self._roster.by_key.get(key_of(frame))
         if record is not None:
+            self._strangers.is_node(frame)
             now = time.monotonic()
             if now < record.budget.barred_until:
                 return  # it was read before the connection ended
@@ -128,7 +132,11 @@ class Sessions:
         if kind == "hello" and record is not None:
             self._admission.hello(peer, frame, messages.decode(parts, "client")[1])
         elif kind == "enroll":
-            self._admission.enroll(peer, frame, messages.decode(parts, "client")[1])
+            fields = messages.decode(parts, "client")[1]
+            if self._strangers.may_ask(key_of(frame), bool(fields["token"])):
+                self._admission.enroll(peer, frame, fields)
+            else:
+                self._admission.ask_later(peer)
         elif peer in self._roster.by_peer and parts[0]:
             messages.decode(parts, "client")  # raises: it is of no kind
         else:  # undecoded: after a restart of the server most messages are such

@@ -16,12 +16,13 @@ from letting_in import enrolment, rotation
 from director.protocol import keys, messages
 from director.protocol.transport import Authenticator, Dealer, Router, new_context
 from director.runtime.greenlets import spawn
-from director.server import node_sender, sessions
+from director.server import node_sender, sessions, stranger_limits
 from director.server.admission import Admission
 from director.server.budgets import SHARE_MESSAGES, Budget
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.sessions import Sessions
+from director.server.stranger_limits import StrangerLimits
 
 OTHERS = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"} - {
     "hello", "enroll", "heartbeat", "results", "profile", "goodbye",
@@ -81,7 +82,8 @@ class Scene:
         parts: Any = (sender, self.roster, self.scheduler)
         admission = Admission(*parts, letting_in, self.ledger, rotation(self.roster, self.ledger, sender), *common[1:])
         handlers = {kind: self.handler(kind) for kind in OTHERS}
-        self.sessions = Sessions(self.router, *parts, admission, *common, handlers)
+        strangers = StrangerLimits(self.router, self.roster)
+        self.sessions = Sessions(self.router, *parts, admission, *common, handlers, strangers)
         address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
         self.router.bind(address)
         self.record = NodeRecord("n", client.public)
@@ -128,9 +130,10 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         running.append(spawn(*args, **options))
         return running[-1]
 
-    for module in (sessions, node_sender):
+    for module in (sessions, node_sender, stranger_limits):
         monkeypatch.setattr(module, "spawn", start)
-    monkeypatch.setattr(sessions, "periodic", lambda *args: None)
+    for module in (sessions, stranger_limits):
+        monkeypatch.setattr(module, "periodic", lambda *args: None)
     made = Scene()
     made.next("identify")
     yield made
@@ -203,7 +206,7 @@ def test_results_that_were_ignored_are_requested_again(scene: Scene) -> None:
 def test_a_kind_without_a_handler_is_an_error_at_the_start(scene: Scene) -> None:
     parts: Any = [None] * 6
     with pytest.raises(KeyError):
-        Sessions(*parts, 60.0, lambda name, record: None, {})
+        Sessions(*parts, 60.0, lambda name, record: None, {}, None)  # type: ignore[arg-type]
 
 
 def test_silence_ends_the_session(scene: Scene) -> None:
