@@ -98,7 +98,9 @@ class Permissions:
         """What the caller may reach with a command. Raises NotPermittedError: nothing."""
         if self._grants is None:
             return Rights()
-        who = {caller.user, *(f"@{group}" for group in caller.groups)}
+        who = {f"@{group}" for group in caller.groups}
+        if not caller.user.startswith("@"):
+            who.add(caller.user)
         mine = [grant for grant in self._grants if grant.who in who and grant.role in HAVE[needs.role]]
         if not mine:
             raise NotPermittedError(

@@ -11,7 +11,7 @@ from director.errors import UsageError
 from director.runtime.yaml_text import Items, Node, Pairs, Scalar, compose
 
 ROLES = ("viewer", "operator", "enroller", "admin")
-_WHO = re.compile(r"@?[^\s@,:]+")
+_WHO = re.compile(r"@?[^\s@,:]([^\n,:]*[^\s,:])?")  # ann, @wheel, ann@example.com, "@domain users"
 _EXPECTED = "expected a list of users and @groups, or a mapping of them to their nodes"
 
 

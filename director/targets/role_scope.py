@@ -79,11 +79,11 @@ class Within(RosterView):
 
     def names(self) -> Iterable[str]:
         """Every enrolled node that is covered."""
-        return self._names
+        return filter(self._roster.has, self._names)  # some may be gone: a plan that waits for sources takes long
 
     def has(self, name: str) -> bool:
         """Whether a covered node of this name is enrolled."""
-        return name in self._names
+        return name in self._names and self._roster.has(name)
 
     def revoked(self, name: str) -> bool:
         """Whether this is the name of a node whose key was revoked."""
@@ -108,7 +108,7 @@ class Within(RosterView):
 
     def refuse(self, missing: Sequence[str]) -> None:
         """Raise NotPermittedError when one of these names, which `has` denies, is that of a node."""
-        if outside := list(filter(self._roster.has, missing)):
+        if outside := [name for name in missing if self._roster.has(name) and name not in self._names]:
             raise outside_error(outside, self._scope)
 
 

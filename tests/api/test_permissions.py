@@ -50,6 +50,7 @@ def test_who_is_not_listed_is_denied() -> None:
     with pytest.raises(NotPermittedError, match=r"^ann may not do this: it needs the role viewer"):
         permissions.permit(caller("ann", "staff"), command("viewer"))
     assert not allowed(permissions, caller("noc", "root")), "a user is no group, and a group no user"
+    assert not allowed(permissions, caller("@noc")), "nor is a user whose name looks like one"
     assert allowed(permissions, caller("ann", "noc")) == {"viewer": "all"}
 
 

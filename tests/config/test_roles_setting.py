@@ -21,9 +21,9 @@ roles:
   viewer: ["@noc"]
   operator:
     "@web-team": web-*
-    ann: [label:tier=web, db-1]
+    "@domain users": [label:tier=web, db-1]
     eve: all
-  admin: root
+  admin: root@example.com
 """
 
 
@@ -33,10 +33,10 @@ def test_grants_are_read_with_their_places(tmp_path: Path) -> None:
     assert read_roles([path]) == (
         Grant("viewer", "@noc", None, f"{path}:3"),
         Grant("operator", "@web-team", "web-*", f"{path}:5"),
-        Grant("operator", "ann", "label:tier=web", f"{path}:6"),
-        Grant("operator", "ann", "db-1", f"{path}:6"),
+        Grant("operator", "@domain users", "label:tier=web", f"{path}:6"),
+        Grant("operator", "@domain users", "db-1", f"{path}:6"),
         Grant("operator", "eve", None, f"{path}:7"),
-        Grant("admin", "root", None, f"{path}:8"),
+        Grant("admin", "root@example.com", None, f"{path}:8"),
     )
 
 
@@ -49,7 +49,9 @@ def test_grants_are_read_with_their_places(tmp_path: Path) -> None:
         ("roles:\n  viewer: []", 2, "gives nobody a role"),
         ("roles:\n  boss: [ann]", 2, "boss is no role; expected viewer, operator, enroller, admin"),
         ("roles:\n  admin: {ann: web-*}", 2, "an admin has all nodes"),
-        ("roles:\n  viewer: ['an n']", 2, "'an n' names nobody"),
+        ("roles:\n  viewer: ['ann, bob']", 2, "'ann, bob' names nobody"),
+        ("roles:\n  viewer: ['@@noc']", 2, "'@@noc' names nobody"),
+        ("roles:\n  viewer: ['ann ']", 2, "'ann ' names nobody"),
         ("roles:\n  viewer: ['@']", 2, "'@' names nobody"),
         ("roles:\n  viewer: [[ann]]", 2, "viewer has a wrong value"),
         ("roles:\n  viewer: ['']", 2, "viewer has a wrong value"),

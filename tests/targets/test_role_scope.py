@@ -71,3 +71,13 @@ def test_nothing_is_told_of_other_nodes() -> None:
     fleet = small_fleet()
     within("fact:cpu.count>1", fleet)
     assert len(fleet.asked) == 4, "facts of other nodes are not read"
+
+
+def test_a_node_that_goes_meanwhile_is_no_part_of_the_view() -> None:
+    fleet = small_fleet()
+    view = RoleScope(["web-*"]).within(fleet)
+    del fleet.machines["web-01"]
+    assert "web-01" not in set(view.names()) and not view.has("web-01")
+    assert "web-01" not in resolve(["all"], view).nodes
+    with pytest.raises(NoTargetError, match="no node is named web-01"):
+        resolve(["web-01"], view)
