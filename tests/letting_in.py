@@ -29,3 +29,14 @@ def enrolment(
     return Enrolment(
         roster, membership, TokenBook((), server_key), revoked, ledger, mode, Networks([networks]), identify, interval
     )
+
+
+class NoStrangers:
+    """Has the methods of `StrangerLimits` that sessions call; every peer may ask."""
+
+    def may_ask(self, key: str, with_proof: bool) -> bool:
+        """Always."""
+        return True
+
+    def is_node(self, frame: Any) -> None:
+        """There is no connection."""

@@ -36,7 +36,7 @@ def test_the_request_of_a_listing(server: FakeServer, run: Run):
     assert before - 601 < first.pop("since") < time.time() - 599
     assert first == {"do": "list-jobs", "ids": [], "limit": 5, "state": ["failed", "running"], "node": "web-*"}
     assert (second["ids"], second["limit"]) == (["abc", "last"], 0)
-    assert third == {"do": "list-nodes", "limit": 0, "state": [], "since": None, "node": None}
+    assert third == {"do": "list-nodes", "limit": 0, "token": None, "state": [], "since": None, "node": None}
     assert (fourth["limit"], fourth["state"]) == (7, ["online"])
 
 

@@ -19,8 +19,8 @@ import pytest
 import ujson
 from gevent.event import Event
 from gevent.queue import Queue
+from letting_in import NoStrangers, rotation
 from letting_in import enrolment as new_enrolment
-from letting_in import rotation
 from simulation.client import SimulatedNode
 
 from director import states as st
@@ -399,6 +399,7 @@ class Server:
                 rotation=rotation(self.roster, self.ledger, sender), **shared,
             ), **shared,
             handlers={**dict.fromkeys(messages.KINDS, ignore), "run_once_wait": self.scheduler.run_once.ask},
+            strangers=NoStrangers(),
         )  # fmt: skip
         self.sender = sender
         world.spawn("release", self.scheduler.release_blocked)
