@@ -26,17 +26,18 @@ _HANDLERS = (
 )
 
 
-def download(url: str, checksum: str, blobs: BlobStore) -> tuple[str, int]:
+def download(url: str, checksum: str, blobs: BlobStore, again: bool = False) -> tuple[str, int]:
     """Download `url` into the blob store; returns its sha256 and its size in bytes.
 
     Args:
         checksum: the sha256 it must have, "" for any; a blob that the store has already is not downloaded.
+        again: download it all the same, as it may be of a job that the submitter may not look at.
 
     Raises:
         UsageError: no answer, another status than 2xx, another checksum, or more than `LIMIT` bytes.
         StoreError: the disk is full.
     """
-    if checksum and blobs.has(checksum):
+    if checksum and not again and blobs.has(checksum):
         return checksum, os.path.getsize(blobs.path(checksum))
     return blobs.put(_pieces(url, checksum))
 

@@ -73,6 +73,7 @@ def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faul
             _declare(instruction, context, extend)
     stages = Stages(document, roster, targets, context)
     state = PlanState(roster, blobs, file["folder"], stages.nodes_of, faults, extend_args=extend)
+    state.bounded = request.get("scope") is not None
     steps = yield from _StepPlanner(document, stages, context, state).steps()
     faults.check()
     if not stages.planned:

@@ -253,6 +253,18 @@ def test_a_want_is_asked_once_and_errors_pass_through(tmp_path: Path, fleet: Fle
         steps.throw(LanguageError("no such file", "x.d", 2))
 
 
+def test_a_digest_gives_no_content_to_who_has_some_nodes_only(tmp_path: Path, fleet: Fleet) -> None:
+    blobs = BlobStore(str(tmp_path / "b"))
+    digest, _ = blobs.put_bytes(b"of a job on other nodes")
+    text = f"ADD --checksum=sha256:{digest} http://127.0.0.1:1/x /x"
+    file = {"name": "x.d", "form": "auto", "text": text, "folder": "/somewhere"}
+    request = {"file": file, "options": {"target": ["db"]}}
+    with pytest.raises(StopIteration):
+        next(plan(request, fleet, blobs))
+    with pytest.raises(LanguageError, match="cannot be fetched"):
+        next(plan({**request, "scope": ["db"]}, fleet, blobs))
+
+
 def test_contents_are_durable_when_the_plan_is_there(make: Any, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("content")
     made = make("COPY f d", target=["db"])
