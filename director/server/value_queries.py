@@ -22,6 +22,7 @@ from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import HANDED
 from director.server.roster import NodeRecord, Roster, Send
 from director.server.scheduler import Scheduler
+from director.stores.rows import clean
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ class _Gathered:
 
     def encode(self) -> None:
         """Make `body` from `found`."""
-        self.body = ujson.dumps({node: {self.name: value} for node, value in self.found.items()}).encode()
+        found = {node: {self.name: value} for node, value in self.found.items()}
+        self.body = clean(ujson.dumps(found, ensure_ascii=False)).encode()
         if len(self.body) > ANSWER_LIMIT:
             self.error = f"the values of {len(self.found)} nodes come to more than {ANSWER_LIMIT >> 20} MiB"
             self.body = b""

@@ -72,3 +72,10 @@ def test_an_answer_has_the_own_value_and_that_of_who_has_passed_since(scene: Sce
     both = {"a": {"OWN": "of a"}, "b": {"OWN": "of b"}}
     assert scene.answer_to("b") == ("b", both)
     assert scene.answer_to("a") == ("a", both)
+
+
+def test_half_a_character_of_one_node_fails_no_step_of_others(scene: Scene) -> None:
+    for name in ("a", "b"):
+        scene.passes(name)
+    scene.roster.nodes["b"].args["OWN"] = "\ud800é"
+    assert scene.answer_to("a") == ("a", {"a": {"OWN": "of a"}, "b": {"OWN": "\ufffdé"}})
