@@ -47,7 +47,9 @@ def _write(path: str, pieces: Iterable[str]) -> None:
     """Write a temporary file beside the path, then rename it."""
     beside = f"{path}.{os.getpid()}.part"
     try:
-        with open(beside, "x", encoding="utf-8", errors="replace") as file:
+        # outputs and ARGs are nobody else's
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8", errors="replace") as file:
             file.writelines(pieces)
         os.replace(beside, path)
     except OSError as error:

@@ -56,6 +56,7 @@ def test_exports_by_the_files_ending(exporting: FakeServer, run: Run, tmp_path: 
     assert run("--export-nodes", "x.yml").returncode == 0
     assert json.loads((tmp_path / "x.json").read_text()) == JOBS
     assert yaml.safe_load((tmp_path / "x.yml").read_text()) == JOBS
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("x.*")} == {0o600}
     assert json.loads(run("--export-jobs", "-").stdout) == JOBS
     assert yaml.safe_load(run("--export-jobs", "-", "--output", "yaml").stdout) == JOBS
     assert [request["do"] for request in exporting.requests[:2]] == ["export-jobs", "export-nodes"]
