@@ -9,6 +9,7 @@ No send blocks: its return value says whether the peer is there and reads.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import resource
@@ -60,11 +61,20 @@ def new_context(sockets: int = 1023) -> Context:
     """
     require_library(zmq.zmq_version_info())
     require_threads(CONTEXT_THREADS)
+    seed()
     context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, sockets)
     context.set(zmq.BLOCKY, 0)
     context.socket(zmq.PAIR).close()  # the library starts its threads with the first socket
     return context
+
+
+def seed() -> None:
+    """Make the routing ids that a ROUTER gives unpredictable: they count up from the C library's `rand()`.
+
+    Nothing else seeds it. A client may choose a routing id, and libzmq aborts when a client has the next one already.
+    """
+    ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "big"))
 
 
 def require_library(version: tuple[int, int, int]) -> None:

@@ -255,6 +255,24 @@ def test_sending_to_a_peer_that_does_not_read_says_so_and_delays_no_other(hub: H
     other.destroy(linger=0)
 
 
+FIRST_ID = """
+import sys, zmq
+from director.protocol.transport import new_context
+context = new_context()
+router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+dealer.connect(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
+dealer.send(b"hello")
+print(router.recv_multipart()[0].hex())
+context.destroy(linger=0)
+"""
+
+
+def test_nobody_can_predict_which_routing_ids_a_router_gives() -> None:
+    """A stranger that chose the id of the next connection made libzmq abort the server."""
+    ids = {subprocess.check_output([sys.executable, "-c", FIRST_ID], timeout=120) for _ in range(2)}
+    assert len(ids) == 2 and all(id.startswith(b"00") for id in ids)
+
+
 def test_a_port_in_use_is_one_clear_line(hub: Hub) -> None:
     with pytest.raises(StartError, match=r"cannot listen at tcp://127.0.0.1:.*another server"):
         bound(hub.context, pair(), hub.address)
