@@ -68,6 +68,7 @@ class Enrolment:
         self._patience = min(ANSWER_SECONDS, 2 * interval)
         self._silent = 3 * interval
         self._new_names = Buckets(BURST, RATE, ADDRESSES)
+        self._asking: set[str] = set()  # keys on whose behalf a holder is being asked
 
     def is_revoked(self, key: str) -> bool:
         """Whether the key may do nothing; its connection may be a moment older than that."""
@@ -97,6 +98,9 @@ class Enrolment:
         holder = self._roster.nodes.get(newcomer.name)
         decision = self._decide(newcomer, token, holder, None)
         if decision.act is Act.ASK_HOLDER and holder is not None:
+            if newcomer.key in self._asking:
+                return  # the question that is open will be answered
+            self._asking.add(newcomer.key)
             spawn("take-over", self._ask_holder, newcomer, token, holder, answer, vital=False)
         else:
             self._carry_out(newcomer, token, decision, answer)
@@ -148,13 +152,24 @@ class Enrolment:
     def _decide(
         self, newcomer: Newcomer, token: TokenRow | None, record: NodeRecord | None, is_gone: bool | None
     ) -> Decision:
-        request = Request(newcomer.name, newcomer.key, token, token is None or self.tokens.fits(token, newcomer.name))
+        fits = token is None or self.tokens.fits(token, newcomer.name)
+        request = Request(newcomer.name, newcomer.key, token, fits, self._why_bound(newcomer))
         if record is None:
             return decide(request, None, self._mode, time.time(), self._why_not(newcomer) if token is None else "")
         if record.peer is not None:
             is_gone = self._is_cut(record)
         holder = Holder(record.key, record.token, record.renew_until, is_gone, record.revoked)
         return decide(request, holder, self._mode, time.time())
+
+    def _why_bound(self, newcomer: Newcomer) -> str:
+        """Why the key cannot leave the name that it has, "" when it can: a copy of it must not undo a quarantine."""
+        record = self._roster.by_key.get(newcomer.key)
+        if record is None or record.name == newcomer.name:
+            return ""
+        if record.quarantine or (record.peer is not None and not self._is_cut(record)):
+            return (f"its key belongs to the node {record.name}, which is online or in quarantine; if this client's "
+                    "state folder was copied from there, remove it")  # fmt: skip
+        return ""
 
     def _why_not(self, newcomer: Newcomer) -> str:
         """Why mode `auto` does not let this key have a new name, "" when it does."""
@@ -174,11 +189,15 @@ class Enrolment:
 
     def _ask_holder(self, newcomer: Newcomer, token: TokenRow | None, holder: NodeRecord, answer: Answer) -> None:
         """The holder has no session: ask on its last connection, then decide again, in the same turn as the change."""
-        asked = time.monotonic()
-        if holder.last_peer is not None and self._identify(holder.last_peer):
-            while holder.peer is None and time.monotonic() - asked < self._patience:
-                gevent.sleep(0.05)
+        try:
+            asked = time.monotonic()
+            if holder.last_peer is not None and self._identify(holder.last_peer):
+                while holder.peer is None and time.monotonic() - asked < self._patience:
+                    gevent.sleep(0.05)
+        finally:
+            self._asking.discard(newcomer.key)
         record = self._roster.nodes.get(newcomer.name)
+        token = self.tokens.get(token.id) if token else None  # it may have been revoked meanwhile
         self._carry_out(newcomer, token, self._decide(newcomer, token, record, record is holder), answer)
 
     def _carry_out(self, newcomer: Newcomer, token: TokenRow | None, decision: Decision, answer: Answer) -> None:

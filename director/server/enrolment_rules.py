@@ -63,12 +63,14 @@ class Request:
     Attributes:
         token: the token whose secret it has proved, None without one.
         fits: whether the name is among those that the token enrols.
+        bound: why the key cannot leave the name that it has, "" when it can or has none.
     """
 
     name: str
     key: str
     token: TokenRow | None = None
     fits: bool = True
+    bound: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ def decide(request: Request, holder: Holder | None, mode: str, now: float, may_e
     fault = _token_fault(request, now)
     if fault:
         return Decision(Act.REFUSE, fault)
+    if request.bound:
+        return Decision(Act.WAIT, request.bound)
     return _decide_new(request, mode, may_enrol) if holder is None else _decide_known(request, holder, now)
 
 

@@ -215,6 +215,25 @@ def test_a_copied_key_puts_its_node_into_quarantine(fleet: Fleet) -> None:
     assert not fleet.nodes()["web"]["reason"]
 
 
+def test_a_stolen_key_does_not_get_out_of_the_quarantine_by_another_name(fleet: Fleet) -> None:
+    fleet.start_client("web")
+    fleet.wait_online(["web"])
+    with stranger(fleet.port, server_key(fleet), key_file(fleet, "web")) as thief:
+        assert thief.next("identify") is not None
+        result, reason = thief.enroll("other")
+        assert result == "refused" and "belongs to the node web" in reason
+        assert thief.hello("web") is None
+        wait_until(lambda: "two clients have its key" in (fleet.nodes()["web"]["reason"] or ""), "it is in quarantine")
+        fleet.stop("web")
+        assert thief.enroll("other")[0] == "refused"
+        assert fleet.nodes()["web"]["state"] == "offline"
+        waits = fleet.submit("--exec", "RUN true", "--target", "web")
+        assert thief.hello("web") is not None and thief.next("slice", 2.0) is None, "it is the node, and gets no steps"
+    fleet.restart("web")
+    assert fleet.director("--accept-node", "web", "--key", key_file(fleet, "web").public).returncode == 0
+    assert fleet.wait_job(waits)["state"] == "success"
+
+
 def test_a_client_that_starts_again_at_once_is_no_copy(fleet: Fleet) -> None:
     fleet.start_client("web")
     fleet.wait_online(["web"])

@@ -76,6 +76,12 @@ def test_a_known_name(mode: str, token: str, holder: Holder, act: Act) -> None:
     assert found.act is act and not found.uses_place
 
 
+@pytest.mark.parametrize("holder", [None, Holder("old", "again", renew_until=1001.0, is_gone=GONE)])
+def test_a_key_that_is_bound_to_another_name_waits(holder: Holder | None) -> None:
+    found = decide(Request("web", "new", TOKENS["again"], bound="it is db"), holder, AUTO, NOW)
+    assert found == Decision(Act.WAIT, "it is db")
+
+
 def test_the_name_must_be_one_of_the_tokens() -> None:
     fault = dataclasses.replace(TOKENS["again"], nodes="db-*")
     found = decide(Request("web", "new", fault, fits=False), None, TOKEN, NOW)
