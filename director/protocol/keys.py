@@ -28,8 +28,10 @@ def is_key(text: object) -> bool:
 
 
 def new_pair() -> KeyPair:
-    """A new random pair."""
+    """A new random pair; the public key does not look like an option of a command, as people give it as an argument."""
     public, secret = zmq.curve_keypair()
+    while public.startswith(b"-"):
+        public, secret = zmq.curve_keypair()
     return KeyPair(public.decode(), secret.decode())
 
 
