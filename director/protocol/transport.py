@@ -46,6 +46,7 @@ CLIENT_FRAME_LIMIT = 18 * 1024 * 1024  # of one of a client; the connection of a
 HANDSHAKE = 15_000  # milliseconds in which a connection must have proved a key
 PARTS_LIMIT = 2048  # of one message
 
+ACKNOWLEDGED, RECEIVED = 120, 128  # offsets in the kernel's struct tcp_info
 THREADS = "/proc/self/task"
 LEAST_LIBRARY = (4, 3, 5)
 CONTEXT_THREADS = 2  # one for input and output, one that closes sockets
@@ -222,6 +223,21 @@ def cut(connection: tuple[int, int]) -> None:
         if descriptor >= 0 and os.fstat(descriptor).st_ino == inode:
             with socket.socket(fileno=os.dup(descriptor)) as peer:
                 peer.shutdown(socket.SHUT_RDWR)
+
+
+def bytes_of(connection: tuple[int, int], direction: int) -> int:
+    """Bytes that the peer of a connection has acknowledged (`ACKNOWLEDGED`) or sent (`RECEIVED`), as the kernel counts.
+
+    Returns:
+        0 when the connection is closed, or its descriptor is another file's by now.
+    """
+    descriptor, inode = connection
+    with contextlib.suppress(OSError, struct.error):
+        if descriptor >= 0 and os.fstat(descriptor).st_ino == inode:
+            with socket.socket(fileno=os.dup(descriptor)) as peer:
+                info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+                return int(struct.unpack_from("=Q", info, direction)[0])
+    return 0
 
 
 def why_not_bound(number: int | None) -> str:

@@ -193,7 +193,9 @@ class Admission:
     def _update(self, record: NodeRecord, frame: Frame, fields: dict[str, Any]) -> None:
         now = time.time()
         record.heard, record.last_seen = time.monotonic(), now
-        record.address, record.connection = str(frame.get("Peer-Address")), connection_of(frame)
+        record.address, connection = str(frame.get("Peer-Address")), connection_of(frame)
+        if connection != record.connection:
+            record.connection, record.pieces = connection, 0
         record.version = sys.intern(fields["version"][:100])
         record.process_token = str(fields.get("process_token", ""))[:100]
         record.instance, record.journal_position = fields["instance"][:100], fields["journal_position"]

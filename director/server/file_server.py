@@ -7,11 +7,14 @@ came, so a large file does not delay a small one.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 from director.protocol import messages
+from director.protocol.transport import ACKNOWLEDGED, bytes_of
+from director.runtime.logs import Seldom
 from director.scheduler.job_state import JobRun
 from director.server.roster import NodeRecord, Send
 from director.server.scheduler import Scheduler
@@ -19,6 +22,10 @@ from director.transfer.blob_lists import named
 from director.transfer.blobs import BlobStore, is_digest
 
 PIECE_LIMIT = 1024 * 1024  # bytes
+UNREAD = 64 * 1024 * 1024  # bytes of pieces under way to one node; a client has less than half of that requested
+
+
+seldom = Seldom(logging.getLogger(__name__))
 
 
 class FileServer:
@@ -34,7 +41,13 @@ class FileServer:
         self._blobs, self._scheduler, self._lent, self._send = blobs, scheduler, lent, send
 
     def get(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
-        """Answer one `blob_get`; what the step does not need on this node is refused, whether it is here or not."""
+        """Answer one `blob_get`; what the step does not need on this node is refused, whether it is here or not.
+
+        A request of a node that does not read is dropped, as its pieces would fill the server's memory.
+        """
+        if record.pieces > UNREAD and record.pieces - bytes_of(record.connection, ACKNOWLEDGED) > UNREAD:
+            seldom.warning("%s requests pieces of files and does not read them: its requests are dropped", record.name)
+            return
         digest, offset = fields["digest"], fields["offset"]
         length = min(fields["length"], PIECE_LIMIT)
         error, piece = "", b""
@@ -45,6 +58,7 @@ class FileServer:
                 piece = _read(self._blobs.path(digest), length, offset)
         except OSError as failure:
             error = f"the server cannot read it: {failure.strerror}"
+        record.pieces += len(piece)
         self._send(record, messages.encode("blob_piece", digest=digest, offset=offset, error=error), (piece,))
 
     def _offered(self, record: NodeRecord, job: str, step: int, digest: str) -> bool:

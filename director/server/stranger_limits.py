@@ -7,15 +7,13 @@ connections keep neither a new client nor a fleet that comes back out for long: 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import struct
 import time
 from collections import deque
 from logging import getLogger
 
-from director.protocol.transport import Frame, Router, connection_of, cut
+from director.protocol.transport import RECEIVED, Frame, Router, bytes_of, connection_of, cut
 from director.runtime.greenlets import periodic, spawn
 from director.runtime.logs import Seldom
 from director.server.crowd import Crowd
@@ -30,7 +28,6 @@ LOOKS = 500  # connections whose bytes are looked at in one tick
 KEY_BURST, KEY_RATE = 4, 0.2  # requests for names of one key
 PROOF_BURST, PROOF_RATE = 12_000, 500.0  # requests with a proof, whose check takes a tenth of a millisecond
 KEYS = 100_000
-RECEIVED = 128  # offset of `tcpi_bytes_received` in the kernel's struct tcp_info
 
 seldom = Seldom(getLogger(__name__))
 Connection = tuple[int, int]  # descriptor and inode
@@ -86,7 +83,7 @@ class StrangerLimits:
             self._looks.extend(self._crowd)
         for _ in range(min(LOOKS, len(self._looks))):
             connection = self._looks.popleft()
-            if connection in self._crowd and _received(connection) > BYTES:
+            if connection in self._crowd and bytes_of(connection, RECEIVED) > BYTES:
                 self._end(connection, f"it sent more than {BYTES >> 10} KiB without a node's key")
 
     def _end(self, connection: Connection, why: str) -> None:
@@ -94,13 +91,3 @@ class StrangerLimits:
         self._crowd.remove(connection)
         cut(connection)
 
-
-def _received(connection: Connection) -> int:
-    """Bytes that have come over a connection; 0 when it is closed, or another file by now."""
-    descriptor, inode = connection
-    with contextlib.suppress(OSError, struct.error):
-        if os.fstat(descriptor).st_ino == inode:
-            with socket.socket(fileno=os.dup(descriptor)) as peer:
-                info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
-                return int(struct.unpack_from("=Q", info, RECEIVED)[0])
-    return 0

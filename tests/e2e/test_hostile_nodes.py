@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -230,3 +231,23 @@ def test_a_node_cannot_keep_its_revocation_off_the_disk(web: Fleet) -> None:
     assert web.nodes()["hostile"]["state"] == "revoked"
     with stranger(web.port, peer.server_key, peer.pair) as again:
         assert again.hello("hostile") is None
+
+
+def test_a_node_that_requests_files_and_reads_nothing_fills_no_memory(web: Fleet, tmp_path: Path) -> None:
+    content = tmp_path / "large"
+    content.write_bytes(b"x" * (2 * MIB))
+    with hostile(web) as peer:
+        job = web.submit("--exec", f"COPY {content} {tmp_path}/copy", "--target", "hostile")
+        given_step(peer, job)
+        digest = hashlib.sha256(content.read_bytes()).hexdigest()
+        wanted = {"job": job, "step": 0, "digest": digest, "offset": 0, "length": MIB}
+        peer.send("blob_get", **wanted)
+        assert peer.next("blob_piece", 30)["error"] == "", "it is its own"
+        before = memory(web)
+        for number in range(600):
+            peer.send("blob_get", **wanted)
+            if number % 100 == 0:
+                others_go_on(web, 1)
+        wait_until(lambda: "does not read them" in web.log("server"), "its requests are dropped")
+        others_go_on(web, 2)
+        assert memory(web) - before < 120 * MIB
