@@ -38,5 +38,5 @@ class NoStrangers:
         """Always."""
         return True
 
-    def is_node(self, frame: Any) -> None:
+    def is_node(self, record: Any, key: str, frame: Any) -> None:
         """There is no connection."""

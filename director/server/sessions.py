@@ -120,9 +120,10 @@ class Sessions:
 
     def _take_first(self, peer: bytes, frame: Frame, kind: str, parts: list[bytes]) -> None:
         """A message that needs no session, or one of a connection that has none."""
-        record = self._roster.by_key.get(key_of(frame))
+        key = key_of(frame)
+        record = self._roster.by_key.get(key)
         if record is not None:
-            self._strangers.is_node(frame)
+            self._strangers.is_node(record, key, frame)
             now = time.monotonic()
             if now < record.budget.barred_until:
                 return  # it was read before the connection ended
@@ -133,7 +134,7 @@ class Sessions:
             self._admission.hello(peer, frame, messages.decode(parts, "client")[1])
         elif kind == "enroll":
             fields = messages.decode(parts, "client")[1]
-            if self._strangers.may_ask(key_of(frame), bool(fields["token"])):
+            if self._strangers.may_ask(key, bool(fields["token"])):
                 self._admission.enroll(peer, frame, fields)
             else:
                 self._admission.ask_later(peer)

@@ -22,7 +22,7 @@ from director.server.budgets import SHARE_MESSAGES, Budget
 from director.server.node_sender import NodeSender
 from director.server.roster import NodeRecord, Roster
 from director.server.sessions import Sessions
-from director.server.stranger_limits import StrangerLimits
+from director.server.stranger_limits import OF_KEY, StrangerLimits
 
 OTHERS = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"} - {
     "hello", "enroll", "heartbeat", "results", "profile", "goodbye",
@@ -86,6 +86,7 @@ class Scene:
         self.sessions = Sessions(self.router, *parts, admission, *common, handlers, strangers)
         address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
         self.router.bind(address)
+        self.address, self.client = address, client
         self.record = NodeRecord("n", client.public)
         self.roster.add(self.record)
         self.dealer = Dealer(self.context, client, self.pair.public, address)
@@ -185,6 +186,27 @@ def test_messages_before_a_hello_and_malformed_ones_reach_no_handler(scene: Scen
     scene.send("query", job="j")
     scene.send("query", job="j", step=2, name="B")
     assert scene.handled.get(timeout=120)[2]["step"] == 2
+
+
+def test_the_oldest_connection_of_a_key_that_has_too_many_is_ended_but_not_its_session(scene: Scene) -> None:
+    """They took the descriptors of other nodes."""
+    scene.hello()
+    scene.next("welcome")
+    others = []
+    try:
+        for _ in range(OF_KEY):
+            others.append(Dealer(scene.context, scene.client, scene.pair.public, scene.address, pace=600.0))
+            with gevent.Timeout(120):
+                assert b"identify" in (others[-1].receive() or [b""])[0]
+        with gevent.Timeout(120):
+            while others[0].send(b"there is no connection"):
+                gevent.sleep(0.01)
+        assert all(other.send(b"there is one") for other in others[1:])
+        scene.send("heartbeat", journal_position=9)
+        scene.next("heartbeat_ack")
+    finally:
+        for other in others:
+            other.close()
 
 
 def test_results_that_were_ignored_are_requested_again(scene: Scene) -> None:
