@@ -16,6 +16,7 @@ from director.transfer.blobs import is_digest
 ROWS_LIMIT, OWN_ROWS_LIMIT = 100_000, 1_000_000
 BYTES_LIMIT, OWN_BYTES_LIMIT = 64 << 20, 256 << 20  # of a list as JSON
 PATH_LIMIT = 4095  # characters
+DEPTH_LIMIT = 256  # names in a path of another machine; its folders are at most as many as its rows
 SIZE_LIMIT = 1 << 42  # bytes
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _KINDS = frozenset(("file", "dir", "link"))
@@ -40,6 +41,8 @@ def check(rows: Any, own: bool = False) -> list[Row]:
     for row in rows:
         _check_row(row, own)
     _check_places([(_place(row), row[0]) for row in rows], again=own)
+    if not own and _folders([row[1] for row in rows]) > limit:
+        raise VerbError(f"a manifest has more than {limit} folders")
     return rows
 
 
@@ -56,6 +59,8 @@ def _check_row(row: Any, own: bool) -> None:
     )  # fmt: skip
     if not well:
         raise VerbError("a row of a manifest has a wrong shape")
+    if isinstance(path, str) and not own and path.count("/") >= DEPTH_LIMIT:
+        raise VerbError(f"a path has more than {DEPTH_LIMIT} names: {path!a:.200}")
     if not (isinstance(path, str) and (not path or _stays(path))):
         raise VerbError(f"a path leaves its folder: {path!a:.200}")
     if not (isinstance(name, str) and (not name or ("/" not in name and _stays(name)))):
@@ -84,6 +89,17 @@ def _check_places(places: Sequence[tuple[str, str]], again: bool) -> None:
             raise VerbError(f"{place!a:.200} is below {above!a:.200}, which is no folder")
         if kinds[place] != "dir":
             above = place
+
+
+def _folders(paths: Iterable[str]) -> int:
+    """How many folders would be made for these paths."""
+    count, before = 0, [""]
+    for folder in sorted({path.rpartition("/")[0] for path in paths} - {""}, key=_with_what_is_below):
+        names = folder.split("/")
+        same = next((at for at, pair in enumerate(zip(names, before, strict=False)) if pair[0] != pair[1]), None)
+        count += len(names) - (min(len(names), len(before)) if same is None else same)
+        before = names
+    return count
 
 
 def _with_what_is_below(place: str) -> str:

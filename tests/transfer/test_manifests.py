@@ -15,7 +15,7 @@ from director.transfer.manifests import check
 DIGEST = "0" * 64
 DEEP_ROWS = """
 from director.transfer.manifests import check
-check([["file", f"{n}/" + "/".join("a" * 2040), 0o644, 1, "0" * 64, "", ""] for n in range(1000)])
+check([["file", f"{n}/" + "/".join("a" * 2040), 0o644, 1, "0" * 64, "", ""] for n in range(1000)], own=True)
 """
 
 
@@ -53,3 +53,13 @@ def test_deep_paths_take_little_memory() -> None:
 
     done = subprocess.run([sys.executable, "-c", DEEP_ROWS], capture_output=True, text=True, preexec_fn=bound)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_a_list_of_another_machine_makes_no_more_folders_than_it_may_have_rows() -> None:
+    deep = "/".join("a" * 250)
+    assert check([row(f"{n}/{deep}/{file}") for n in range(300) for file in "xy"])
+    with pytest.raises(VerbError, match="more than 100000 folders"):
+        check([row(f"{n}/{deep}") for n in range(500)])
+    with pytest.raises(VerbError, match="more than 256 names"):
+        check([row(f"{deep}/b/c/d/e/f/g/h")])
+    assert check([row(f"{deep}/b/c/d/e/f/g"), row(f"{deep}/b/c/d/e/f/h")])
