@@ -67,6 +67,10 @@ def answers(ledger: LedgerClient) -> dict[str, Any]:
         ledger.commit(job("j", "other"), refusable=True)
     except StoreError as error:
         found["refused"] = str(error)
+    try:
+        ledger.commit(("node", {"name": "y", "journal_position": 2**70}))
+    except StoreError as error:
+        found["malformed"] = str(error)
     ledger.commit(("node", {"name": "x"}))
     found["nodes"] = [json.loads(part)["name"] for part in ledger.stream("nodes")]
     return found

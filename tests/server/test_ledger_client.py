@@ -47,6 +47,7 @@ def test_queries_and_refusals(tmp_path: Path, store: str) -> None:
     assert [(job["state"], job["nodes"]["n"]["cursor"]) for job in found["open"]] == [("running", 1)]
     assert found["error"] == "NotFoundError"
     assert "another job" in found["refused"]
+    assert "cannot keep" in found["malformed"], "nobody is told that it is on disk"
     assert found["nodes"] == ["x"], "a write after a refused one is there"
 
 
