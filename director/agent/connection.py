@@ -125,6 +125,7 @@ class Connection:
 
     def _read(self, agent: Agent, dealer: Dealer) -> None:
         while (parts := dealer.receive()) is not None:
+            self._server.answered()
             try:
                 agent.take(parts)
             except Exception:

@@ -52,6 +52,7 @@ class ServerIdentity:
         if key and self._pinned and key != self._pinned:
             log.warning("trusts the server key %s of --server-key, and no longer %s", key, self._pinned)
         self._given = key
+        self._contact: str | None = None  # what the enrolment port has said, until the server has proved it
         self._token = token
         if token and self.key != token.server_key:
             path = os.path.join(folder, "server.pub")
@@ -67,7 +68,7 @@ class ServerIdentity:
     @property
     def key(self) -> str | None:
         """The public key that this client trusts, None before it has asked for one."""
-        return self._given or self._pinned or (self._token.server_key if self._token else None)
+        return self._given or self._pinned or (self._token.server_key if self._token else None) or self._contact
 
     def credentials(self, name: str) -> tuple[str, str]:
         """Id and proof of the token for a request for this name; empty without one."""
@@ -83,12 +84,17 @@ class ServerIdentity:
             DirectorError: the address cannot be looked up, or its enrolment port does not answer.
         """
         host, port = self.addresses[number % len(self.addresses)]
-        if self.key is not None:
+        if self.key is not None and self.key != self._contact:
             return resolve(host)[0], port
-        address, self._pinned = ask(host, self._enroll_port)
-        log.info("trusts the server key %s from now on, as this is the first contact", self._pinned)
-        self._keep(self._pinned)
+        address, self._contact = ask(host, self._enroll_port)
         return address, port
+
+    def answered(self) -> None:
+        """A server has answered over CURVE, so it has the key: trust a key of the first contact from now on."""
+        if self._contact is not None and self.key == self._contact:
+            log.info("trusts the server key %s from now on, as this is the first contact", self._contact)
+            self._pinned, self._contact = self._contact, None
+            self._keep(self._pinned)
 
     def welcomed(self) -> None:
         """The server with this key has welcomed this client: trust it from now on."""
