@@ -132,6 +132,8 @@ class Enrolments:
         names = self._enrolment.enrolled_with(request.id) if request.with_nodes else []
         caller.rights.scope.require(names, self._roster)
         self._ledger.commit(self._enrolment.tokens.revoke(request.id))
+        there = set(self._enrolment.enrolled_with(request.id))  # some may have gone while the disk wrote
+        names = [name for name in names if name in there]
         if names:
             self._revoke(names, f"its token {request.id} was revoked by {caller.user}")
         return {"count": len(names)}
