@@ -62,8 +62,10 @@ class NodeKeys:
 
     def welcomed(self) -> None:
         """The server has welcomed this client with `pair`: a former one is of no use any more."""
-        if self.pair is not self._next:
-            return
+        if self.pair is self._next:
+            self._forget_former()
+
+    def _forget_former(self) -> None:
         try:
             if self._folder:
                 os.rename(os.path.join(self._folder, NEXT), os.path.join(self._folder, CURRENT))

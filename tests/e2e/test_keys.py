@@ -128,7 +128,7 @@ POINTS_OF_CLIENT = {
     "made": "after 1 director.agent.node_keys:NodeKeys.make_next",
     "told": "after 1 director.agent.node_keys:KeyRotation._rotate",
     "noted": "after 1 director.agent.node_keys:NodeKeys.use_next",
-    "welcomed": "before 2 director.agent.node_keys:NodeKeys.welcomed",
+    "welcomed": "before 1 director.agent.node_keys:NodeKeys._forget_former",
     "renamed": "before 1 director.agent.node_keys:sync_folder",
 }
 
