@@ -20,17 +20,21 @@ from director.protocol.transport import pack, unpack
 class Stranger:
     """One connection.
 
+    Args:
+        most: messages that are read before the test takes one; then the server's bytes stay where they are.
+
     Attributes:
         received: every message so far: kind, fields, payload parts.
     """
 
-    def __init__(self, port: int, server_key: str, pair: KeyPair | None = None) -> None:
+    def __init__(self, port: int, server_key: str, pair: KeyPair | None = None, most: int = 1000) -> None:
         self.pair = pair or keys.new_pair()
         self.server_key = server_key
         self.received: list[tuple[str, dict[str, Any], list[bytes]]] = []
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.RCVHWM, most)
         self.socket.set(zmq.SNDTIMEO, 1000)
         self.socket.set(zmq.PROBE_ROUTER, 1)
         self.socket.set(zmq.CURVE_SERVERKEY, server_key.encode())
@@ -88,9 +92,9 @@ class Stranger:
 
 
 @contextlib.contextmanager
-def stranger(port: int, server_key: str, pair: KeyPair | None = None) -> Iterator[Stranger]:
+def stranger(port: int, server_key: str, pair: KeyPair | None = None, most: int = 1000) -> Iterator[Stranger]:
     """A connection that is closed at the end."""
-    made = Stranger(port, server_key, pair)
+    made = Stranger(port, server_key, pair, most)
     try:
         yield made
     finally:

@@ -159,6 +159,7 @@ class Session:
         if fields["v"] != messages.VERSION:
             text = "the server uses protocol %s, this client %s; install the server's version"
             log.error(text, fields["v"], messages.VERSION)
+            self._ask_for_name()  # the server refuses it and logs which client speaks another version
             return
         if self.reconciled.is_set() and time.monotonic() - self._hello_at < HELLO_AGAIN:
             return  # a second hello would omit what is given to us meanwhile

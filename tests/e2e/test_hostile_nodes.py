@@ -22,10 +22,10 @@ MIB = 1 << 20
 
 
 @contextlib.contextmanager
-def hostile(fleet: Fleet, name: str = "hostile") -> Iterator[Stranger]:
+def hostile(fleet: Fleet, name: str = "hostile", most: int = 1000) -> Iterator[Stranger]:
     """An enrolled node that has a session and is no client of ours."""
     key = (fleet.folder / "server" / "server" / "curve.key").read_text().split()[0]
-    with stranger(fleet.port, key) as peer:
+    with stranger(fleet.port, key, most=most) as peer:
         assert peer.enroll(name)[0] == "enrolled"
         assert peer.hello(name) is not None
         yield peer
@@ -236,7 +236,7 @@ def test_a_node_cannot_keep_its_revocation_off_the_disk(web: Fleet) -> None:
 def test_a_node_that_requests_files_and_reads_nothing_fills_no_memory(web: Fleet, tmp_path: Path) -> None:
     content = tmp_path / "large"
     content.write_bytes(b"x" * (2 * MIB))
-    with hostile(web) as peer:
+    with hostile(web, most=1) as peer:
         job = web.submit("--exec", f"COPY {content} {tmp_path}/copy", "--target", "hostile")
         given_step(peer, job)
         digest = hashlib.sha256(content.read_bytes()).hexdigest()
