@@ -18,6 +18,7 @@ from director.protocol import framing, messages
 from director.scheduler.build import new_run
 from director.server import ledger_client
 from director.server.file_server import FileServer
+from director.server.roster import NodeRecord
 from director.stores.sqlite import SqliteStore
 from director.transfer.blob_lists import NAMED, PREFIX, SETS, expanded, named, of_sets, set_of, shortened
 from director.transfer.blobs import BlobStore
@@ -81,7 +82,7 @@ def test_contents_in_a_list_are_offered_and_kept(blobs: BlobStore) -> None:
     files = FileServer(blobs, server, lambda *asked: False, lambda *message: bool(sent.append(message)))
     for digest in (wanted[1], stranger, "no digest"):
         fields = {"job": "j", "step": 0, "digest": digest, "offset": 0, "length": 100}
-        files.get(SimpleNamespace(name="a"), fields, [])  # type: ignore[arg-type]
+        files.get(NodeRecord("a", "k"), fields, b"")
     errors = [messages.decode([header], "server")[1]["error"] for _, header, _ in sent]
     assert sent[0][2] == (b"1",) and [bool(error) for error in errors] == [False, True, True]
 
