@@ -23,7 +23,8 @@ class MemoryJournal:
         self.position = 0
         self.number = 0
         self.jobs: dict[str, Any] = {}
-        self._results: dict[int, tuple[str, TaskResult, bytes]] = {}
+        self._results: dict[int, tuple[str, TaskResult]] = {}
+        self._outputs: dict[tuple[str, int], bytes] = {}  # of the results, those that are not empty
 
     def take(self, job: str, head: dict[str, Any], parts: Any, chunks: Any) -> None:
         """Count."""
@@ -37,22 +38,25 @@ class MemoryJournal:
         """Keep a result."""
         self.position += 1
         self.number += 1
-        self._results[self.number] = (job, row, outputs)
+        self._results[self.number] = (job, row)
+        if outputs:
+            self._outputs[job, step] = outputs
         return self.number
 
     def stored(self, number: int) -> None:
         """Forget results."""
         while self._results and (first := next(iter(self._results))) <= number:
-            del self._results[first]
+            job, row = self._results.pop(first)
+            self._outputs.pop((job, row.step), None)
 
     def waiting(self) -> Iterator[tuple[int, str, TaskResult]]:
         """Number, job and result, oldest first."""
-        for number, (job, row, _) in list(self._results.items()):
+        for number, (job, row) in list(self._results.items()):
             yield number, job, row
 
     def outputs(self, job: str, step: int) -> bytes:
         """Outputs of a result."""
-        return next((out for name, row, out in self._results.values() if name == job and row.step == step), b"")
+        return self._outputs.get((job, step), b"")
 
     def note(self, job: str, facts: dict[str, Any]) -> None:
         """Nothing is kept of jobs."""
