@@ -8,7 +8,7 @@ from typing import Any
 import ujson
 
 from director.protocol import messages
-from director.protocol.transport import pack
+from director.protocol.packing import pack
 
 NAMES = ("web", "", "all", "../../etc", "a" * 5000, "\0", "é\ud800", "{{ 7*7 }}", "$(id)", "\x1b[2J")
 DIGESTS = ("0" * 64, "f" * 64, "../" * 21 + "x", "", "g" * 64)

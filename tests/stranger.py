@@ -13,8 +13,8 @@ import zmq
 from director import __version__
 from director.protocol import keys, messages
 from director.protocol.keys import KeyPair
+from director.protocol.packing import pack, unpack
 from director.protocol.tokens import Token
-from director.protocol.transport import pack, unpack
 
 
 class Stranger:

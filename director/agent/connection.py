@@ -13,7 +13,8 @@ from director.agent.node_keys import NodeKeys
 from director.agent.server_identity import ServerIdentity
 from director.errors import DirectorError
 from director.protocol import messages
-from director.protocol.transport import Context, Dealer
+from director.protocol.context import Context
+from director.protocol.transport import Dealer
 from director.runtime.greenlets import jitter, spawn
 from director.runtime.liveness import Backoff
 

@@ -28,8 +28,8 @@ from director.agent.session import Session
 from director.agent.step_cache import StepCache
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
+from director.protocol.context import new_context
 from director.protocol.tokens import Token
-from director.protocol.transport import new_context
 from director.runtime import heap, locks, logs, paths, privileges, service_manager, signals
 from director.runtime.greenlets import on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag

@@ -26,7 +26,8 @@ from director.config.roles import read_roles
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
 from director.protocol import keys
-from director.protocol.transport import Authenticator, Router, new_context, raise_descriptor_limit
+from director.protocol.context import new_context, raise_descriptor_limit
+from director.protocol.transport import Authenticator, Router
 from director.runtime import descriptors, heap, locks, logs, paths, service_manager, signals
 from director.runtime.greenlets import calm, on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag

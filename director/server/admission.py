@@ -12,7 +12,7 @@ from typing import Any
 from director import __version__
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import Frame, connection_of, cut
+from director.protocol.connections import Frame, connection_of, cut
 from director.runtime.greenlets import spawn
 from director.runtime.logs import Seldom
 from director.server.conflicts import Conflicts

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from director.protocol import messages
-from director.protocol.transport import ACKNOWLEDGED, bytes_of
+from director.protocol.connections import ACKNOWLEDGED, bytes_of
 from director.runtime.logs import Seldom
 from director.scheduler.job_state import JobRun
 from director.server.roster import NodeRecord, Send

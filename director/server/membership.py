@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from director.protocol import keys, transport
+from director.protocol import connections, keys
 from director.server.revoked_keys import RevokedKeys
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -42,7 +42,7 @@ class Membership:
             record.jobs, record.args = dict(former.jobs), dict(former.args)
             labels, token = former.labels, token or former.token
             operations.append(self._revoked.add(former.key, name, why, superseded=True))
-            transport.cut(former.connection)
+            connections.cut(former.connection)
             record.reason = why
             log.warning("%s: a new key, %s…: %s", name, key[:12], why)
         else:
@@ -99,7 +99,7 @@ class Membership:
         for name in names:
             record = self._roster.nodes[name]
             self._roster.detach(record)
-            transport.cut(record.connection)
+            connections.cut(record.connection)
             self._scheduler.abandon(record, f"{name} was revoked: {why}")
             self._note(name, record)
             log.warning("%s is revoked: %s", name, why)

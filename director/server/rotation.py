@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from director.errors import ProtocolError
-from director.protocol import keys, messages, transport
+from director.protocol import connections, keys, messages
 from director.server.ledger_client import LedgerClient
 from director.server.revoked_keys import RevokedKeys
 from director.server.roster import ORDERED, NodeRecord, Roster, Send
@@ -61,7 +61,7 @@ class Rotation:
         self._ledger.commit(superseded, ("node", {"name": record.name, "key": key, "next_key": ""}))
         if record.next_key != key:  # another hello was first, or the key was revoked
             return
-        transport.cut(record.connection)
+        connections.cut(record.connection)
         self._roster.promote(record)
         # whole rows that were written meanwhile have the former key
         self._ledger.write(("node", record.row("key", "next_key")), lazy=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import Frame, Router, connection_of, cut
+from director.protocol.connections import Frame, connection_of, cut
+from director.protocol.transport import Router
 from director.runtime.greenlets import periodic, spawn
 from director.runtime.liveness import MISSED
 from director.runtime.logs import Seldom, stamp

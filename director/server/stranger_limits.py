@@ -15,7 +15,8 @@ import time
 from collections import deque
 from logging import getLogger
 
-from director.protocol.transport import RECEIVED, Frame, Router, bytes_of, connection_of, cut
+from director.protocol.connections import RECEIVED, Frame, bytes_of, connection_of, cut
+from director.protocol.transport import Router
 from director.runtime.greenlets import periodic, spawn
 from director.runtime.logs import Seldom
 from director.server.crowd import Crowd
@@ -118,4 +119,3 @@ class StrangerLimits:
         seldom.warning("the connection of a stranger is ended: %s", why)
         self._crowd.remove(connection)
         cut(connection)
-

@@ -92,7 +92,7 @@ def _serve(options: argparse.Namespace) -> int:
     monkey.patch_all(os=False, signal=False, subprocess=False)
     from gevent.event import Event
 
-    from director.protocol.transport import raise_descriptor_limit
+    from director.protocol.context import raise_descriptor_limit
     from director.runtime import logs, signals
 
     logs.set_up("error")
@@ -122,7 +122,7 @@ class Fleet:
     """The clients of one process."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from director.protocol.transport import new_context
+        from director.protocol.context import new_context
 
         self._options = options
         self._context = new_context(options.count * 2 + 100)

@@ -16,7 +16,7 @@ from harness import Fleet, is_alive, tasks_of, wait_until
 from stranger import Stranger, stranger
 
 from director.protocol import messages
-from director.protocol.transport import pack
+from director.protocol.packing import pack
 
 MIB = 1 << 20
 

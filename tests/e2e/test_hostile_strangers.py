@@ -12,7 +12,7 @@ from harness import Fleet, wait_until
 from stranger import stranger
 
 from director.protocol import messages
-from director.protocol.transport import pack
+from director.protocol.packing import pack
 
 MIB = 1 << 20
 SILENT = 1600

@@ -12,7 +12,7 @@ from fuzz import Fuzz
 
 from director.errors import ProtocolError
 from director.protocol import messages
-from director.protocol.transport import unpack
+from director.protocol.packing import unpack
 
 COUNT = int(os.environ.get("FUZZED", "20000"))
 

@@ -13,33 +13,11 @@ from collections.abc import Iterator
 import gevent
 import pytest
 import zmq
-from hypothesis import given
-from hypothesis import strategies as st
 
 from director.errors import StartError
+from director.protocol.context import Context, new_context
 from director.protocol.keys import KeyPair
-from director.protocol.transport import (
-    PARTS_LIMIT,
-    Authenticator,
-    Context,
-    Dealer,
-    Router,
-    new_context,
-    pack,
-    require_library,
-    unpack,
-)
-
-
-@pytest.mark.parametrize("version", [(4, 3, 4), (4, 2, 5), (3, 99, 99)])
-def test_an_old_library_is_refused_with_the_remedy(version: tuple[int, int, int]) -> None:
-    with pytest.raises(StartError, match=r"is too old, expected 4\.3\.5 or newer: pip install"):
-        require_library(version)
-
-
-@pytest.mark.parametrize("version", [(4, 3, 5), (4, 4, 0), (5, 0, 0), zmq.zmq_version_info()])
-def test_a_library_without_known_holes_is_taken(version: tuple[int, int, int]) -> None:
-    require_library(version)
+from director.protocol.transport import Authenticator, Dealer, Router
 
 
 def pair() -> KeyPair:
@@ -109,28 +87,6 @@ def probe_of(hub: Hub) -> bytes:
     peer, _, parts = hub.next()
     assert parts == [b""]
     return peer
-
-
-@given(st.lists(st.binary(max_size=40), min_size=2, max_size=20))
-def test_what_is_packed_is_unpacked(parts: list[bytes]) -> None:
-    assert unpack(memoryview(pack(parts))) == parts
-
-
-@given(st.binary(max_size=40).filter(lambda frame: not frame.startswith(b"\0")))
-def test_a_single_part_is_its_own_frame(part: bytes) -> None:
-    assert pack([part]) is part and unpack(part) == [part]
-
-
-@given(st.binary(max_size=60).map(b"\0".__add__))
-def test_what_is_not_well_packed_is_one_part(frame: bytes) -> None:
-    """Lengths that do not fit read nothing beyond the frame and make no parts."""
-    parts = unpack(frame)
-    assert parts == [frame] or pack(parts) == frame
-
-
-def test_a_message_of_many_parts_is_bounded() -> None:
-    frame = pack([b""] * (PARTS_LIMIT + 1))
-    assert unpack(frame) == [frame]
 
 
 def test_a_connection_begins_with_a_probe_that_has_the_key(hub: Hub) -> None:
@@ -253,24 +209,6 @@ def test_sending_to_a_peer_that_does_not_read_says_so_and_delays_no_other(hub: H
     busy.close()
     hub.dealers.remove(busy)
     other.destroy(linger=0)
-
-
-FIRST_ID = """
-import sys, zmq
-from director.protocol.transport import new_context
-context = new_context()
-router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
-dealer.connect(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
-dealer.send(b"hello")
-print(router.recv_multipart()[0].hex())
-context.destroy(linger=0)
-"""
-
-
-def test_nobody_can_predict_which_routing_ids_a_router_gives() -> None:
-    """A stranger that chose the id of the next connection made libzmq abort the server."""
-    ids = {subprocess.check_output([sys.executable, "-c", FIRST_ID], timeout=120) for _ in range(2)}
-    assert len(ids) == 2 and all(id.startswith(b"00") for id in ids)
 
 
 def test_a_port_in_use_is_one_clear_line(hub: Hub) -> None:

@@ -14,7 +14,8 @@ from harness import free_ports
 from letting_in import enrolment, rotation
 
 from director.protocol import keys, messages
-from director.protocol.transport import Authenticator, Dealer, Router, new_context
+from director.protocol.context import new_context
+from director.protocol.transport import Authenticator, Dealer, Router
 from director.runtime.greenlets import spawn
 from director.server import node_sender, sessions, stranger_limits
 from director.server.admission import Admission
