@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from harness import ROOT, Fleet, wait_until
-from stranger import stranger
+from simulation.stranger import stranger
 
 from director.protocol import keys, tokens
 from director.protocol.tokens import Token

@@ -9,7 +9,7 @@ import os
 
 from fuzz import Fuzz
 from harness import Fleet
-from stranger import stranger
+from simulation.stranger import stranger
 
 COUNT = int(os.environ.get("FUZZED_LIVE", "5000"))
 

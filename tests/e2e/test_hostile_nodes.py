@@ -13,7 +13,7 @@ import pytest
 import ujson
 import zmq
 from harness import Fleet, is_alive, tasks_of, wait_until
-from stranger import Stranger, stranger
+from simulation.stranger import Stranger, stranger
 
 from director.protocol import messages
 from director.protocol.packing import pack

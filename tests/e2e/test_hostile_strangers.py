@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zmq
 from harness import Fleet, wait_until
-from stranger import stranger
+from simulation.stranger import stranger
 
 from director.protocol import messages
 from director.protocol.packing import pack

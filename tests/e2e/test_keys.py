@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from harness import ROOT, Fleet, wait_until
-from stranger import stranger
+from simulation.stranger import stranger
 
 from director.protocol import keys, tokens
 from director.protocol.keys import KeyPair

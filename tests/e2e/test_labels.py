@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 from harness import Fleet, wait_until
-from stranger import Stranger, stranger
+from simulation.stranger import Stranger, stranger
 
 CLAIM = {"tier": "db"}
 

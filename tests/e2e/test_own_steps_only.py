@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ujson
 from harness import Fleet, wait_until
-from stranger import Stranger
+from simulation.stranger import Stranger
 
 NONE = "0" * 64  # the digest of no content
 Nodes = dict[str, Stranger]
