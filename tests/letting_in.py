@@ -27,7 +27,16 @@ def enrolment(
     revoked = RevokedKeys(())
     membership = Membership(roster, scheduler, lambda name, record: None, revoked)
     return Enrolment(
-        roster, membership, TokenBook((), server_key), revoked, ledger, mode, Networks([networks]), identify, interval
+        roster,
+        membership,
+        TokenBook((), server_key),
+        revoked,
+        ledger,
+        mode,
+        Networks([networks]),
+        identify,
+        interval,
+        lambda kind, what: None,
     )
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from director import __version__
+from director.api.audit import Audit, of_call
 from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renewal, Waiting
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
 from director.api.labels import LabelChange, Labels
 from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, NodeTarget
-from director.api.permissions import Rights
-from director.api.requests import Caller, Nothing, decode
+from director.api.permissions import NoRoleError, Rights
+from director.api.requests import NOT_AUDITED, Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
-from director.errors import UsageError
+from director.errors import DirectorError, NotPermittedError, UsageError
+from director.server.audit import AuditTrail, Entry
 
 #: The answer of a command: an object, a JSON text (`bytes`), or an iterator of objects, lists and JSON texts.
 #: A JSON text that is a `Cut` goes on in the next item.
@@ -31,12 +33,14 @@ class Command:
         handler: takes the request and the caller. Errors of the request come from the call, not from the iterator,
             so that they precede any part of the answer.
         scoped: whether the handler keeps to the nodes of `caller.rights`.
+        audited: whether the handler writes `caller.entry` before it does anything; refusals are written in any case.
     """
 
     request: type[Any]
     role: str
     handler: Callable[[Any, Caller], Answer]
     scoped: bool = False
+    audited: bool = False
 
 
 #: What the caller may reach with the command. Raises NotPermittedError when it may not run it.
@@ -48,39 +52,41 @@ class Commands:
 
     Args:
         permit: called before every command.
+        trail: where the audit log is written.
     """
 
     def __init__(
         self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, labels: Labels,
-        permit: Permit,
+        audit: Audit, permit: Permit, trail: AuditTrail,
     ) -> None:  # fmt: skip
-        self._permit = permit
+        self._permit, self._trail = permit, trail
         self.table = {
             "hello": Command(Nothing, "viewer", nodes.hello, scoped=True),
-            "submit": Command(Submission, "operator", submissions.submit, scoped=True),
+            "submit": Command(Submission, "operator", submissions.submit, scoped=True, audited=True),
             "plan": Command(Submission, "operator", submissions.plan, scoped=True),
-            "resume": Command(Resume, "operator", submissions.resume, scoped=True),
+            "resume": Command(Resume, "operator", submissions.resume, scoped=True, audited=True),
             "verb-help": Command(VerbHelp, "viewer", submissions.verb_help, scoped=True),
             "wait": Command(JobIds, "viewer", jobs.wait, scoped=True),
             "list-jobs": Command(JobFilter, "viewer", jobs.list_jobs, scoped=True),
             "job-info": Command(JobId, "viewer", jobs.job_info, scoped=True),
             "list-nodes": Command(NodeFilter, "viewer", nodes.list_nodes, scoped=True),
             "node-info": Command(NodeName, "viewer", nodes.node_info, scoped=True),
-            "cancel": Command(JobIds, "operator", jobs.cancel, scoped=True),
-            "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs),
-            "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes, scoped=True),
-            "revoke-node": Command(NodeExpression, "admin", nodes.revoke_nodes),
-            "rotate-key": Command(NodeExpression, "admin", nodes.rotate_keys),
-            "create-token": Command(NewToken, "enroller", enrolments.create_token, scoped=True),
+            "cancel": Command(JobIds, "operator", jobs.cancel, scoped=True, audited=True),
+            "purge-jobs": Command(JobFilter, "admin", jobs.purge_jobs, audited=True),
+            "purge-nodes": Command(NodeTarget, "enroller", nodes.purge_nodes, scoped=True, audited=True),
+            "revoke-node": Command(NodeExpression, "admin", nodes.revoke_nodes, audited=True),
+            "rotate-key": Command(NodeExpression, "admin", nodes.rotate_keys, audited=True),
+            "create-token": Command(NewToken, "enroller", enrolments.create_token, scoped=True, audited=True),
             "list-tokens": Command(Nothing, "enroller", enrolments.list_tokens, scoped=True),
-            "revoke-token": Command(OldToken, "enroller", enrolments.revoke_token, scoped=True),
+            "revoke-token": Command(OldToken, "enroller", enrolments.revoke_token, scoped=True, audited=True),
             "list-waiting": Command(Waiting, "enroller", enrolments.list_waiting, scoped=True),
-            "accept-node": Command(Chosen, "enroller", enrolments.accept_node, scoped=True),
-            "reject-node": Command(Chosen, "enroller", enrolments.reject_node, scoped=True),
-            "renew-node": Command(Renewal, "enroller", enrolments.renew_node, scoped=True),
-            "label-node": Command(LabelChange, "admin", labels.label_node),
+            "accept-node": Command(Chosen, "enroller", enrolments.accept_node, scoped=True, audited=True),
+            "reject-node": Command(Chosen, "enroller", enrolments.reject_node, scoped=True, audited=True),
+            "renew-node": Command(Renewal, "enroller", enrolments.renew_node, scoped=True, audited=True),
+            "label-node": Command(LabelChange, "admin", labels.label_node, audited=True),
             "export-jobs": Command(Nothing, "viewer", jobs.export_jobs, scoped=True),
             "export-nodes": Command(Nothing, "viewer", nodes.export_nodes, scoped=True),
+            "verify-audit": Command(Nothing, "admin", audit.verify),
         }
 
     def call(self, name: str, fields: Mapping[str, Any], caller: Caller) -> Answer:
@@ -94,5 +100,18 @@ class Commands:
         if command is None:
             raise UsageError(f"the server knows no command {name!r}; it runs version {__version__}")
         request = decode(command.request, fields)
-        rights = self._permit(caller, command)
-        return command.handler(request, replace(caller, rights=rights))
+        entry = Entry(self._trail, caller.uid, of_call(name, request, caller))
+        try:
+            rights = self._permit(caller, command)
+            entry.set_role(rights.role)
+            caller = replace(caller, rights=rights, entry=entry if command.audited else NOT_AUDITED)
+            return command.handler(request, caller)
+        except NoRoleError:
+            entry.deny_stranger()
+            raise
+        except NotPermittedError as error:
+            entry.deny(str(error))
+            raise
+        except DirectorError as error:
+            entry.fail(str(error))
+            raise

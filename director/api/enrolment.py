@@ -113,6 +113,7 @@ class Enrolments:
             self._addresses, created_by=caller.user, expires_at=time.time() + request.ttl, max_nodes=request.max_nodes,
             nodes=request.nodes, labels=request.labels, reusable=request.reusable, within=within,
         )  # fmt: skip
+        caller.entry.write(token=row.id)
         self._ledger.commit(self._enrolment.tokens.put(row))
         return {**token_row(row), "token": token.encode(), "addresses": list(token.addresses)}
 
@@ -131,6 +132,7 @@ class Enrolments:
             raise NotPermittedError(f"another user made the token {request.id}; you may revoke your own")
         names = self._enrolment.enrolled_with(request.id) if request.with_nodes else []
         caller.rights.scope.require(names, self._roster)
+        caller.entry.order(names)
         self._ledger.commit(self._enrolment.tokens.revoke(request.id))
         there = set(self._enrolment.enrolled_with(request.id))  # some may have gone while the disk wrote
         names = [name for name in names if name in there]
@@ -163,6 +165,8 @@ class Enrolments:
             NotFoundError: a key does not wait any more. NotPermittedError: a name is outside of the caller's scope.
         """
         caller.rights.scope.require((name for name, _ in request.nodes), self._roster)
+        if request.nodes:
+            caller.entry.write(name for name, _ in request.nodes)
         for name, key in request.nodes:
             self._enrolment.accept(name, key, caller.user)
         return {"count": len(request.nodes)}
@@ -170,6 +174,8 @@ class Enrolments:
     def reject_node(self, request: Chosen, caller: Caller) -> Row:
         """Forget waiting keys: `{"count": n}`. Raises as `accept_node`."""
         caller.rights.scope.require((name for name, _ in request.nodes), self._roster)
+        if request.nodes:
+            caller.entry.write(name for name, _ in request.nodes)
         for name, key in request.nodes:
             self._enrolment.reject(name, key)
         return {"count": len(request.nodes)}
@@ -184,6 +190,8 @@ class Enrolments:
         if not 0 < request.ttl <= LONGEST:
             raise UsageError("--ttl: a name is open for at most a year")
         names, until = self._select(request.node, caller), time.time() + request.ttl
+        caller.entry.write(names, until=stamp(until))
+        names = [name for name in names if name in self._roster.nodes]  # some may have gone while the disk wrote
         self._ledger.commit(*(self._enrolment.renew(name, until) for name in names))
         return {"nodes": names, "until": stamp(until)}
 

@@ -16,6 +16,7 @@ from director.protocol.framing import Cut
 from director.runtime.logs import stamp
 from director.scheduler.job_state import JobRun
 from director.scheduler.node_run import NodeRun
+from director.server.audit import shown
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -103,11 +104,16 @@ class Jobs:
         """Cancel jobs. Answers when that is on disk: `{"jobs": [{id, was_final}]}`."""
         jobs = [self._access.find(job, caller) for job in request.ids]
         reason = f"cancelled by {caller.user}"
+        for job in jobs:
+            if run := self._scheduler.runs.get(job):
+                caller.entry.order(run.nodes, job=job)
         return {"jobs": [{"id": job, "was_final": not self._scheduler.cancel(job, reason)} for job in jobs]}
 
     def purge_jobs(self, request: JobFilter, caller: Caller) -> Row:
         """Forget final jobs: `{"count": n}`."""
         jobs = ujson.loads(self._ledger.ask("final_jobs", filters=self._filters(request, caller)))
+        if jobs:
+            caller.entry.write(jobs=shown({"ids": jobs})["ids"], job_count=len(jobs))
         for start in range(0, len(jobs), PURGED_AT_ONCE):
             self._ledger.commit(("purge_jobs", {"ids": jobs[start : start + PURGED_AT_ONCE]}))
         return {"count": len(jobs)}

@@ -62,6 +62,7 @@ class Labels:
             pace.pause()
         if size > WRITE_BYTES:
             raise UsageError(f"these nodes would have {size >> 20} MiB of labels; label fewer of them at once")
+        caller.entry.write(changes)
         operations: list[Any] = []
         for name, wanted in changes.items():
             record = self._roster.nodes.get(name)  # it may be purged meanwhile

@@ -137,6 +137,10 @@ class Nodes:
             NotPermittedError: it names a node outside of the caller's scope.
         """
         names = [name for name in self._names(request.node, caller) if self._is_away(self._roster.nodes[name])]
+        if names:
+            caller.entry.write(names)
+        there = self._roster.nodes  # some may have gone, or come, while the disk wrote
+        names = [name for name in names if name in there and self._is_away(there[name])]
         self._enrolment.pending.mark(names, time.monotonic())
         self._ledger.commit(*self._membership.forget(names, f"was purged by {caller.user}"))
         return {"count": len(names)}
@@ -148,6 +152,7 @@ class Nodes:
             UsageError: `node` cannot be read. NoTargetError: it selects nothing.
         """
         names = self.select(request.node, caller)
+        caller.entry.order(names)
         self.revoke(names, f"by {caller.user}")
         return {"nodes": names}
 
@@ -157,7 +162,9 @@ class Nodes:
         Raises:
             UsageError: `node` cannot be read. NoTargetError: it selects nothing.
         """
-        return {"nodes": self._rotation.order(self.select(request.node, caller))}
+        names = self.select(request.node, caller)
+        caller.entry.write(names)
+        return {"nodes": self._rotation.order(name for name in names if name in self._roster.nodes)}
 
     def revoke(self, names: Sequence[str], why: str) -> None:
         """Forbid the keys of these nodes; returns when that is on disk. Raises StoreError: it is not."""

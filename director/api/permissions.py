@@ -28,10 +28,12 @@ class Rights:
     Attributes:
         scope: the nodes.
         barred: names of labels that it may not set, as they decide what is in a scope.
+        role: that allows the command.
     """
 
     scope: RoleScope = EVERYTHING
     barred: frozenset[str] = frozenset()
+    role: str = "admin"
 
     def require_labels(self, names: Iterable[str]) -> None:
         """Raise NotPermittedError when one of these labels may not be set."""
@@ -48,7 +50,11 @@ class Rights:
         )
 
 
-NOTHING = Rights(RoleScope(()))
+NOTHING = Rights(RoleScope(()), role="")
+
+
+class NoRoleError(NotPermittedError):
+    """The caller has no role at all."""
 
 
 class Needs(Protocol):
@@ -95,24 +101,25 @@ class Permissions:
         self._scopes, self._grants = _scopes(grants or ()), grants
 
     def permit(self, caller: Asks, needs: Needs) -> Rights:
-        """What the caller may reach with a command. Raises NotPermittedError: nothing."""
+        """What the caller may reach with a command. Raises NotPermittedError, NoRoleError: nothing."""
         if self._grants is None:
             return Rights()
         who = {f"@{group}" for group in caller.groups}
         if not caller.user.startswith("@"):
             who.add(caller.user)
-        mine = [grant for grant in self._grants if grant.who in who and grant.role in HAVE[needs.role]]
+        given = [grant for grant in self._grants if grant.who in who]
+        mine = [grant for grant in given if grant.role in HAVE[needs.role]]
         if not mine:
-            raise NotPermittedError(
-                f"{caller.user} may not do this: it needs the role {needs.role}, which an admin gives"
-            )
+            kind = NotPermittedError if given else NoRoleError
+            raise kind(f"{caller.user} may not do this: it needs the role {needs.role}, which an admin gives")
         is_admin = any(grant.role == "admin" for grant in mine)
+        role = "admin" if is_admin else mine[0].role
         barred = frozenset[str]() if is_admin else frozenset().union(*(one.label_keys for one in self._scopes.values()))
         if any(grant.scope is None for grant in mine):
-            return Rights(EVERYTHING, barred)
+            return Rights(EVERYTHING, barred, role)
         if not needs.scoped:
             raise NotPermittedError(f"{caller.user} may not do this: it needs the role {needs.role} for all nodes")
-        return Rights(RoleScope(grant.scope for grant in mine if grant.scope is not None), barred)
+        return Rights(RoleScope(grant.scope for grant in mine if grant.scope is not None), barred, role)
 
 
 def _scopes(grants: Iterable[Grant]) -> dict[str, RoleScope]:

@@ -10,10 +10,14 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typedd
 
 from director.api.permissions import NOTHING, Rights
 from director.errors import UsageError
+from director.server.audit import Entry
 from director.server.planner_pool import NO_SOURCES, Sources
 
 T = TypeVar("T")
 NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+NOT_AUDITED: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Caller:
         uid, gid, pid: of the calling process.
         groups: the names of its groups, the number as text where one has no name.
         rights: what it may reach with the command that it runs now.
+        entry: what the audit log says of that, when the command is audited.
+        login_uid: of the login session that the process belongs to, whichever user it is now; None when not known.
         sources: reads the files that the caller's submissions name.
     """
 
@@ -35,6 +41,8 @@ class Caller:
     sources: Sources = NO_SOURCES
     groups: frozenset[str] = frozenset()
     rights: Rights = NOTHING
+    login_uid: int | None = None
+    entry: Entry = NOT_AUDITED
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import grp
 import logging
-import pwd
 import struct
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import ujson
 from gevent import socket
 from gevent.lock import BoundedSemaphore
 
+from director.api.audit import user_name
 from director.api.callers_room import CallersRoom
 from director.api.commands import Commands
 from director.api.requests import Caller
@@ -35,6 +35,7 @@ SOURCES_PATIENCE = 60.0  # seconds a caller may take to send the next part of it
 PART = 16 * 1024 * 1024  # bytes of an answer in one frame
 FIRST_SIGN = 0.25  # seconds; the first sign of life is early, for calls that are about to end
 SIGN_EVERY = 5.0  # seconds
+NO_LOGIN = 2**32 - 1  # the kernel's word for none
 SO_PEERGROUPS = 59  # Linux; Python has no name for it
 SIGN = encode({"alive": True})
 
@@ -206,12 +207,18 @@ class CallerSources:
 def caller_of(connection: socket.socket, channel: CallersChannel) -> Caller:
     """The caller at the other end, as the kernel reports its process. Raises OSError: the connection is broken."""
     pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = str(uid)
     groups = frozenset(map(_group_name, {gid, *_groups(connection)}))
-    return Caller(name, uid, gid, pid, CallerSources(channel), groups)
+    return Caller(user_name(uid), uid, gid, pid, CallerSources(channel), groups, login_uid=_login_uid(pid))
+
+
+def _login_uid(pid: int) -> int | None:
+    """The user whose login session a process belongs to; None for a service, or where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/loginuid", encoding="ascii") as file:
+            uid = int(file.read())
+    except (OSError, ValueError):  # the process has ended, or this kernel has no audit
+        return None
+    return uid if uid != NO_LOGIN else None
 
 
 def _groups(connection: socket.socket) -> array[int]:

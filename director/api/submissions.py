@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypedDict
 
 import gevent
@@ -21,6 +22,7 @@ from director.api.requests import Caller
 from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
 from director.scheduler.blocks import nodes_of
 from director.server.acceptance import Accepted
+from director.server.audit import shown
 from director.server.dry_run import DryRun, DryRunResult
 from director.server.dry_run_parts import steps_of
 from director.server.ledger_client import LedgerClient
@@ -34,6 +36,8 @@ from director.targets import resolve
 FILES_LIMIT = 1000
 TEXT_LIMIT = 4 * 1024 * 1024
 KINDS = ("exec", "orchestrate")
+OPTIONS_SHOWN = ("target", "timeout", "valid_for", "no_cache", "extend_args", "async", "name")  # in the audit log
+SHOWN = 200  # characters of each text of a submission that is refused
 Row = dict[str, Any]
 
 
@@ -76,6 +80,11 @@ class Submission:
     options: Options = field(default_factory=lambda: Options())
     again: bool = False
 
+    def shown(self) -> Row:
+        """What the audit log shows of it: of values of ARGs only the names."""
+        files = [{"name": file["name"], "job": file["id"], "text": file["text"][:SHOWN]} for file in self.files]
+        return {"files": files, "options": shown_options(self.options)}
+
     def __post_init__(self) -> None:
         if not 0 < len(self.files) <= FILES_LIMIT:
             raise UsageError(f"files: a submission has 1 to {FILES_LIMIT} files")
@@ -97,6 +106,10 @@ class Resume:
     new_id: str
     options: Options = field(default_factory=lambda: Options())
     again: bool = False
+
+    def shown(self) -> Row:
+        """What the audit log shows of it."""
+        return {"id": self.id, "new_id": self.new_id, "options": shown_options(self.options)}
 
     def __post_init__(self) -> None:
         _check_id(self.new_id, "new_id")
@@ -216,7 +229,10 @@ class Submissions:
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
             record = _record(file["id"], digests, _name(file, options), file["kind"], kept, meta, caller)
-            jobs.append(Accepted(meta, chunks, record))
+            arguments = {**shown(file), "options": shown_options(options)}
+            jobs.append(
+                Accepted(meta, chunks, record, entry=partial(caller.entry.line, job=file["id"], arguments=arguments))
+            )
         if not options["async"]:
             for before, after in itertools.pairwise(jobs):
                 before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
@@ -238,7 +254,9 @@ class Submissions:
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
         record = _record(request.new_id, digests, name, row["kind"], options, meta, caller)
-        self._scheduler.accept([Accepted(meta, [], {**record, "resumes": row["id"]}, succeeded_of(row["succeeded"]))])
+        record["resumes"] = row["id"]
+        entry = partial(caller.entry.line, job=request.new_id, resumes=row["id"])
+        self._scheduler.accept([Accepted(meta, [], record, succeeded_of(row["succeeded"]), entry)])
         return notes
 
     def _check_ledger(self) -> None:
@@ -264,6 +282,12 @@ def explain(meta: Row, chunks: list[bytes], dry_run: DryRunResult) -> Row:
         for step in steps_of(chunks)
     ]  # fmt: skip
     return {"stages": stages, "steps": steps, "warnings": [*meta.get("notes", []), *meta.get("warnings", [])]}
+
+
+def shown_options(options: Mapping[str, Any]) -> Row:
+    """Options as the audit log shows them: of ARGs their names."""
+    found = {name: options[name] for name in OPTIONS_SHOWN if options.get(name)}
+    return found | ({"args": sorted(options["args"])} if options.get("args") else {})
 
 
 def _check_id(job: str, name: str) -> None:

@@ -32,6 +32,7 @@ ACTIONS: dict[str, str] = {
     "revoke-node": "director.cli.enrolment:revoke_node",
     "label-node": "director.cli.labels:label_node",
     "rotate-key": "director.cli.enrolment:rotate_key",
+    "verify-audit": "director.cli.audit:verify_audit",
     "export-jobs": "director.cli.export:run",
     "export-nodes": "director.cli.export:run",
     "version": "director.cli.output:version",

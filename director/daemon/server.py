@@ -14,6 +14,7 @@ import ujson
 from gevent.event import AsyncResult
 
 from director import __version__
+from director.api.audit import Audit
 from director.api.commands import Commands
 from director.api.enrolment import Enrolments
 from director.api.jobs import Jobs
@@ -33,6 +34,7 @@ from director.runtime.greenlets import calm, on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.server import ledger_identity
 from director.server.admission import Admission
+from director.server.audit import AuditTrail
 from director.server.dry_run import DryRun
 from director.server.enrolment import Enrolment
 from director.server.enrolment_port import EnrolmentPort
@@ -55,6 +57,7 @@ from director.server.stranger_limits import StrangerLimits
 from director.server.token_book import TokenBook
 from director.server.value_queries import ValueQueries
 from director.transfer.blobs import BlobStore
+from director.workers import audit_sender
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,7 @@ class Server:
     """One running server."""
 
     def __init__(self, settings: Settings, folder: str) -> None:
-        self._permissions = Permissions(settings.roles)
+        self._permissions, self._audit = Permissions(settings.roles), audit_sender.checked(settings)
         self._settings = settings
         self._folder = folder
         self._end: AsyncResult[str] = AsyncResult()
@@ -90,9 +93,11 @@ class Server:
         hello = {"log_level": s.log_level, "log_format": s.log_format, "profile": profile}
         blobs = BlobStore(os.path.join(self._folder, "blobs"))
         files = {**hello, "blobs": blobs.folder}
+        ledger = {**hello, "store": s.store, "folder": self._folder, "audit": self._audit}
         ledger_identity.require(self._folder, s.store, s.new_ledger)
         pair = keys.load_or_make(self._folder)
-        self.ledger = self._keep(LedgerClient({**hello, "store": s.store, "folder": self._folder}, self.fatal))
+        self.ledger = self._keep(LedgerClient(ledger, self.fatal))
+        self._trail = AuditTrail(self.ledger)
         verbs = os.path.abspath(s.verbs_path)
         count = s.workers or min(4, os.cpu_count() or 1)
         self.planners = self._keep(PlannerPool(count, {**files, "verbs": verbs}, self.roster, self.fatal))
@@ -135,12 +140,14 @@ class Server:
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
             Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
             Labels(self.roster, labels, self.ledger, nodes.select),
-            self._permissions.permit,
+            Audit(self.ledger),
+            self._permissions.permit, self._trail,
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
         periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
         self.lag.start_anew()
+        self._keep(self._trail).begin()
         log.info("director %s serves at port %d, enrolment at %d, operators at %s, key %s",
                  __version__, s.port, s.enroll_port, operators.path, pair.public)  # fmt: skip
 
@@ -154,6 +161,7 @@ class Server:
         return Enrolment(
             self.roster, membership, TokenBook(ujson.loads(self.ledger.ask("tokens")), server_key), revoked,
             self.ledger, s.enrollment, Networks(s.enroll_from), sender.identify, s.heartbeat_interval,
+            self._trail.count,
         )  # fmt: skip
 
     def _open_sessions(
@@ -188,7 +196,9 @@ class Server:
     def read_roles(self, why: str) -> None:
         """Take the roles that the settings files have now; keep the former ones when they cannot be used."""
         try:
-            self._permissions.replace(read_roles(self._settings.files))
+            grants = read_roles(self._settings.files)
+            self._permissions.replace(grants)
+            self._trail.note_roles(grants or ())
             log.info("roles were read again: %s", why)
         except UsageError as error:
             log.error("roles stay as they were: %s", error)

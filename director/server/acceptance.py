@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +30,14 @@ class Accepted:
         chunks: encoded steps.
         record: the fields of the store's `accept` that come from the submission.
         succeeded: see `build.mark_cached`.
+        entry: makes the line of the audit log, from the nodes that the job reaches.
     """
 
     meta: dict[str, Any]
     chunks: list[bytes]
     record: dict[str, Any]
     succeeded: Mapping[str, str] = field(default_factory=dict)
+    entry: Callable[[Iterable[str]], Any] | None = None
 
 
 class Acceptance:
@@ -100,9 +102,11 @@ class Acceptance:
         slices = [item for run in runs for item in self._first_slices(run)]
         operations: list[Any] = []
         for job, run in zip(jobs, runs, strict=True):
+            reach = reach_of(job.meta)
+            operations += [job.entry(reach)] if job.entry is not None else ()
             fields = {
                 **job.record, "meta": job.meta, "node_count": len(run.nodes), "task_count": run.total,
-                "step_count": run.steps, "nodes": list(run.nodes), "reads": list(reach_of(job.meta) - run.nodes.keys()),
+                "step_count": run.steps, "nodes": list(run.nodes), "reads": list(reach - run.nodes.keys()),
                 "cursors": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
             }  # fmt: skip
             operations += [("accept", fields, job.chunks), *(self._jobs.accepting[run.id] or ())]

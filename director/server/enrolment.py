@@ -54,15 +54,17 @@ class Enrolment:
         networks: from which mode `auto` enrols.
         identify: asks a connection for a hello; False when the connection is gone.
         interval: of heartbeats, in seconds.
+        refused: gets what is to be counted in the audit log: a kind, and the address or key that was refused.
     """
 
     def __init__(
         self, roster: Roster, membership: Membership, tokens: TokenBook, revoked: RevokedKeys, ledger: LedgerClient,
         mode: str, networks: Networks, identify: Callable[[bytes], bool], interval: float,
+        refused: Callable[[str, str], None],
     ) -> None:  # fmt: skip
         self.pending = PendingTable()
         self.tokens = tokens
-        self._revoked = revoked
+        self._revoked, self._refused = revoked, refused
         self._roster, self._membership, self._ledger = roster, membership, ledger
         self._mode, self._networks, self._identify = mode, networks, identify
         self._patience = min(ANSWER_SECONDS, 2 * interval)
@@ -79,7 +81,10 @@ class Enrolment:
         if descriptors.are_scarce():
             seldom.warning("nodes are refused: %s", descriptors.shortage())
             return False
-        return key not in self._revoked and not self.is_barred(key, time.monotonic())
+        if key in self._revoked:
+            self._refused("revoked-key", key)
+            return False
+        return not self.is_barred(key, time.monotonic())
 
     def is_barred(self, key: str, now: float) -> bool:
         """Whether the node with this key was cut off a moment ago, as it sent too much."""
@@ -122,7 +127,7 @@ class Enrolment:
 
     def quarantine(self, record: NodeRecord, why: str) -> None:
         """Give the node no new steps until somebody accepts it."""
-        self._ledger.write(self._membership.quarantine(record, why))
+        self._ledger.write(*self._membership.quarantine(record, why))
 
     def quarantined(self) -> list[NodeRecord]:
         """The nodes that get no new steps until somebody accepts them."""
@@ -211,6 +216,7 @@ class Enrolment:
             self._refuse(newcomer, decision.reason, answer)
         else:
             now = time.monotonic()
+            self._refused("enrolment-waits", newcomer.address)
             if self.pending.add(newcomer.name, newcomer.key, newcomer.address, decision.reason, now, time.time()):
                 seldom.warning("%s (%s, key %s…) waits: %s",
                                newcomer.name, newcomer.address, newcomer.key[:12], decision.reason)  # fmt: skip
@@ -227,4 +233,5 @@ class Enrolment:
 
     def _refuse(self, newcomer: Newcomer, reason: str, answer: Answer) -> None:
         seldom.warning("%s (%s) is refused: %s", newcomer.name, newcomer.address, reason)
+        self._refused("enrolment-refused", newcomer.address)
         answer(Decision(Act.REFUSE, reason))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ CONGESTED_OPS = 50_000
 HEADS = WORKER_HEADER_LIMIT - 4096  # bytes of the writes in a frame's header
 LAZY = 0.025  # seconds that a lazy write waits
 TAKEN_BYTES = 1024 * 1024  # of an answer after which the ledger learns how much was taken
+LOOK = 0.1  # seconds between two looks whether the disk takes nothing
 PATIENCE = 10.0  # seconds that a query waits for the process to start again
 TRIES = 3  # of a query whose process dies; then the caller gets the error
 
@@ -74,7 +76,7 @@ class LedgerClient:
     def __init__(self, hello: dict[str, Any], fatal: Callable[[str], None]) -> None:
         self.stuck = self.lost = ""
         self._hello = hello
-        self._numbers = itertools.count(1)
+        self._numbers, self._stamps, self._run = itertools.count(1), itertools.count(1), secrets.token_hex(8)
         self._pending: deque[_Write] = deque()
         self._unsent: deque[_Write] = deque()
         self._refused: dict[int, str] = {}
@@ -102,7 +104,7 @@ class LedgerClient:
                 busy fleet share one flush of the disk.
         """
         number = next(self._numbers)
-        entry = _encode(number, ops, then, refusable)
+        entry = _encode(number, [self._stamped(op) if op[0] == "audit" else op for op in ops], then, refusable)
         if entry.head > HEADS or entry.body > BODY_LIMIT:
             log.error("a write of %d MiB is refused: %s", entry.weight >> 20, ", ".join({op[0] for op in ops}))
             self._refused[number] = f"it is too large to be kept at once: {entry.weight >> 20} MiB"
@@ -127,9 +129,21 @@ class LedgerClient:
         if error:
             raise errors.StoreError(error)
 
+    def commit_if_possible(self) -> bool:
+        """Block until all earlier writes are durable, or the disk takes nothing; whether they are durable."""
+        done = Event()
+        self.write(then=lambda error: done.set())
+        while not done.wait(LOOK) and not self.stuck:
+            pass
+        return done.is_set()
+
     def wait_for_room(self, seconds: float) -> bool:
         """Block for at most so many seconds while too much waits for the disk; whether there is room now."""
         return self._room.is_set() or (seconds > 0 and self._room.wait(seconds))
+
+    def _stamped(self, op: Op) -> Op:
+        """A line of the audit log with its place in this run, by which the store knows it when it comes again."""
+        return op[0], {**op[1], "run": self._run, "stamp": next(self._stamps)}
 
     def _flush(self) -> None:
         """Send the waiting writes in large frames, at most two of which are in flight."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from director.protocol import connections, keys
+from director.server import audit
 from director.server.revoked_keys import RevokedKeys
 from director.server.roster import NodeRecord, Roster
 from director.server.scheduler import Scheduler
@@ -53,14 +54,19 @@ class Membership:
             operations += self.forget([renamed.name], f"calls itself {name} now")
         self._roster.add(record)
         self._note(name, record)
+        fields = {"key": key, "reason": why, "token": record.token or None, "labels": record.labels}
+        former_key = former.key if former is not None else None
+        operations.append(audit.line("enrolled", [name], **audit.shown({**fields, "former_key": former_key})))
         return [*operations, ("node", record.row())]
 
-    def quarantine(self, record: NodeRecord, why: str) -> tuple[str, dict[str, Any]]:
-        """Give the node no new steps until `release`; the operation that records it."""
+    def quarantine(self, record: NodeRecord, why: str) -> list[Any]:
+        """Give the node no new steps until `release`; the operations that record it."""
+        operations: list[Any] = []
         if not record.quarantine:
             log.error("%s gets no new steps: %s", record.name, why)
+            operations.append(audit.line("quarantined", [record.name], reason=why))
         record.quarantine = why
-        return "node", record.row("quarantine")
+        return [*operations, ("node", record.row("quarantine"))]
 
     def release(self, record: NodeRecord) -> tuple[str, dict[str, Any]]:
         """End the quarantine; the operation that records it."""

@@ -10,6 +10,7 @@ from director import labels
 from director.protocol import messages
 from director.runtime.logs import Seldom
 from director.scheduler.job_state import JobRun
+from director.server import audit
 from director.server.roster import NodeRecord, Send
 
 seldom = Seldom(getLogger(__name__))
@@ -53,4 +54,7 @@ class NodeLabels:
             spec = planned.get(str(step), {"sets": (), "of": {}})
             number = spec["of"].get(record.name) if spec["of"] else 0
             changes.update(spec["sets"][number] if spec["sets"] and number is not None else {})
-        return self.change(record, changes)
+        operations = self.change(record, changes)
+        if operations:
+            operations.append(audit.line("labelled", [record.name], job=run.id, **audit.shown({"labels": changes})))
+        return operations

@@ -13,6 +13,7 @@ from typing import Any
 
 from director.errors import ProtocolError
 from director.protocol import connections, keys, messages
+from director.server import audit
 from director.server.ledger_client import LedgerClient
 from director.server.revoked_keys import RevokedKeys
 from director.server.roster import ORDERED, NodeRecord, Roster, Send
@@ -58,7 +59,8 @@ class Rotation:
         Returns when that is on disk; the node forgets its former key only after that.
         """
         superseded = self._revoked.add(record.key, record.name, "replaced by --rotate-key", superseded=True)
-        self._ledger.commit(superseded, ("node", {"name": record.name, "key": key, "next_key": ""}))
+        replaced = audit.line("key-replaced", [record.name], key=key, former_key=record.key)
+        self._ledger.commit(superseded, replaced, ("node", {"name": record.name, "key": key, "next_key": ""}))
         if record.next_key != key:  # another hello was first, or the key was revoked
             return
         connections.cut(record.connection)

@@ -33,6 +33,10 @@ are epoch seconds (float). After a crash every operation may be applied again an
 - `token` `{"id", …}`: makes or replaces an enrolment token.
 - `revoke_key` `{"key", "name", "reason", "at", "superseded"}`: the key may not connect any more; the first reason
   stays. Of keys that only were superseded by another key of their name the newest `SUPERSEDED` are kept.
+- `audit` `{"entry": {…}, "nodes"?: [name], "run"?, "stamp"?}`: a line at the end of the audit log
+  (`audit_chain`). Within a run stamps only rise; one that is not higher than the last is a repetition.
+- `audit_kept` `{"number"}`: the lines up to this one are in the files of the log, so the store can forget them.
+- `audit_head` `{"number", "hash"}`: the log ends with this line, and the store has none of its lines.
 - `purge_jobs` `{"ids": []}`: deletes those of them that are final; `tidy` frees the space of large ones.
 - `prune` `{"before": epoch, "keep": count, "limit": n}`: deletes the oldest final jobs, n at most, that were
   created before `before` or are not among the newest `keep` jobs. A job that was accepted after a younger one
@@ -47,6 +51,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from director.errors import StoreError
+from director.stores.audit_chain import Head
 
 Op = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], Any]
 Live = Mapping[str, Mapping[str, Any]]
@@ -144,6 +149,12 @@ class Store(Protocol):
 
     def revoked_keys(self) -> list[dict[str, Any]]:
         """The fields of all revoked keys, by key."""
+
+    def audit_head(self) -> Head:
+        """The end of the audit log's chain."""
+
+    def audit_lines(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Numbers and texts of the lines after number `after` that the store has, at most so many."""
 
     def find(self, id: str) -> dict[str, str] | None:
         """`{"state", "digest"}` of the job, None when there is none."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from director.errors import StoreError
 
-VERSION = 7  # of the schema; once released, a change of a table needs a higher one and a way for older files
+VERSION = 8  # of the schema; once released, a change of a table needs a higher one and a way for older files
+WITHOUT_AUDIT = 7  # the version that lacks the tables of the audit log, and nothing else
 
 
 class Table(NamedTuple):
@@ -87,26 +88,34 @@ TABLES = (
         _BY_KEY,
         indexes=("superseded, at",),
     ),
+    # lines of the audit log, the newest of which may not be in its files yet; and the end of their chain
+    Table("audit", "number INTEGER PRIMARY KEY, line TEXT NOT NULL"),
+    Table(
+        "audit_head",
+        """one INTEGER PRIMARY KEY, number INTEGER NOT NULL, hash TEXT NOT NULL, run TEXT NOT NULL,
+        stamp INTEGER NOT NULL""",
+    ),
 )
 OF_A_JOB = tuple(table.name for table in TABLES if table.of_a_job)
 
 
 def make(db: sqlite3.Connection) -> None:
-    """Make the tables of a new file, in one transaction.
+    """Make the tables that the file lacks, in one transaction.
 
     Raises:
         StoreError: another version of Director wrote the file. sqlite3.Error.
     """
     version = version_of(db)
-    if version not in (0, VERSION):
+    if version not in (0, WITHOUT_AUDIT, VERSION):
         age = "an earlier" if version < VERSION else "a newer"
         raise StoreError(
             f"{age} version of Director wrote the ledger (schema {version}, this one knows {VERSION}); start that "
             "version, use another --state-dir, or move the ledger away and start with --new-ledger"
         )
-    if version == 0:
+    if version != VERSION:
         db.execute("BEGIN IMMEDIATE")
-        for name, columns, options, indexes, _ in TABLES:
+        there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for name, columns, options, indexes, _ in (table for table in TABLES if table.name not in there):
             db.execute(f"CREATE TABLE {name} ({columns}) {options}")
             for number, index in enumerate(indexes):
                 db.execute(f"CREATE INDEX {name}_{number} ON {name} ({index})")

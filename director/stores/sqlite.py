@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from director.errors import StoreError
-from director.stores import repair, schema, sqlite_purge
+from director.stores import repair, schema, sqlite_audit, sqlite_purge
+from director.stores.audit_chain import Head
 from director.stores.contract import Live, Op
 from director.stores.queries import Queries
 from director.stores.rows import MALFORMED, malformed
@@ -89,6 +90,16 @@ class SqliteStore(Queries):
         """See `Store.job_info`; all at once from memory, where a slow reader would delay all others."""
         parts = super().job_info(id, live)
         yield from list(parts) if self._connections.path == MEMORY else parts
+
+    def audit_head(self) -> Head:
+        """See `Store.audit_head`."""
+        with self._connections.reading() as db:
+            return sqlite_audit.head(db)[0]
+
+    def audit_lines(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """See `Store.audit_lines`."""
+        with self._connections.reading() as db:
+            return sqlite_audit.lines(db, after, limit)
 
     def close(self) -> None:
         """See `Store.close`."""

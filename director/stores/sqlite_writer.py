@@ -9,7 +9,8 @@ from typing import Any
 
 from director.protocol.results import TaskResult
 from director.states import JOB_QUEUED, JOB_RUNNING
-from director.stores import sqlite_purge
+from director.stores import sqlite_audit, sqlite_purge
+from director.stores.audit_chain import Head
 from director.stores.contract import NODE_FIELDS, SUPERSEDED, DuplicateJobError, GoneJobError, Op
 from director.stores.rows import GIVEN, changes_of, clean, encode, range_ends_of, results_of
 
@@ -237,6 +238,18 @@ class Writer:
     def do_node_seen(self, ops: list[Op]) -> None:
         seen = ((at, name) for _, fields, *_ in ops for name, at in fields["seen"].items())
         self.db.executemany(_SEEN, seen)
+
+    # the audit log
+
+    def do_audit(self, ops: list[Op]) -> None:
+        sqlite_audit.append(self.db, [fields for _, fields, *_ in ops])
+
+    def do_audit_kept(self, ops: list[Op]) -> None:
+        self.db.executemany("DELETE FROM audit WHERE number <= ?", [(fields["number"],) for _, fields, *_ in ops])
+
+    def do_audit_head(self, ops: list[Op]) -> None:
+        for _, fields, *_ in ops:
+            sqlite_audit.set_head(self.db, Head(fields["number"], fields["hash"]))
 
     # purging
 

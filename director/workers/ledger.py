@@ -27,6 +27,8 @@ from director.protocol.messages import PAYLOAD_LIMIT
 from director.stores import open_store
 from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
+from director.workers import audit_sender
+from director.workers.audit_keeper import AuditKeeper
 from director.workers.housekeeping import Housekeeper
 from director.workers.streams import Streams
 from director.workers.worker import connect, dumps, refusal, serve, serving
@@ -35,13 +37,14 @@ log = logging.getLogger(__name__)
 
 GROUP_SIZE = 4000  # operations and results in one transaction
 RETRY = 1.0  # seconds
+AUDIT = {"size": 64 << 20, "count": 16, "to": None, "ca": None}
 OUTLINES = 16_384  # steps
 OUTLINE = ("i", "stage", "lane", "group", "inherit")
 QUERIES = (
     "list_jobs", "job_info", "resolve", "export_jobs", "chunk", "lost", "settle", "open_jobs", "find",
     "tokens", "revoked_keys", "final_jobs", "prunable", "resume_record", "reach", "reached",
 )  # fmt: skip
-LONG = frozenset(("job_info", "export_jobs"))  # answers that may be of any size
+LONG = frozenset(("job_info", "export_jobs", "check_audit"))  # answers that may be of any size, or take long
 Write = tuple[int, bool, list[tuple[Any, ...]]]
 Send = Callable[..., None]
 
@@ -51,10 +54,11 @@ class Writer:
 
     Args:
         purged: called after jobs were deleted.
+        audit: takes the lines of the audit log out of the store; while it cannot, what would need one is refused.
     """
 
-    def __init__(self, store: Store, send: Send, purged: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, store: Store, send: Send, purged: Callable[[], None], audit: AuditKeeper) -> None:
+        self._store, self._audit = store, audit
         self._send = send
         self._purged = purged
         self._ended = False
@@ -65,9 +69,12 @@ class Writer:
         while not self._ended:
             group = self._take()
             if group:
-                self._apply(group)
+                self._apply([write for write in group if not self._is_refused(*write)])
                 self._send({"done": group[-1][0]})
-            if any(op[0] in ("purge_jobs", "prune") for _, _, ops in group for op in ops):
+            names = {op[0] for _, _, ops in group for op in ops}
+            if "audit" in names:
+                self._audit.wake()
+            if names & {"purge_jobs", "prune"}:
                 self._purged()
 
     def _take(self) -> list[Write]:
@@ -84,6 +91,13 @@ class Writer:
             group.append(write)
             size += sum(len(op[1].get("results", ())) + 1 for op in write[2])
         return group
+
+    def _is_refused(self, seq: int, refusable: bool, ops: list[tuple[Any, ...]]) -> bool:
+        """Whether the write is refused, as its line cannot come into the files of the audit log."""
+        if not (self._audit.trouble and refusable and any(op[0] == "audit" for op in ops)):
+            return False
+        self._send({"refused": seq, "error": f"{self._audit.trouble}; nothing was done"})
+        return True
 
     def _apply(self, group: list[Write]) -> None:
         try:
@@ -146,9 +160,10 @@ class Seeds:
 class Reader:
     """Answers queries; `run` is the reader thread, long answers have threads of their own."""
 
-    def __init__(self, store: Store, send: Send) -> None:
+    def __init__(self, store: Store, send: Send, audit: AuditKeeper) -> None:
         self._handlers: dict[str, Callable[..., Any]] = {name: getattr(store, name) for name in QUERIES}
         self._handlers |= {"seed": Seeds(store).seed, "nodes": lambda: iter(store.nodes())}  # a node a part
+        self._handlers["check_audit"] = lambda: iter([dumps(audit.check())])
         self._send = send
         self._queries: queue.Queue[dict[str, Any]] = queue.Queue()
         self.streams = Streams()
@@ -200,11 +215,11 @@ def _encoded(part: Any) -> bytes:
 class Ledger:
     """Hands the parent's frames to the writer and the reader."""
 
-    def __init__(self, store: Store, channel: Channel, housekeeper: Housekeeper) -> None:
+    def __init__(self, store: Store, channel: Channel, housekeeper: Housekeeper, audit: AuditKeeper) -> None:
         self._channel = channel
         self._sending = threading.Lock()
-        self.writer = Writer(store, self._send, housekeeper.wake)
-        self.reader = Reader(store, self._send)
+        self.writer = Writer(store, self._send, housekeeper.wake, audit)
+        self.reader = Reader(store, self._send, audit)
 
     def _send(self, header: dict[str, Any], body: bytes = b"") -> None:
         """One frame from any thread; a parent that is gone is ignored."""
@@ -251,11 +266,17 @@ def main() -> None:
         if settings.get("again") and store.lost():
             raise StoreError(f"{store.lost()}; the next start of the server says what became of open jobs")
         housekeeper = Housekeeper(store, BlobStore(os.path.join(settings["folder"], "blobs")))
-        ledger = Ledger(store, channel, housekeeper)
+        kept = {**AUDIT, **settings.get("audit", {})}
+        audit = AuditKeeper(store, settings["folder"], kept["size"], kept["count"])
+        audit.step()
+        ledger = Ledger(store, channel, housekeeper, audit)
         writer = threading.Thread(target=ledger.writer.run, name="writer", daemon=True)
         writer.start()
         threading.Thread(target=ledger.reader.run, name="reader", daemon=True).start()
         threading.Thread(target=housekeeper.run, name="housekeeper", daemon=True).start()
+        threading.Thread(target=audit.run, name="audit", daemon=True).start()
+        if kept["to"]:
+            audit_sender.start(audit, kept["to"], kept["ca"])
         try:
             with contextlib.suppress(ConnectionResetError):
                 serve(channel, ledger.handle)

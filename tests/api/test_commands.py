@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from harness import ROOT
 
-from director.api import enrolment, jobs, labels, nodes, submissions
+from director.api import audit, enrolment, jobs, labels, nodes, submissions
 from director.api.commands import Command, Commands
 from director.api.requests import Caller, Nothing, decode
+from director.config.table import EVERY
 from director.errors import NotPermittedError, UsageError
+from director.server.audit import AuditTrail
 
 A = "a" * 16
 CALLER = Caller("ann", 1000, 1000, 1)
@@ -43,10 +45,29 @@ TABLE = {
     "label-node": (labels.LabelChange, "admin", {"node": "web", "labels": {"tier": "web"}, "nodes": {"db": {"x": ""}}}),
     "export-jobs": (Nothing, "viewer", {}),
     "export-nodes": (Nothing, "viewer", {}),
+    "verify-audit": (Nothing, "admin", {}),
 }
 
+# commands that change nothing; all others are written to the audit log
+READERS = {
+    "hello", "plan", "verb-help", "wait", "list-jobs", "job-info", "list-nodes", "node-info", "list-tokens",
+    "list-waiting", "export-jobs", "export-nodes", "verify-audit",
+}  # fmt: skip
 
-def commands(permit: Any) -> Commands:
+
+class Ledger:
+    """Keeps the lines of the audit log."""
+
+    stuck = ""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, *operations: Any, then: Any = None, refusable: bool = False, lazy: bool = False) -> None:
+        self.lines += [fields["entry"] for name, fields in operations if name == "audit"]
+
+
+def commands(permit: Any, ledger: Any = None) -> Commands:
     """The table over parts of a server that are not there."""
     none: Any = None
     parts = (
@@ -55,8 +76,9 @@ def commands(permit: Any) -> Commands:
         submissions.Submissions(none, none, none, none, none),
         enrolment.Enrolments(none, none, none, (), none, none),
         labels.Labels(none, none, none, none),
+        audit.Audit(none),
     )
-    return Commands(*parts, permit)
+    return Commands(*parts, permit, AuditTrail(ledger))
 
 
 def test_every_command_has_a_request_type_and_a_role() -> None:
@@ -65,6 +87,14 @@ def test_every_command_has_a_request_type_and_a_role() -> None:
         name: (request, role) for name, (request, role, _) in TABLE.items()
     }
     assert {row.role for row in table.values()} == {"viewer", "operator", "enroller", "admin"}
+    assert {name for name, row in table.items() if not row.audited} == READERS
+
+
+def test_every_reader_is_named_in_the_page_about_the_audit_log() -> None:
+    page = (ROOT / "docs/audit.md").read_text()
+    named = re.findall(r"`--([a-z-]+)`", page.partition("Commands that only read")[2].partition("\n\n")[0])
+    flags = {name for name in READERS if name in EVERY} | {"wait-job", "list-tokens"}
+    assert flags <= set(named), "as flags"
 
 
 def test_every_command_is_in_the_protocols_page() -> None:
@@ -81,10 +111,13 @@ def test_the_caller_is_checked_before_every_command(name: str) -> None:
         asked.append((caller, command))
         raise NotPermittedError(f"not for {caller.user}")
 
-    table = commands(refuse)
+    ledger = Ledger()
+    table = commands(refuse, ledger)
     with pytest.raises(NotPermittedError, match="not for ann"):
         table.call(name, TABLE[name][2], CALLER)
     assert asked == [(CALLER, table.table[name])]
+    (line,) = ledger.lines
+    assert (line["event"], line["command"], line["user"], line["reason"]) == ("denied", name, "ann", "not for ann")
 
 
 @pytest.mark.parametrize("name", TABLE)

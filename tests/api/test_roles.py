@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from callers import SOCKET_GROUP, Answer, User
 from harness import Fleet, wait_until
-from test_commands import TABLE
+from test_commands import TABLE, commands
 
 from director import ids
 from director.api.permissions import HAVE
@@ -113,7 +114,10 @@ def requests(jobs: dict[str, str], tokens: dict[str, str]) -> dict[str, list[dic
 
 #: what only an admin may do; these requests find nothing
 NOBODY = {"node": "none"}
-ADMINS = {"purge-jobs": {"state": ["queued"]}, "revoke-node": NOBODY, "rotate-key": NOBODY, "label-node": NOBODY}
+ADMINS = {
+    "purge-jobs": {"state": ["queued"]}, "revoke-node": NOBODY, "rotate-key": NOBODY, "label-node": NOBODY,
+    "verify-audit": {},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("role", USERS)
@@ -130,6 +134,56 @@ def test_every_command_as_each_role_inside_and_outside(role: str, ask: Ask, jobs
         assert "could not carry this out" not in found[0].error, (name, found[0])
         for beyond in found[1:]:
             assert (beyond.exit != 7) == (role == "admin"), (name, beyond)
+
+
+def audit_lines(server: Fleet, ask: Ask) -> list[dict[str, Any]]:
+    """The audit log, which is whole."""
+    assert ask("admin", "verify-audit").items[0]["faults"] == []
+    (path,) = (server.folder / "server").rglob("audit-*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_command_that_does_something_is_written_down(server: Fleet, ask: Ask, jobs: dict[str, str]) -> None:
+    server.start_client("web-3")
+    server.wait_online(["web-3"])
+    admin = USERS["admin"]
+    table = commands(None).table
+    token = ask("admin", "create-token").items[0]["id"]
+    open_job = ask("admin", "submit", **submission("web-1", "RUN sleep 1000")).items[0]["jobs"][0]["id"]
+    final = server.submit("--target", "web-1", "--exec", "RUN true")
+    server.wait_job(final)
+    acts = requests(jobs, {"own": token, "other": token}) | {
+        "cancel": [{"ids": [open_job]}],
+        "purge-jobs": [{"ids": [final]}],
+        "revoke-node": [{"node": "web-3"}],
+        "purge-nodes": [{"node": "web-3"}],
+        "rotate-key": [{"node": "web-2"}],
+        "label-node": [{"node": "web-2", "labels": {"rack": "7"}}],
+        "verify-audit": [{}],
+    }
+    assert acts.keys() == table.keys()
+    for name in sorted(acts, key=lambda name: name == "purge-nodes"):  # after the node was revoked
+        before = len(audit_lines(server, ask))
+        found = ask("admin", name, **acts[name][0])
+        rows = [row for row in audit_lines(server, ask)[before:] if row["event"] in ("command", "failed")]
+        assert "could not carry this out" not in found.error
+        assert [row["command"] for row in rows if row["event"] == "command"] == [name] * table[name].audited, name
+        assert [row["command"] for row in rows if row["event"] == "failed"] == [name] * (found.exit != 0), name
+        assert all((row["uid"], row["role"], row["user"]) == (admin.uid, "admin", str(admin.uid)) for row in rows)
+    server.kill("web-3")
+
+
+def test_refusals_are_written_down(server: Fleet, ask: Ask) -> None:
+    before = len(audit_lines(server, ask))
+    assert ask("operator", "submit", **submission("db-1", "RUN true", args={"A": "geheim"})).exit == 7
+    assert ask("viewer", "cancel", ids=["last"]).exit == 7
+    assert ask("nobody", "list-jobs").exit == 7
+    wait_until(lambda: len(audit_lines(server, ask)) == before + 2, "two lines")
+    outside, role = audit_lines(server, ask)[before:]
+    assert (outside["event"], outside["uid"], outside["role"]) == ("denied", 61002, "operator")
+    assert "db-1 is outside of your nodes" in outside["reason"] and "geheim" not in str(outside)
+    assert (role["event"], role["uid"], role["command"]) == ("denied", 61001, "cancel")
+    assert "needs the role operator" in role["reason"]
 
 
 @pytest.mark.parametrize(

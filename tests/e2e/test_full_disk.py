@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from harness import Fleet, tasks_of, wait_until
+from harness import Fleet, is_alive, tasks_of, wait_until
 
 BIG = "RUN head -c 1000000 /dev/zero | tr '\\0' x"
 
@@ -86,6 +86,41 @@ def test_a_server_without_room_refuses_and_forgets_nothing(
     assert [len(task["stdout"]) for task in tasks_of(done)][2:] == [1_000_000] * 2
     assert len(fleet.run_json("--list-jobs")) == 1
     assert fleet.director("--exec", "RUN true", "--wait").returncode == 0
+
+
+def test_what_cannot_be_written_is_not_done_but_a_job_can_be_cancelled(
+    new_fleet: Callable[..., Fleet], new_disk: Callable[[Path, str], Disk]
+) -> None:
+    fleet = new_fleet()
+    disk = new_disk(fleet.folder / "server", "80m")
+    fleet.start_server()
+    fleet.wait_online(fleet.start_clients(1))
+    pid = fleet.folder / "pid"
+    job = fleet.submit("--exec", f"RUN echo $$ > {pid}; exec sleep 1000")
+    wait_until(lambda: pid.exists() and pid.read_text(), "it runs")
+    disk.fill()
+    refused = wait_until(lambda: not_done(fleet.director("--create-token")), "the log takes nothing more")
+    assert refused.stderr.count("\n") == 1 and "written" in refused.stderr and "No space left" in refused.stderr
+    tokens = len(fleet.run_json("--list-tokens"))
+    for words in (["--create-token"], ["--label-node", "node-1", "a=b"], ["--exec", "RUN true"]):
+        refused = fleet.director(*words)
+        assert (refused.returncode, refused.stdout) == (1, ""), refused
+    assert len(fleet.run_json("--list-tokens")) == tokens and not fleet.nodes()["node-1"]["labels"]
+    assert len(fleet.run_json("--list-jobs")) == 1
+    cancel = fleet.begin("--cancel-job", job)
+    wait_until(lambda: not is_alive(int(pid.read_text())), "the job's process is gone")
+
+    disk.free()
+    assert cancel.wait(60) == 0 and fleet.wait_job(job)["state"] == "cancelled"
+    assert fleet.director("--create-token").returncode == 0
+    checked = fleet.director("--verify-audit")
+    assert checked.returncode == 0 and "none is changed" in checked.stdout, checked
+    assert '"command":"cancel"' in "".join(path.read_text() for path in disk.folder.rglob("audit-*.jsonl"))
+
+
+def not_done(call: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str] | None:
+    """The call, when it was refused."""
+    return call if call.returncode == 1 else None
 
 
 def test_a_node_without_room_starts_nothing_and_keeps_results(

@@ -9,6 +9,7 @@ monkey.patch_all(os=False, signal=False, subprocess=False)
 
 import json  # noqa: E402
 import os  # noqa: E402
+import random  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
@@ -154,15 +155,36 @@ def stopped(ledger: LedgerClient) -> dict[str, Any]:
     return {}
 
 
+def audited(ledger: LedgerClient) -> dict[str, Any]:
+    """Accept jobs, each with its line of the audit log, and print those that are durable, until this is killed.
+
+    The ledger process is killed now and then.
+    """
+    run = os.urandom(4).hex()
+
+    def accept(lane: int) -> None:
+        for number in range(100_000):
+            name = f"{run}-{lane}-{number}"
+            ledger.commit(job(name), ("audit", {"entry": {"event": "command", "job": name}}), refusable=True)
+            print(name, flush=True)
+
+    lanes = [gevent.spawn(accept, lane) for lane in range(4)]
+    while True:
+        gevent.sleep(random.uniform(0.1, 0.5))
+        if ledger.child.ready:
+            os.kill(ledger.child.pid, signal.SIGKILL)
+        assert not any(lane.ready() for lane in lanes)
+
+
 def main() -> None:
     folder, store, mode = sys.argv[1:]
-    hello = {"store": store, "folder": folder, "log_level": "error", "log_format": "text"}
+    hello: dict[str, Any] = {"store": store, "folder": folder, "log_level": "error", "log_format": "text"}
+    hello["audit"] = {"size": 20_000, "count": 100_000}
     ledger = LedgerClient(hello, sys.exit)
     with gevent.Timeout(120):
         ledger.ready.wait()
-    answer = {"killed": killed, "answers": answers, "full": full, "large": large, "slow": slow, "stopped": stopped}[
-        mode
-    ](ledger)
+    modes = {"killed": killed, "answers": answers, "full": full, "large": large, "slow": slow, "stopped": stopped}
+    answer = {**modes, "audited": audited}[mode](ledger)
     ledger.stop()
     print(json.dumps(answer))
 

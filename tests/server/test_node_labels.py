@@ -30,6 +30,7 @@ class Scene:
 class Run:
     """A job with LABEL steps 1, the same on each node, and 3, another on each."""
 
+    id = "j"
     meta: ClassVar[dict[str, Any]] = {"labels": {"1": {"sets": [{"x": "1", "y": "1"}], "of": {}},
                                                  "3": {"sets": [{"x": "a"}, {"x": ""}], "of": {"a": 1}}}}  # fmt: skip
 
@@ -44,7 +45,9 @@ def test_a_change_is_recorded_sent_and_noted_once() -> None:
 def test_labels_of_steps_come_from_the_plan() -> None:
     scene, run = Scene(), Run()
     assert scene.labels.take_steps(run, scene.record, [0, 2]) == []  # type: ignore[arg-type]
-    scene.labels.take_steps(run, scene.record, [0, 1, 2])  # type: ignore[arg-type]
+    (_, line) = scene.labels.take_steps(run, scene.record, [0, 1, 2])  # type: ignore[arg-type]
+    assert line[0] == "audit" and line[1]["nodes"] == ["a"]
+    assert line[1]["entry"]["labels"] == {"x": "1", "y": "1"} and line[1]["entry"]["job"] == "j"
     assert scene.record.labels == {"x": "1", "y": "1"}
     scene.labels.take_steps(run, scene.record, [1, 3])  # type: ignore[arg-type]
     assert scene.record.labels == {"y": "1"}

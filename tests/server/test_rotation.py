@@ -63,7 +63,8 @@ def test_each_step_is_on_disk_before_the_node_is_told() -> None:
     assert scene.web.next_key == NEW, "a second order changes nothing"
     scene.ledger.rows.clear()
     scene.rotation.complete(scene.web, NEW)
-    superseded, row, _ = scene.ledger.rows
+    superseded, line, row, _ = scene.ledger.rows
+    assert (line[1]["entry"]["event"], line[1]["entry"]["former_key"]) == ("key-replaced", OLD)
     assert superseded[1]["key"] == OLD and superseded[1]["superseded"]
     assert (row[1]["key"], row[1]["next_key"]) == (NEW, "")
     assert scene.web.key == NEW and OLD in scene.revoked and OLD not in scene.roster.by_key

@@ -11,6 +11,7 @@ from ledger_ops import T0, accept, done, range_end, result, results, whole
 from director.errors import NotFoundError, StoreError, UsageError
 from director.protocol.framing import Cut
 from director.stores import open_store
+from director.stores.audit_chain import Head, read
 from director.stores.contract import NODE_FIELDS, BadOperationError, DuplicateJobError, GoneJobError, Store
 
 
@@ -48,6 +49,48 @@ def test_another_submission_with_the_same_id_is_refused_and_nothing_is_applied(s
         store.apply([accept("j2"), accept("j1", digest="other"), ("node", {"name": "a"})])
     assert listed(store) == ["j1"]
     assert store.nodes() == []
+
+
+def test_lines_of_the_audit_log_are_chained_once_each(store: Store) -> None:
+    def line(stamp: int, run: str = "r") -> tuple[str, dict[str, Any]]:
+        entry = {"event": "x", "stamp": stamp}
+        return "audit", {"entry": entry, "nodes": ["b2", "b1", "b1"], "run": run, "stamp": stamp}
+
+    assert store.audit_head() == Head() and store.audit_lines(0, 9) == []
+    store.apply([line(1), ("node", {"name": "a"}), line(2)])
+    store.apply([line(1), line(2), ("node", {"name": "a"}), line(3)])
+    store.apply([line(1, "other"), ("audit", {"entry": {"event": "y"}})])
+    rows = store.audit_lines(0, 9)
+    assert [(number, json.loads(text)["number"]) for number, text in rows] == [(n, n) for n in range(1, 6)]
+    assert [json.loads(text).get("stamp") for _, text in rows] == [1, 2, 3, 1, None]
+    assert json.loads(rows[0][1])["nodes"] == "b[1-2]" and json.loads(rows[0][1])["node_count"] == 2
+    head = Head()
+    for number, text in rows:
+        found = read(text.encode())
+        assert found is not None and found.whole and (found.number, found.previous) == (number, head.hash)
+        head = Head(found.number, found.hash)
+    assert store.audit_head() == head
+    store.apply([("audit_kept", {"number": 3})])
+    assert [number for number, _ in store.audit_lines(0, 9)] == [4, 5] and store.audit_head() == head
+    assert store.audit_lines(3, 1) == rows[3:4]
+    store.apply([("audit_head", {"number": 70, "hash": "f" * 64}), line(2, "other"), line(3, "other")])
+    assert [number for number, _ in store.audit_lines(0, 9)] == [71, 72]
+
+
+def test_a_line_and_what_it_tells_of_are_written_both_or_none(store: Store) -> None:
+    store.apply([accept("j1")])
+    with pytest.raises(DuplicateJobError):
+        store.apply([("audit", {"entry": {"event": "x"}}), accept("j1", digest="other")])
+    with pytest.raises(BadOperationError):
+        store.apply([accept("j2"), ("audit", {"entry": 5})])
+    assert listed(store) == ["j1"] and store.audit_head() == Head()
+
+
+def test_of_very_many_nodes_a_line_has_a_bounded_text(store: Store) -> None:
+    names = [f"{number * 7919:x}-{number}.example" for number in range(10_000)]
+    store.apply([("audit", {"entry": {"event": "x"}, "nodes": names})])
+    ((_, text),) = store.audit_lines(0, 1)
+    assert len(text) < 40_000 and json.loads(text)["node_count"] == 10_000 and "nodes_sha256" in text
 
 
 def test_job_info_has_the_shape_of_the_contract(store: Store) -> None:

@@ -125,7 +125,9 @@ def test_the_file_is_private(store: SqliteStore, path: str) -> None:
         assert stat.S_IMODE(os.stat(name).st_mode) == 0o600
 
 
-@pytest.mark.parametrize(("version", "age"), [(schema.VERSION - 1, "an earlier"), (schema.VERSION + 1, "a newer")])
+@pytest.mark.parametrize(
+    ("version", "age"), [(schema.WITHOUT_AUDIT - 1, "an earlier"), (schema.VERSION + 1, "a newer")]
+)
 def test_a_file_of_another_version_is_refused_with_a_remedy_and_left_alone(path: str, version: int, age: str) -> None:
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as db:
@@ -134,6 +136,21 @@ def test_a_file_of_another_version_is_refused_with_a_remedy_and_left_alone(path:
         SqliteStore(path)
     with closing(sqlite3.connect(path)) as db:
         assert schema.version_of(db) == version
+
+
+def test_a_file_without_the_audit_log_gets_its_tables_and_keeps_all_else(path: str) -> None:
+    store = SqliteStore(path)
+    store.apply([accept("j1")])
+    store.close()
+    with closing(sqlite3.connect(path)) as db:
+        for table in ("audit", "audit_head"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute(f"PRAGMA user_version = {schema.WITHOUT_AUDIT}")
+    store = SqliteStore(path)
+    store.apply([("audit", {"entry": {"event": "x"}})])
+    assert store.find("j1") and store.audit_head().number == 1
+    assert schema.version_of(store._connections.write) == schema.VERSION
+    store.close()
 
 
 def test_tables_are_made_all_or_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
