@@ -27,7 +27,10 @@ class Audit:
 
 def of_call(command: str, request: Any, caller: Caller) -> dict[str, Any]:
     """Who gives which command, with which arguments; nothing secret is among them."""
-    fields = request.shown() if hasattr(request, "shown") else dataclasses.asdict(request)
+    if hasattr(request, "shown"):
+        fields = request.shown()
+    else:
+        fields = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
     login = caller.login_uid
     return {
         "command": command, "user": caller.user, "uid": caller.uid, "login_uid": login,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from director import __version__
@@ -100,10 +101,10 @@ class Commands:
         if command is None:
             raise UsageError(f"the server knows no command {name!r}; it runs version {__version__}")
         request = decode(command.request, fields)
-        entry = Entry(self._trail, caller.uid, of_call(name, request, caller))
+        entry = Entry(self._trail, caller.uid, partial(of_call, name, request, caller))
         try:
             rights = self._permit(caller, command)
-            entry.set_role(rights.role)
+            entry.role = rights.role
             caller = replace(caller, rights=rights, entry=entry if command.audited else NOT_AUDITED)
             return command.handler(request, caller)
         except NoRoleError:

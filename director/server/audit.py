@@ -9,7 +9,8 @@ import hashlib
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import ujson
@@ -110,19 +111,21 @@ class Entry:
     """What the log says of one call of a command.
 
     Args:
-        fields: who called, and what with.
+        fields: tells who called, and what with; it is asked when there is a line.
 
     Attributes:
+        role: that allows the command; "" until it is known.
         written: whether the log says that this is done.
     """
 
-    def __init__(self, trail: AuditTrail, uid: int, fields: Mapping[str, Any]) -> None:
-        self._trail, self._uid, self._fields = trail, uid, dict(fields)
+    def __init__(self, trail: AuditTrail, uid: int, fields: Callable[[], Mapping[str, Any]]) -> None:
+        self._trail, self._uid, self._of_call = trail, uid, fields
+        self.role = ""
         self.written = False
 
-    def set_role(self, role: str) -> None:
-        """The role that allows the command."""
-        self._fields["role"] = role
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        return {**self._of_call(), **({"role": self.role} if self.role else {})}
 
     def line(self, nodes: Iterable[str] = (), **more: Any) -> Op:
         """The operation for the write of the act itself; `more` beats what the fields are."""

@@ -1,7 +1,7 @@
 """Moves lines of the audit log from the ledger into its files, and checks them; a thread of the ledger process.
 
-A line is durable in the ledger together with what it tells of. The files follow within milliseconds: after a crash
-what they lack is still in the ledger.
+A line is durable in the ledger together with what it tells of. The files follow in a moment: after a crash what they
+lack is still in the ledger.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 FOLDER = "audit"  # in the server's folder
 BATCH = 500  # lines that are written at once
 KEPT = 1000  # lines that may be both in the files and in the ledger
+PACE = 0.05  # seconds in which lines gather, so that the files need few flushes of the disk
 RETRY = 1.0  # seconds
 CATCH_UP = 10.0  # seconds that a check waits for the files
 
@@ -45,6 +46,7 @@ class AuditKeeper:
         self._changed = threading.Condition()  # notified when lines have come into the files
         self._store = store
         self._work = threading.Event()
+        self._writing = threading.Lock()
         self._begun = False
         self._forgotten = 0
         self._checks = threading.Lock()  # held during a check, so that no file is removed
@@ -59,16 +61,18 @@ class AuditKeeper:
             if self.step():
                 self._work.wait()
                 self._work.clear()
+                time.sleep(PACE)
             else:
                 time.sleep(RETRY)
 
     def step(self) -> bool:
         """Write all lines that the ledger has; whether that was possible."""
         try:
-            if not self._begun:
-                self._begin()
-                self._begun = True
-            self._write()
+            with self._writing:
+                if not self._begun:
+                    self._begin()
+                    self._begun = True
+                self._write()
         except (OSError, StoreError) as error:
             why = f"the audit log in {self.files.folder} cannot be written: {getattr(error, 'strerror', '') or error}"
             if why != self.trouble:

@@ -283,6 +283,7 @@ def main() -> None:
         finally:
             ledger.writer.writes.put(None)
             writer.join()
+            audit.step()
 
 
 if __name__ == "__main__":

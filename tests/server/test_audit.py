@@ -34,6 +34,10 @@ def trail() -> tuple[Ledger, AuditTrail]:
     return ledger, AuditTrail(ledger)
 
 
+def call() -> dict[str, Any]:
+    return {"command": "x"}
+
+
 def test_only_what_says_something_is_shown_and_long_texts_are_cut() -> None:
     fields = {"a": None, "b": "", "c": [], "d": 0, "e": False, "f": "x", "g": "y" * (TEXT + 1), "h": ["z" * TEXT] * 2}
     found = shown(fields)
@@ -45,7 +49,7 @@ def test_only_what_says_something_is_shown_and_long_texts_are_cut() -> None:
 
 def test_what_cannot_be_written_is_not_done() -> None:
     ledger, log = trail()
-    entry = Entry(log, 5, {"command": "x"})
+    entry = Entry(log, 5, call)
     ledger.stuck = "the disk is full"
     with pytest.raises(StoreError, match=r"the disk is full; nothing was done$"):
         entry.write(["a"])
@@ -61,10 +65,10 @@ def test_what_cannot_be_written_is_not_done() -> None:
 def test_many_refusals_are_counted() -> None:
     ledger, log = trail()
     for _ in range(DENIALS + 7):
-        Entry(log, 5, {"command": "x"}).deny("no")
-    Entry(log, 6, {"command": "x"}).deny("no")
+        Entry(log, 5, call).deny("no")
+    Entry(log, 6, call).deny("no")
     for _ in range(3):
-        Entry(log, 9, {"command": "x"}).deny_stranger()
+        Entry(log, 9, call).deny_stranger()
     assert [row["event"] for row in ledger.rows] == ["denied"] * (DENIALS + 1)
     ledger.rows.clear()
     log.write_counts()
