@@ -75,6 +75,7 @@ class AuditFiles:
         if current is None or current.size >= self._limit or not _is_as(current):
             name = f"audit-{rows[0][0]:012d}.jsonl"
             current = Extent(os.path.join(self.folder, name), rows[0][0], 0)
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
         _write(current, data)
         with self._lock:
             self._current = current._replace(size=current.size + len(data))
@@ -105,7 +106,7 @@ class AuditFiles:
     def _extents(self) -> list[Extent]:
         """All files as they are on the disk, the oldest first. Raises OSError."""
         found = []
-        for entry in os.scandir(self.folder):
+        for entry in os.scandir(self.folder) if os.path.isdir(self.folder) else ():
             match = _NAME.fullmatch(entry.name)
             if match and entry.is_file(follow_symlinks=False):
                 found.append(Extent(entry.path, int(match[1]), entry.stat().st_size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,16 @@ def test_a_file_that_was_removed_is_not_written_any_more(store: Store, tmp_path:
     add(store, 1)
     assert kept.step()
     assert [path.name for path in files(tmp_path)] == ["audit-000000000004.jsonl"]
+    assert faults(kept) == [(1, "and the lines up to 3 are missing at the beginning")]
+
+
+def test_a_folder_that_was_removed_is_made_again(store: Store, tmp_path: Path) -> None:
+    add(store, 3)
+    kept = keeper(store, tmp_path)
+    shutil.rmtree(tmp_path / "audit")
+    assert faults(kept) == [(1, "and the lines up to 3 are missing at the end")]
+    add(store, 1)
+    assert kept.step()
     assert faults(kept) == [(1, "and the lines up to 3 are missing at the beginning")]
 
 
