@@ -216,16 +216,16 @@ class Enrolment:
             self._refuse(newcomer, decision.reason, answer)
         else:
             now = time.monotonic()
-            self._refused("enrolment-waits", newcomer.address)
             if self.pending.add(newcomer.name, newcomer.key, newcomer.address, decision.reason, now, time.time()):
                 seldom.warning("%s (%s, key %s…) waits: %s",
                                newcomer.name, newcomer.address, newcomer.key[:12], decision.reason)  # fmt: skip
+                self._refused("enrolment-waits", newcomer.address)
             answer(decision)
 
     def _let_in(self, newcomer: Newcomer, token: TokenRow | None, decision: Decision, answer: Answer) -> None:
         labels = dict(token.labels) if token else {}
         id = token.id if token else ""
-        operations = self._membership.join(newcomer.name, newcomer.key, decision.reason, id, labels)
+        operations = self._membership.join(newcomer.name, newcomer.key, decision.reason, id, labels, newcomer.address)
         if decision.uses_place:
             operations.append(self.tokens.use(id))
         self.pending.drop(newcomer.name, newcomer.key)

@@ -29,7 +29,9 @@ class Membership:
     ) -> None:  # fmt: skip
         self._roster, self._scheduler, self._note, self._revoked = roster, scheduler, note, revoked
 
-    def join(self, name: str, key: str, why: str, token: str = "", labels: dict[str, str] | None = None) -> list[Any]:
+    def join(
+        self, name: str, key: str, why: str, token: str = "", labels: dict[str, str] | None = None, address: str = ""
+    ) -> list[Any]:  # fmt: skip
         """Let a key have a name; the operations that record it.
 
         When the name had another key, labels and queued tasks stay with the name, what the former key was sent is lost,
@@ -54,9 +56,11 @@ class Membership:
             operations += self.forget([renamed.name], f"calls itself {name} now")
         self._roster.add(record)
         self._note(name, record)
-        fields = {"key": key, "reason": why, "token": record.token or None, "labels": record.labels}
-        former_key = former.key if former is not None else None
-        operations.append(audit.line("enrolled", [name], **audit.shown({**fields, "former_key": former_key})))
+        fields = {
+            "key": key, "address": address, "reason": why, "token": record.token, "labels": record.labels,
+            "former_key": former.key if former is not None else "",
+        }  # fmt: skip
+        operations.append(audit.line("enrolled", [name], **audit.shown(fields)))
         return [*operations, ("node", record.row())]
 
     def quarantine(self, record: NodeRecord, why: str) -> list[Any]:
