@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from director.language.scope import Scope
 from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
 from director.planning.planner import Plan, plan
+from director.runtime import memory_folders
 from director.states import FAILED, SUCCESS, TIMEOUT
 from director.transfer import sources
 from director.transfer.blobs import BlobStore
@@ -38,6 +39,7 @@ class FakeNode:
         self.slept: list[float] = []
         self.fetched: list[str] = []
         self.lent: list[dict[str, Any]] = []
+        self.secrets: dict[str, bytes] = {}
         self.seconds = 5.0
         self.breaths = 0
 
@@ -98,6 +100,12 @@ class FakeNode:
             raise VerbError(f"there is no user {name} on this node")
         return int(name), int(group or name)
 
+    def secret(self, name: str) -> bytes:
+        return self.secrets[name]
+
+    def memory_folder(self, uid: int, gid: int) -> Any:
+        return memory_folders.made("test", uid, gid)
+
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.seconds -= seconds
@@ -154,11 +162,17 @@ class Fleet:
 
 
 def drive(
-    text: str, folder: Path, blobs: BlobStore, fleet: Fleet | None = None, form: str = "auto", **options: Any
+    text: str,
+    folder: Path,
+    blobs: BlobStore,
+    fleet: Fleet | None = None,
+    form: str = "auto",
+    secrets: Sequence[str] = (),
+    **options: Any,
 ) -> Plan:
     """Plan a text as the worker does, with real sources below `folder`."""
     file = {"name": "exec", "form": form, "text": text, "folder": str(folder)}
-    steps = plan({"file": file, "options": options}, fleet or Fleet(web_01=True), blobs)
+    steps = plan({"file": file, "options": options, "secrets": secrets}, fleet or Fleet(web_01=True), blobs)
     try:
         asked = next(steps)
         while True:

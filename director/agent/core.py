@@ -51,6 +51,7 @@ class Agent:
             "run_once_ended": self.runner.run_once_ended,
             "query_values": partial(transfer.take_answer, "values"),
             "sources": partial(transfer.take_answer, "sources"),
+            "secrets": transfer.take_secrets,
             "stored": transfer.take_stored,
             "lend": transfer.take_lend,
             "pull": transfer.take_pull,

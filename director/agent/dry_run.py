@@ -226,14 +226,14 @@ class DryRunResult:
         """Set what the step would set; UNKNOWN for the output of a step that only a run can tell."""
         if outcome is not None:
             effects = outcome.effects
-            self.sets.update(effects.get("arg", {}))
+            self.sets.update({n: text for n, text in effects.get("arg", {}).items() if n not in scope.secret})
             for name in effects.get("arg", {}):
                 self._unknown.pop(name, None)
         else:
             names = [step["flags"][flag] for flag in ("stdout-arg", "stderr-arg") if flag in step["flags"]]
             effects = {"arg": dict.fromkeys(names, UNKNOWN), "declare": names, "output": names}
             self._unknown.update(dict.fromkeys(names, step["i"]))
-            self.sets.update(dict.fromkeys(names))
+            self.sets.update(dict.fromkeys(name for name in names if name not in scope.secret))
         scope.apply(effects)
         self._scopes.keep(step, effects)
 
@@ -302,6 +302,10 @@ class DryRunNode(LocalNode):
         raise UnknownError("only a run can tell")
 
     sleep = exclusive = reboot = offer = refuse
+
+    def secret(self, name: str) -> bytes:
+        """Not in a dry run: raises UnknownError."""
+        raise UnknownError("it has secrets, which are given to a run only")
 
     def borrow(self, number: int) -> Any:
         """Not in a dry run: raises UnknownError."""

@@ -9,7 +9,8 @@ import pwd
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import gevent
@@ -19,16 +20,18 @@ from director import process, verbs
 from director import states as st
 from director.agent.blob_fetcher import Fetcher
 from director.agent.job_runner import JobRunner, Running, Step
-from director.agent.local_node import LocalNode
+from director.agent.job_secrets import OUTPUT_FLAGS
+from director.agent.local_node import LocalNode, shared
 from director.agent.node_rules import NodeRules
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter
+from director.agent.secret_keeper import SecretKeeper
 from director.agent.step_cache import StepCache
 from director.agent.step_engine import keep_values, take_step
 from director.agent.step_runner import DEFAULT_TIMEOUT, StepRunner
 from director.errors import DirectorError, LateError, RefusedError, VerbError
 from director.language.scope import Scope
-from director.runtime import service_manager
+from director.runtime import memory_folders, service_manager
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
 from director.verbs.folders import make_folder, own_home
@@ -65,6 +68,7 @@ class Executor:
         self.env = _client_environment(name)
         self.home = own_home()
         self.rebooter: Rebooter | None = None
+        self.secrets: SecretKeeper | None = None
         self.pids = self.memory = 0
         self.place = "-"
         self._verbs: dict[str, Verb] = {}
@@ -74,6 +78,11 @@ class Executor:
         """One attempt of one step, ended by its timeout; a step of a file is looked up in the step cache first."""
         timeout = step["flags"].get("timeout") or job.head["options"].get("timeout") or DEFAULT_TIMEOUT
         node = TaskNode(self, runner, job, scope, step, running, timeout)
+        outcome = self._apply(job, step, node)
+        node.withhold(outcome, step)
+        return outcome
+
+    def _apply(self, job: JobRunner, step: Step, node: TaskNode) -> Outcome:
         try:
             verb = self.verb(step, node.blob)
         except RefusedError as error:
@@ -101,10 +110,15 @@ class Executor:
         # the runner ends a command in time
         try:
             self.rules.check_user(step, node)
+            _require_values(verb, step, node.scope)
+            node.open_secrets()
+        except LateError as error:
+            return Outcome(st.TIMEOUT, reason=str(error))
         except DirectorError as error:
             return Outcome(st.FAILED, reason=str(error))
         outcome = _guarded(verb, step, node) if verb.command else self._attempt_in_time(verb, step, node)
         keep_values(outcome, step, node)
+        node.withhold(outcome, step)
         return outcome
 
     def _attempt_in_time(self, verb: Verb, step: Step, node: TaskNode) -> Outcome:
@@ -153,15 +167,19 @@ class Executor:
                 verb = self._verbs[key] = own.load(file.read(), digest, path)[step["verb"]]
         return verb
 
-    def environment(self, job: JobRunner, scope: Scope) -> dict[bytes, bytes]:
-        """The environment of a RUN, made again only when a value of the scope has changed."""
-        if scope.made is not None and scope.made[0] == scope.version:
-            known: dict[bytes, bytes] = scope.made[1]
+    def environment(self, job: JobRunner, scope: Scope, other: bool = False) -> dict[bytes, bytes]:
+        """The environment of a RUN, made again only when a value of the scope has changed.
+
+        Args:
+            other: it is of another user, who gets little of the client's own.
+        """
+        if scope.made is not None and scope.made[:2] == (scope.version, other):
+            known: dict[bytes, bytes] = scope.made[2]
             return known
         texts = {name: text for name, text in scope.dollars().items() if SHELL_NAME.fullmatch(name)}
-        made = {**self.env, b"DIRECTOR_JOB": job.id.encode()}
+        made = {**(shared(self.env) if other else self.env), b"DIRECTOR_JOB": job.id.encode()}
         made.update((os.fsencode(name), os.fsencode(text.replace("\0", ""))) for name, text in texts.items())
-        scope.made = (scope.version, made)
+        scope.made = (scope.version, other, made)
         return made
 
 
@@ -193,17 +211,22 @@ class TaskNode(LocalNode):
         looks: bool = False,
     ) -> Outcome:
         """Run a program to its end, within the step's time."""
-        scope, running = self.scope, self._running
-        environment = self._executor.environment(self._job_runner, scope)
+        scope, running, secrets = self.scope, self._running, self._job_runner.secrets
+        if any(map(secrets.is_in, argv)):
+            raise VerbError(
+                "a secret would be among the arguments of a process, where every user can read it; give it as a "
+                'variable (--mount=type=secret,id=NAME,env=X) and write "$X"'
+            )
+        user = scope.user if user is None else user
+        environment = self._executor.environment(self._job_runner, scope, bool(user) and self._is_other(user))
         if env:
             environment = {**environment, **{os.fsencode(k): os.fsencode(v) for k, v in env.items()}}
-        user = scope.user if user is None else user
         limit = self.remaining()
         spec = process.Spec(
             argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
             timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
             token=task_token(self._executor.place, self._runner.journal.instance, self.job, self._step["i"]),
-            detach=detach, pids=self._executor.pids, memory=self._executor.memory,
+            mask=self._masked(), detach=detach, pids=self._executor.pids, memory=self._executor.memory,
         )  # fmt: skip
         if user:
             self._become(spec, user, cwd)
@@ -217,6 +240,40 @@ class TaskNode(LocalNode):
         self._deadline += result.suspended
         cancelled = "client stopped" if self._runner.draining else (self._job_runner.cancelled or "cancelled")
         return outcome_of(result, self.timeout if timeout is None else min(timeout, self.timeout), cancelled)
+
+    def _masked(self) -> Sequence[bytes]:
+        """What is masked while the output is read; nothing where it becomes a secret ARG, and is masked as a whole."""
+        flags, secret = self._step["flags"], self.scope.secret
+        makes = any(flags.get(flag) in secret for flag in OUTPUT_FLAGS)
+        return () if makes else self._job_runner.secrets.patterns
+
+    def open_secrets(self) -> None:
+        """Have the secrets of the job at hand once a step uses some. Raises VerbError, LateError."""
+        if self._job_runner.secrets.used and self._executor.secrets is not None:
+            self._executor.secrets.open(self._job_runner, self._step["i"], self.remaining)
+
+    def withhold(self, outcome: Outcome, step: Step) -> None:
+        """Take what is secret out of an outcome."""
+        secrets = self._job_runner.secrets
+        secrets.withhold(outcome, step, self.scope)
+        if outcome.private and self._executor.secrets is not None:
+            self._executor.secrets.watch(secrets)
+
+    def hide(self, text: str) -> str:
+        """The text with all secrets of the job masked."""
+        return self._job_runner.secrets.hide(text)
+
+    def secret(self, name: str) -> bytes:
+        """The value of a secret. Raises VerbError: it was not given to this step."""
+        return self._job_runner.secrets.value(name, self._step["i"])
+
+    def memory_folder(self, uid: int, gid: int) -> AbstractContextManager[str]:
+        """A folder in memory that only this user can enter. Raises VerbError."""
+        return memory_folders.made(self._executor.place, uid, gid)
+
+    def _is_other(self, user: str) -> bool:
+        """Whether this is another user than the client's."""
+        return self.identity(user)[0] != os.geteuid()
 
     def _become(self, spec: process.Spec, user: str, cwd: str | None) -> None:
         """Run as another user: their ids, groups, HOME and USER."""
@@ -308,6 +365,16 @@ def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
         log.exception("%s failed in an unexpected way", step["verb"])
         where = f"{own.place_of(error, step['own'][2])}: " if "own" in step else ""
         return Outcome(st.FAILED, reason=f"{where}{step['verb']} failed: {type(error).__name__}: {error}")
+
+
+def _require_values(verb: Verb, step: Step, scope: Scope) -> None:
+    """Check that no value is gone that the step may use: an unset variable could do harm. Raises VerbError."""
+    for name in sorted(scope.withheld):
+        if verb.command or "own" in step or re.search(rf"\b{re.escape(name)}\b", str(step["body"])):
+            raise VerbError(
+                f"the secret value of {name} was in memory only, and is gone since the client or the job was started "
+                "again; submit the job anew"
+            )
 
 
 def task_token(place: str, instance: str, job: str, step: int) -> str:

@@ -19,6 +19,7 @@ import ujson
 from gevent.event import AsyncResult
 
 from director import states as st
+from director.agent.job_secrets import JobSecrets
 from director.language.scope import Scope
 from director.process import Handle
 from director.protocol.results import TaskResult
@@ -34,7 +35,7 @@ _OF_STAGE = ("user", "workdir", "shell")  # effects that last to the end of a st
 class _LaneScope:
     scope: Scope
     stage: int
-    effects: list[Mapping[str, Any]] = field(default_factory=list)
+    effects: list[tuple[Mapping[str, Any], Mapping[str, str]]] = field(default_factory=list)
 
 
 class JobScopes:
@@ -73,10 +74,10 @@ class JobScopes:
             self._inherit(lane.scope, step)
         return self._lanes[number].scope
 
-    def keep(self, step: Step, effects: Mapping[str, Any] | None) -> None:
+    def keep(self, step: Step, effects: Mapping[str, Any] | None, private: Mapping[str, str] | None = None) -> None:
         """Note what a step of a lane set, for the steps after the lanes; the caller applies it to the step's scope."""
-        if effects and step.get("lane") in self._lanes:
-            self._lanes[step["lane"]].effects.append(effects)
+        if (effects or private) and step.get("lane") in self._lanes:
+            self._lanes[step["lane"]].effects.append((effects or {}, private or {}))
 
     def _inherit(self, scope: Scope, step: Step) -> None:
         """`FROM name` of an earlier stage: begin with its USER, WORKDIR and SHELL."""
@@ -92,8 +93,9 @@ class JobScopes:
         """Apply what the lanes set to the main scope, in the order of the file."""
         for _, lane in sorted(self._lanes.items()):
             self._ends[lane.stage] = lane.scope.place()
-            for effects in lane.effects:
+            for effects, private in lane.effects:
                 self.main.apply({name: value for name, value in effects.items() if name not in _OF_STAGE})
+                self.main.hide(private)
         self._lanes.clear()
 
 
@@ -137,6 +139,8 @@ class JobRunner:
         running: the steps that run now, by number.
         attempts: number of the next attempt of steps that an earlier process of this client was running.
         known: results from before this client was started; these steps are not run again.
+        secrets: its secrets, in memory.
+        made: secret values that steps have just set, by step.
         waits: steps that wait for the run-once step of another node, and whether they may begin.
     """
 
@@ -151,6 +155,8 @@ class JobRunner:
         self.running: dict[int, Running] = {}
         self.attempts: dict[int, int] = {}
         self.known: dict[int, TaskResult] = {}
+        self.secrets = JobSecrets()
+        self.made: dict[int, dict[str, str]] = {}
         self.waits: dict[int, AsyncResult[bool]] = {}
         self._run_step, self.pass_over = run_step, pass_over
         self._ran: dict[int, int] = {}  # the last step that was run here, by lane
@@ -203,12 +209,13 @@ class JobRunner:
         else:
             row = self._do_own(scope, step)
             self._ran[step.get("lane", 0)] = step["i"]
-        self.scopes.keep(step, row.effects)
+        self.scopes.keep(step, row.effects, self.made.pop(step["i"], None))
         return row
 
     # -- inside -------------------------------------------------------------------------------------------
 
     def _do_own(self, scope: Scope, step: Step) -> TaskResult:
+        self.secrets.used = self.secrets.used or "secrets" in step
         row = self.known.pop(step["i"], None)
         if row is None:
             return self._run_step(self, scope, step)

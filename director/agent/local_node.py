@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,11 +15,12 @@ from director.errors import RefusedError, VerbError
 from director.globs import shielded, unshielded
 from director.language.braces import present
 from director.language.origin import QUERY
-from director.language.scope import Scope
+from director.language.scope import Scope, is_proxy
 from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
 from director.runtime.greenlets import breathe
 
+_SHARED = re.compile(rb"PATH|LANG|LC_[A-Z]+|TZ|TERM|HOME|USER|DIRECTOR_NODE")
 NO_ID = 0xFFFFFFFF  # as a uid or gid it means "leave it as it is"
 
 
@@ -46,7 +48,7 @@ class LocalNode:
 
     def text(self, raw: str) -> str:
         """Render braces only."""
-        return self.blueprint(raw) if present(raw) and self._braces else raw
+        return render_text(raw, self._namespace()) if present(raw) and self._braces else raw
 
     def shell(self, raw: str) -> str:
         """Render braces only, in text that a shell reads."""
@@ -58,11 +60,11 @@ class LocalNode:
 
     def document(self, raw: str) -> str:
         """Render braces and `$X`; quotes stay."""
-        return render_word(raw, self._namespace(), self._dollar, quotes=False, braces=self._braces)
+        return render_word(raw, self._with_secrets(), self._dollar, quotes=False, braces=self._braces)
 
     def blueprint(self, source: str) -> str:
         """Render a file's text as one template."""
-        return render_text(source, self._namespace())
+        return render_text(source, self._with_secrets())
 
     def pattern(self, raw: str, escape: str = "\\") -> str:
         """Render a glob; the stars in values mean themselves."""
@@ -78,6 +80,14 @@ class LocalNode:
         """Render as the verb does; `kind` is one of those of `Verb.raws`."""
         method: Callable[[str], str] = getattr(self, kind)
         return method(raw)
+
+    def secret(self, name: str) -> bytes:
+        """The value of a secret. Raises VerbError: the step has none."""
+        raise VerbError(f"the secret {name} was not given to this step")
+
+    def hide(self, text: str) -> str:
+        """The text with all secrets of the job masked."""
+        return text
 
     def identity(self, user: str) -> tuple[int, int]:
         """uid and gid of `user[:group]`.
@@ -112,17 +122,41 @@ class LocalNode:
             self._names = self._namespace_of(self.scope.texts())
         return self._names
 
-    def _namespace_of(self, texts: Mapping[str, str]) -> Names:
+    def _with_secrets(self) -> Names:
+        """The names that a text for a file may use."""
+        return self._namespace_of(self.scope.texts(), self._secret_text)
+
+    def _namespace_of(self, texts: Mapping[str, str], secret: Callable[[str], str] | None = None) -> Names:
         node = {"id": self.name, "labels": dict(self.labels)}
-        return Names(texts, self.facts, node, self.scope.query, self.scope.quoted, self._used)
+        return Names(texts, self.facts, node, self.scope.query, self.scope.quoted, self._used, secret)
+
+    def _secret_text(self, name: str) -> str:
+        """A secret in a template, without the line breaks at its end. Raises VerbError."""
+        try:
+            return self.secret(name).decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise VerbError(f"the secret {name} is no UTF-8 text, so no template can have it") from None
 
     def _dollar(self, name: str) -> str | None:
         self._used.add(name)
         value = self.scope.dollars().get(name)
         if value is not None:
             return value
-        inherited = self._env.get(os.fsencode(name))
+        env = shared(self._env) if self.scope.user and self._runs_as_other() else self._env
+        inherited = env.get(os.fsencode(name))
         return None if inherited is None else os.fsdecode(inherited)
+
+    def _runs_as_other(self) -> bool:
+        """Whether USER names another user than the client's; one that is unknown fails when a command is run."""
+        try:
+            return numbers_of(self.scope.user)[0] != os.geteuid()
+        except VerbError:
+            return True
+
+
+def shared(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """What of the client's environment the commands of other users get."""
+    return {name: text for name, text in env.items() if _SHARED.fullmatch(name) or is_proxy(os.fsdecode(name))}
 
 
 def numbers_of(user: str) -> tuple[int, int]:

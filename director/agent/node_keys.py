@@ -1,4 +1,4 @@
-"""The key pair of a client, and during a rotation the one that is to replace it.
+"""The key pairs of a client, and during a rotation those that are to replace them.
 
 Both are kept until the server has welcomed this client with the new one: whichever the server knows after a crash of
 either side, the client has it.
@@ -35,16 +35,21 @@ class NodeKeys:
 
     def __init__(self, folder: str = "") -> None:
         self._folder = folder
-        self._current = keys.load_or_make(folder, CURRENT) if folder else keys.new_pair()
+        self._current = self._load_or_make(CURRENT)
         started = bool(folder) and os.path.exists(os.path.join(folder, NEXT))
-        self._next = keys.load_or_make(folder, NEXT) if started else None
+        self._next = self._load_or_make(NEXT, self._current.opening) if started else None
         self.pair = self._next or self._current
 
     def make_next(self) -> keys.KeyPair:
         """The new pair, which is on disk; the same one until it has replaced the present one. Raises StartError."""
         if self._next is None:
-            self._next = keys.load_or_make(self._folder, NEXT) if self._folder else keys.new_pair()
+            self._next = self._load_or_make(NEXT, self._current.opening)
         return self._next
+
+    def _load_or_make(self, name: str, former: tuple[str, ...] = ()) -> keys.KeyPair:
+        if not self._folder:
+            return keys.with_opening(keys.new_pair(), former)
+        return keys.load_or_make(self._folder, name, opens=True, former=former)
 
     def use_next(self, public: str) -> bool:
         """Connect with the new pair, if this is its public key; whether that is a change."""

@@ -38,7 +38,7 @@ ERROR_LIMIT = 2000  # characters
 
 Key = tuple[str, int, int]  # job, step, set of patterns
 Remaining = Callable[[], float]  # seconds left for the step
-Answer = tuple[dict[str, Any], bytes]
+Answer = tuple[dict[str, Any], Any]  # fields, and the body or bodies
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +121,12 @@ class NodeTransfer:
         sources: dict[str, Any] = self._request("sources", job, step, message, remaining)
         return sources
 
+    def secrets(self, job: str, step: int, remaining: Remaining) -> tuple[list[str], Sequence[bytes]]:
+        """What was sealed for this node: names, and its box before the value of each. Raises VerbError, LateError."""
+        message = messages.encode("secrets_get", job=job, step=step)
+        fields, parts = self._wait("secrets", job, step, lambda: self._session.send(message), remaining)
+        return fields["names"], parts
+
     def fetch(self, job: str, step: int, patterns: Sequence[str], remaining: Remaining) -> Fetched:
         """FETCH: send the files that the patterns match. Raises DirectorError, OSError."""
         offer = _Offer((job, step, 0))
@@ -164,7 +170,11 @@ class NodeTransfer:
             request.again = True
             request.news.set()
 
-    def take_answer(self, kind: str, fields: dict[str, Any], body: bytes = b"") -> None:
+    def take_secrets(self, fields: dict[str, Any], *parts: bytes) -> None:
+        """The answer to `secrets`."""
+        self.take_answer("secrets", fields, parts)
+
+    def take_answer(self, kind: str, fields: dict[str, Any], body: Any = b"") -> None:
         """The answer to a request, or in `why` what it waits for."""
         request = self._requests.get((kind, fields["job"], fields["step"]))
         if request is None:

@@ -55,6 +55,7 @@ class Session:
         started: epoch seconds of a start by the field of `hello` that gets its age.
         lag: gives the longest turn of the event loop since its last call, seconds.
         credentials: of the client's token for a name: id and proof, empty without a token.
+        sealing: the public keys that secrets for this node may be sealed with, in Z85, the newest first.
 
     Attributes:
         jobs: the jobs that this client holds, by id.
@@ -72,6 +73,7 @@ class Session:
         self, name: str, journal: Journal, node: NodeState, send: Send,
         started: Mapping[str, float] | None = None, lag: Callable[[], float] = lambda: 0.0,
         credentials: Callable[[str], tuple[str, str]] = lambda name: ("", ""),
+        sealing: Callable[[], list[str]] = list,
     ) -> None:  # fmt: skip
         self.name, self.journal, self.node, self.send = name, journal, node, send
         self.outbox = Outbox(journal, send)
@@ -84,6 +86,7 @@ class Session:
         self.ignores_slices = False
         self.disk_errors: dict[Any, str] = {}
         self._started, self._lag, self._credentials = dict(started or {}), lag, credentials
+        self._sealing = sealing
         self._process_token = os.urandom(8).hex()  # tells this process from another one with the same state folder
         self._hello: Any = None
         self._asked = 0  # number of the server's question whether a client is still here
@@ -186,6 +189,7 @@ class Session:
             "hello", v=messages.VERSION, name=self.name, version=__version__, instance=self.journal.instance,
             journal_position=self.journal.position, jobs=[(name, job.cursor) for name, job in self.jobs.items()],
             process_token=self._process_token, asked=self._asked, profile=self.node.as_message(),
+            sealing=self._sealing(),
             **{name: round(now - at, 3) for name, at in self._started.items()},
         )  # fmt: skip
         if not self.send(hello):  # the connection broke; the server asks again on the next one

@@ -41,7 +41,7 @@ def take_step(
     Raises:
         DirectorError: a text of the step cannot be rendered.
     """
-    skips = bool(step["flags"].get("skip-cache"))
+    skips = bool(step["flags"].get("skip-cache")) or _makes_secret(step, node.scope)
     made, found, reason = "", None, "--skip-cache"
     if verb.trusts_chain or verb.actions & step["flags"].keys():
         made = fingerprint_of(verb, step, node)
@@ -63,6 +63,11 @@ def take_step(
     return outcome, reason
 
 
+def _makes_secret(step: Step, scope: Scope) -> bool:
+    """Whether the step's output becomes a secret ARG: no cache has its value, so it runs each time."""
+    return any(step["flags"].get(flag) in scope.secret for flag in ("stdout-arg", "stderr-arg"))
+
+
 def _compare(verb: Verb, step: Step, outcome: Outcome, cache: StageCache, made: str, values: dict[str, str]) -> str:
     """Decide whether a step that was applied changed anything for the steps after it; returns what is another now."""
     if verb.compares and outcome.state != st.CACHED:
@@ -77,7 +82,8 @@ def _compare(verb: Verb, step: Step, outcome: Outcome, cache: StageCache, made: 
 def fingerprint_of(verb: Verb, step: Step, node: LocalNode, *more: Any) -> str:
     """The step as rendered on this node with its inputs, and with what `more` counts."""
     scope = node.scope
-    rendered = [node.render(raw, kind) for kind, raw in verb.raws(step["body"])]
+    # without secrets: who has the cache could else find out short ones
+    rendered = [node.hide(node.render(raw, kind)) for kind, raw in verb.raws(step["body"])]
     values = _environment_of(scope, rendered) if verb.command else {}
     body = {**step["body"], "own": step["own"][0]} if "own" in step else step["body"]
     inputs = (rendered, scope.user, scope.workdir, scope.shell, values, *more)
@@ -110,7 +116,7 @@ def values_of(verb: Verb, step: Step, scope: Scope, outcome: Outcome) -> dict[st
 
 def _environment_of(scope: Scope, rendered: Sequence[str]) -> dict[str, str]:
     """ARGs and ENVs that a RUN sees; one that a step's output set counts only where the command names it."""
-    texts = {name: text for name, text in scope.dollars().items() if not is_proxy(name)}
+    texts = {name: text for name, text in scope.dollars().items() if not is_proxy(name) and name not in scope.secret}
     seen = _VALUE.findall("\n".join(rendered)) if scope.outputs else ()
     return {name: text for name, text in texts.items() if name not in scope.outputs or name in seen}
 

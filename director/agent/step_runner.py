@@ -153,7 +153,7 @@ class StepRunner:
             return self._apply(self, job, scope, step, running)
         except Exception as error:
             log.exception("step %d of job %s failed in an unexpected way", step["i"], job.id)
-            return Outcome(st.FAILED, reason=f"{type(error).__name__}: {error}")
+            return Outcome(st.FAILED, reason=job.secrets.hide(f"{type(error).__name__}: {error}"))
 
     def _report(
         self, job: JobRunner, scope: Scope, step: Step, running: Running, outcome: Outcome, attempt: int
@@ -163,6 +163,9 @@ class StepRunner:
             _limit_effects(outcome)
             scope.apply(outcome.effects)
             self.session.node.apply(outcome.effects)
+        if outcome.private:
+            scope.hide(outcome.private)
+            job.made[step["i"]] = outcome.private
         if job.cancelled and outcome.state not in st.GOOD:
             outcome.state, outcome.reason = st.CANCELLED, job.cancelled
         elif outcome.state in st.IGNORABLE and step["flags"].get("ignore-errors"):

@@ -203,6 +203,21 @@ class CallerSources:
             self._channel.release(held)
             self._channel.send({"next": True})
 
+    def seal(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Sources.seal`. Raises UsageError: no answer. DirectorError: the caller left."""
+        self._channel.send({"seal": question})
+        held = self._channel.held
+        with gevent.Timeout(SOURCES_PATIENCE, UsageError("the secrets did not come within a minute")):
+            frame = self._channel.receive()
+        if frame is None:
+            raise DirectorError("the submitter left")
+        header, _, fds = frame
+        close_all(fds)
+        self._channel.release(held)
+        if "error" in header:
+            raise UsageError(str(header["error"]))
+        return header
+
 
 def caller_of(connection: socket.socket, channel: CallersChannel) -> Caller:
     """The caller at the other end, as the kernel reports its process. Raises OSError: the connection is broken."""

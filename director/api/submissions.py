@@ -19,6 +19,7 @@ from director import ids
 from director import states as st
 from director.api.job_access import JobAccess
 from director.api.requests import Caller
+from director.api.sealing import check_names, seal
 from director.errors import NoTargetError, NotPermittedError, StoreError, UsageError
 from director.scheduler.blocks import nodes_of
 from director.server.acceptance import Accepted
@@ -74,11 +75,13 @@ class Submission:
 
     Attributes:
         again: the caller has sent it before and got no answer.
+        secrets: the names of the secrets that the caller has.
     """
 
     files: tuple[File, ...]
     options: Options = field(default_factory=lambda: Options())
     again: bool = False
+    secrets: tuple[str, ...] = ()
 
     def shown(self) -> Row:
         """What the audit log shows of it: of values of ARGs only the names."""
@@ -86,6 +89,7 @@ class Submission:
         return {"files": files, "options": shown_options(self.options)}
 
     def __post_init__(self) -> None:
+        check_names(self.secrets)
         if not 0 < len(self.files) <= FILES_LIMIT:
             raise UsageError(f"files: a submission has 1 to {FILES_LIMIT} files")
         for number, file in enumerate(self.files):
@@ -106,12 +110,14 @@ class Resume:
     new_id: str
     options: Options = field(default_factory=lambda: Options())
     again: bool = False
+    secrets: tuple[str, ...] = ()
 
     def shown(self) -> Row:
         """What the audit log shows of it."""
         return {"id": self.id, "new_id": self.new_id, "options": shown_options(self.options)}
 
     def __post_init__(self) -> None:
+        check_names(self.secrets)
         _check_id(self.new_id, "new_id")
 
 
@@ -146,7 +152,7 @@ class Submissions:
         digests = {file["id"]: _sha256([file, options]) for file in request.files}
         with self._once(digests):
             known = self._is_known(digests, request.again)
-            notes = [] if known else self._accept(request.files, options, digests, caller)
+            notes = [] if known else self._accept(request, options, digests, caller)
         jobs = [{"id": file["id"], "name": _name(file, options)} for file in request.files]
         return {"jobs": jobs, "notes": notes}
 
@@ -159,7 +165,7 @@ class Submissions:
         options = Options(**{**DEFAULTS, **request.options})
         answers = []
         for file in request.files:
-            meta, chunks = self._plan(file, options, caller, explain=True)
+            meta, chunks = self._plan(file, options, request.secrets, caller, explain=True)
             head = head_of(_name(file, options), file["kind"], options)
             answers.append(explain(meta, chunks, self._dry_run.look(meta, chunks, head)))
         return answers[0] if len(answers) == 1 else {"plans": answers}
@@ -185,9 +191,12 @@ class Submissions:
         """The manual of a verb: `{"text": text}`. Raises UsageError: there is no such verb, or it cannot be loaded."""
         return {"text": self._planners.manual(request.verb.upper()[:100])}
 
-    def _plan(self, file: File, options: Options, caller: Caller, explain: bool = False) -> tuple[Row, list[bytes]]:
+    def _plan(
+        self, file: File, options: Options, secrets: Sequence[str], caller: Caller, explain: bool = False
+    ) -> tuple[Row, list[bytes]]:
         """The plan of one text, made of the nodes in the caller's scope. Raises DirectorError."""
         request = {"file": file, "options": options, "explain": explain, "scope": caller.rights.scope.texts}
+        request["secrets"] = secrets
         meta, chunks = self._planners.plan(request, caller.sources)
         caller.rights.require_plan(meta, self._roster)
         return meta, chunks
@@ -220,19 +229,21 @@ class Submissions:
             raise StoreError(f"{self._ledger.lost}; whether {' '.join(digests)} was accepted and ran is not known")
         return any(found)
 
-    def _accept(self, files: Sequence[File], options: Options, digests: Mapping[str, str], caller: Caller) -> list[str]:
+    def _accept(self, request: Submission, options: Options, digests: Mapping[str, str], caller: Caller) -> list[str]:
         self._check_ledger()
         jobs: list[Accepted] = []
         notes: list[str] = []
-        for file in files:
-            meta, chunks = self._plan(file, options, caller)
+        for file in request.files:
+            meta, chunks = self._plan(file, options, request.secrets, caller)
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
             record = _record(file["id"], digests, _name(file, options), file["kind"], kept, meta, caller)
-            arguments = {**shown(file), "options": shown_options(options)}
-            jobs.append(
-                Accepted(meta, chunks, record, entry=partial(caller.entry.line, job=file["id"], arguments=arguments))
-            )
+            arguments = {**shown(file), "options": shown_options(options), "secrets": list(meta.get("secrets", ()))}
+            entry = partial(caller.entry.line, job=file["id"], arguments=arguments)
+            sealed = seal(file["id"], meta, {}, request.secrets, caller, self._roster)
+            jobs.append(Accepted(meta, chunks, record, entry=entry, sealed=sealed))
+        used = {name for job in jobs for name in job.meta.get("secrets", ())}
+        notes += [f"no step uses the secret {name}" for name in request.secrets if name not in used]
         if not options["async"]:
             for before, after in itertools.pairwise(jobs):
                 before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
@@ -254,9 +265,11 @@ class Submissions:
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
         record = _record(request.new_id, digests, name, row["kind"], options, meta, caller)
-        record["resumes"] = row["id"]
+        record.update(resumes=row["id"], again=row["again"])
         entry = partial(caller.entry.line, job=request.new_id, resumes=row["id"])
-        self._scheduler.accept([Accepted(meta, [], record, succeeded_of(row["succeeded"]), entry)])
+        done = succeeded_of(row["succeeded"])
+        sealed = seal(request.new_id, meta, done, request.secrets, caller, self._roster)
+        self._scheduler.accept([Accepted(meta, [], record, done, entry, sealed)])
         return notes
 
     def _check_ledger(self) -> None:

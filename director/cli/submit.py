@@ -114,13 +114,20 @@ def send(
     Raises:
         NoServerError: no server answers, it is silent, or it did not come back within 10 s.
         WaitTimeoutError: the deadline of `patience` has come.
+        UsageError: a secret cannot be read.
     """
+    values: dict[str, bytes] = {}
+    if settings.secret:
+        from director.cli.secrets import read
+
+        values = read(settings.secret)
+        request = {**request, "secrets": list(values)}
     connection = Connection(settings, patience)
     patience = connection.patience
     until = 0.0
     while True:
         try:
-            return connection, _converse(connection, request)
+            return connection, _converse(connection, request, values)
         except ServerGoneError as error:
             connection.close()
             until = until or time.monotonic() + RETRY_SECONDS
@@ -140,9 +147,9 @@ def _unknown(ids: Sequence[str]) -> str:
     return f"; whether {' '.join(ids)} was accepted, `director --list-jobs {' '.join(ids)}` will tell" if ids else ""
 
 
-def _converse(connection: Connection, request: Mapping[str, Any]) -> Any:
-    """Send a submission, then the sources that the server wants; the answer."""
-    wants = Wants(connection)
+def _converse(connection: Connection, request: Mapping[str, Any], values: Mapping[str, bytes]) -> Any:
+    """Send a submission, then the sources that the server wants, and the secrets, sealed; the answer."""
+    wants, sealer = Wants(connection), None
     connection.send(request)
     while True:
         header, body = connection.receive()
@@ -150,6 +157,11 @@ def _converse(connection: Connection, request: Mapping[str, Any]) -> Any:
             wants.begin(header["want"])
         elif "next" in header:
             wants.go_on()
+        elif "seal" in header:
+            from director.cli.secrets import Sealer
+
+            sealer = sealer or Sealer(values)
+            connection.send(sealer.answer(header["seal"]))
         elif "ok" in header:
             (answer,) = connection.answer(header, body)
             return answer

@@ -23,6 +23,7 @@ from director.agent.node_transfer import NodeTransfer
 from director.agent.profile import Profile
 from director.agent.reboot import Rebooter
 from director.agent.recovery import may_run, take_up
+from director.agent.secret_keeper import SecretKeeper
 from director.agent.server_identity import ServerIdentity, given_token
 from director.agent.session import Session
 from director.agent.step_cache import StepCache
@@ -30,7 +31,7 @@ from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
 from director.protocol.context import new_context
 from director.protocol.tokens import Token
-from director.runtime import heap, locks, logs, paths, privileges, service_manager, signals
+from director.runtime import heap, locks, logs, memory_folders, paths, privileges, service_manager, signals
 from director.runtime.greenlets import on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.transfer.blobs import BlobStore
@@ -76,7 +77,8 @@ class Client:
         self._lag = LoopLag("client")
         send = self.connection.send
         self.session = Session(
-            settings.identity, self._journal, self.profile, send, started, self._lag.take, self.server.credentials
+            settings.identity, self._journal, self.profile, send, started, self._lag.take, self.server.credentials,
+            lambda: node_keys.pair.sealing,
         )  # fmt: skip
         fetcher = Fetcher(self.blobs, send)
         transfer = NodeTransfer(self.session, rules.check_giving)
@@ -87,6 +89,8 @@ class Client:
         executor.pids = settings.task_pids or process.default_pids()
         executor.memory = settings.task_memory or 0
         executor.place = marker_place(os.path.dirname(folder))
+        executor.secrets = SecretKeeper(transfer, lambda: node_keys.pair.opening)
+        logs.hide_with(executor.secrets.hide)
         dry_run = DryRun(executor, self.profile.args, send)
         rotation = KeyRotation(node_keys, send, self.session.identify, self.connection.reconnect)
         handlers: dict[str, Handler] = {"blob_piece": fetcher.take, "dry_run": dry_run.take, **rotation.handlers}
@@ -102,6 +106,7 @@ class Client:
         tokens = [task_token(place, journal.former, job, step) for job, step in left]
         if ended := process.end_leftovers(tokens, f"{place}.", inside=process.CGROUP.left):
             log.warning("ended %d processes that an earlier client had left", ended)
+        memory_folders.sweep(place)
         process.CGROUP.enter()
         take_up(self.agent.table, journal.rebooted, journal.boot)
         self._lag.start_anew()

@@ -125,6 +125,7 @@ class Server:
             "blob_get": FileServer(blobs, self.scheduler, transfer.lent, sender.send).get,
             "query": ValueQueries(self.scheduler, self.roster, sender.send, grace).ask,
             "run_once_wait": self.scheduler.run_once.ask,
+            "secrets_get": self.scheduler.sealed.get,
             "dry_run_result": dry_run.take,
             "new_key": rotation.take,
         }
@@ -141,7 +142,8 @@ class Server:
             Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
             Labels(self.roster, labels, self.ledger, nodes.select),
             Audit(self.ledger),
-            self._permissions.permit, self._trail,
+            self._permissions.permit,
+            self._trail,
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))

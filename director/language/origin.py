@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 QUERY = "query"
+SECRET = "secret"
 QUOTE, CODE = "quote", "shell_code"
 ALLOWED = "letters, digits, blanks and _ @ % + = : , . / -"
 WAYS_OUT = 'write {{ … | quote }} outside of quotes, or set ENV X={{ … }} and write "$X"'

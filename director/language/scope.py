@@ -14,7 +14,7 @@ from typing import Any
 
 from director.language.origin import Relayed
 
-RESERVED = frozenset(("node", "facts", "query"))
+RESERVED = frozenset(("node", "facts", "query", "secret"))
 _NO_NAME = re.compile(r"[\s=]")
 _PROXIES = frozenset(("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"))
 
@@ -42,9 +42,12 @@ class Scope:
         query: `{node: {name: text}}`, set by QUERY.
         quoted: ARGs and ENVs whose value is written in quotes, which makes it text in templates.
         outputs: ARGs that the output of a step set (`--stdout-arg`).
+        secret: ARGs and ENVs whose value is secret (`ARG --secret`, or made of a secret).
+        hidden: the values of these, which only this scope has: no result, journal or cache does.
+        withheld: names of which the value was hidden in an earlier process of the client, or an earlier job.
         labels: set by LABEL steps of the job, before the server has recorded them; an empty text removes one.
         version: grows with every change, for caches of what was made of the values.
-        made: the version that the executor used last, and what it made of the values.
+        made: the version that the executor used last, whether for another user, and what it made of the values.
     """
 
     remembered: dict[str, str] = field(default_factory=dict)
@@ -55,12 +58,15 @@ class Scope:
     query: dict[str, dict[str, str]] = field(default_factory=dict)
     quoted: set[str] = field(default_factory=set)
     outputs: set[str] = field(default_factory=set)
+    secret: set[str] = field(default_factory=set)
+    hidden: dict[str, str] = field(default_factory=dict)
+    withheld: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     user: str = ""
     workdir: str = ""
     shell: list[str] = field(default_factory=list)
     version: int = 0
-    made: tuple[int, Any] | None = None
+    made: tuple[int, bool, Any] | None = None
 
     def apply(self, effects: Mapping[str, Any]) -> None:
         """Apply the effects of a step; the same effects give the same scope, so that a journal can be replayed."""
@@ -81,6 +87,9 @@ class Scope:
         for kind, texts in (("env", self.env), ("arg", self.args)):
             given = effects.get(kind, {})
             texts.update({name: Relayed(text) if name in relayed else text for name, text in given.items()})
+        self.secret.update(effects.get("secret", ()))
+        self.secret.update(effects.get("withheld", ()))
+        self.withheld.update(effects.get("withheld", ()))
         self.labels.update(effects.get("labels", {}))
         self.declared.update(effects.get("declare", ()))
         for node, values in effects.get("query", {}).items():
@@ -88,6 +97,12 @@ class Scope:
         for name in ("user", "workdir", "shell"):
             if name in effects:
                 setattr(self, name, effects[name])
+
+    def hide(self, values: Mapping[str, str]) -> None:
+        """Take secret values of ARGs and ENVs."""
+        self.version += 1
+        self.hidden.update(values)
+        self.withheld.difference_update(values)
 
     def place(self) -> dict[str, Any]:
         """USER, WORKDIR and SHELL now, as effects."""
@@ -104,11 +119,11 @@ class Scope:
 
     def texts(self) -> dict[str, str]:
         """Name to text for templates: remembered ARGs, then the job's, `--arg`, ENV; the later beats the earlier."""
-        return {**self.remembered, **self.args, **self.overrides, **self.env}
+        return {**self.remembered, **self.args, **self.overrides, **self.env, **self.hidden}
 
     def dollars(self) -> dict[str, str]:
         """Name to text for `$X`: declared ARGs and ENVs."""
         declared = {name: self.args[name] for name in self.declared if name in self.args}
         declared.update((name, self.overrides[name]) for name in self.declared if name in self.overrides)
         proxies = {name: text for name, text in self.overrides.items() if is_proxy(name)}
-        return {**proxies, **declared, **self.env}
+        return {**proxies, **declared, **self.env, **self.hidden}

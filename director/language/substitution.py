@@ -126,6 +126,15 @@ def check_shell(raw: str) -> None:
         templating.check_shell(raw)
 
 
+def secrets_in(raw: str) -> set[str]:
+    """The names of the secrets that the braces of `raw` use. Raises ValueError: they cannot be parsed, or known."""
+    if origin.SECRET not in raw or not present(raw):
+        return set()
+    from director.language import templating
+
+    return templating.secrets_in(raw)
+
+
 def declares_code(raw: str) -> bool:
     """Whether values are declared as code for a shell in `raw`, which can be parsed."""
     if origin.CODE not in raw or not present(raw):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-import secrets
+import secrets as random_bytes
 import shlex
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +39,8 @@ _CHECKED = "\ue004checked"
 @functools.cache
 def _marks() -> tuple[str, str]:
     """What is put around a template's own text in the output; random, so that no value has it."""
-    secret = secrets.token_hex(8)
-    return f"\ue000{secret}(", f"){secret}\ue001"
+    mark = random_bytes.token_hex(8)
+    return f"\ue000{mark}(", f"){mark}\ue001"
 
 
 class Piece(str):
@@ -263,6 +263,20 @@ def check_shell(source: str) -> None:
     tree = _parse(source)
     _refuse_escapes(tree)
     quoting.check_quotes(tree)
+
+
+def secrets_in(source: str) -> set[str]:
+    """The names of the secrets that `source` uses. Raises ValueError when it cannot be parsed, or computes a name."""
+    tree = _parse(source)
+    named = [node for node in tree.find_all(nodes.Name) if node.name == origin.SECRET]
+    found: dict[int, str] = {}
+    for call in tree.find_all(nodes.Call):
+        given = [arg.value for arg in call.args if isinstance(arg, nodes.Const) and isinstance(arg.value, str)]
+        if call.node in named and len(given) == 1 and not (call.args[1:] or call.kwargs or call.dyn_args):
+            found[id(call.node)] = given[0]
+    if any(id(node) not in found for node in named):
+        raise ValueError("a secret is named by a text in quotes, so that it is known when planning: secret('NAME')")
+    return set(found.values())
 
 
 def filters(source: str) -> set[str]:

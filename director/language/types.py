@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from director.errors import LanguageError
-from director.language.origin import QUERY, Relayed
+from director.language.origin import QUERY, SECRET, Relayed
 from director.language.scope import RESERVED
 from director.language.words import Written, whole_quoted
 
@@ -169,6 +169,7 @@ class Names(Mapping[str, Any]):
         query: `{node: {name: text}}`.
         quoted: names whose value is written in quotes, and so is text.
         used: gets the names that were looked up.
+        secret: gives the text of a secret by its name; None where a template may not use any.
     """
 
     def __init__(
@@ -179,9 +180,11 @@ class Names(Mapping[str, Any]):
         query: Mapping[str, Mapping[str, Any]],
         quoted: Collection[str] = (),
         used: set[str] | None = None,
+        secret: Callable[[str], str] | None = None,
     ) -> None:
         self.texts = texts if RESERVED.isdisjoint(texts) else {k: v for k, v in texts.items() if k not in RESERVED}
-        self._built: dict[str, Any] = {"facts": facts, "node": node}
+        self._built: dict[str, Any] = {"facts": facts, "node": node, **({SECRET: secret} if secret else {})}
+        self._own = (*self._built, QUERY)
         self._query = query
         self._quoted = quoted
         self._used = set() if used is None else used
@@ -207,10 +210,10 @@ class Names(Mapping[str, Any]):
         }
 
     def __contains__(self, name: object) -> bool:
-        return name in RESERVED or name in self.texts
+        return name in self._built or name == QUERY or name in self.texts
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*RESERVED, *self.texts))
+        return iter((*self._own, *self.texts))
 
     def __len__(self) -> int:
-        return len(RESERVED) + len(self.texts)
+        return len(self._own) + len(self.texts)

@@ -10,6 +10,7 @@ from typing import Any
 from director.errors import VerbError
 from director.globs import shielded, unshielded
 from director.language import braces
+from director.language.origin import SECRET
 from director.language.substitution import render_word, used_names
 from director.language.types import Names
 from director.language.words import whole_quoted
@@ -149,6 +150,8 @@ class Context:
         if unknown & NODE_NAMES and unknown <= NODE_NAMES and node is None:
             raise NodeNeededError
         unknown -= NODE_NAMES
+        if SECRET in unknown:
+            raise ValueError("secret() stands in files with --blueprint and in here-documents of COPY and ADD only")
         if unknown:
             name = min(unknown)
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from director import verbs
 from director.language import braces
@@ -35,8 +35,9 @@ def lint(document: Document, steps: Sequence[PlannedStep], given: Iterable[str])
     yield from _unused_args(document, every)
     yield from _undefined(document, every, steps, frozenset(given))
     yield from _code(document, steps)
+    secret = {name for step in every if step.flags.get("secret") for name in _names(step)}
     for number, step in enumerate(every):
-        for text in (*_secrets(step), *_commands(step, number + 1 < len(every))):
+        for text in (*_secrets(step, secret), *_commands(step, number + 1 < len(every))):
             yield _at(step, text)
 
 
@@ -105,11 +106,14 @@ def _code(document: Document, steps: Sequence[PlannedStep]) -> Iterator[str]:
             yield f"{document.file}:{row['line']}: {text}"
 
 
-def _secrets(step: Instruction) -> Iterator[str]:
-    for name in (*(_names(step) if step.syntax.sets in ("arg", "env") else ()), *_outputs(step)):
-        parts = name.upper().split("_")
-        if _SECRETS.intersection(parts):
-            yield f"{name} looks like a secret: values are kept in plain text on the nodes and shown by --node-info"
+def _secrets(step: Instruction, secret: Collection[str]) -> Iterator[str]:
+    named = _names(step) if step.syntax.sets in ("arg", "env") and not step.flags.get("secret") else ()
+    made = [name for name in _outputs(step) if name not in secret]
+    for name in (*named, *made):
+        if _SECRETS.intersection(name.upper().split("_")):
+            way = f"write ARG --secret {name} before" if name in made else "use --secret"
+            kept = "values are kept in plain text on the nodes and shown by --node-info"
+            yield f"{name} looks like a secret: {kept}; {way}"
 
 
 def _commands(step: Instruction, followed: bool) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import ujson
 
 from director.protocol.messages import STEPS_PER_CHUNK
+from director.protocol.sealing import ranges_of
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class PlannedStep:
             of its set, 0 where there is none.
         choose: the nodes of which one is chosen when the stage starts; None for a step that is not run-once.
         needed: name to size in bytes of the blobs that the step needs, as in `Plan.contents`.
+        secrets: the names of those that the step uses.
     """
 
     row: dict[str, Any]
@@ -56,6 +58,7 @@ class PlannedStep:
     choose: list[str] | None = None
     labels: dict[str, Any] | None = None
     needed: dict[str, int] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
 
     def belongs_with(self, other: PlannedStep) -> bool:
         """Whether the next step, `other`, is of the same block."""
@@ -77,6 +80,7 @@ class Plan:
     Attributes:
         contents: for each chunk the blobs that its steps need: sha256 to size in bytes, or names as in `blob_lists`.
         digests: the same of all chunks, and the blobs that `contents` names by a list of sets; all must be kept.
+        args: by name of a `--arg` the ranges of steps that may use it.
         notes: lines for the submitter's stderr.
         warnings: as `notes`, for `--plan` only.
     """
@@ -85,6 +89,7 @@ class Plan:
     steps: list[PlannedStep]
     contents: list[dict[str, int]] = field(default_factory=list)
     digests: dict[str, int] = field(default_factory=dict)
+    args: dict[str, list[list[int]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -103,6 +108,8 @@ class Plan:
             "once": [index for index, step in enumerate(self.steps) if step.once],
             "exchange": {str(index): step.exchange for index, step in enumerate(self.steps) if step.exchange},
             "labels": {str(index): step.labels for index, step in enumerate(self.steps) if step.labels},
+            "secrets": self._secrets(),
+            "args": self.args,
             "timeouts": {
                 str(index): limit for index, step in enumerate(self.steps) if (limit := _limit(step)) is not None
             },
@@ -111,6 +118,14 @@ class Plan:
             "notes": self.notes,
             "warnings": self.warnings,
         }
+
+    def _secrets(self) -> dict[str, list[list[int]]]:
+        """By name the ranges of steps that use it."""
+        found: dict[str, list[int]] = {}
+        for index, step in enumerate(self.steps):
+            for name in sorted(step.secrets):
+                found.setdefault(name, []).append(index)
+        return {name: ranges_of(steps) for name, steps in found.items()}
 
     def chunks(self) -> list[bytes]:
         """The steps in the order of the text, as JSON lists; where one ends says `chunk_starts`."""

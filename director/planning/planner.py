@@ -23,6 +23,7 @@ from director.planning.lint import lint
 from director.planning.plan import Plan, PlannedStage, PlannedStep, chunk_starts
 from director.planning.stages import Stages, lanes, located
 from director.planning.step_builder import PlanState, Request, StepBuilder
+from director.planning.used_args import uses_of
 from director.targets import RoleScope, RosterView
 from director.transfer.blob_lists import NAMED, is_list, shortened
 from director.transfer.blobs import BlobStore
@@ -41,7 +42,7 @@ def plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, fault
     Args:
         request: `{"file": {"name", "form", "text", "folder"}, "options": {"target", "args", "extend_args"}}`, as of a
             submission; `"explain": true` adds warnings, and reasons why nodes are not selected; `"scope": [text]`
-            leaves only the nodes that these expressions cover.
+            leaves only the nodes that these expressions cover; `"secrets": [name]` are those that the submitter has.
         roster: the enrolled nodes.
         blobs: the blob store.
         faults: collects the errors; once it has one, no contents are needed any more.
@@ -74,7 +75,10 @@ def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faul
     stages = Stages(document, roster, targets, context)
     state = PlanState(roster, blobs, file["folder"], stages.nodes_of, faults, extend_args=extend)
     state.bounded = request.get("scope") is not None
+    state.secrets, state.explain = request.get("secrets", ()), bool(request.get("explain"))
     steps = yield from _StepPlanner(document, stages, context, state).steps()
+    with faults.caught():
+        stages.check_secrets({step.stage.index for step in steps if step.secrets})
     faults.check()
     if not stages.planned:
         raise NoTargetError(f"{document.file}: --target leaves no stage a node: {' '.join(targets)}")
@@ -88,7 +92,8 @@ def _plan(request: Mapping[str, Any], roster: RosterView, blobs: BlobStore, faul
         state.warnings += stages.chosen_by_facts()
         state.warnings += lint(document, steps, context.overrides)
     notes = dict.fromkeys((*stages.notes, *state.notes))
-    return Plan(stages.planned, steps, contents, digests, list(notes), list(dict.fromkeys(state.warnings)))
+    args = uses_of(steps, given)
+    return Plan(stages.planned, steps, contents, digests, args, list(notes), list(dict.fromkeys(state.warnings)))
 
 
 def _contents(steps: Sequence[PlannedStep], made: Collection[str], blobs: BlobStore) -> list[dict[str, int]]:
@@ -174,8 +179,9 @@ class _StepPlanner:
         # a lane waits only for the source of its COPY --from
         barrier = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane
         step = PlannedStep(
-            row, stage, nodes, choose is not None, barrier, choose=choose, labels=builder.labels, needed=builder.needed
-        )
+            row, stage, nodes, choose is not None, barrier, choose=choose, labels=builder.labels, needed=builder.needed,
+            secrets=frozenset(builder.secrets),
+        )  # fmt: skip
         self._add(step, instruction)
         outputs = [row["flags"][flag] for flag in ("stdout-arg", "stderr-arg") if flag in row["flags"]]
         before = context.copy()

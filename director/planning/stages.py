@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,16 +111,30 @@ class Stages:
 
     def chosen_by_facts(self) -> Iterator[str]:
         """A warning for each stage whose nodes are chosen by what they say of themselves."""
+        for _, line in self._chosen_by_facts():
+            yield (
+                f"{self._file}:{line}: the nodes here are chosen by facts, which a node says of itself; "
+                "labels and names are the server's"
+            )
+
+    def check_secrets(self, using: Collection[int]) -> None:
+        """Raise LanguageError when a node could choose itself for one of these stages, which use secrets."""
+        for planned, line in self._chosen_by_facts() if using else ():
+            if planned.index in using:
+                raise LanguageError(
+                    "the nodes here are chosen by facts, which a node says of itself, so any could have the secrets; "
+                    "expected names or labels, which facts may narrow: label:tier=db and fact:os.id=debian",
+                    self._file, line,
+                )  # fmt: skip
+
+    def _chosen_by_facts(self) -> Iterator[tuple[PlannedStage, int]]:
         chosen: set[str] = set()
         for planned, expressions, line in self._written:
             texts = [alternatives for alternatives in (expressions, self._targets) if alternatives]
             parts = tuple(Or("", tuple(map(parse, alternatives))) for alternatives in texts)
             if chosen_by_facts(parts[0] if len(parts) == 1 else And("", parts), chosen):
                 chosen.update(filter(None, [planned.name]))
-                yield (
-                    f"{self._file}:{line}: the nodes here are chosen by facts, which a node says of itself; "
-                    "labels and names are the server's"
-                )
+                yield planned, line
 
     def _missed(self, planned: PlannedStage, expressions: list[str]) -> Iterator[tuple[str, str]]:
         """Nodes that are not in the stage, each with the first reason that is not in `_PLAIN`."""

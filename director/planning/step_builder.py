@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,12 @@ from director.language import flags as flag_reader
 from director.language.error_list import Faults
 from director.language.instructions import Instruction
 from director.language.scope import is_arg_name
-from director.language.substitution import check, check_shell, check_word, used_names
+from director.language.substitution import check, check_shell, check_word, secrets_in, used_names
 from director.planning.context import Context, NodeFacts, NodeNeededError
 from director.planning.downloads import download
 from director.planning.plan import PlannedStage
 from director.planning.stages import located
+from director.protocol.sealing import NAME, missing
 from director.targets import RosterView
 from director.transfer.blob_lists import of_sets
 from director.transfer.blobs import BlobStore
@@ -54,6 +55,8 @@ class PlanState:
         answers: the entries of each want that was read.
         missing: why a want could not be read.
         asked: how many wants were requested.
+        secrets: the names of those that the submitter has given.
+        explain: nothing will be run: warn of those that it must give.
         labelled: by node, the labels that the steps so far set.
     """
 
@@ -72,6 +75,8 @@ class PlanState:
     answers: dict[Want, list[Entry]] = field(default_factory=dict)
     missing: dict[Want, str] = field(default_factory=dict)
     asked: int = 0
+    secrets: Collection[str] = ()
+    explain: bool = False
     labelled: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -96,6 +101,7 @@ class StepBuilder:
 
     Attributes:
         needed: name to size in bytes of the blobs that the step needs.
+        secrets: the names of those that the step uses.
     """
 
     def __init__(self, instruction: Instruction, state: PlanState, context: Context) -> None:
@@ -105,6 +111,7 @@ class StepBuilder:
         self.node: NodeFacts | None = None
         self.labels: dict[str, Any] | None = None
         self.needed: dict[str, int] = {}
+        self.secrets: set[str] = set()
         self._state = state
         self._context = context
 
@@ -166,6 +173,16 @@ class StepBuilder:
         """The path of a blob."""
         return self._state.blobs.path(digest)
 
+    def secret(self, name: str) -> None:
+        """Note that the step uses a secret. Raises LanguageError."""
+        if not NAME.fullmatch(name):
+            raise self.fail(f"{name[:80]!r} is no name for a secret; expected a letter, then letters, digits, _ . or -")
+        if why := missing([name], self._state.secrets):
+            if not self._state.explain:
+                raise self.fail(why)
+            self._state.warnings.append(str(self.fail(why)))
+        self.secrets.add(name)
+
     def need(self, entry: Entry) -> None:
         """Note that the step needs the blob of an entry."""
         if entry.digest:
@@ -197,6 +214,11 @@ class StepBuilder:
         if verb.sets == "arg" and self._state.extend_args:
             body["extend"] = True  # as with the flag of that name
         self._check(verb, body)
+        for name, _ in body["pairs"] if verb.sets == "arg" and body.get("secret") else ():
+            if name in self._context.overrides:
+                raise self.fail(
+                    f"--arg {name}=… is kept in clear, and ARG --secret {name} is not; use --secret id={name},…"
+                )
         body.update((yield from self._sources(verb, body, nodes)))
         self.labels = self._labels(verb, body, nodes)
         verb.strip(body)
@@ -211,6 +233,8 @@ class StepBuilder:
             row["stage_name"] = stage.name
         if stage.lane:
             row.update(lane=stage.lane, group=stage.group)
+        if self.secrets:
+            row["secrets"] = sorted(self.secrets)
         return row
 
     def _parse(self, verb: Verb) -> dict[str, Any]:
@@ -255,6 +279,7 @@ class StepBuilder:
         escape = body.get("escape", "\\")
         for kind, raw in verb.raws(body):
             with located(self.instruction.file, self.instruction.line):
+                self._check_secrets(kind, raw)
                 if kind in _CHECKS:
                     _CHECKS[kind](raw)
                 else:
@@ -262,6 +287,16 @@ class StepBuilder:
         for word in flag_reader.misplaced(self.instruction.text, verb.flag_table):
             text = f"{word} is behind the first argument and so belongs to the command"
             self._state.warnings.append(str(self.fail(text)))
+
+    def _check_secrets(self, kind: str, raw: str) -> None:
+        """Note the secrets that a text uses; only what is written into a file may. Raises ValueError, LanguageError."""
+        for name in secrets_in(raw):
+            if kind != "document":
+                raise ValueError(
+                    "secret() stands in files with --blueprint and in here-documents of COPY and ADD only; for a "
+                    f'command write RUN --mount=type=secret,id={name},env=VARIABLE, and "$VARIABLE" in it'
+                )
+            self.secret(name)
 
     def _sources(self, verb: Verb, body: dict[str, Any], nodes: Sequence[str]) -> Reading:
         try:

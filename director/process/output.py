@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+
+from director.process.masking import Masked
 
 READ = 65536  # the usual capacity of a pipe
 DRAINS = 32  # reads after the end; a `--no-block` process may write for ever
 
 
 class Output:
-    """A stream of which at most `cap` bytes are kept."""
+    """A stream of which at most `cap` bytes are kept.
 
-    __slots__ = ("_head", "_head_size", "_tail", "_tail_size", "total")
+    Args:
+        mask: values that are masked before anything is kept; the longest first.
+    """
 
-    def __init__(self, cap: int) -> None:
+    __slots__ = ("_head", "_head_size", "_masked", "_tail", "_tail_size", "total")
+
+    def __init__(self, cap: int, mask: Collection[bytes] = ()) -> None:
+        self._masked = Masked(mask) if mask else None
         self._head_size = (cap + 1) // 2
         self._tail_size = cap // 2
         self._head = bytearray()
@@ -22,6 +30,14 @@ class Output:
 
     def add(self, data: bytes) -> None:
         """Add what was read; memory stays below twice the cap."""
+        self._keep(data if self._masked is None else self._masked.feed(data))
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        if self._masked is not None:
+            self._keep(self._masked.end())
+
+    def _keep(self, data: bytes) -> None:
         self.total += len(data)
         room = self._head_size - len(self._head)
         if room > 0:

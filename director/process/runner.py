@@ -16,6 +16,7 @@ import gevent
 
 from director.process.bounds import MANY, TaskCgroup, excess, memory_of
 from director.process.descendants import DESCENDANTS, Leader, tree
+from director.process.masking import hide_stream
 from director.process.output import READ, Output, drain, read_some
 from director.process.spawn import Handle, Result, Spec, Started, StartFailure, start
 from director.process.termination import end, send_groups
@@ -210,7 +211,7 @@ class _Task:
     def _watch_output(self) -> None:
         if self.outputs is not None:
             return
-        self.outputs = Output(self.spec.cap), Output(self.spec.cap)
+        self.outputs = Output(self.spec.cap, self.spec.mask), Output(self.spec.cap, self.spec.mask)
         for fd, output in zip((self.child.out, self.child.err), self.outputs, strict=True):
             self._start_watcher(fd, self._on_output, fd, output)
 
@@ -272,6 +273,8 @@ class _Task:
             out, err = self.outputs
             drain(child.out, out)
             drain(child.err, err)
+            out.end()
+            err.end()
             result.stdout, result.stderr = out.value(), err.value()
             result.truncated = out.left_out + err.left_out
         if result.exit_code and not self.excess and (name := self.cgroup.exceeded()):
@@ -286,9 +289,12 @@ class _Task:
         """One read of each pipe, enough when the output fits the pipe and the cap."""
         out, err = read_some(self.child.out) or b"", read_some(self.child.err) or b""
         if len(out) < READ and len(err) < READ and max(len(out), len(err)) <= self.spec.cap:
-            self.result.stdout, self.result.stderr = out, err
+            mask = self.spec.mask
+            self.result.stdout, self.result.stderr = (
+                (hide_stream(out, mask), hide_stream(err, mask)) if mask else (out, err)
+            )
             return
-        self.outputs = Output(self.spec.cap), Output(self.spec.cap)
+        self.outputs = Output(self.spec.cap, self.spec.mask), Output(self.spec.cap, self.spec.mask)
         self.outputs[0].add(out)
         self.outputs[1].add(err)
         self._gather()

@@ -42,6 +42,7 @@ class Spec:
         pids: processes that it may have at a time, 0 for any number; with more it is ended.
         memory: bytes of memory that its processes may have together, 0 for any number; with more it is ended.
         token: value of `DIRECTOR_TASK` in the environment, unique to the task; identifies descendants.
+        mask: values that are masked in its output; the longest first.
         detach: start it in its own session with output to /dev/null, do not wait, never end it.
     """
 
@@ -58,6 +59,7 @@ class Spec:
     pids: int = 0
     memory: int = 0
     token: str = ""
+    mask: Sequence[bytes] = ()
     detach: bool = False
 
 

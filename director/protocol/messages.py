@@ -15,12 +15,13 @@ import ujson
 
 from director.errors import ProtocolError
 
-VERSION = 5
+VERSION = 6
 STEPS_PER_CHUNK = 256  # at most, also of all chunks of one slice
 HEADER_LIMIT = 4 * 1024 * 1024
 PAYLOAD_LIMIT = 64 * 1024 * 1024
 RESULTS_LIMIT = 8 * 1024 * 1024  # bytes of outputs in one message; clients send 4 MiB at most
 OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
+SECRETS_LIMIT = 64  # of a job
 DEPTH_LIMIT = 64  # of lists and objects in what a node says that the server keeps
 
 NUMBER = (int, float)
@@ -64,6 +65,7 @@ KINDS: dict[str, Kind] = {
     "blob_get": Kind("client", {**TASK, "digest": str, "offset": int, "length": int}),
     "query": Kind("client", {**TASK, "name": str}, 16384),
     "run_once_wait": Kind("client", TASK),
+    "secrets_get": Kind("client", TASK),
     "borrow": Kind("client", SOURCES),
     "offer": Kind("client", {**SOURCES, "part": int, "parts": int, "error": str}, 16384, OFFER_LIMIT, 1),
     "piece": Kind("client", {**SOURCES, "file": int, "offset": int, "error": str}, 16384, OFFER_LIMIT, 1),
@@ -94,6 +96,7 @@ KINDS: dict[str, Kind] = {
     ),
     "query_values": Kind("server", ANSWER, 65536, OFFER_LIMIT, 1),
     "sources": Kind("server", ANSWER, 65536, OFFER_LIMIT, 1),
+    "secrets": Kind("server", {**TASK, "error": str, "names": list}, 65536, 2 * OFFER_LIMIT, 1 + SECRETS_LIMIT),
     "lend": Kind("server", {**SOURCES, "patterns": list, "exclude": list}, HEADER_LIMIT),
     "pull": Kind("server", {**SOURCES, "pieces": list}, 65536),
     "stored": Kind("server", {**SOURCES, "error": str, "changed": bool}, 65536, OFFER_LIMIT, 1),

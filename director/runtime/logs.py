@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import ujson
@@ -16,11 +17,13 @@ class Formatter(logging.Formatter):
     def __init__(self, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
+        self.hide: Callable[[str], str] = str
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for `record`; JSON has `time`, `level`, `logger`, `message`, and for a traceback `error`."""
         time, level, name, message = stamp(record.created), record.levelname.lower(), record.name, record.getMessage()
         error = self.formatException(record.exc_info) if record.exc_info else ""
+        message, error = self.hide(message), self.hide(error)
         if not self._as_json:
             return "\n".join((f"{time} {level:7} {name}: {_line(message)}", *map(_line, error.splitlines())))
         row = {"time": time, "level": level, "logger": name, "message": message, **({"error": error} if error else {})}
@@ -55,6 +58,13 @@ def set_up(level: str = "info", form: str = "text") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter(as_json=form == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def hide_with(hide: Callable[[str], str]) -> None:
+    """Have a function mask what must not be in any log; it gets each message, and each traceback."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, Formatter):
+            handler.formatter.hide = hide
 
 
 def last_word(text: str, form: str) -> None:

@@ -19,6 +19,7 @@ from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
 from director.server.open_jobs import OpenJobs, to_monotonic
 from director.server.presence import Presence
+from director.server.sealed_secrets import Sealed
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class Accepted:
         record: the fields of the store's `accept` that come from the submission.
         succeeded: see `build.mark_cached`.
         entry: makes the line of the audit log, from the nodes that the job reaches.
+        sealed: the secrets of the job, None without any.
     """
 
     meta: dict[str, Any]
@@ -38,6 +40,7 @@ class Accepted:
     record: dict[str, Any]
     succeeded: Mapping[str, str] = field(default_factory=dict)
     entry: Callable[[Iterable[str]], Any] | None = None
+    sealed: Sealed | None = None
 
 
 class Acceptance:
@@ -109,7 +112,8 @@ class Acceptance:
                 "step_count": run.steps, "nodes": list(run.nodes), "reads": list(reach - run.nodes.keys()),
                 "cursors": {name: node.cursor for name, node in run.nodes.items() if node.cursor},
             }  # fmt: skip
-            operations += [("accept", fields, job.chunks), *(self._jobs.accepting[run.id] or ())]
+            sealed = [job.sealed.operation(run.id)] if job.sealed is not None else []
+            operations += [("accept", fields, job.chunks), *sealed, *(self._jobs.accepting[run.id] or ())]
             self._jobs.accepting[run.id] = None
         try:
             self._ledger.commit(*operations, refusable=True)
@@ -124,6 +128,9 @@ class Acceptance:
                 if not node.cursor and self._jobs.online(node.node):
                     self._jobs.due.add(run.id, node.node)
             self._presence.end_strays(run)
+        for job, run in zip(jobs, runs, strict=True):
+            if job.sealed is not None:
+                self._presence.end_sealed(run, job.sealed.keys)
 
     def _build(self, job: Accepted) -> JobRun:
         record, meta = job.record, job.meta
@@ -135,6 +142,8 @@ class Acceptance:
         for first, chunk in zip(run.chunks.firsts, job.chunks, strict=bool(job.chunks)):
             self._jobs.chunks.keep(run.id, first, chunk)
         self._jobs.add(run, record)
+        if job.sealed is not None:
+            self._jobs.sealed.keep(run.id, job.sealed)
         return run
 
     def _first_slices(self, run: JobRun) -> Iterator[Slice]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from director import __version__
 from director.errors import ProtocolError
-from director.protocol import messages
+from director.protocol import keys, messages
 from director.protocol.connections import Frame, connection_of, cut
 from director.runtime.greenlets import spawn
 from director.runtime.logs import Seldom
@@ -201,8 +201,16 @@ class Admission:
         record.instance, record.journal_position = fields["instance"][:100], fields["journal_position"]
         record.agent_start = now - messages.number(fields.get("agent_uptime"))
         record.host_start = now - messages.number(fields.get("host_uptime"))
+        self._take_sealing(record, fields.get("sealing"))
         record.take_profile(fields.get("profile") or {})
         self._ledger.write(("node", record.row()), lazy=True)
+
+    def _take_sealing(self, record: NodeRecord, found: Any) -> None:
+        """The keys that secrets may be sealed with for the node: the newest, and the one that it replaced."""
+        given = [key for key in found[:2] if keys.is_key(key)] if isinstance(found, list) else []
+        if record.sealing and record.sealing not in given:
+            self._scheduler.expire_sealed(record)
+        record.sealing = given[0] if given else ""
 
 
 def key_of(frame: Frame) -> str:

@@ -161,7 +161,7 @@ class Dispatcher:
             first = run.chunks.first(steps.first)
             chunks.append(self._jobs.chunks.get(run.id, first) if first > newest else b"")
             newest = max(newest, first)
-        head = self._jobs.heads.get(run.id, b"") if node.chunk < 0 else b""
+        head = self._jobs.head(run, node) if node.chunk < 0 else b""
         if head and node.node in run.seeded:
             seed = self._ledger.ask("seed", job=run.id, node=node.node)
             if not seed or sum(map(len, chunks)) + len(head) + len(seed) + SEED_FIELD > messages.PAYLOAD_LIMIT:

@@ -16,6 +16,7 @@ from director.errors import ProtocolError
 from director.protocol import messages
 from director.runtime.greenlets import breathe
 from director.server.dry_run_parts import Parts
+from director.server.open_jobs import own_args
 from director.server.roster import NodeRecord, Roster, Send
 from director.server.value_queries import gather
 from director.transfer.blobs import BlobStore
@@ -65,7 +66,7 @@ class _Question:
     Attributes:
         parts: the steps of each node, with their contents.
         own: node to the contents that it has for itself.
-        fields: what every node is told.
+        fields: head and names to watch, of which a node is told those of its own steps.
         values: what QUERY would find: name to node to value.
         left: nodes that have not answered.
     """
@@ -83,7 +84,12 @@ class _Question:
         part = self.parts.of(node)
         contents = {**part.contents, **self.own[node]}
         query = {name: self.values[name] for name in part.names}
-        fields = {**self.fields, "parts": self.parts.ranges[node], "query": query, "contents": list(contents)}
+        ranges = self.parts.ranges[node]
+        head = own_args(self.fields["head"], self.parts.meta, lambda first, last: any(
+            low <= last and first <= high for low, high in ranges
+        ))  # fmt: skip
+        watch = [name for name in self.fields["watch"] if part.may_set(name)]
+        fields = {"head": head, "watch": watch, "parts": ranges, "query": query, "contents": list(contents)}
         return [messages.encode("dry_run", req=number, **fields), part.steps, *contents.values()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import ujson
@@ -15,6 +16,7 @@ from director.scheduler.chunks import Chunks
 from director.transfer.blob_lists import is_list
 from director.transfer.blobs import BlobStore
 from director.transfer.manifests import contents as sizes_of
+from director.verbs import VERBS, load
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,10 @@ class Part:
     steps: bytes
     names: set[str]
     contents: dict[str, bytes]
+
+    def may_set(self, name: str) -> bool:
+        """Whether one of the steps may set an ARG of this name: its text has it, or it can set any."""
+        return any(text in self.steps for text in (ujson.dumps(name)[1:-1].encode(), b'"own":', *_set_any()))
 
 
 @dataclass(slots=True)
@@ -66,12 +72,13 @@ class Parts:
         blobs: of the server.
 
     Attributes:
+        meta: of the plan.
         ranges: for each node the ranges of its steps, as `[first, last]`.
         names: what all QUERY steps read.
     """
 
     def __init__(self, meta: Mapping[str, Any], chunks: Sequence[bytes], blobs: BlobStore) -> None:
-        self.ranges = parts_of(meta)
+        self.meta, self.ranges = meta, parts_of(meta)
         self._blobs = blobs
         self._table = Chunks(meta["chunks"], meta["step_count"])
         self._chunks: dict[int, _Chunk] = {}  # by first step
@@ -163,6 +170,12 @@ class Parts:
         except OSError as error:
             log.warning("a blob of a plan cannot be read: %s", error)
             return None
+
+
+@cache
+def _set_any() -> tuple[bytes, ...]:
+    """How steps of the verbs begin that set ARGs of any name."""
+    return tuple(b'"verb":"%s"' % name.encode() for name in VERBS if load(name).sets == "other")
 
 
 def parts_of(meta: Mapping[str, Any]) -> dict[str, list[list[int]]]:

@@ -42,6 +42,7 @@ class Membership:
         former = self._roster.nodes.get(name)
         if former is not None:
             self._scheduler.lose_all(former, f"{name} {why}")
+            self._scheduler.expire_sealed(former)
             record.jobs, record.args = dict(former.jobs), dict(former.args)
             labels, token = former.labels, token or former.token
             operations.append(self._revoked.add(former.key, name, why, superseded=True))

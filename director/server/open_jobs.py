@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ujson
 from gevent.event import Event
 
+from director import states as st
 from director.errors import BusyError
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import Load, NodeRun
 from director.server.ledger_client import LedgerClient
-from director.server.roster import NodeRecord, Roster
+from director.server.roster import NodeRecord, Roster, Send
+from director.server.sealed_secrets import SealedSecrets
 
 TASKS_LIMIT = 20_000_000  # of all open jobs; beyond it submissions are refused
 OPEN_JOBS = 50_000
@@ -62,21 +64,23 @@ class OpenJobs:
         tasks: tasks of all these jobs.
         due: nodes, by job, that may get more steps.
         chunks: encoded steps.
-        heads: job id to the JSON that goes with the first steps of each node; it names no stage and no node.
+        heads: job id to what goes with the first steps of each node, and its JSON; it names no stage and no node.
         submitters: job id to the uid and gid of who submitted it, -1 where they are not known.
+        sealed: the secrets of these jobs.
         accepting: jobs whose acceptance is not on disk, to the operations that must follow the `accept`; None once
             that was given to the ledger.
     """
 
-    def __init__(self, ledger: LedgerClient, roster: Roster) -> None:
+    def __init__(self, ledger: LedgerClient, roster: Roster, send: Send) -> None:
         self._ledger, self._roster = ledger, roster
         self.runs: dict[str, JobRun] = {}
         self.changed = Event()
         self.tasks = 0
         self.due: FairQueue[str] = FairQueue()
         self.chunks = ChunkCache(ledger)
-        self.heads: dict[str, bytes] = {}
+        self.heads: dict[str, tuple[Mapping[str, Any], bytes]] = {}
         self.submitters: dict[str, tuple[int, int]] = {}
+        self.sealed = SealedSecrets(self.runs, ledger, send)
         self.accepting: dict[str, list[Any] | None] = {}
         self._loads: dict[str, Load] = {}  # by node
 
@@ -104,9 +108,17 @@ class OpenJobs:
         run.valid_for, run.timeout = options.get("valid_for", 3600.0), options.get("timeout", 0.0)
         self.submitters[run.id] = options.get("uid", -1), options.get("gid", -1)
         head = {**head_of(row["name"], row["kind"], options), "resumed": "resumes" in run.meta}
-        self.heads[run.id] = ujson.dumps(head).encode()
+        self.heads[run.id] = head, ujson.dumps(head).encode()
         for node in run.nodes.values():
             self.attach(run, node)
+
+    def head(self, run: JobRun, node: NodeRun) -> bytes:
+        """The JSON that goes with the node's first steps; of `--arg` it has what these steps may use."""
+        if run.id not in self.heads:
+            return b""
+        head, encoded = self.heads[run.id]
+        found = own_args(head, run.meta, lambda first, last: _may_have(run, node, first, last))
+        return encoded if found is head else ujson.dumps(found).encode()
 
     def attach(self, run: JobRun, node: NodeRun) -> None:
         """The node may have got tasks of the job."""
@@ -124,6 +136,7 @@ class OpenJobs:
         self.heads.pop(run.id, None)
         self.submitters.pop(run.id, None)
         self.chunks.forget(run)
+        self.sealed.forget(run.id)
         for node in run.nodes.values():
             node.move_load(Load())
             self.detach(run, node)
@@ -160,10 +173,27 @@ class OpenJobs:
         return ("range_ends", {"job": run.id, "items": items})
 
 
+def _may_have(run: JobRun, node: NodeRun, first: int, last: int) -> bool:
+    """Whether the node has one of these steps, or may be chosen for it."""
+    if any(letter != st.NONE for letter in node.states[first : last + 1]):
+        return True
+    unchosen = (run.blocks[index] for index in run.barriers.unchosen)
+    return any(b.first <= last and first <= b.last and node.node in (b.choose or ()) for b in unchosen)
+
+
+def own_args(head: Mapping[str, Any], meta: Mapping[str, Any], has: Callable[[int, int], bool]) -> Mapping[str, Any]:
+    """The head with the `--arg` values of a node's own steps; `has` says whether one of a range of steps is its own."""
+    args, uses = head["options"].get("args"), meta.get("args")
+    if not args or not uses:
+        return head
+    own = {name: text for name, text in args.items() if name not in uses or any(has(*part) for part in uses[name])}
+    return {**head, "options": {**head["options"], "args": own}}
+
+
 def head_of(name: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What every node of a job learns of it: name and kind, and those of its options that clients use."""
+    """What the nodes of a job learn of it: kind, those of its options that clients use, and the name of a file."""
     used = {option: options[option] for option in ("args", "no_cache", "timeout") if option in options}
-    return {"name": name, "kind": kind, "options": used}
+    return {"name": name if kind == "orchestrate" else "", "kind": kind, "options": used}
 
 
 def to_monotonic(at: float) -> float:

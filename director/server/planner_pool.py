@@ -42,6 +42,19 @@ class Sources(Protocol):
             UsageError: the source cannot be read; the planner adds the line that names it.
         """
 
+    def seal(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Secrets of the caller, sealed for some nodes.
+
+        Args:
+            question: `job`; `secrets`, by name the ranges of steps that may use it; `keys`, in base64, of the nodes.
+
+        Returns:
+            `boxes`, one for each key, and `secrets`, by name encrypted, of those that no earlier answer had; in base64.
+
+        Raises:
+            UsageError: the caller cannot. DirectorError: it has left.
+        """
+
 
 class NoSources:
     """Sources of a caller that has none."""
@@ -49,6 +62,10 @@ class NoSources:
     def fetch(self, want: Mapping[str, Any]) -> Iterator[Part]:
         """Raises UsageError."""
         raise UsageError("no files came with this request")
+
+    def seal(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises UsageError."""
+        raise UsageError("no secrets came with this request")
 
 
 NO_SOURCES = NoSources()

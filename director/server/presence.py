@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from director import states as st
+from director.protocol.sealing import FORMER
 from director.scheduler import ends
 from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import NodeRun
+from director.scheduler.secret_steps import steps_of
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
 from director.server.open_jobs import OpenJobs
@@ -84,6 +86,20 @@ class Presence:
         for job, node in list(record.jobs.items()):
             run = self._jobs.runs[job]
             self._lifecycle.end(run, ends.abandon(run, node, reason))
+
+    def expire_sealed(self, record: NodeRecord) -> None:
+        """The node has other keys than before: what was sealed for it and waits can never be opened."""
+        for job, node in list(record.jobs.items()):
+            run = self._jobs.runs[job]
+            if any(node.states[step] == st.QUEUED for step in steps_of(run.meta)):
+                self._lifecycle.end(run, ends.expire(run, node, FORMER))
+
+    def end_sealed(self, run: JobRun, keys: Mapping[str, str]) -> None:
+        """Expire the job on nodes whose key is another than the one that their box was sealed with."""
+        for name, key in keys.items():
+            record, node = self._roster.nodes.get(name), run.nodes.get(name)
+            if record is not None and node is not None and record.sealing != key:
+                self._lifecycle.end(run, ends.expire(run, node, FORMER))
 
     def end_strays(self, run: JobRun) -> None:
         """Abandon the job on nodes that were purged or revoked, as some were since its plan was made."""

@@ -18,7 +18,7 @@ ARGS_LIMIT, ARGS_BYTES = 1000, 512 * 1024  # remembered ARGs of a node, and char
 ARG_LIMIT, NAME_LIMIT = 128 * 1024, 253  # characters of one, and of its name
 STORED = (  # attributes that are fields of the store's operation `node`
     "name", "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "journal_position",
-    "instance", "revoked", "token", "renew_until", "next_key", "quarantine",
+    "instance", "revoked", "token", "renew_until", "next_key", "quarantine", "sealing",
 )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ class NodeRecord:
         revoked: whether its key was revoked; the name stays taken.
         next_key: the key that is to replace `key`, once the node has connected with it; `ORDERED` before the node has
             told it, "" when the key is not to be replaced.
+        sealing: the public key that secrets are sealed with for it, in Z85; "" before its first hello.
         quarantine: why it gets no steps until a person has looked, "" when it does.
         jobs: job id to the `NodeRun` that is not final.
         seq: number of the last slice that was sent to it.
@@ -89,6 +90,7 @@ class NodeRecord:
     revoked: bool = False
     next_key: str = ""
     quarantine: str = ""
+    sealing: str = ""
     jobs: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
     offline_since: float = 0.0

@@ -26,15 +26,16 @@ class Scheduler:
     """
 
     def __init__(self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float, labels: NodeLabels) -> None:
-        self.jobs = jobs = OpenJobs(ledger, roster)
+        self.jobs = jobs = OpenJobs(ledger, roster, send)
         self.runs, self.changed = jobs.runs, jobs.changed
-        self.submitters, self.check_room = jobs.submitters, jobs.check_room
+        self.submitters, self.check_room, self.sealed = jobs.submitters, jobs.check_room, jobs.sealed
         self.run_once = RunOnce(jobs.runs, ledger, send)
         lifecycle = Lifecycle(jobs, self.run_once, ledger, send)
         self.cancel, self.final_event = lifecycle.cancel, lifecycle.final_event
         presence = Presence(jobs, roster, lifecycle, ledger, lost_after)
         self.reconcile, self.online, self.tick = presence.reconcile, presence.online, presence.tick
         self.lose_all, self.abandon = presence.lose_all, presence.abandon
+        self.expire_sealed = presence.expire_sealed
         dispatcher = Dispatcher(jobs, lifecycle, ledger, send)
         acceptance = Acceptance(jobs, lifecycle, presence, dispatcher, ledger)
         self.accept, self.restore = acceptance.accept, acceptance.restore

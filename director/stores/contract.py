@@ -14,7 +14,9 @@ are epoch seconds (float). After a crash every operation may be applied again an
   them (`transfer.blob_lists`); a mapping with digests as keys will do. `meta["chunks"]` has the first step of each
   chunk, `[{"first"}]`. With `"resumes": id` the job continues
   another one: it takes that job's chunks when it has none, and what succeeded there is `cached` here, with its
-  effects; GoneJobError when that job was purged.
+  effects, but for the steps of `"again": {node: [step]}`; GoneJobError when that job was purged.
+- `seal` + body (a list of bytes): `{"job", "names": [name], "nodes": [name]}`: the encrypted secrets of a job that was
+  just accepted, by name, then the box of each node. The end of the job deletes them.
 - `cursors` `{"job", "cursors": {name: int}}`: steps below the cursor may have been delivered; it may go down again.
 - `results` + body (stdout then stderr of each result, one after another): `{"job", "node", "results":
   [TaskResult as a list]}`. The first result of a task stays. When a range end made the task final before, the
@@ -27,8 +29,8 @@ are epoch seconds (float). After a crash every operation may be applied again an
   given fields; once `state` is final, nothing of it changes any more.
 - `plan` `{"id", "meta"}`: replaces the plan's meta (a run-once step got its node).
 - `node` `{"name", "key"?, "address"?, "version"?, "labels"?, "facts"? (JSON text), "args"?, "last_seen"?,
-  "reason"?, "revoked"?, "journal_position"?, "instance"?, "token"?, "renew_until"?, "next_key"?, "quarantine"?}`: makes
-  or changes a node; what is not given stays.
+  "reason"?, "revoked"?, "journal_position"?, "instance"?, "token"?, "renew_until"?, "next_key"?, "quarantine"?,
+  "sealing"?}`: makes or changes a node; what is not given stays.
 - `forget_node` `{"name"}` · `node_seen` `{"seen": {name: epoch}}` (ignores unknown names).
 - `token` `{"id", …}`: makes or replaces an enrolment token.
 - `revoke_key` `{"key", "name", "reason", "at", "superseded"}`: the key may not connect any more; the first reason
@@ -58,7 +60,7 @@ Live = Mapping[str, Mapping[str, Any]]
 
 NODE_FIELDS = (
     "key", "address", "version", "labels", "facts", "args", "last_seen", "reason", "revoked", "journal_position",
-    "instance", "token", "renew_until", "next_key", "quarantine",
+    "instance", "token", "renew_until", "next_key", "quarantine", "sealing",
 )  # fmt: skip
 SUPERSEDED = 10_000  # keys; one that is forgotten is a stranger's again, for whom its name is taken
 
@@ -141,6 +143,9 @@ class Store(Protocol):
     def chunk(self, job: str, step: int) -> bytes:
         """The chunk of the job's encoded steps that has this step. Raises NotFoundError."""
 
+    def sealed(self, job: str, node: str) -> dict[str, Any]:
+        """`{"box": text, "secrets": {name: text}}` of an open job for a node, bytes in base64; "" without a box."""
+
     def nodes(self) -> list[dict[str, Any]]:
         """All nodes by name: `{"name", …NODE_FIELDS}`; `labels` and `args` decoded, `facts` as JSON text."""
 
@@ -206,10 +211,12 @@ class Store(Protocol):
         """Digests (and names of lists of them, see `transfer.blob_lists`) that any job needs; others can go."""
 
     def resume_record(self, id: str) -> dict[str, Any]:
-        """What `--resume` needs, for an id, prefix or `last`: `{…JobHead, "options", "meta", "succeeded", "seeded"}`.
+        """What `--resume` needs, for an id, prefix or `last`.
 
-        `succeeded` is `[(flags, [node])]`, flags a text with `1` for each step that ended well and `0` for the
-        others; `seeded` are the nodes where such a step had effects. Raises what `resolve` raises.
+        `{…JobHead, "options", "meta", "succeeded", "seeded", "again"}`. `succeeded` is `[(flags, [node])]`, flags a
+        text with `1` for each step that ended well and `0` for the others; `seeded` are the nodes where such a step had
+        effects. `again` is `{node: [step]}` of steps that ended well and have to run again, as they set secret values
+        and others are left to run there; their flag is `0`. Raises what `resolve` raises.
         """
 
     def effects(self, job: str, node: str) -> list[tuple[int, str]]:

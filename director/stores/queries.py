@@ -79,7 +79,7 @@ class Queries(Reader):
     def resume_record(self, id: str) -> dict[str, Any]:
         """See `Store.resume_record`."""
         with self.view(self.resolve(id)) as view:
-            return {**_fields(view), "succeeded": succeeded(view), "seeded": view.seeded()}
+            return {**_fields(view), **succeeded(view), "seeded": view.seeded()}
 
     # parts
 

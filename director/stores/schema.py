@@ -8,7 +8,7 @@ from typing import NamedTuple
 from director.errors import StoreError
 
 VERSION = 8  # of the schema; once released, a change of a table needs a higher one and a way for older files
-WITHOUT_AUDIT = 7  # the version that lacks the tables of the audit log, and nothing else
+EARLIER = 7  # a version that lacks the tables of the audit log and of secrets, and the columns `ADDED`; nothing else
 
 
 class Table(NamedTuple):
@@ -72,11 +72,24 @@ TABLES = (
         of_a_job=True,
     ),
     Table("blobs", "job INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (job, digest)", _BY_KEY, of_a_job=True),
+    # what was sealed for the nodes of an open job; rows are deleted when the job is final
+    Table(
+        "secrets",
+        "job INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, name)",
+        _BY_KEY,
+        of_a_job=True,
+    ),
+    Table(
+        "boxes",
+        "job INTEGER NOT NULL, node INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, node)",
+        _BY_KEY,
+        of_a_job=True,
+    ),
     Table("purged", "job INTEGER PRIMARY KEY"),  # purged jobs whose many rows are deleted in small steps
     Table(
         "nodes",
         """name TEXT PRIMARY KEY, key, address, version, labels, facts, args, reason, journal_position, instance,
-        revoked, token, renew_until, next_key, quarantine""",
+        revoked, token, renew_until, next_key, quarantine, sealing""",
         _BY_KEY,
     ),
     # when nodes were last seen, apart from nodes: it is written each minute, and their facts may be long
@@ -96,17 +109,18 @@ TABLES = (
         stamp INTEGER NOT NULL""",
     ),
 )
+ADDED = (("nodes", "sealing"),)
 OF_A_JOB = tuple(table.name for table in TABLES if table.of_a_job)
 
 
 def make(db: sqlite3.Connection) -> None:
-    """Make the tables that the file lacks, in one transaction.
+    """Make the tables and columns that the file lacks, in one transaction.
 
     Raises:
         StoreError: another version of Director wrote the file. sqlite3.Error.
     """
     version = version_of(db)
-    if version not in (0, WITHOUT_AUDIT, VERSION):
+    if version not in (0, EARLIER, VERSION):
         age = "an earlier" if version < VERSION else "a newer"
         raise StoreError(
             f"{age} version of Director wrote the ledger (schema {version}, this one knows {VERSION}); start that "
@@ -119,6 +133,8 @@ def make(db: sqlite3.Connection) -> None:
             db.execute(f"CREATE TABLE {name} ({columns}) {options}")
             for number, index in enumerate(indexes):
                 db.execute(f"CREATE INDEX {name}_{number} ON {name} ({index})")
+        for name, column in ADDED if version == EARLIER else ():
+            db.execute(f"ALTER TABLE {name} ADD COLUMN {column}")
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
 

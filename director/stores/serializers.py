@@ -105,13 +105,20 @@ def counted(view: SqliteView) -> dict[str, int]:
     return {**counts, "total": sum(counts.values())}
 
 
-def succeeded(view: SqliteView) -> list[tuple[str, list[str]]]:
-    """`[(flags, [node])]`, flags a text with `1` for each step that succeeded or was cached, else `0`."""
+def succeeded(view: SqliteView) -> dict[str, Any]:
+    """`succeeded` and `again` of `Store.resume_record`."""
     table = bytes(b"01"[letter in st.GOOD] for letter in range(256))
     patterns: dict[str, list[str]] = {}
-    for node, letters in zip(view.nodes, ledger_letters(view), strict=True):
+    every = ledger_letters(view)
+    again: dict[str, list[int]] = {}
+    for position, step in view.withheld():
+        if set(every[position]) - st.GOOD - {st.NONE}:  # something is left to run, which may need the value
+            again.setdefault(view.nodes[position], []).append(step)
+    for node, letters in zip(view.nodes, every, strict=True):
+        for step in again.get(node, ()):
+            letters[step] = st.QUEUED
         patterns.setdefault(letters.translate(table).decode(), []).append(node)
-    return list(patterns.items())
+    return {"succeeded": list(patterns.items()), "again": again}
 
 
 # objects

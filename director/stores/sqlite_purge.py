@@ -59,6 +59,18 @@ def delete_some(db: sqlite3.Connection, limit: int) -> bool:
     return True
 
 
+def forget_sealed(db: sqlite3.Connection, job: int) -> None:
+    """Delete what was sealed for the nodes of a job, and overwrite it in the file."""
+    if db.execute("SELECT 1 FROM secrets WHERE job = ? LIMIT 1", (job,)).fetchone() is None:
+        return
+    db.execute("PRAGMA secure_delete = ON")
+    try:
+        for table in ("secrets", "boxes"):
+            db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
+    finally:
+        db.execute("PRAGMA secure_delete = OFF")
+
+
 def _delete_rows(db: sqlite3.Connection, seq: int) -> None:
     names = db.execute("SELECT node FROM job_nodes WHERE job = ?", (seq,)).fetchall()
     for table in OF_A_JOB:

@@ -11,6 +11,7 @@ import ujson
 
 from director.errors import NotFoundError
 from director.protocol.results import TaskResult
+from director.protocol.sealing import to_text
 from director.states import JOB_FINAL
 from director.stores import sqlite_purge
 from director.stores.contract import JobHead
@@ -75,6 +76,11 @@ class SqliteView:
     def _of_step(self, table: str, step: int) -> Iterator[tuple[int, TaskResult, bytes]]:
         query = f"SELECT n.position, r.output, {_RESULT} {_of_job(table)} AND r.step = ? ORDER BY n.position"
         return ((row[0], TaskResult._make(row[2:]), row[1]) for row in self._select(query, step))
+
+    def withheld(self) -> list[tuple[int, int]]:
+        """(position, step) of good results that set values which are in no ledger."""
+        made = "r.state IN ('S', 'C') AND instr(r.effects, '\"withheld\":') > 0"
+        return self._select(f"SELECT n.position, r.step {_of_job('results')} AND {made}").fetchall()
 
     def seeded(self) -> list[str]:
         """Nodes with a result that is good and has effects, in the order of the job's nodes."""
@@ -222,6 +228,16 @@ class Reader:
     def tokens(self) -> list[dict[str, Any]]:
         """See `Store.tokens`."""
         return list(map(ujson.loads, self._column("SELECT body FROM tokens ORDER BY id")))
+
+    def sealed(self, job: str, node: str) -> dict[str, Any]:
+        """See `Store.sealed`."""
+        box = """SELECT b.body FROM boxes b JOIN jobs j ON j.seq = b.job JOIN names m ON m.id = b.node
+            WHERE j.id = ? AND m.name = ?"""
+        secrets = "SELECT s.name, s.body FROM secrets s JOIN jobs j ON j.seq = s.job WHERE j.id = ?"
+        with self._reading() as db:
+            found = db.execute(box, (job, node)).fetchone()
+            rows = db.execute(secrets, (job,)).fetchall() if found else []
+        return {"box": to_text(found[0]) if found else "", "secrets": {name: to_text(body) for name, body in rows}}
 
     def revoked_keys(self) -> list[dict[str, Any]]:
         """See `Store.revoked_keys`."""

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from director.protocol.results import TaskResult
-from director.states import JOB_QUEUED, JOB_RUNNING
+from director.states import JOB_FINAL, JOB_QUEUED, JOB_RUNNING
 from director.stores import sqlite_audit, sqlite_purge
 from director.stores.audit_chain import Head
 from director.stores.contract import NODE_FIELDS, SUPERSEDED, DuplicateJobError, GoneJobError, Op
@@ -124,6 +124,24 @@ class Writer:
                 WHERE n.job = ? AND r.state IN ('S', 'C')""",
             (fields["created_at"], f"succeeded in {fields['resumes']}", old, seq),
         )
+        again = (
+            (seq, self.numbers.node(node), step) for node, steps in fields.get("again", {}).items() for step in steps
+        )
+        self.db.executemany("DELETE FROM results WHERE job = ? AND node = ? AND step = ?", again)
+
+    def do_seal(self, ops: list[Op]) -> None:
+        """What was sealed for the nodes of a new job."""
+        for _, fields, *body in ops:
+            found = self.db.execute("SELECT seq, state FROM jobs WHERE id = ?", (fields["job"],)).fetchone()
+            if found is None or found[1] in JOB_FINAL:
+                continue
+            job, parts = found[0], [bytes(part) for part in (body[0] if body else ())]
+            count = len(fields["names"])
+            secrets = [(job, name, part) for name, part in zip(fields["names"], parts[:count], strict=True)]
+            self.db.executemany("INSERT OR IGNORE INTO secrets VALUES (?,?,?)", secrets)
+            boxes = zip(fields["nodes"], parts[count:], strict=True)
+            rows = [(job, self.numbers.node(name), part) for name, part in boxes]
+            self.db.executemany("INSERT OR IGNORE INTO boxes VALUES (?,?,?)", rows)
 
     def do_cursors(self, ops: list[Op]) -> None:
         rows = (
@@ -138,6 +156,8 @@ class Writer:
         for _, fields, *_ in ops:
             where = f"id = ? AND state IN ('{JOB_QUEUED}', '{JOB_RUNNING}')"
             self._update("jobs", changes_of(fields), where, fields["id"])
+            if fields.get("state") in JOB_FINAL and (job := self.numbers.job(fields["id"])) is not None:
+                sqlite_purge.forget_sealed(self.db, job)
 
     def do_plan(self, ops: list[Op]) -> None:
         for _, fields, *_ in ops:

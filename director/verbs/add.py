@@ -75,8 +75,9 @@ class Add(Copy):
             if not name and body["dest"].endswith("/"):
                 raise planning.fail(f"{address} names no file; expected a destination that does not end in /")
             entry = planning.download(address, body.get("checksum", ""))
-            planning.need(entry)
-            rows.append(["file", "", DOWNLOAD_MODE, entry.size, entry.digest, "", name])
+            rows.append(
+                [*self._row(entry, {"unpack": False}, planning)[:2], DOWNLOAD_MODE, entry.size, entry.digest, "", name]
+            )
         return rows
 
     def strip(self, body: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from director.errors import VerbError
 from director.language.heredocs import closed_up, openings
 from director.language.instructions import Instruction
+from director.language.substitution import secrets_in
 from director.states import CACHED, SUCCESS
 from director.transfer.manifests import BYTES_LIMIT, Row, check
 from director.verbs.arguments import Words, document, escape_of, rendered
@@ -50,6 +51,9 @@ class Copy(Verb):
         COPY <<app.env /etc/app/
         NAME=$NAME
         app.env
+
+    In a file with `--blueprint` and in a heredoc `{{ secret('NAME') }}` is a secret of `--secret`. `--plan` shows
+    nothing of such a file.
 
     Files keep the modes of the sources; a heredoc has 0644. An octal `--chmod` lets those who may read a folder enter
     it too. The owner is the client's user. In folders `.directorignore`, else `.containerignore`, else `.dockerignore`
@@ -134,6 +138,9 @@ class Copy(Verb):
         if "from" in body:
             return {"patterns": self._patterns(body, planning)}
         entries = [entry for answer in answers for entry in answer]
+        for _, raw, render in body["texts"]:
+            if not render and planning.flags.get("blueprint"):
+                _note_secrets_in(raw, planning)
         rows = [self._row(entry, body, planning) for entry in entries] + self._more_rows(body, planning)
         if _singles(rows) + len(body["texts"]) > 1 and not _may_be_folder(body["dest"]):
             raise planning.fail(f"{SEVERAL}; expected {body['dest']}/")
@@ -141,6 +148,8 @@ class Copy(Verb):
 
     def _row(self, entry: Entry, body: Mapping[str, Any], planning: Planning) -> Row:
         planning.need(entry)
+        if planning.flags.get("blueprint") and entry.kind == "file":
+            _note_secrets(entry, planning)
         return [entry.kind, entry.path, entry.mode, entry.size, entry.digest, entry.target, entry.name]
 
     def _more_rows(self, body: Mapping[str, Any], planning: Planning) -> list[Row]:
@@ -236,6 +245,22 @@ def _document(raw: str, render: bool, blueprint: bool, node: Node) -> bytes:
     elif blueprint:
         raw = node.blueprint(raw)
     return raw.encode("utf-8", "surrogateescape")
+
+
+def _note_secrets(entry: Entry, planning: Planning) -> None:
+    """Note the secrets that a file with --blueprint uses; what cannot be rendered fails on the node."""
+    if entry.digest and entry.size <= BLUEPRINT_LIMIT:
+        with open(planning.content_path(entry.digest), encoding="utf-8", errors="replace") as file:
+            _note_secrets_in(file.read(), planning)
+
+
+def _note_secrets_in(text: str, planning: Planning) -> None:
+    try:
+        names = secrets_in(text)
+    except ValueError as error:
+        raise planning.fail(f"the file with --blueprint: {error}") from None
+    for name in sorted(names):
+        planning.secret(name)
 
 
 def _without_heredocs(asks: list[str], count: int) -> list[str]:

@@ -28,7 +28,10 @@ class Outcome:
             only: what later steps of the job see), `query {node: {name: text}}`, `settled [name]` (ARGs that `--arg` no
             longer overrides), `output [name]` (ARGs set by a step's output), `quoted [name]` (names in `arg` and `env`
             whose value was written in quotes), `relayed [name]` (names in `arg` and `env` whose value is made of what
-            other nodes said; the client finds them), `evict ["jobs"|"args"|"query"]` (what the node forgets).
+            other nodes said; the client finds them), `secret [name]` (ARGs whose values will be secret),
+            `withheld [name]` (ARGs and ENVs whose values are in `private`; the client finds them),
+            `evict ["jobs"|"args"|"query"]` (what the node forgets).
+        private: values of secret ARGs and ENVs; they stay in memory.
     """
 
     state: int = SUCCESS
@@ -38,6 +41,7 @@ class Outcome:
     reason: str = ""
     truncated: int = 0
     effects: dict[str, Any] = field(default_factory=dict)
+    private: dict[str, str] = field(default_factory=dict)
 
 
 def success(stdout: str | bytes = b"", **effects: Any) -> Outcome:
@@ -118,6 +122,15 @@ class Node(Protocol):
 
     def blueprint(self, source: str) -> str:
         """Render the text of a file as one template (`--blueprint`)."""
+
+    def secret(self, name: str) -> bytes:
+        """The value of a secret that the step uses. Raises VerbError."""
+
+    def memory_folder(self, uid: int, gid: int) -> Any:
+        """A context manager that gives a folder in memory which only this user can enter (-1: the client's).
+
+        Raises VerbError: there is none.
+        """
 
     def identity(self, user: str) -> tuple[int, int]:
         """uid and gid of `user[:group]` (names or numbers) on this node. Raises VerbError for an unknown one."""
@@ -243,6 +256,9 @@ class Planning(Protocol):
 
     def content_path(self, digest: str) -> str:
         """The path of a blob that was kept."""
+
+    def secret(self, name: str) -> None:
+        """The step uses a secret. Raises `fail(…)`: it cannot have this name, or is not given."""
 
     def need(self, entry: Entry) -> None:
         """The nodes of the step need the blob of this entry."""

@@ -12,6 +12,7 @@ from director.language.heredocs import closed_up
 from director.language.instructions import Heredoc, Instruction
 from director.language.words import quoted
 from director.states import FAILED, SUCCESS
+from director.verbs import secret_mounts
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb
 
 SHELL = ("/bin/sh", "-c")
@@ -40,6 +41,12 @@ class Run(Verb):
     A heredoc that is the whole command is a script for the shell, or for the interpreter of its `#!` line;
     `RUN <<EOF python3` gives it to a program as standard input. Braces in it are rendered unless the delimiter is
     quoted. All processes that the command started are ended with it, except with `--no-block`.
+
+    A secret of `--secret` is a variable of the command, or a file in memory that only its user can read, at
+    `/run/secrets/NAME` unless `target` says where. It is gone when the step has ended.
+
+        RUN --mount=type=secret,id=db,env=PGPASSWORD psql -h db -c 'select 1'
+        RUN --mount=type=secret,id=key,target=/run/tls.key nginx -t
     """
 
     name = "RUN"
@@ -53,19 +60,27 @@ class Run(Verb):
         Flag("ok-codes", "ints", "exit codes that count as success (default 0 alone)"),
         Flag("retry", "count", "attempts in all, with growing pauses", aliases=("retries",), metavar="N"),
         Flag("no-block", "bool", "start it in its own session, do not wait for it, never end it", default=False),
-        Flag("mount", "str", "type=cache,target=FOLDER: make the folder and keep it", repeatable=True),
+        Flag(
+            "mount",
+            "str",
+            "type=secret,id=NAME[,env=VARIABLE|target=PATH], or type=cache,target=FOLDER",
+            repeatable=True,
+        ),
         Flag("network", "str", "default or host: both mean the node's own", metavar="MODE"),
         Flag("security", "str", "insecure: a RUN is never confined", metavar="MODE"),
         Flag("device", "str", "refused: a RUN has all devices of the node", repeatable=True),
     )
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`cmd` or `argv` or `script` or `parts` [[text, render]], and `folders` of cache mounts."""
+        """`cmd` or `argv` or `script` or `parts` [[text, render]]; `folders` and `secrets` of mounts."""
         body = _command(instruction, planning)
         _check_promises(planning.flags, planning)
-        folders = [_cache_mount(text, planning) for text in planning.flags.pop("mount", ())]
-        if folders:
-            body["folders"] = folders
+        for text in planning.flags.pop("mount", ()):
+            pairs = dict(item.partition("=")[::2] for item in text.split(","))
+            if pairs.get("type") == "secret":
+                body.setdefault("secrets", []).append(secret_mounts.parse(pairs, planning))
+            else:
+                body.setdefault("folders", []).append(_cache_mount(pairs, planning))
         return body
 
     def raws(self, body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -90,14 +105,15 @@ def _apply_with_flags(body: Mapping[str, Any], flags: Mapping[str, Any], node: N
         for folder in body["folders"]:
             make_cache_folder(folder, node)
     user, detach = flags.get("user"), bool(flags.get("no-block"))
-    if "script" in body:
-        outcome = _run_script(body, user, detach, node)
-    else:
-        outcome = node.run(argv_of(body, node), user=user, detach=detach)
+    with secret_mounts.mounted(body.get("secrets", ()), user, node) as env:
+        if "script" in body:
+            outcome = _run_script(body, user, detach, env, node)
+        else:
+            outcome = node.run(argv_of(body, node), user=user, detach=detach, env=env)
     return judge(outcome, flags["ok-codes"]) if "ok-codes" in flags else outcome
 
 
-def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, node: Node) -> Outcome:
+def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, env: Mapping[str, str], node: Node) -> Outcome:
     """Run `body["script"]` with the interpreter of its first line, from a private file that is removed afterwards."""
     import tempfile
 
@@ -113,7 +129,7 @@ def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, node: N
             if owner := user or node.scope.user:
                 os.fchown(fd, *node.identity(owner))
         if not detach:
-            return node.run([*interpreter, path], user=user)
+            return node.run([*interpreter, path], user=user, env=env)
         started = True
         return node.run(["/bin/sh", "-c", _AND_REMOVE, "sh", path, *interpreter], user=user, detach=True)
     finally:
@@ -186,13 +202,12 @@ def _check_promises(flags: dict[str, Any], planning: Planning) -> None:
             planning.note(f"--{flag}={value} has no effect: {why}")
 
 
-def _cache_mount(text: str, planning: Planning) -> dict[str, Any]:
-    pairs = dict(item.partition("=")[::2] for item in text.split(","))
+def _cache_mount(pairs: Mapping[str, str], planning: Planning) -> dict[str, Any]:
     kind = pairs.get("type", "bind")
-    if kind == "secret":
-        raise planning.fail("--mount=type=secret is not supported; expected type=cache")
     if kind != "cache":
-        raise planning.fail(f"--mount=type={kind} is not known; expected type=cache,target=FOLDER")
+        raise planning.fail(
+            f"--mount=type={kind} is not known; expected type=secret,id=NAME or type=cache,target=FOLDER"
+        )
     path = pairs.get("target") or pairs.get("dst") or pairs.get("destination")
     if not path:
         raise planning.fail("--mount=type=cache needs a folder; expected target=FOLDER")

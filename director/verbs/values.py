@@ -46,6 +46,14 @@ class Arg(Verb):
         ARG PORTS=[80,443]
         ECHO {{ VERSION }} on {{ PORTS | length }} ports
 
+    With `--secret` the names have no value yet: a later step gives them one with `--stdout-arg`. It stays in the
+    client's memory for the rest of the job, is masked in outputs, is not remembered, and no QUERY gets it. Such a step
+    is never cached.
+
+        ARG --secret TOKEN
+        RUN --stdout-arg TOKEN vault login -token-only
+        RUN echo "Authorization: Bearer $TOKEN" | curl -sf -H @- https://example.com/
+
     `TARGETPLATFORM`, `TARGETOS`, `TARGETARCH` and `TARGETVARIANT` are set from the node once they are declared.
     """
 
@@ -54,22 +62,30 @@ class Arg(Verb):
     mapping = True
     sets = "arg"
     needs = "NAME or NAME=VALUE"
-    flags = (EXTEND,)
-    owned = frozenset(("extend-args",))
+    flags = (EXTEND, Flag("secret", "bool", "the values that steps give these names are secret", default=False))
+    owned = frozenset(("extend-args", "secret"))
     looks = True
     pure = True
     always = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
-        """`pairs` [[name, value or None]], and `extend` with --extend-args."""
+        """`pairs` [[name, value or None]], and `extend` or `secret` with the flag of that name."""
         body = super().parse(instruction, planning)
-        for name, _ in body["pairs"]:
+        for name, value in body["pairs"]:
             _check_name(name, planning.fail)
-        return body
+            if planning.flags.get("secret") and value is not None:
+                raise planning.fail(
+                    f"ARG --secret {name}=…: the text of a job is kept in clear; expected a name alone, which a step "
+                    f"with --stdout-arg {name} sets, or --secret id={name},src=FILE for a secret that you have"
+                )
+        return {**body, "secret": True} if planning.flags.get("secret") else body
 
     def apply(self, body: Mapping[str, Any], flags: Mapping[str, Any], node: Node) -> Outcome:
         """Declare all names, and set those that have a value."""
         scope, escape = node.scope, escape_of(body)
+        if body.get("secret"):
+            declared = [node.word(raw_name, escape) for raw_name, _ in body["pairs"]]
+            return success(declare=declared, secret=declared)
         texts: dict[str, str] = {}
         names, settled = [], []
         for raw_name, raw in body["pairs"]:

@@ -43,6 +43,7 @@ OUTLINE = ("i", "stage", "lane", "group", "inherit")
 QUERIES = (
     "list_jobs", "job_info", "resolve", "export_jobs", "chunk", "lost", "settle", "open_jobs", "find",
     "tokens", "revoked_keys", "final_jobs", "prunable", "resume_record", "reach", "reached",
+    "sealed",
 )  # fmt: skip
 LONG = frozenset(("job_info", "export_jobs", "check_audit"))  # answers that may be of any size, or take long
 Write = tuple[int, bool, list[tuple[Any, ...]]]

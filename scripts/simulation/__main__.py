@@ -154,7 +154,7 @@ class Fleet:
         server = ServerIdentity("", node_keys.pair.public, options.server_address, options.port, options.enroll_port,
                                 token=given_token(None))  # fmt: skip
         connection = Connection(self._context, node_keys, server)
-        agent = new_agent(name, connection.send, self._apply, server.credentials)
+        agent = new_agent(name, connection.send, self._apply, server.credentials, lambda: node_keys.pair.sealing)
         spawn(f"connection {name}", connection.run, agent, vital=False)
         agent.session.reconciled.wait()
         self.agents.append(agent)

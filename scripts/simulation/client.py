@@ -91,9 +91,11 @@ class SimulatedNode:
 
 def new_agent(
     name: str, send: Callable[..., bool], apply: Apply,
-    credentials: Callable[[str], tuple[str, str]] = lambda name: ("", ""),
+    credentials: Callable[[str], tuple[str, str]] = lambda name: ("", ""), sealing: Callable[[], list[str]] = list,
 ) -> Agent:  # fmt: skip
-    """A client without a disk, whose steps are `apply`; `credentials` as of `Session`."""
+    """A client without a disk, whose steps are `apply`; `credentials` and `sealing` as of `Session`."""
     journal: Any = MemoryJournal(os.urandom(8).hex())
-    session = Session(name, journal, SimulatedNode(), send, {"agent_uptime": time.time()}, credentials=credentials)
+    session = Session(
+        name, journal, SimulatedNode(), send, {"agent_uptime": time.time()}, credentials=credentials, sealing=sealing
+    )
     return Agent(session, apply, NodeTransfer(session))

@@ -24,7 +24,9 @@ def test_the_former_pair_is_kept_until_the_welcome_with_the_new_one(tmp_path: Pa
     assert not pair.use_next(former.public) and pair.use_next(new.public) and not pair.use_next(new.public)
     assert (tmp_path / CURRENT).read_text().split()[0] == former.public
     pair.welcomed()
-    assert (tmp_path / CURRENT).read_text().split() == [new.public, new.secret] and not (tmp_path / NEXT).exists()
+    kept = (tmp_path / CURRENT).read_text().split()
+    assert kept == [new.public, new.secret, *new.opening] and new.opening[1] == former.opening[0]
+    assert not (tmp_path / NEXT).exists()
     assert NodeKeys(str(tmp_path)).pair == pair.pair == new
     assert pair.make_next() not in (former, new), "the next rotation"
 
@@ -63,3 +65,11 @@ def test_a_client_asks_for_a_name_only_with_its_former_key() -> None:
     handlers["identify"]({"known": False})
     told = ("new_key", {"key": new.public})
     assert done == [told, "again", ("identify", True), "again", ("identify", False)]
+
+
+def test_a_file_of_before_secrets_gets_an_opening_key(tmp_path: Path) -> None:
+    pair = NodeKeys(str(tmp_path)).pair
+    (tmp_path / CURRENT).write_text(f"{pair.public}\n{pair.secret}\n")
+    again = NodeKeys(str(tmp_path)).pair
+    assert (again.public, again.secret) == (pair.public, pair.secret) and len(again.opening) == 1
+    assert NodeKeys(str(tmp_path)).pair == again

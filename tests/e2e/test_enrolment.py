@@ -13,7 +13,7 @@ import pytest
 from harness import ROOT, Fleet, wait_until
 from simulation.stranger import stranger
 
-from director.protocol import keys, tokens
+from director.protocol import keys, messages, tokens
 from director.protocol.tokens import Token
 from director.server.pending import MOST_AN_ADDRESS
 
@@ -89,7 +89,7 @@ def test_a_key_that_is_no_node_can_do_nothing_but_ask(fleet: Fleet) -> None:
     fleet.start_client("web")
     fleet.wait_online(["web"])
     with stranger(fleet.port, server_key(fleet)) as peer:
-        assert peer.next("identify") == {"v": 5, "within": 0.0, "known": False}
+        assert peer.next("identify") == {"v": messages.VERSION, "within": 0.0, "known": False}
         peer.send("heartbeat", journal_position=0)
         peer.send("results", b"", number=1, journal_position=1, jobs=[])
         peer.send("blob_get", job="x", step=0, digest="0" * 64, offset=0, length=10)
@@ -205,7 +205,7 @@ def test_the_former_key_of_a_name_is_of_no_use(fleet: Fleet) -> None:
     former = fleet.nodes()["web"]["key"]
     fleet.restart("web")
     wait_until(lambda: fleet.nodes()["web"]["key"] != former, "the name has the new key")
-    public, secret = (fleet.folder / "stolen" / "client" / "curve.key").read_text().split()
+    public, secret, *_ = (fleet.folder / "stolen" / "client" / "curve.key").read_text().split()
     with stranger(fleet.port, server_key(fleet), keys.KeyPair(public, secret)) as peer:
         assert peer.next("identify", 2.0) is None, "the connection is refused"
 
@@ -253,7 +253,7 @@ def test_a_revoked_key_is_cut_off_and_stays_out(fleet: Fleet) -> None:
     fleet.stop("node-1")
     fleet.restart("node-1")
     fleet.wait_online(["node-2"])
-    public, secret = (fleet.folder / "node-1" / "client" / "curve.key").read_text().split()
+    public, secret, *_ = (fleet.folder / "node-1" / "client" / "curve.key").read_text().split()
     with stranger(fleet.port, server_key(fleet), keys.KeyPair(public, secret)) as peer:
         assert peer.next("identify", 2.0) is None, "the connection is refused"
     assert fleet.nodes()["node-1"]["state"] == "revoked"

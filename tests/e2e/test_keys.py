@@ -8,7 +8,7 @@ from pathlib import Path
 from harness import ROOT, Fleet, wait_until
 from simulation.stranger import stranger
 
-from director.protocol import keys, tokens
+from director.protocol import keys, messages, tokens
 from director.protocol.keys import KeyPair
 
 
@@ -19,7 +19,7 @@ def server_key(fleet: Fleet) -> str:
 
 def key_file(fleet: Fleet, name: str, file: str = "curve.key") -> KeyPair:
     """A pair of keys of a client."""
-    public, secret = (fleet.folder / name / "client" / file).read_text().split()
+    public, secret, *_ = (fleet.folder / name / "client" / file).read_text().split()
     return KeyPair(public, secret)
 
 
@@ -61,7 +61,7 @@ def test_no_connection_of_a_revoked_key_becomes_a_session(fleet: Fleet) -> None:
         revoke(fleet, "web")
         first.send("heartbeat", journal_position=0)
         assert second.hello("web", process_token="x") is None
-        second.send("enroll", v=5, name="other", version="1", token="", proof="")
+        second.send("enroll", v=messages.VERSION, name="other", version="1", token="", proof="")
         assert second.next("identify", 1.0) is None and first.next("identify", 1.0) is None
     assert {name: row["state"] for name, row in fleet.nodes().items()} == {"web": "revoked"}
 

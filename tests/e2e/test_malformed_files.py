@@ -24,7 +24,7 @@ PLANNED = [
     ("FROM ((\nRUN true", "exec:1: "),
     ("ARG node=1", "exec:1: node is no name for an ARG: templates know it already"),
     ("RUN --network=none true", "exec:1: --network=none is not supported; expected default or host"),
-    ("RUN --mount=type=secret true", "exec:1: --mount=type=secret is not supported; expected type=cache"),
+    ("RUN --mount=type=secret true", "exec:1: --mount=type=secret needs a name; expected id=NAME"),
     ("RUN --device=/dev/x true", "exec:1: --device cannot restrict"),
     ("SHELL /bin/sh", "exec:1: SHELL takes the JSON form only; expected SHELL"),
     ("EXPOSE http", "exec:1: 'http' is not a port; expected something like 80"),

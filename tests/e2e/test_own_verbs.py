@@ -269,7 +269,7 @@ def test_steps_behind_a_change_that_was_cut_short_run(own: tuple[Fleet, Path], e
 
 def test_no_own_verb_sets_labels(own: tuple[Fleet, Path]) -> None:
     fleet, place = own
-    text = BROKEN.replace("return 1 / len(body[\"at\"][1:])", "return success(labels={'tier': 'db'})")
+    text = BROKEN.replace('return 1 / len(body["at"][1:])', "return success(labels={'tier': 'db'})")
     put(place / "odd.py", text.replace("import Verb", "import Verb, success"))
     job = fleet.run_json("--exec", "ODD x", "--wait", exit_code=1)
     assert {task["reason"] for task in job["steps"][0]["tasks"]} == {"ODD sets labels; only LABEL and --label-node can"}

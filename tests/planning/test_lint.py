@@ -11,6 +11,8 @@ import pytest
 from director.planning.planner import plan
 from director.transfer.blobs import BlobStore
 
+KEPT = "values are kept in plain text on the nodes and shown by --node-info"
+
 
 class OneNode:
     """A roster of one node that is online."""
@@ -68,9 +70,10 @@ def remarks(text: str, folder: Path, explain: bool = True, **args: str) -> list[
         ("CACHEFILE /x\nECHO {{ B }}", []),
         ("ECHO {% for i in range(3) %}{{ i }}{{ node.id }}{% endfor %}", []),
         ("ENV DB_PASSWORD=x\nRUN true",
-         ["f:1: DB_PASSWORD looks like a secret: values are kept in plain text on the nodes and shown by --node-info"]),
+         [f"f:1: DB_PASSWORD looks like a secret: {KEPT}; use --secret"]),
         ("RUN --stdout-arg TOKEN true",
-         ["f:1: TOKEN looks like a secret: values are kept in plain text on the nodes and shown by --node-info"]),
+         [f"f:1: TOKEN looks like a secret: {KEPT}; write ARG --secret TOKEN before"]),
+        ("ARG --secret TOKEN\nRUN --stdout-arg TOKEN true\nRUN echo $TOKEN", []),
         ("ENV MONKEY=x\nRUN true", []),
         ("RUN reboot\nRUN true",
          ["f:1: this RUN restarts the node before the steps after it; use REBOOT, which waits until the node is back"]),

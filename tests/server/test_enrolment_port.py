@@ -36,7 +36,7 @@ def call(port: int, data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"v": 5}', b'{"v": 5, "name": "web", "key": "x"}', b'{"v": 99}', b"hello", b"[]", b"\xff", b"x" * LINE_LIMIT],
+    [b'{"v": 6}', b'{"v": 6, "name": "web", "key": "x"}', b'{"v": 99}', b"hello", b"[]", b"\xff", b"x" * LINE_LIMIT],
 )
 def test_every_line_gets_the_same_answer(port: int, line: bytes) -> None:
     assert ujson.loads(call(port, line + b"\n")) == {"v": messages.VERSION, "server_key": KEY}
@@ -44,8 +44,8 @@ def test_every_line_gets_the_same_answer(port: int, line: bytes) -> None:
 
 def test_it_does_not_tell_which_names_are_known(port: int) -> None:
     """It knows no names: they are asked for over the encrypted connection."""
-    known = call(port, b'{"v": 5, "name": "known", "key": "' + b"k" * 40 + b'"}\n')
-    assert known == call(port, b'{"v": 5, "name": "unknown", "key": "' + b"k" * 40 + b'"}\n')
+    known = call(port, b'{"v": 6, "name": "known", "key": "' + b"k" * 40 + b'"}\n')
+    assert known == call(port, b'{"v": 6, "name": "unknown", "key": "' + b"k" * 40 + b'"}\n')
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_the_setting(port: int) -> None:

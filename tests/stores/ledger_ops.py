@@ -39,6 +39,9 @@ def accept(
     return "accept", fields, [ujson.dumps(listed[at : at + CHUNK]).encode() for at in range(0, count, CHUNK)]
 
 
+SEAL = "seal", {"job": "j1", "names": ["db"], "nodes": ["a"]}, [b"the encrypted secret", b"the box of node a"]
+
+
 def result(step: int, state: str = "S", out: bytes = b"", err: bytes = b"", **more: Any) -> dict[str, Any]:
     return {
         "step": step, "state": state, "exit_code": 0, "started_at": T0 + 1, "finished_at": T0 + 1.5,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ledger_ops import T0, accept, done, range_end, result, results, whole
+from ledger_ops import SEAL, T0, accept, done, range_end, result, results, whole
 
 from director.errors import NotFoundError, StoreError, UsageError
 from director.protocol.framing import Cut
@@ -41,6 +41,19 @@ def test_the_same_submission_is_accepted_once(store: Store) -> None:
     store.apply([accept("j1", at=T0 + 50)])
     assert listed(store) == ["j1"]
     assert info(store, "j1")["created_at"] == "2026-09-21T14:13:20.000Z"
+
+
+def test_what_was_sealed_is_kept_until_the_job_is_final(store: Store) -> None:
+    store.apply([accept("j1"), SEAL])
+    store.apply([accept("j1"), SEAL])
+    found = {"box": "dGhlIGJveCBvZiBub2RlIGE=", "secrets": {"db": "dGhlIGVuY3J5cHRlZCBzZWNyZXQ="}}
+    assert store.sealed("j1", "a") == found
+    assert store.sealed("j1", "b") == store.sealed("j2", "a") == {"box": "", "secrets": {}}
+    store.apply([("job", {"id": "j1", "state": "running"})])
+    assert store.sealed("j1", "a") == found
+    store.apply([done("j1")])
+    store.apply([SEAL])
+    assert store.sealed("j1", "a") == {"box": "", "secrets": {}}
 
 
 def test_another_submission_with_the_same_id_is_refused_and_nothing_is_applied(store: Store) -> None:

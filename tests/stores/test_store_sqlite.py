@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_ops import accept, done, range_end, result, results, whole
+from ledger_ops import SEAL, accept, done, range_end, result, results, whole
 
 from director.errors import StoreError
 from director.stores import schema, wal
@@ -102,8 +102,8 @@ def test_a_damaged_file_is_said_plainly(store: SqliteStore, path: str, tmp_path:
     store.close()
     size = os.path.getsize(path)
     with open(path, "r+b") as file:
-        file.seek(4096 * 2)
-        file.write(os.urandom(size - 4096 * 2))
+        file.seek(4096 * 40)  # behind the definitions of the tables
+        file.write(os.urandom(size - 4096 * 40))
     broken = SqliteStore(path)
     with pytest.raises(StoreError, match=r"is damaged|cannot be used"):
         broken.list_jobs({}, {})
@@ -125,9 +125,7 @@ def test_the_file_is_private(store: SqliteStore, path: str) -> None:
         assert stat.S_IMODE(os.stat(name).st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    ("version", "age"), [(schema.WITHOUT_AUDIT - 1, "an earlier"), (schema.VERSION + 1, "a newer")]
-)
+@pytest.mark.parametrize(("version", "age"), [(schema.EARLIER - 1, "an earlier"), (schema.VERSION + 1, "a newer")])
 def test_a_file_of_another_version_is_refused_with_a_remedy_and_left_alone(path: str, version: int, age: str) -> None:
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as db:
@@ -138,19 +136,31 @@ def test_a_file_of_another_version_is_refused_with_a_remedy_and_left_alone(path:
         assert schema.version_of(db) == version
 
 
-def test_a_file_without_the_audit_log_gets_its_tables_and_keeps_all_else(path: str) -> None:
+def test_a_ledger_of_the_version_before_gets_what_it_lacks_and_keeps_all_else(path: str) -> None:
     store = SqliteStore(path)
-    store.apply([accept("j1")])
+    store.apply([accept("j1"), ("node", {"name": "a", "key": "k"})])
     store.close()
-    with closing(sqlite3.connect(path)) as db:
-        for table in ("audit", "audit_head"):
+    with closing(sqlite3.connect(path)) as db:  # as it was made then
+        for table in ("audit", "audit_head", "secrets", "boxes"):
             db.execute(f"DROP TABLE {table}")
-        db.execute(f"PRAGMA user_version = {schema.WITHOUT_AUDIT}")
+        db.execute("ALTER TABLE nodes DROP COLUMN sealing")
+        db.execute(f"PRAGMA user_version = {schema.EARLIER}")
     store = SqliteStore(path)
-    store.apply([("audit", {"entry": {"event": "x"}})])
+    assert store.nodes()[0]["key"] == "k" and store.nodes()[0]["sealing"] is None
+    store.apply([("audit", {"entry": {"event": "x"}}), ("node", {"name": "a", "sealing": "s"}), SEAL])
     assert store.find("j1") and store.audit_head().number == 1
+    assert store.sealed("j1", "a")["box"] and store.nodes()[0]["sealing"] == "s"
     assert schema.version_of(store._connections.write) == schema.VERSION
     store.close()
+
+
+def test_what_was_sealed_is_not_left_in_the_file(path: str) -> None:
+    store = SqliteStore(path)
+    store.apply([accept("j1"), SEAL])
+    store.apply([done("j1")])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert all(part not in Path(path).read_bytes() for part in SEAL[2])
 
 
 def test_tables_are_made_all_or_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ ERRORS = [
     ("RUN --device=/dev/kvm x", "--device cannot restrict"),
     ("RUN --network=none x", "--network=none is not supported"),
     ("RUN --security=sandbox x", "--security=sandbox is not supported"),
-    ("RUN --mount=type=secret,id=a x", "--mount=type=secret is not supported"),
+    ("RUN --mount=type=secret,id=a x", "the secret a is not given"),
     ("RUN --mount=target=/x x", "--mount=type=bind is not known"),
     ("RUN --mount=type=cache x", "needs a folder"),
     ("RUN echo {{ x", "--raw"),

@@ -17,6 +17,7 @@ from verb_node import FakeNode
 from director.errors import VerbError
 from director.states import CACHED, FAILED, SUCCESS, TIMEOUT
 from director.verbs.base import Outcome
+from director.verbs.run import Run
 
 Do = Callable[..., Outcome]
 
@@ -130,7 +131,28 @@ def test_run(text: str, state: int, stdout: bytes, do: Do) -> None:
 
 def test_run_options(do: Do, node: FakeNode) -> None:
     do("RUN --user 1000 --no-block sleep 0")
-    assert node.ran == [{"argv": ["/bin/sh", "-c", "sleep 0"], "user": "1000", "detach": True}]
+    assert node.ran == [{"argv": ["/bin/sh", "-c", "sleep 0"], "user": "1000", "detach": True, "env": {}}]
+
+
+def test_secrets_of_a_run_are_there_while_it_runs(node: FakeNode, there: Path) -> None:
+    node.secrets = {"db": b"line 1\n\xff\n", "nul": b"a\0bc"}
+    path = there / "in" / "db"
+
+    def run(*mounts: str, command: str = "true") -> Outcome:
+        rows = [{"id": mount.partition(",")[0], **dict([mount.partition(",")[2].split("=")])} for mount in mounts]
+        body = {"cmd": command, "secrets": [{"mode": 0o400, **row} if "target" in row else row for row in rows]}
+        return Run().apply(body, {}, node)  # type: ignore[arg-type]
+
+    done = run(f"db,target={path}", "db,env=PW", command=f'cat {path}; printf %s "$PW" | wc -c; stat -Lc %a {path}')
+    assert done.stdout == b"line 1\n\xff\n8\n400\n" and not path.is_symlink()
+    path.symlink_to("/run/director-secret-x-y/value")
+    assert run(f"db,target={path}").state == SUCCESS, "what an earlier client left is replaced"
+    path.write_text("of somebody")
+    with pytest.raises(VerbError, match="exists already"):
+        run(f"db,target={path}")
+    assert path.read_text() == "of somebody"
+    with pytest.raises(VerbError, match="has a NUL byte"):
+        run("nul,env=X")
 
 
 def test_run_cache_folder(do: Do, there: Path) -> None:

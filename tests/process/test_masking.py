@@ -1,0 +1,48 @@
+"""Values in outputs: masked whole, in pieces of any size, where they overlap, and at the end of a stream."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from director.process.masking import Masked, hide_stream, longest_first, patterns_of
+from director.process.output import Output
+
+
+def test_no_way_of_reading_lets_a_value_through() -> None:
+    chance = random.Random(7)
+    for _ in range(2000):
+        values = [bytes(chance.choice(b"ab") for _ in range(chance.randint(4, 9))) for _ in range(chance.randint(1, 3))]
+        data = b"".join(chance.choice([b"a", b"b", b"c", *values]) for _ in range(chance.randint(0, 12)))
+        masked, found, at = Masked(longest_first(values)), b"", 0
+        while at < len(data):
+            size = chance.randint(1, 7)
+            found += masked.feed(data[at : at + size])
+            at += size
+        found += masked.end()
+        assert not any(value in found for value in values), (values, data)
+        assert any(value in data for value in values) or found == data or found.endswith(b"***")
+
+
+@pytest.mark.parametrize(
+    ("value", "output", "masked"),
+    [
+        (b"s3cr3t\n", b"it is s3cr3t.\n", b"it is ***.\n"),
+        (b"first line\nsecond line\n", b"> second line <", b"> *** <"),
+        (b"abcd", b"ab", b"ab"),
+        (b"abcdefgh", b"x abcdef", b"x ***"),
+    ],
+)
+def test_what_is_masked_of_a_value(value: bytes, output: bytes, masked: bytes) -> None:
+    assert hide_stream(output, longest_first(patterns_of(value))) == masked
+
+
+def test_a_value_that_the_bound_of_an_output_divides_is_masked_before() -> None:
+    value = os.urandom(20).hex().encode()
+    output = Output(100, [value])
+    for piece in (b"x" * 40, value[:15], value[15:], b"y" * 200):
+        output.add(piece)
+    output.end()
+    assert value[:10] not in output.value() and output.value().startswith(b"x" * 40 + b"***")
