@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import hypothesis
 import pytest
@@ -13,10 +14,37 @@ from harness import Fleet
 from shipping import build_sdist
 
 FAILED = pytest.StashKey[bool]()
+ROOM = pytest.StashKey["Room"]()
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("director", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("director")
+
+
+class Room:
+    """What all running tests share, and one that is marked `alone` has to itself.
+
+    Everybody enters by the door, so that one who waits for the room is not passed for ever by those who only share it.
+    """
+
+    def __init__(self, door: IO[str], room: IO[str]) -> None:
+        self._door, self._room = door, room
+        self._take(fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def to_itself(self) -> Iterator[None]:
+        """Keep all others out; who waits for that has left the room, so two who want it do not wait for each other."""
+        fcntl.flock(self._room, fcntl.LOCK_UN)
+        self._take(fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, fcntl.LOCK_SH)
+
+    def _take(self, kind: int) -> None:
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        fcntl.flock(self._room, kind)
+        fcntl.flock(self._door, fcntl.LOCK_UN)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,18 +65,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Keep a test marked `alone` apart from those of the other pytest workers.
-
-    Tests share the room, one marked `alone` has it to itself. Everybody enters by the door, so that one who
-    waits for the room is not passed for ever by those who only share it.
-    """
+    """Let the tests of all pytest workers share one room."""
     place = item.config.cache.mkdir("alone")  # type: ignore[union-attr]
-    alone = item.get_closest_marker("alone") is not None
     with open(place / "door", "w") as door, open(place / "room", "w") as room:
-        fcntl.flock(door, fcntl.LOCK_EX)
-        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(door, fcntl.LOCK_UN)
+        item.stash[ROOM] = Room(door, room)
         yield
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Give the room to a test marked `alone`; what its fixtures set up before may take long, and disturbs nobody."""
+    if item.get_closest_marker("alone") is None:
+        yield
+    else:
+        with item.stash[ROOM].to_itself():
+            yield
 
 
 @pytest.fixture(scope="session")

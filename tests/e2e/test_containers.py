@@ -17,7 +17,6 @@ from harness import ROOT, clean_environment, free_ports, wait_until
 from podman import Podman, ready_podman
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.timeout(900),
     pytest.mark.xdist_group("containers"),
 ]
@@ -115,6 +114,7 @@ def server(podman: Podman, tmp_path: Path) -> Iterator[ContainerServer]:
         made.remove()
 
 
+@pytest.mark.alone
 def test_forty_containers_come_go_and_come_again(server: ContainerServer) -> None:
     names = {f"{socket.gethostname()}-client-{i}" for i in range(1, COUNT + 1)}
     try:

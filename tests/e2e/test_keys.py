@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import ROOT, Fleet, wait_until
@@ -215,7 +216,9 @@ def test_a_copied_key_puts_its_node_into_quarantine(fleet: Fleet) -> None:
     assert not fleet.nodes()["web"]["reason"]
 
 
-def test_a_stolen_key_does_not_get_out_of_the_quarantine_by_another_name(fleet: Fleet) -> None:
+def test_a_stolen_key_does_not_get_out_of_the_quarantine_by_another_name(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet(beat="5s")  # which gives the client the time to answer on a busy machine
+    fleet.start_server()
     fleet.start_client("web")
     fleet.wait_online(["web"])
     with stranger(fleet.port, server_key(fleet), key_file(fleet, "web")) as thief:

@@ -37,4 +37,4 @@ def stored(fleet: Fleet) -> float:
     """The same in the ledger."""
     with contextlib.closing(sqlite3.connect(fleet.folder / "server" / "server" / "ledger.sqlite")) as db:
         found = db.execute("SELECT at FROM seen WHERE name = 'node-1'").fetchone()
-    return float(found[0]) if found else 0.0
+    return float(found[0] or 0.0) if found else 0.0

@@ -160,14 +160,19 @@ def run_folder() -> Iterator[None]:
             os.rmdir("/run/director")
 
 
+@pytest.fixture
+def source(own_podman: Podman, sdist: Path, tmp_path: Path) -> Path:
+    """The project's source, and the layers of its image, made with a network; the page's command takes these."""
+    place = tmp_path / "source"
+    place.mkdir()
+    subprocess.run(["tar", "-xf", str(sdist), "-C", str(place), "--strip-components=1"], check=True)
+    own_podman.build("director", "-f", str(place / "Containerfile"), str(place))
+    return place
+
+
 @pytest.mark.alone
 @pytest.mark.timeout(1800)
-def test_containers(own_podman: Podman, run_folder: None, sdist: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    subprocess.run(["tar", "-xf", str(sdist), "-C", str(source), "--strip-components=1"], check=True)
-    recipe = ("-f", str(source / "Containerfile"), str(source))
-    own_podman.build("director", *recipe)  # with a network; the page's command takes these layers
+def test_containers(own_podman: Podman, run_folder: None, source: Path, tmp_path: Path) -> None:
     text = ["set -x", ISOLATE]
     for block in blocks(page("containers.md")):
         text += [block, CONTAINERS_READY if "podman run" in block else ""]
