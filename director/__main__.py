@@ -18,9 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from director.cli import run
         from director.cli.unquoted import join_instruction
+        from director.config.commands import in_flags
         from director.config.settings import load
 
-        settings = load(join_instruction(sys.argv[1:] if argv is None else argv))
+        settings = load(join_instruction(in_flags(sys.argv[1:] if argv is None else argv)))
         for warning in settings.warnings:
             say(f"warning: {warning}")
         return _profiled(settings) if settings.profile else run(settings)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from director import TYPE_CHECKING
+from director.config.commands import is_bare_verb
 from director.config.table import ACTIONS, BY_FLAG
 from director.errors import UsageError
 
 if TYPE_CHECKING:
     from director.verbs.base import Verb
 
-_BARE_VERB = r"[A-Za-z][A-Za-z0-9_-]*"
 # flags of a call that people write behind an instruction by mistake
 MISPLACED = frozenset(("target", "wait", "wait-timeout", "valid-for", "stream", "output", "name"))
 _WITHOUT_VALUE = frozenset(("wait", "stream"))
@@ -34,7 +33,7 @@ def join_instruction(argv: Sequence[str]) -> list[str]:
             verb, behind = word.removeprefix("--exec="), words[index + 1 :]
         else:
             continue
-        if re.fullmatch(_BARE_VERB, verb):
+        if is_bare_verb(verb):
             return [*words[:index], *_joined(words[:index], verb, behind)]
     return words
 

@@ -118,7 +118,8 @@ def _add_setting(group: Any, setting: Setting) -> None:
         options = {"nargs": "?", "const": "true", "metavar": "true|false"}
     elif setting.kind in ("list", "words", "pairs"):
         options["action"] = "append"
-    names = ["--" + name for name in (*setting.aliases, setting.name)]
+    short = ["-" + setting.short] if setting.short else []
+    names = [*short, *("--" + name for name in (*setting.aliases, setting.name))]
     group.add_argument(*names, dest=setting.attribute, env_var=setting.variable or None, help=setting.help, **options)
 
 

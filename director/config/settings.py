@@ -106,7 +106,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     action = action or given.get("mode", "")
     _check_usable(action, flags)
     if unknown:
-        raise UsageError(_unknown(unknown))
+        raise UsageError(_unknown(unknown, action))
     return Settings(
         action=action,
         words=_words(values, asked),
@@ -205,12 +205,17 @@ def _home(path: str, environ: Mapping[str, str]) -> str:
     return os.path.expanduser(path)
 
 
-def _unknown(words: Sequence[str]) -> str:
+def _unknown(words: Sequence[str], action: str) -> str:
     word = words[0].partition("=")[0]
+    if re.match("-[^-]", word):
+        known = [setting for setting in SETTINGS if word[1] in setting.foreign]
+        known.sort(key=lambda setting: action not in setting.used_by)
+        hint = f"-{known[0].short} or --{known[0].name}".removeprefix("- or ") if known else ""
+        return f"there is no option {word[:2]}{f'; did you mean {hint}?' if hint else ''}"
     if word.startswith("-"):
         names = ["--" + name for name in (*ACTION_NAMES, "help", *BY_NAME)]
         return f"there is no option {word}{nearest(word, names)}"
-    for name, hints in (("help", ()), *((action.name, action.hints) for action in ACTIONS)):
+    for name, hints in (("help", ()), *((action.name, (action.command, *action.hints)) for action in ACTIONS)):
         if word.lower() in (name, *hints):
             return f"unexpected word {word!r}; did you mean --{name}?"
     return f"unexpected word {word!r}{nearest(word, ACTION_NAMES, '--')}"

@@ -33,6 +33,8 @@ class Setting:
         choices: for `choice` and `words`.
         aliases: other names of the flag.
         low, high: the smallest and largest number, or seconds of a duration.
+        short: the letter of the short flag, "" for none.
+        foreign: the letters that other tools have for it.
         used_by: the actions that can use it; on the command line of any other action the flag is an error.
         instead: the settings that the error suggests, the likeliest first.
     """
@@ -49,6 +51,8 @@ class Setting:
         metavar: str = "",
         choices: tuple[str, ...] = (),
         aliases: tuple[str, ...] = (),
+        short: str = "",
+        foreign: str = "",
         low: float = 0,
         high: float = float("inf"),
         env: bool = True,
@@ -59,6 +63,7 @@ class Setting:
         self.attribute = "asynchronous" if name == "async" else name.replace("-", "_")
         self.variable = "DIRECTOR_" + name.replace("-", "_").upper() if env else ""
         self.shown, self.choices, self.aliases = shown, choices, aliases
+        self.short, self.foreign = short, foreign
         self.metavar = metavar or "|".join(choices) or METAVARS.get(kind) or kind.upper()
         self.low, self.high = low, high
         self.used_by, self.instead = used_by or USED_BY[group], instead
@@ -69,14 +74,16 @@ class Action:
 
     Attributes:
         name: the flag without dashes.
+        command: the same as a subcommand; the name is one, too.
         takes: `none`, `one`, `some` (one or more), `any` (none or more) words.
         metavar: the word's name in the help.
         help: one line.
         hints: the words that other tools have for it.
     """
 
-    def __init__(self, name: str, takes: str, metavar: str, help: str, hints: str = "") -> None:
+    def __init__(self, name: str, takes: str, metavar: str, help: str, hints: str = "", *, command: str = "") -> None:
         self.name, self.takes, self.metavar, self.help = name, takes, metavar, help
+        self.command = command or name
         self.hints = hints.split()
 
 
@@ -85,18 +92,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("server", "none", "", "run the server in the foreground", "daemon serve"),
     Action("client", "none", "", "run the client in the foreground", "agent"),
     Action("exec", "one", "TEXT", "submit instructions; unquoted, everything behind a bare verb is the instruction",
-           "run shell"),
-    Action("orchestrate", "some", "FILE", "submit files, each one job; - is standard input", "apply play"),
+           "shell"),
+    Action("orchestrate", "some", "FILE", "submit files, each one job; - is standard input", "apply play",
+           command="run"),
     Action("plan", "any", "FILE", "show what FILE (or --exec) would run where and why; run nothing"),
     Action("resume", "one", "ID", "a new job that runs only what did not succeed in ID"),
-    Action("list-jobs", "any", "ID", "list jobs, newest last", "jobs ps list ls status get"),
-    Action("list-nodes", "none", "", "list nodes, by name", "nodes hosts"),
+    Action("list-jobs", "any", "ID", "list jobs, newest last", "ps list ls status get", command="jobs"),
+    Action("list-nodes", "none", "", "list nodes, by name", "hosts", command="nodes"),
     Action("job-info", "one", "ID", "everything known of a job; a unique prefix or the word last will do",
-           "describe inspect info logs job"),
-    Action("node-info", "one", "NODE", "everything known of a node", "node"),
-    Action("wait-job", "some", "ID", "wait until jobs are final; output and exit code as with --wait", "wait"),
-    Action("cancel-job", "some", "ID", "stop jobs everywhere", "cancel stop kill"),
-    Action("purge-jobs", "any", "ID", "forget final jobs", "rm prune purge"),
+           "describe inspect logs job", command="info"),
+    Action("node-info", "one", "NODE", "everything known of a node", command="node"),
+    Action("wait-job", "some", "ID", "wait until jobs are final; output and exit code as with --wait",
+           command="wait"),
+    Action("cancel-job", "some", "ID", "stop jobs everywhere", "stop kill", command="cancel"),
+    Action("purge-jobs", "any", "ID", "forget final jobs", "rm prune", command="purge"),
     Action("purge-nodes", "none", "", "forget offline nodes; who comes back is new"),
     Action("create-token", "none", "", "print a token with which clients enrol themselves", "token join"),
     Action("list-tokens", "none", "", "list tokens, without their secrets", "tokens"),
@@ -111,7 +120,7 @@ ACTIONS: tuple[Action, ...] = (
            "rotate"),
     Action("verify-audit", "none", "", "find changed, missing and misplaced lines of the audit log", "audit"),
     Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output",
-           "export"),
+           command="export"),
     Action("export-nodes", "one", "FILE", "the same for nodes"),
     Action("version", "none", "", "print the version"),
 )
@@ -202,7 +211,7 @@ SETTINGS: tuple[Setting, ...] = (
     # of a user's call
     Setting("target", "list", (), USER,
             "nodes: names, sets, globs, ~regex, label:K=V, fact:K=V, all, and, or, not; repeatable", metavar="EXPR",
-            used_by=SUBMISSIONS, instead=("node",)),
+            short="t", foreign="wlH", used_by=SUBMISSIONS, instead=("node",)),
     Setting("wait", "yesno", False, USER, "wait until the job is final and print its results", used_by=WAITS),
     Setting("wait-timeout", "duration", None, USER,
             "stop waiting after this long (exit 4); the job goes on", shown="none", used_by=(*WAITS, "wait-job"),
@@ -216,7 +225,8 @@ SETTINGS: tuple[Setting, ...] = (
             "how long a task may wait for its node; 0: only nodes online now", used_by=SUBMISSIONS),
     Setting("no-cache", "yesno", False, USER,
             "run every step, cached or not", aliases=("ignore-cache",), used_by=SUBMISSIONS),
-    Setting("arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", used_by=SUBMISSIONS),
+    Setting("arg", "pairs", {}, USER, "set an ARG; beats the file; repeatable", short="a", foreign="e",
+            used_by=SUBMISSIONS),
     Setting("secret", "list", (), USER,
             "a secret for the steps that name it: id=NAME,src=FILE or id=NAME,env=VARIABLE; repeatable",
             metavar="id=NAME,...", shown="none", env=False, used_by=SUBMISSIONS),
@@ -224,11 +234,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("async", "yesno", False, USER, "files run side by side", used_by=SUBMISSIONS),
     Setting("name", "text", None, USER,
             "a name for the job", metavar="TEXT", shown="none", used_by=SUBMISSIONS, instead=("identity",)),
-    Setting("output", "choice", "table", USER, "form of the answer", choices=FORMATS),
+    Setting("output", "choice", "table", USER, "form of the answer", choices=FORMATS, short="o"),
     Setting("no-header", "yesno", False, USER,
             "tables and CSV without their first line", used_by=tuple(name for name in CALLS if name not in EXPORTS)),
     Setting("limit", "int", 100, USER,
-            "list at most so many, the newest; 0: all; nodes: all unless it is given", used_by=LISTS),
+            "list at most so many, the newest; 0: all; nodes: all unless it is given", foreign="n",
+            used_by=LISTS),
     Setting("state", "words", (), USER,
             "list only these states; repeatable", metavar="STATE", used_by=(*LISTS, "purge-jobs")),
     Setting("since", "duration", None, USER,
@@ -251,7 +262,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("key", "list", (), USER,
             "the key that is meant, or how it begins; repeatable", metavar="KEY",
             used_by=("accept-node", "reject-node")),
-    Setting("yes", "yesno", False, USER, "do not ask", used_by=("accept-node", "reject-node")),
+    Setting("yes", "yesno", False, USER, "do not ask", short="y", used_by=("accept-node", "reject-node")),
     # no variable: DIRECTOR_TOKEN is the token itself
     Setting("token", "text", None, USER, "list only nodes that were enrolled with the token of this id", metavar="ID",
             shown="any", env=False, used_by=("list-nodes",), instead=("token-file",)),
