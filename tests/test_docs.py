@@ -15,6 +15,7 @@ from pages import commands
 
 from director import errors, states
 from director.cli.unquoted import join_instruction
+from director.config.commands import BY_COMMAND, in_flags
 from director.config.settings import load
 from director.config.table import ACTIONS, SETTINGS
 from director.targets import parse
@@ -23,6 +24,7 @@ from director.verbs import VERBS
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 DOCS = "\n".join(text for name, text in TEXTS.items() if name != "README.md")
+WORDS = "|".join(rf"{word}\\b" for word in BY_COMMAND)
 EXAMPLES = ("site.director", "site.yaml", "hello.director")
 
 
@@ -30,7 +32,7 @@ def director_calls() -> Iterator[str]:
     """The arguments of every `director` command shown on a page."""
     for text in TEXTS.values():
         for command in commands(text):
-            found = re.search(r"(?:^|\$\(|exec (?:--interactive )?director )director (--.*)", command, re.S)
+            found = re.search(rf"(?:^|\$\(|exec (?:--interactive )?director )director ((?:-|{WORDS}).*)", command, re.S)
             if found:
                 yield re.split(r"\|\||\s<\s|\)$|&&", found.group(1))[0].strip()
 
@@ -76,7 +78,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("call", sorted(set(director_calls())))
 def test_commands_shown_can_be_parsed(call: str) -> None:
     words = shlex.split(call, comments=True)
-    settings = load(join_instruction(words), {"HOME": "/nonexistent", "DIRECTOR_CONFIG_FILE": os.devnull})
+    settings = load(join_instruction(in_flags(words)), {"HOME": "/nonexistent", "DIRECTOR_CONFIG_FILE": os.devnull})
     assert settings.action
     assert not settings.warnings
 

@@ -17,6 +17,7 @@ import ujson
 
 from director import ids
 from director import states as st
+from director.api.guard import Guard, UnconfirmedError
 from director.api.job_access import JobAccess
 from director.api.requests import Caller
 from director.api.sealing import check_names, seal
@@ -76,12 +77,14 @@ class Submission:
     Attributes:
         again: the caller has sent it before and got no answer.
         secrets: the names of the secrets that the caller has.
+        guard: what must hold for it to be accepted.
     """
 
     files: tuple[File, ...]
     options: Options = field(default_factory=lambda: Options())
     again: bool = False
     secrets: tuple[str, ...] = ()
+    guard: Guard = field(default_factory=Guard)
 
     def shown(self) -> Row:
         """What the audit log shows of it: of values of ARGs only the names."""
@@ -111,6 +114,7 @@ class Resume:
     options: Options = field(default_factory=lambda: Options())
     again: bool = False
     secrets: tuple[str, ...] = ()
+    guard: Guard = field(default_factory=Guard)
 
     def shown(self) -> Row:
         """What the audit log shows of it."""
@@ -142,7 +146,8 @@ class Submissions:
     def submit(self, request: Submission, caller: Caller) -> Row:
         """Plan every text, then accept all of them: `{"jobs": [{id, name}], "notes": [text]}`.
 
-        A repeated submission has the same answer and makes no further jobs.
+        A repeated submission has the same answer and makes no further jobs. For more nodes than its guard allows
+        the answer is `{"confirm": {nodes, reboots}}`, see `UnconfirmedError`, and nothing is accepted.
 
         Raises:
             NotPermittedError: the job would reach nodes outside of the caller's scope.
@@ -152,7 +157,10 @@ class Submissions:
         digests = {file["id"]: _sha256([file, options]) for file in request.files}
         with self._once(digests):
             known = self._is_known(digests, request.again)
-            notes = [] if known else self._accept(request, options, digests, caller)
+            try:
+                notes = [] if known else self._accept(request, options, digests, caller)
+            except UnconfirmedError as error:
+                return {"confirm": error.question}
         jobs = [{"id": file["id"], "name": _name(file, options)} for file in request.files]
         return {"jobs": jobs, "notes": notes}
 
@@ -184,7 +192,10 @@ class Submissions:
             job = request.new_id if known else self._access.find(request.id, caller)
             row = ujson.loads(self._ledger.ask("resume_record", id=job))
             name = (request.options.get("name") or row["name"])[:200]
-            notes = [] if known else self._accept_rest(row, name, request, digests, caller)
+            try:
+                notes = [] if known else self._accept_rest(row, name, request, digests, caller)
+            except UnconfirmedError as error:
+                return {"confirm": error.question}
         return {"jobs": [{"id": request.new_id, "name": name}], "notes": notes}
 
     def verb_help(self, request: VerbHelp, caller: Caller) -> Row:
@@ -233,8 +244,9 @@ class Submissions:
         self._check_ledger()
         jobs: list[Accepted] = []
         notes: list[str] = []
-        for file in request.files:
-            meta, chunks = self._plan(file, options, request.secrets, caller)
+        plans = [self._plan(file, options, request.secrets, caller) for file in request.files]
+        request.guard.check(meta for meta, _ in plans)
+        for file, (meta, chunks) in zip(request.files, plans, strict=True):
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
             record = _record(file["id"], digests, _name(file, options), file["kind"], kept, meta, caller)
@@ -264,6 +276,7 @@ class Submissions:
         caller.rights.require_plan(meta, self._roster)
         if not any(stage["nodes"] for stage in meta["stages"]):
             raise NoTargetError(f"--target leaves job {row['id']} no node")
+        request.guard.check([meta])
         record = _record(request.new_id, digests, name, row["kind"], options, meta, caller)
         record.update(resumes=row["id"], again=row["again"])
         entry = partial(caller.entry.line, job=request.new_id, resumes=row["id"])

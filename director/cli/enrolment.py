@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from director.cli.confirm import ask_yes, can_ask, confirm_nodes
 from director.cli.connection import Connection, ask
 from director.cli.output import answer, note
 from director.cli.requests import rows_of, show
@@ -43,6 +42,9 @@ def list_tokens(settings: Settings) -> int:
 def revoke_token(settings: Settings) -> int:
     """End a token; with --with-nodes the nodes that it enrolled are revoked too."""
     id = settings.words[0]
+    if settings.with_nodes and can_ask(settings):
+        nodes = rows_of(settings, {"do": "list-nodes", "token": id})
+        confirm_nodes(settings, [row["id"] for row in nodes], "this revokes the keys of")
     count = ask(settings, {"do": "revoke-token", "id": id, "with_nodes": settings.with_nodes})["count"]
     note(f"revoked the token {id}" + (f" and {_keys(count)} of its nodes" if settings.with_nodes else ""))
     return EXIT_OK
@@ -66,8 +68,12 @@ def renew_node(settings: Settings) -> int:
 
 
 def revoke_node(settings: Settings) -> int:
-    """Forbid the keys of nodes."""
-    done = ask(settings, {"do": "revoke-node", "node": settings.words[0]})
+    """Forbid the keys of nodes; after a question just of those that it named."""
+    expression = settings.words[0]
+    if can_ask(settings):
+        names = [row["id"] for row in rows_of(settings, {"do": "list-nodes", "node": expression})]
+        expression = confirm_nodes(settings, names, "this revokes the keys of") or expression
+    done = ask(settings, {"do": "revoke-node", "node": expression})
     note(f"revoked {_keys(len(done['nodes']))}")
     return EXIT_OK
 
@@ -106,14 +112,11 @@ def _check(settings: Settings, rows: Sequence[dict[str, Any]], verb: str) -> Non
         raise UsageError(f"several keys wait for {twice}; say which with --key: {keys}")
     if settings.key or settings.yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask(settings):
         raise UsageError(f"without a terminal say which key to {verb}: --key {rows[0]['key']}")
     for row in rows:
         note(f"{row['id']} at {row['address']}, key {row['key']}")
-    sys.stderr.write(f"{verb} {'this key' if len(rows) == 1 else f'these {len(rows)} keys'}? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was changed")
+    ask_yes(f"{verb} {'this key' if len(rows) == 1 else f'these {len(rows)} keys'}?")
 
 
 def _keys(count: int) -> str:

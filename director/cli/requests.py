@@ -57,12 +57,25 @@ def cancel_job(settings: Settings) -> int:
 
 def purge_jobs(settings: Settings) -> int:
     """Forget final jobs: those with the ids, or all that match --node, --state and --since."""
-    return _purge(settings, {"do": "purge-jobs", "ids": settings.words, **_filters(settings, JOB_STATES)}, "job")
+    from director.cli.confirm import can_ask, confirm_number
+
+    filters = {"ids": settings.words, **_filters(settings, JOB_STATES)}
+    if can_ask(settings):
+        count = sum(row["final"] for row in rows_of(settings, {"do": "list-jobs", **filters}))
+        confirm_number(settings, count, f"this forgets {count} jobs")
+    return _purge(settings, {"do": "purge-jobs", **filters}, "job")
 
 
 def purge_nodes(settings: Settings) -> int:
-    """Forget offline nodes."""
-    return _purge(settings, {"do": "purge-nodes", "node": settings.node}, "node")
+    """Forget offline nodes; after a question no others than those that it named."""
+    from director.cli.confirm import can_ask, confirm_nodes
+
+    expression = settings.node
+    if can_ask(settings):
+        request = {"do": "list-nodes", "node": expression, "state": ("offline", "revoked")}
+        names = [row["id"] for row in rows_of(settings, request)]
+        expression = confirm_nodes(settings, names, "this forgets") or expression
+    return _purge(settings, {"do": "purge-nodes", "node": expression}, "node")
 
 
 def show(

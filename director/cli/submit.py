@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from director import TYPE_CHECKING, Any
+from director.cli.confirm import confirm_job, guard
 from director.cli.connection import (
     ORDERED,
     Connection,
@@ -45,7 +46,7 @@ def run(settings: Settings) -> int:
         if pages := manuals(settings):
             answer(pages)
             return EXIT_OK
-    request = {"do": "submit", **submission(settings)}
+    request = {"do": "submit", **submission(settings), **guard(settings)}
     return _submit(settings, request, [file["id"] for file in request["files"]])
 
 
@@ -53,7 +54,7 @@ def resume(settings: Settings) -> int:
     """Submit a job that runs only what did not succeed in another."""
     job = new_job_id()
     request = {"do": "resume", "id": settings.words[0], "new_id": job, "options": options(settings, True)}
-    return _submit(settings, request, [job])
+    return _submit(settings, {**request, **guard(settings)}, [job])
 
 
 def plan(settings: Settings) -> int:
@@ -75,7 +76,12 @@ def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) 
     deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
     accepted = False
     try:
-        connection, answered = send(settings, request, ids, Patience(settings.server_timeout, deadline))
+        patience = Patience(settings.server_timeout, deadline)
+        connection, answered = send(settings, request, ids, patience)
+        if "confirm" in answered:
+            connection.close()
+            confirmed = confirm_job(settings, answered["confirm"])
+            connection, answered = send(settings, {**request, **confirmed}, ids, patience)
         accepted = True
         with connection:
             return _accepted(settings, answered, connection if waits else None)

@@ -130,6 +130,7 @@ DAEMONS = ("server", "client")
 SUBMISSIONS = ("exec", "orchestrate", "plan", "resume")
 WAITS = ("exec", "orchestrate", "resume")
 LISTS = ("list-jobs", "list-nodes")
+ASKING = (*WAITS, "purge-jobs", "purge-nodes", "accept-node", "reject-node", "revoke-node", "revoke-token")
 EXPORTS = ("export-jobs", "export-nodes")
 EVERY = tuple(action.name for action in ACTIONS)
 CALLS = tuple(name for name in EVERY if name not in DAEMONS)
@@ -262,7 +263,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("key", "list", (), USER,
             "the key that is meant, or how it begins; repeatable", metavar="KEY",
             used_by=("accept-node", "reject-node")),
-    Setting("yes", "yesno", False, USER, "do not ask", short="y", used_by=("accept-node", "reject-node")),
+    Setting("yes", "yesno", False, USER, "do not ask, on a terminal either", short="y", used_by=ASKING),
+    Setting("confirm-above", "int", 100, USER,
+            "ask on a terminal before more nodes than this get a job; 0: never", used_by=WAITS),
+    Setting("expect-nodes", "int", None, USER,
+            "refuse the job (exit 5) when it is for another number of nodes", used_by=WAITS, shown="any number"),
     # no variable: DIRECTOR_TOKEN is the token itself
     Setting("token", "text", None, USER, "list only nodes that were enrolled with the token of this id", metavar="ID",
             shown="any", env=False, used_by=("list-nodes",), instead=("token-file",)),

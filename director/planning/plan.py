@@ -106,6 +106,7 @@ class Plan:
             "blocks": blocks,
             "ignored": [index for index, step in enumerate(self.steps) if step.row["flags"].get("ignore-errors")],
             "once": [index for index, step in enumerate(self.steps) if step.once],
+            "reboots": [index for index, step in enumerate(self.steps) if step.row["verb"] == "REBOOT"],
             "exchange": {str(index): step.exchange for index, step in enumerate(self.steps) if step.exchange},
             "labels": {str(index): step.labels for index, step in enumerate(self.steps) if step.labels},
             "secrets": self._secrets(),
