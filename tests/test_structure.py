@@ -23,7 +23,7 @@ RANKS = (
     ("workers", "agent"),
     ("server",),
     ("api",),
-    ("report",),
+    ("report", "doctor"),
     ("cli",),
     ("daemon",),
     ("__main__",),

@@ -10,6 +10,7 @@ from typing import Any
 from director import __version__
 from director.api.audit import Audit, of_call
 from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renewal, Waiting
+from director.api.health import Health
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
 from director.api.labels import LabelChange, Labels
 from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, NodeTarget
@@ -58,11 +59,12 @@ class Commands:
 
     def __init__(
         self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, labels: Labels,
-        audit: Audit, permit: Permit, trail: AuditTrail,
+        audit: Audit, health: Health, permit: Permit, trail: AuditTrail,
     ) -> None:  # fmt: skip
         self._permit, self._trail = permit, trail
         self.table = {
             "hello": Command(Nothing, "viewer", nodes.hello, scoped=True),
+            "health": Command(Nothing, "viewer", health.health, scoped=True),
             "submit": Command(Submission, "operator", submissions.submit, scoped=True, audited=True),
             "plan": Command(Submission, "operator", submissions.plan, scoped=True),
             "resume": Command(Resume, "operator", submissions.resume, scoped=True, audited=True),

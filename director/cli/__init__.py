@@ -35,6 +35,8 @@ ACTIONS: dict[str, str] = {
     "verify-audit": "director.cli.audit:verify_audit",
     "export-jobs": "director.cli.export:run",
     "export-nodes": "director.cli.export:run",
+    "doctor": "director.cli.doctor:doctor",
+    "show-config": "director.cli.doctor:show_config",
     "version": "director.cli.output:version",
 }
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from director import TYPE_CHECKING, Any, durations
 from director.config import parser
-from director.config.table import ACTIONS, BY_FLAG, BY_NAME, CALLS, GROUPS, SETTINGS, Setting
+from director.config.table import ACTIONS, BY_FLAG, BY_NAME, CALLS, GROUPS, OVERVIEWS, SETTINGS, Setting
 from director.config.values import convert, nearest
 from director.errors import UsageError
 
@@ -96,7 +96,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     asked = [name for name in ACTION_NAMES if "--" + name in flags]
     action = _one_action(asked)
     used = SETTINGS
-    if action in CALLS and not {"-h", "--help"} & set(flags):
+    if action in CALLS and action not in OVERVIEWS and not {"-h", "--help"} & set(flags):
         used = tuple(setting for setting in SETTINGS if action in setting.used_by)
     variables = {name: value for name, value in environ.items() if _is_ours(name, value)}
     files, unreadable = _files(words, variables, environ)
@@ -236,7 +236,7 @@ def _text(values: Mapping[str, Any], action: str) -> str | None:
 def _check_usable(action: str, flags: Iterable[str]) -> None:
     """Raise UsageError for a flag on the command line that the action cannot use; files and variables serve all."""
     for setting in filter(None, map(BY_FLAG.get, flags)):
-        if action in ACTION_NAMES and action not in setting.used_by:
+        if action in ACTION_NAMES and action not in OVERVIEWS and action not in setting.used_by:
             raise UsageError(f"--{action} cannot use --{setting.name}; {_usable(action, setting)}")
 
 

@@ -122,6 +122,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("export-jobs", "one", "FILE", "write every job to FILE as YAML or JSON by its ending; - is standard output",
            command="export"),
     Action("export-nodes", "one", "FILE", "the same for nodes"),
+    Action("doctor", "none", "", "check the server and the client of this machine, with a remedy for what is not well",
+           "check health"),
+    Action("show-config", "none", "", "show every setting, its value and where that comes from", "config settings"),
     Action("version", "none", "", "print the version"),
 )
 # fmt: on
@@ -130,6 +133,7 @@ DAEMONS = ("server", "client")
 SUBMISSIONS = ("exec", "orchestrate", "plan", "resume")
 WAITS = ("exec", "orchestrate", "resume")
 LISTS = ("list-jobs", "list-nodes")
+OVERVIEWS = ("doctor", "show-config")  # they take every setting
 ASKING = (*WAITS, "purge-jobs", "purge-nodes", "accept-node", "reject-node", "revoke-node", "revoke-token")
 EXPORTS = ("export-jobs", "export-nodes")
 EVERY = tuple(action.name for action in ACTIONS)

@@ -17,6 +17,7 @@ from director import __version__
 from director.api.audit import Audit
 from director.api.commands import Commands
 from director.api.enrolment import Enrolments
+from director.api.health import Health
 from director.api.jobs import Jobs
 from director.api.labels import Labels
 from director.api.nodes import Nodes
@@ -142,11 +143,13 @@ class Server:
             Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
             Labels(self.roster, labels, self.ledger, nodes.select),
             Audit(self.ledger),
+            health := Health(s, self.roster, self.scheduler, self.ledger, enrolment, self.lag),
             self._permissions.permit,
             self._trail,
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
+        health.socket = operators.path
         periodic("history", min(HISTORY_EVERY, max(1.0, s.history / 10)), self._prune)
         self.lag.start_anew()
         self._keep(self._trail).begin()

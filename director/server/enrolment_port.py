@@ -1,4 +1,4 @@
-"""The enrolment port: tells the server's public key to clients that have neither a token nor a pin. Nothing else.
+"""The enrolment port: tells the server's public key, and the time, to clients that have neither a token nor a pin.
 
 One JSON line in, one JSON line out, over plain TCP. Names are asked for over the encrypted connection.
 """
@@ -29,10 +29,10 @@ BACKLOG = 1024
 
 
 class EnrolmentPort:
-    """Answers every request with the server's public key."""
+    """Answers every request with the server's public key, and its time, by which the doctor compares clocks."""
 
     def __init__(self, server_key: str) -> None:
-        self._answer = ujson.dumps({"v": messages.VERSION, "server_key": server_key}).encode() + b"\n"
+        self._key = server_key
         self._listener: socket.socket | None = None
         self._accepting: Greenlet | None = None
         self._crowd: Crowd[socket.socket] = Crowd(OF_ADDRESS, CONNECTIONS)
@@ -59,7 +59,8 @@ class EnrolmentPort:
         try:
             with gevent.Timeout(PATIENCE), connection, connection.makefile("rb") as file:
                 if file.readline(LINE_LIMIT):
-                    connection.sendall(self._answer)
+                    answer = {"v": messages.VERSION, "server_key": self._key, "time": round(time.time(), 3)}
+                    connection.sendall(ujson.dumps(answer).encode() + b"\n")
         except (gevent.Timeout, OSError):
             log.debug("a client left the enrolment port or was too slow")
         finally:

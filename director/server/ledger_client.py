@@ -92,6 +92,11 @@ class LedgerClient:
         )  # fmt: skip
         self.ready = self.child.running
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The writes that are not durable yet, and their bytes."""
+        return len(self._pending), self._bytes
+
     # -- writing ------------------------------------------------------------------------------------------
 
     def write(self, *ops: Op, then: Then | None = None, refusable: bool = False, lazy: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import ROOT
 
-from director.api import audit, enrolment, jobs, labels, nodes, submissions
+from director.api import audit, enrolment, health, jobs, labels, nodes, submissions
 from director.api.commands import Command, Commands
 from director.api.requests import Caller, Nothing, decode
 from director.config.table import EVERY
@@ -21,6 +21,7 @@ CALLER = Caller("ann", 1000, 1000, 1)
 FILE = {"id": A, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN true", "folder": "/"}
 TABLE = {
     "hello": (Nothing, "viewer", {}),
+    "health": (Nothing, "viewer", {}),
     "submit": (submissions.Submission, "operator", {"files": [FILE]}),
     "plan": (submissions.Submission, "operator", {"files": [FILE], "options": {"async": True, "timeout": 5}}),
     "resume": (submissions.Resume, "operator", {"id": "last", "new_id": A}),
@@ -77,6 +78,7 @@ def commands(permit: Any, ledger: Any = None) -> Commands:
         enrolment.Enrolments(none, none, none, (), none, none),
         labels.Labels(none, none, none, none),
         audit.Audit(none),
+        health.Health(none, none, none, none, none, none),
     )
     return Commands(*parts, permit, AuditTrail(ledger))
 

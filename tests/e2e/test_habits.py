@@ -37,3 +37,58 @@ def test_another_number_of_nodes_is_refused(trio: Fleet) -> None:
     )
     assert len(trio.run_json("jobs")) == before
     assert trio.director("exec", "RUN true", "--expect-nodes", "3", "--wait").returncode == 0
+
+
+def verdicts(fleet: Fleet, *words: str, exit_code: int = 0) -> dict[tuple[str, str], dict[str, str]]:
+    """The findings of the doctor by part and check."""
+    rows = fleet.run_json("doctor", *words, exit_code=exit_code)
+    return {(row["part"], row["check"]): row for row in rows}
+
+
+def test_the_doctor_of_a_server(trio: Fleet) -> None:
+    folder = trio.folder / "server"
+    found = verdicts(trio, "--state-dir", str(folder))
+    assert {row["verdict"] for row in found.values()} <= {"ok", "warning"}
+    for check in (
+        "answers",
+        "version",
+        "--port",
+        "--enroll-port",
+        "state folder",
+        "key",
+        "ledger",
+        "nodes",
+        "descriptors",
+    ):
+        assert found["server", check]["verdict"] == "ok", found["server", check]
+    assert found["server", "nodes"]["found"] == "3 online"
+    assert "node-" in found["server", "slowest nodes"]["found"]
+    (folder / "server").chmod(0o755)
+    row = verdicts(trio, "--state-dir", str(folder), exit_code=1)["server", "state folder"]
+    (folder / "server").chmod(0o700)
+    assert (row["verdict"], row["remedy"]) == (
+        "failed", f"others may read keys and results: chmod 700 {folder}/server",
+    )  # fmt: skip
+
+
+def test_the_doctor_of_a_client(trio: Fleet) -> None:
+    words = ["--state-dir", str(trio.folder / "node-1")]
+    found = verdicts(trio, *words)
+    for check in ("runs", "state folder", "key", "server's key", "reaches the server", "enrolment port", "clock"):
+        assert found["client", check]["verdict"] == "ok", found["client", check]
+    assert str(trio.port) in found["client", "reaches the server"]["found"], (
+        "it uses the settings of the client that runs"
+    )
+    pinned = trio.folder / "node-1/client/server.pub"
+    key = pinned.read_text()
+    pinned.write_text("s" * 40 + "\n")
+    assert verdicts(trio, *words, exit_code=1)["client", "enrolment port"]["verdict"] == "failed"
+    pinned.write_text(key)
+
+
+def test_every_setting_with_its_source(trio: Fleet) -> None:
+    done = trio.run_json("show-config", "--port", "7", env={"DIRECTOR_DRAIN": "3s"})
+    rows = {row["setting"]: (row["value"], row["source"]) for row in done}
+    assert (rows["port"], rows["drain"]) == ((7, "flag"), (3.0, "environment"))
+    assert rows["config-file"][1] == "environment"
+    assert {source for _, source in rows.values()} == {"flag", "environment", "default"}

@@ -1,0 +1,1 @@
+"""What `--doctor` looks at on a machine: each finding has a verdict, and a remedy when it is not well."""
