@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these words, those of `sys.argv` when None; the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if argv[:1] == ["--complete"]:
+            from director.cli.completion import complete
+
+            return complete(argv[1:])
         from director.cli import run
         from director.cli.unquoted import join_instruction
         from director.config.commands import in_flags
         from director.config.settings import load
 
-        settings = load(join_instruction(in_flags(sys.argv[1:] if argv is None else argv)))
+        settings = load(join_instruction(in_flags(argv)))
         for warning in settings.warnings:
             say(f"warning: {warning}")
         return _profiled(settings) if settings.profile else run(settings)

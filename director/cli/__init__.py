@@ -37,6 +37,7 @@ ACTIONS: dict[str, str] = {
     "export-nodes": "director.cli.export:run",
     "doctor": "director.cli.doctor:doctor",
     "show-config": "director.cli.doctor:show_config",
+    "completion": "director.cli.completion:script",
     "version": "director.cli.output:version",
 }
 
@@ -44,9 +45,9 @@ ACTIONS: dict[str, str] = {
 def run(settings: Settings) -> int:
     """Run the action of a call; the exit code. Raises DirectorError."""
     if not settings.action:
-        from director.config.parser import build
+        from director.config.help import overview
 
-        sys.stderr.write(build().format_help())
+        sys.stderr.write(overview())
         return EXIT_USAGE
     module, _, name = ACTIONS[settings.action].partition(":")
     code: int = getattr(import_module(module), name)(settings)

@@ -12,8 +12,8 @@ from director.errors import EXIT_OK, DirectorError
 BLOCK = 64 * 1024
 
 
-def answer(pieces: Iterable[str]) -> None:
-    """Write the answer as UTF-8; a reader that has closed the pipe is no error.
+def answer(pieces: Iterable[str]) -> bool:
+    """Write the answer as UTF-8; False when its reader has closed the pipe, which is no error.
 
     Raises:
         DirectorError: it cannot be written: the disk is full, or standard output is closed.
@@ -26,9 +26,11 @@ def answer(pieces: Iterable[str]) -> None:
             output.writelines(piece.encode("utf-8", "replace") for piece in pieces)
     except BrokenPipeError:
         _discard(1)
+        return False
     except OSError as error:
         _discard(1)
         raise DirectorError(f"the answer cannot be written: {error.strerror}") from error
+    return True
 
 
 def _discard(descriptor: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from director import Any
 from director.cli.connection import Connection, ask
@@ -20,15 +20,23 @@ NODE_STATES = ("online", "offline", "pending", "revoked")
 def list_jobs(settings: Settings) -> int:
     """List jobs, newest last; with ids only those."""
     limit = 0 if settings.words else settings.limit
-    request = {"do": "list-jobs", "ids": settings.words, "limit": limit, **_filters(settings, JOB_STATES)}
-    return show(settings, rows_of(settings, request), JOB_COLUMNS, JOB_FIELDS)
+    return listing(
+        settings,
+        lambda: {"do": "list-jobs", "ids": settings.words, "limit": limit, **_filters(settings, JOB_STATES)},
+        JOB_COLUMNS,
+        JOB_FIELDS,
+    )
 
 
 def list_nodes(settings: Settings) -> int:
     """List nodes; all of them without --limit."""
     limit = 0 if settings.sources.get("limit") == "default" else settings.limit
-    request = {"do": "list-nodes", "limit": limit, "token": settings.token, **_filters(settings, NODE_STATES)}
-    return show(settings, rows_of(settings, request), NODE_COLUMNS, NODE_FIELDS)
+    return listing(
+        settings,
+        lambda: {"do": "list-nodes", "limit": limit, "token": settings.token, **_filters(settings, NODE_STATES)},
+        NODE_COLUMNS,
+        NODE_FIELDS,
+    )
 
 
 def job_info(settings: Settings) -> int:
@@ -84,6 +92,20 @@ def show(
     """Print rows of the server; columns and fields as for `render_list`."""
     answer(render_list(rows, columns, settings.output, not settings.no_header, fields))
     return EXIT_OK
+
+
+def listing(
+    settings: Settings, request: Callable[[], Mapping[str, Any]], columns: Mapping[str, str], fields: Sequence[str]
+) -> int:
+    """Print the rows of a request, with --watch again and again."""
+    if not settings.watch:
+        return show(settings, rows_of(settings, request()), columns, fields)
+    from director.cli.watch import watch
+
+    def render() -> Iterable[str]:
+        return render_list(rows_of(settings, request()), columns, settings.output, not settings.no_header, fields)
+
+    return watch(render)
 
 
 def rows_of(settings: Settings, request: Mapping[str, Any]) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import glob
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +9,7 @@ import configargparse
 
 from director import TYPE_CHECKING, Any
 from director.config.file import read
-from director.config.table import ACTIONS, BY_NAME, GROUPS, SETTINGS, Action, Setting
+from director.config.table import ACTIONS, BY_NAME, SETTINGS, Action, Setting
 from director.config.values import nearest
 from director.errors import UsageError
 
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 
 NARGS = {"one": None, "some": "+", "any": "*"}
 FILE_KEYS = ("roles", *(name for name in BY_NAME if name != "config-file"))
-DESCRIPTION = "Asynchronous deployment and operations for the whole life of a data center."
-EPILOG = (
-    "Every setting is a flag, an environment variable (--server-address is DIRECTOR_SERVER_ADDRESS) and a key in the "
-    "settings file (server-address: …). A flag beats the environment, which beats the file. Durations are seconds, "
-    "or numbers with ms, s, m, h, d (1m30s). `director --exec 'VERB --help'` prints a verb's manual."
-)
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -52,15 +45,6 @@ class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
         return "YAML"
 
 
-class _Help(argparse.HelpFormatter):
-    """Shows the default behind the help of each setting."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        default = next((shown_default(setting) for setting in SETTINGS if setting.attribute == action.dest), "")
-        text = f"{action.help} (default: {default})" if default else action.help
-        return text and text.replace("%", "%%")
-
-
 def open_file(path: str) -> TextIO:
     """A settings file; raises UsageError when it cannot be opened."""
     try:
@@ -71,12 +55,9 @@ def open_file(path: str) -> TextIO:
 
 def build(settings: Sequence[Setting] = SETTINGS, files: Sequence[str] = ()) -> Parser:
     """A parser of all actions and of these settings; of `files`, a later one beats an earlier one."""
-    width = _width(settings)
     parser = Parser(
         prog="director",
-        usage="director ACTION [OPTION…]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        add_help=False,
         allow_abbrev=False,
         add_config_file_help=False,
         add_env_var_help=False,
@@ -84,50 +65,29 @@ def build(settings: Sequence[Setting] = SETTINGS, files: Sequence[str] = ()) -> 
         ignore_unknown_config_file_keys=True,  # they are settings of other actions
         config_file_parser_class=_File,
         config_file_open_func=open_file,
-        formatter_class=lambda prog: _Help(prog, max_help_position=32, width=width),
     )
-    actions = parser.add_argument_group("actions (one a call)")
     for action in ACTIONS:
-        _add_action(actions, action)
-    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+        _add_action(parser, action)
     for setting in settings:
-        _add_setting(groups[setting.group], setting)
+        _add_setting(parser, setting)
     return parser
 
 
-def _width(settings: Sequence[Setting]) -> int:
-    """The columns of the help."""
-    if settings is not SETTINGS:
-        return 80  # for a call without `--help`: shutil takes milliseconds to import
-    import shutil
-
-    return shutil.get_terminal_size((100, 0)).columns - 2
-
-
-def _add_action(group: Any, action: Action) -> None:
+def _add_action(parser: Parser, action: Action) -> None:
     options: dict[str, Any] = {"action": "store_true"}
     if action.takes != "none":
-        kind = "append" if action.name == "exec" else "store"
-        options = {"action": kind, "nargs": NARGS[action.takes], "metavar": action.metavar}
-    group.add_argument("--" + action.name, help=action.help, **options)
+        options = {"action": "append" if action.name == "exec" else "store", "nargs": NARGS[action.takes]}
+    parser.add_argument("--" + action.name, **options)
 
 
-def _add_setting(group: Any, setting: Setting) -> None:
-    options: dict[str, Any] = {"metavar": setting.metavar}
+def _add_setting(parser: Parser, setting: Setting) -> None:
+    options: dict[str, Any] = {}
     if setting.kind == "yesno":
-        options = {"nargs": "?", "const": "true", "metavar": "true|false"}
+        options = {"nargs": "?", "const": "true"}
     elif setting.kind in ("list", "words", "pairs"):
         options["action"] = "append"
-    short = ["-" + setting.short] if setting.short else []
-    names = [*short, *("--" + name for name in (*setting.aliases, setting.name))]
-    group.add_argument(*names, dest=setting.attribute, env_var=setting.variable or None, help=setting.help, **options)
-
-
-def shown_default(setting: Setting) -> str:
-    """The default as the help shows it; "" when it shows none."""
-    if setting.shown or setting.kind in ("list", "words", "pairs", "yesno"):
-        return setting.shown
-    return "" if setting.default is None else str(setting.default)
+    names = ["--" + name for name in reversed(setting.names)]
+    parser.add_argument(*names, dest=setting.attribute, env_var=setting.variable or None, **options)
 
 
 def parse(
@@ -137,7 +97,6 @@ def parse(
 
     Raises:
         UsageError: a flag without its value, or a file that cannot be read.
-        SystemExit: `--help` was printed.
     """
     parser = build(settings, files)
     namespace, unknown = parser.parse_known_args(list(argv), env_vars=environ)

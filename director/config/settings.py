@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 
@@ -12,6 +13,9 @@ from director.config import parser
 from director.config.table import ACTIONS, BY_FLAG, BY_NAME, CALLS, GROUPS, OVERVIEWS, SETTINGS, Setting
 from director.config.values import convert, nearest
 from director.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 DEFAULT_FILES = ("/etc/director/director.yaml", "~/.config/director/director.yaml")
 # variables that are no settings: DEBUG shows tracebacks, the others are in the environment of a RUN
@@ -95,8 +99,10 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
     flags = [word.partition("=")[0] for word in _before_dashes(words)]
     asked = [name for name in ACTION_NAMES if "--" + name in flags]
     action = _one_action(asked)
+    if "--help" in flags or "-h" in flags:
+        _help(action, words)
     used = SETTINGS
-    if action in CALLS and action not in OVERVIEWS and not {"-h", "--help"} & set(flags):
+    if action in CALLS and action not in OVERVIEWS:
         used = tuple(setting for setting in SETTINGS if action in setting.used_by)
     variables = {name: value for name, value in environ.items() if _is_ours(name, value)}
     files, unreadable = _files(words, variables, environ)
@@ -117,6 +123,14 @@ def load(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Setti
         warnings=(*_unknown_variables(variables), *(f"{path} cannot be read and is left out" for path in unreadable)),
         **given,
     )
+
+
+def _help(action: str, words: Sequence[str]) -> NoReturn:
+    """Print the help, and end the program."""
+    from director.config.help import page
+
+    sys.stdout.write(page(action, words))
+    raise SystemExit(0)
 
 
 def _roles(files: Sequence[str], unreadable: Sequence[str]) -> Any:

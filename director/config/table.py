@@ -21,6 +21,7 @@ class Setting:
 
     Attributes:
         name: as in `--name` and in a file.
+        names: `name` and the aliases.
         attribute: the attribute of `Settings`; `asynchronous` for `async`, which is a word of Python.
         variable: `DIRECTOR_NAME`, the environment variable; "" when there is none.
         kind: `text`, `path`, `int`, `port`, `duration` (seconds, float), `size` (bytes, int), `yesno`, `choice`,
@@ -64,6 +65,7 @@ class Setting:
         self.variable = "DIRECTOR_" + name.replace("-", "_").upper() if env else ""
         self.shown, self.choices, self.aliases = shown, choices, aliases
         self.short, self.foreign = short, foreign
+        self.names = (name, *aliases)
         self.metavar = metavar or "|".join(choices) or METAVARS.get(kind) or kind.upper()
         self.low, self.high = low, high
         self.used_by, self.instead = used_by or USED_BY[group], instead
@@ -125,6 +127,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("doctor", "none", "", "check the server and the client of this machine, with a remedy for what is not well",
            "check health"),
     Action("show-config", "none", "", "show every setting, its value and where that comes from", "config settings"),
+    Action("completion", "one", "SHELL", "print the completion script of bash, zsh or fish"),
     Action("version", "none", "", "print the version"),
 )
 # fmt: on
@@ -133,6 +136,7 @@ DAEMONS = ("server", "client")
 SUBMISSIONS = ("exec", "orchestrate", "plan", "resume")
 WAITS = ("exec", "orchestrate", "resume")
 LISTS = ("list-jobs", "list-nodes")
+WATCHED = (*LISTS, "list-tokens")
 OVERVIEWS = ("doctor", "show-config")  # they take every setting
 ASKING = (*WAITS, "purge-jobs", "purge-nodes", "accept-node", "reject-node", "revoke-node", "revoke-token")
 EXPORTS = ("export-jobs", "export-nodes")
@@ -250,6 +254,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("since", "duration", None, USER,
             "list only jobs created, or nodes heard, within this time", shown="any age",
             used_by=(*LISTS, "purge-jobs")),
+    Setting("watch", "yesno", False, USER,
+            "show the list again every two seconds, until Ctrl-C; without a terminal each time that it has changed",
+            foreign="w", env=False, used_by=WATCHED),
     Setting("ttl", "duration", None, USER,
             "how long a token is in force (1h), or a name open for a new key (4h)", shown="1h or 4h", low=1,
             used_by=("create-token", "renew-node"), instead=("valid-for",)),

