@@ -34,7 +34,7 @@ def director_calls() -> Iterator[str]:
         for command in commands(text):
             found = re.search(rf"(?:^|\$\(|exec (?:--interactive )?director )director ((?:-|{WORDS}).*)", command, re.S)
             if found:
-                yield re.split(r"\|\||\s<\s|\)$|&&", found.group(1))[0].strip()
+                yield re.split(r"\|\||\s[<>]\s|\)$|&&", found.group(1))[0].strip()
 
 
 @pytest.mark.parametrize("name", [*(action.name for action in ACTIONS), *(setting.name for setting in SETTINGS)])

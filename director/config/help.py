@@ -66,6 +66,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "revoke-node": (("director --revoke-node web-01", "for good"),),
     "rotate-key": (("director --rotate-key 'web-*'", "each node makes itself a new key"),),
     "label-node": (("director --label-node 'web-*' tier=web rack=", "sets one label, removes another"),),
+    "verify-audit": (("director --verify-audit", "on the server's machine or anywhere that commands it"),),
     "export-jobs": (("director --export-jobs jobs.yaml", "or .json, or - for standard output"),),
     "export-nodes": (("director --export-nodes nodes.json", "with their facts"),),
     "completion": (('eval "$(director --completion bash)"', "in ~/.bashrc; zsh and fish: see docs/operations.md"),),

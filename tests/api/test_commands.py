@@ -22,6 +22,7 @@ FILE = {"id": A, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN tr
 TABLE = {
     "hello": (Nothing, "viewer", {}),
     "health": (Nothing, "viewer", {}),
+    "health": (Nothing, "viewer", {}),
     "submit": (submissions.Submission, "operator", {"files": [FILE]}),
     "plan": (submissions.Submission, "operator", {"files": [FILE], "options": {"async": True, "timeout": 5}}),
     "resume": (submissions.Resume, "operator", {"id": "last", "new_id": A}),
@@ -51,7 +52,7 @@ TABLE = {
 
 # commands that change nothing; all others are written to the audit log
 READERS = {
-    "hello", "plan", "verb-help", "wait", "list-jobs", "job-info", "list-nodes", "node-info", "list-tokens",
+    "hello", "health", "plan", "verb-help", "wait", "list-jobs", "job-info", "list-nodes", "node-info", "list-tokens",
     "list-waiting", "export-jobs", "export-nodes", "verify-audit",
 }  # fmt: skip
 

@@ -89,6 +89,7 @@ def requests(jobs: dict[str, str], tokens: dict[str, str]) -> dict[str, list[dic
     chosen = [{"nodes": [[both[place], "k" * 40]]} for place in places]
     return {
         "hello": [{}],
+        "health": [{}],
         "verb-help": [{"verb": "run"}],
         "submit": [submission(both[place]) for place in places],
         "plan": [submission(both[place]) for place in places],
