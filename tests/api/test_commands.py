@@ -22,7 +22,6 @@ FILE = {"id": A, "kind": "exec", "name": "exec", "form": "auto", "text": "RUN tr
 TABLE = {
     "hello": (Nothing, "viewer", {}),
     "health": (Nothing, "viewer", {}),
-    "health": (Nothing, "viewer", {}),
     "submit": (submissions.Submission, "operator", {"files": [FILE]}),
     "plan": (submissions.Submission, "operator", {"files": [FILE], "options": {"async": True, "timeout": 5}}),
     "resume": (submissions.Resume, "operator", {"id": "last", "new_id": A}),
