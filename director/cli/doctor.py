@@ -14,7 +14,7 @@ from director.doctor.findings import OK, WARNING, Finding, is_well
 from director.errors import EXIT_FAILED, EXIT_OK, DirectorError
 
 FINDING_COLUMNS = {"VERDICT": "verdict", "PART": "part", "CHECK": "check", "FOUND": "found", "REMEDY": "remedy"}
-SETTING_COLUMNS = {"SETTING": "setting", "VALUE": "value", "FROM": "source"}
+SETTING_COLUMNS = {"SETTING": "setting", "VALUE": "value", "SOURCE": "source"}
 
 
 def doctor(settings: Settings) -> int:

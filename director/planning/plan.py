@@ -41,6 +41,7 @@ class PlannedStep:
         nodes: None for those of its stage.
         once: whether one node runs it for all; `nodes` is the one that would be chosen now.
         barrier: whether every node ends the steps before it first.
+        restarts: whether it restarts the host.
         exchange: see `Verb.exchange`.
         labels: what the server records when the step has succeeded on a node: `sets` of labels, and by node the number
             of its set, 0 where there is none.
@@ -57,6 +58,7 @@ class PlannedStep:
     exchange: dict[str, Any] | None = None
     choose: list[str] | None = None
     labels: dict[str, Any] | None = None
+    restarts: bool = False
     needed: dict[str, int] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
 
@@ -106,7 +108,7 @@ class Plan:
             "blocks": blocks,
             "ignored": [index for index, step in enumerate(self.steps) if step.row["flags"].get("ignore-errors")],
             "once": [index for index, step in enumerate(self.steps) if step.once],
-            "reboots": [index for index, step in enumerate(self.steps) if step.row["verb"] == "REBOOT"],
+            "reboots": [index for index, step in enumerate(self.steps) if step.restarts],
             "exchange": {str(index): step.exchange for index, step in enumerate(self.steps) if step.exchange},
             "labels": {str(index): step.labels for index, step in enumerate(self.steps) if step.labels},
             "secrets": self._secrets(),

@@ -177,10 +177,11 @@ class _StepPlanner:
         if choose is not None:
             nodes = [next(filter(self._state.roster.online, choose), choose[0])]
         # a lane waits only for the source of its COPY --from
-        barrier = verbs.load(instruction.verb).barrier(row["body"]) and not stage.lane
+        verb = verbs.load(instruction.verb)
+        barrier = verb.barrier(row["body"]) and not stage.lane
         step = PlannedStep(
             row, stage, nodes, choose is not None, barrier, choose=choose, labels=builder.labels, needed=builder.needed,
-            secrets=frozenset(builder.secrets),
+            secrets=frozenset(builder.secrets), restarts=verb.restarts,
         )  # fmt: skip
         self._add(step, instruction)
         outputs = [row["flags"][flag] for flag in ("stdout-arg", "stderr-arg") if flag in row["flags"]]

@@ -63,6 +63,7 @@ class Verb(Syntax):
         looks: it changes nothing on the machine and runs no program, so it may run on a node with `--read-only`.
         diffs: the standard error of `foresee` is a diff of what would change.
         gathers: it asks for values of all nodes with `Node.query`.
+        restarts: it restarts the host.
         owned: flags that `parse` takes over into the body; they do not travel.
         source: the file of an own verb.
     """
@@ -80,6 +81,7 @@ class Verb(Syntax):
     looks: ClassVar[bool] = False
     diffs: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
+    restarts: ClassVar[bool] = False
     owned: ClassVar[frozenset[str]] = frozenset()
     source: Source | None = None
 

@@ -22,6 +22,7 @@ class Reboot(Verb):
     name = "REBOOT"
     complete = True
     trusts_chain = True
+    restarts = True
 
     def parse(self, instruction: Instruction, planning: Planning) -> dict[str, Any]:
         """`seconds`."""

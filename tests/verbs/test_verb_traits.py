@@ -17,6 +17,7 @@ from director.verbs.base import Verb
 PACKAGE = Path(director.__file__).parent
 # FROM is part of the grammar of a Directorfile; ARG and ENV are kinds of values where a plan shows what has changed
 NAMED = {("language/containerfile.py", "FROM"), ("language/yaml_form.py", "FROM")}
+NAMED |= {("config/table.py", "SHELL")}  # whose completion is printed
 NAMED |= {("agent/step_engine.py", "ARG"), ("agent/step_engine.py", "ENV")}
 
 
