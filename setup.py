@@ -35,6 +35,9 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["director", "director.*"]),
     package_dir={"": "."},  # with this an editable install is a plain path entry: no import hook at each start
+    data_files=[
+        (f"share/man/man{path[-1]}", [path]) for path in ("contrib/man/director.1", "contrib/man/director-verbs.7")
+    ],
     package_data={"director": ["py.typed", "**/*.sql"]},
     install_requires=requirements(),
     extras_require={

@@ -22,7 +22,7 @@ class Terminal:
     """A running program whose three streams are a terminal of its own; use it in a `with`.
 
     Attributes:
-        shown: everything it has written so far, as the terminal got it.
+        shown: everything it has written so far, as the terminal got it, without bells.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Terminal:
                 data = os.read(self._master, 65536)
             except OSError:  # the other side is closed
                 return False
-            self.shown += data.decode(errors="replace").replace("\r\n", "\n")
+            self.shown += data.decode(errors="replace").replace("\r\n", "\n").replace("\a", "")
             return bool(data)
         return True
 

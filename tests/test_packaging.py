@@ -54,8 +54,11 @@ def test_the_sdist_holds_the_whole_source(sdist: Path, tmp_path: Path) -> None:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     assert sorted(name for name in names if name.endswith(".py")) == MODULES
-    assert {name.split("/")[0] for name in names} == {"director"}
+    data = f"director-{director.__version__}.data"
+    assert {name.split("/")[0] for name in names} == {"director", data}
     assert "director/py.typed" in names
+    pages = {name.removeprefix(f"{data}/data/") for name in names if name.startswith(data)}
+    assert pages == {"share/man/man1/director.1", "share/man/man7/director-verbs.7"}
 
 
 @pytest.mark.slow

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 from harness import Fleet
+from programs import require
 from terminal import Terminal
 
 pytestmark = pytest.mark.quick
@@ -92,3 +97,49 @@ def test_every_setting_with_its_source(trio: Fleet) -> None:
     assert (rows["port"], rows["drain"]) == ((7, "flag"), (3.0, "environment"))
     assert rows["config-file"][1] == "environment"
     assert {source for _, source in rows.values()} == {"flag", "environment", "default"}
+
+
+SHELLS = {
+    "bash": (["--norc", "--noprofile", "-i"], "PS1='ready> '; {load}", 'eval "$(director --completion bash)"'),
+    "zsh": (["-f", "-i"], "PS1='ready> '; autoload -U compinit; compinit -u -D; {load}",
+            'eval "$(director --completion zsh)"'),
+    "fish": (["--no-config", "-i"], "function fish_prompt; echo 'ready> '; end; {load}",
+             "director --completion fish | source"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def program(trio: Fleet) -> Path:
+    """A folder with the command `director`."""
+    path = trio.folder / "bin/director"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m director "$@"\n')
+    path.chmod(0o755)
+    return path.parent
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_in_a_real_shell(trio: Fleet, program: Path, shell: str) -> None:
+    options, begin, load = SHELLS[shell]
+    env = {
+        **trio.environment, "PATH": f"{program}{os.pathsep}{os.environ['PATH']}",
+        "DIRECTOR_SOCKET_PATH": str(trio.socket_path), "XDG_CONFIG_HOME": str(trio.folder / "home"),
+    }  # fmt: skip
+    job = trio.submit("exec", "RUN true")
+    (trio.folder / "some.director").touch()
+    with Terminal([require(shell, shell), *options], env, trio.folder, columns=200) as prompt:
+        prompt.type(begin.format(load=load) + "; echo lo''aded\n")
+        prompt.expect("loaded")
+        for typed, whole in (
+            ("director list-t", "list-tokens"),
+            ("director --list-nod", "--list-nodes"),
+            ("director jobs --output jsonl --sin", "--since"),
+            ("director node no", "node-"),
+            ("director exec 'RUN true' -t node-1,nod", "node-1,node-"),
+            (f"director info {job[:9]}", job),
+            ("director run some.", "some.director"),
+        ):
+            prompt.type(f"\x15{typed}\t")
+            prompt.expect(whole)
+        prompt.type("\x15director nodes --state=o\t\t")
+        prompt.expect(r"offline[\s\S]*online|online[\s\S]*offline")
