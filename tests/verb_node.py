@@ -103,6 +103,11 @@ class FakeNode:
     def secret(self, name: str) -> bytes:
         return self.secrets[name]
 
+    def hide(self, text: str) -> str:
+        for value in self.secrets.values():
+            text = text.replace(value.decode(errors="replace").strip(), "***")
+        return text
+
     def memory_folder(self, uid: int, gid: int) -> Any:
         return memory_folders.made("test", uid, gid)
 

@@ -18,11 +18,12 @@ import ujson
 
 from director import process
 from director import states as st
-from director.agent.executor import GRACE, Executor, outcome_of, task_token
+from director.agent.executor import Executor
 from director.agent.job_runner import JobScopes, Step
 from director.agent.local_node import LocalNode
 from director.agent.step_cache import SETS, StageCache, difference
 from director.agent.step_engine import NOTHING, applied_fingerprint, keep_values, take_step
+from director.agent.task_process import GRACE, outcome_of, task_token
 from director.errors import DirectorError, RefusedError, VerbError
 from director.language.scope import Scope
 from director.language.substitution import used_names

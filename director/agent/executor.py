@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import pwd
 import re
 import time
 from collections import defaultdict
@@ -19,9 +17,10 @@ from gevent.lock import BoundedSemaphore
 from director import process, verbs
 from director import states as st
 from director.agent.blob_fetcher import Fetcher
+from director.agent.environment import client_environment, for_task, home_of
 from director.agent.job_runner import JobRunner, Running, Step
 from director.agent.job_secrets import OUTPUT_FLAGS
-from director.agent.local_node import LocalNode, shared
+from director.agent.local_node import LocalNode
 from director.agent.node_rules import NodeRules
 from director.agent.node_transfer import NodeTransfer
 from director.agent.reboot import Rebooter
@@ -29,9 +28,10 @@ from director.agent.secret_keeper import SecretKeeper
 from director.agent.step_cache import StepCache
 from director.agent.step_engine import keep_values, take_step
 from director.agent.step_runner import DEFAULT_TIMEOUT, StepRunner
+from director.agent.task_process import GRACE, outcome_of, task_token
 from director.errors import DirectorError, LateError, RefusedError, VerbError
 from director.language.scope import Scope
-from director.runtime import memory_folders, service_manager
+from director.runtime import memory_folders
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
 from director.verbs.folders import make_folder, own_home
@@ -39,9 +39,6 @@ from director.verbs.ownership import Asked
 
 log = logging.getLogger(__name__)
 
-SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-GRACE = 5.0  # seconds from SIGTERM to SIGKILL
-PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SLACK = 0.5  # seconds that a verb has longer than the processes it runs
 
 
@@ -65,7 +62,7 @@ class Executor:
         self.rules = rules
         self.name, self.facts, self.labels = name, facts, labels
         self.fetcher, self.step_cache, self.transfer = fetcher, step_cache, transfer
-        self.env = _client_environment(name)
+        self.env = client_environment(name)
         self.home = own_home()
         self.rebooter: Rebooter | None = None
         self.secrets: SecretKeeper | None = None
@@ -167,21 +164,6 @@ class Executor:
                 verb = self._verbs[key] = own.load(file.read(), digest, path)[step["verb"]]
         return verb
 
-    def environment(self, job: JobRunner, scope: Scope, other: bool = False) -> dict[bytes, bytes]:
-        """The environment of a RUN, made again only when a value of the scope has changed.
-
-        Args:
-            other: it is of another user, who gets little of the client's own.
-        """
-        if scope.made is not None and scope.made[:2] == (scope.version, other):
-            known: dict[bytes, bytes] = scope.made[2]
-            return known
-        texts = {name: text for name, text in scope.dollars().items() if SHELL_NAME.fullmatch(name)}
-        made = {**(shared(self.env) if other else self.env), b"DIRECTOR_JOB": job.id.encode()}
-        made.update((os.fsencode(name), os.fsencode(text.replace("\0", ""))) for name, text in texts.items())
-        scope.made = (scope.version, other, made)
-        return made
-
 
 class TaskNode(LocalNode):
     """The node as one attempt of one step sees it; see `verbs.base.Node`."""
@@ -218,7 +200,8 @@ class TaskNode(LocalNode):
                 'variable (--mount=type=secret,id=NAME,env=X) and write "$X"'
             )
         user = scope.user if user is None else user
-        environment = self._executor.environment(self._job_runner, scope, bool(user) and self._is_other(user))
+        other = bool(user) and self._is_other(user)
+        environment = for_task(self._executor.env, self.job, scope, other)
         if env:
             environment = {**environment, **{os.fsencode(k): os.fsencode(v) for k, v in env.items()}}
         limit = self.remaining()
@@ -278,7 +261,7 @@ class TaskNode(LocalNode):
     def _become(self, spec: process.Spec, user: str, cwd: str | None) -> None:
         """Run as another user: their ids, groups, HOME and USER."""
         uid, gid = self.identity(user)
-        home, name = _home_of(uid)
+        home, name = home_of(uid)
         user_name = os.fsencode(name)
         spec.env = {**spec.env, b"HOME": os.fsencode(home), b"USER": user_name, b"LOGNAME": user_name}
         if not (cwd or self.scope.workdir):
@@ -332,22 +315,6 @@ class TaskNode(LocalNode):
             return self._executor.transfer.borrow(self.job, self._step["i"], number, self.remaining)
 
 
-def outcome_of(result: process.Result, timeout: float, cancelled: str = "") -> Outcome:
-    """The outcome of a process that had `timeout` seconds; `cancelled` is the reason if it was ended."""
-    if result.exit_code == 0 and not (result.timed_out or result.cancelled or result.error):
-        return Outcome(st.SUCCESS, 0, result.stdout, result.stderr, "", result.truncated)
-    state, reason = st.FAILED, result.error or f"exit code {result.exit_code}"
-    if result.timed_out:
-        state, reason = st.TIMEOUT, f"not done within {timeout:g} s; its processes were ended"
-    elif result.cancelled:
-        reason = cancelled
-    elif not result.error and result.stderr:
-        reason = f"{reason}: {_last_line(result.stderr)}"
-    if result.error and (result.timed_out or result.cancelled):
-        reason = f"{reason} ({result.error})"
-    return Outcome(state, result.exit_code, result.stdout, result.stderr, reason, result.truncated)
-
-
 def _guarded(verb: Verb, step: Step, node: TaskNode) -> Outcome:
     try:
         outcome = verb.apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
@@ -375,41 +342,3 @@ def _require_values(verb: Verb, step: Step, scope: Scope) -> None:
                 f"the secret value of {name} was in memory only, and is gone since the client or the job was started "
                 "again; submit the job anew"
             )
-
-
-def task_token(place: str, instance: str, job: str, step: int) -> str:
-    """The text that marks the processes of a task: its client, as two may run on one machine, its job and its step.
-
-    `place` names where the state folder is, `instance` what is in it: an older copy of the folder that was put back
-    has the same place, and does not know the tasks that run.
-    """
-    return f"{place}.{instance}.{job}.{step}"
-
-
-def marker_place(state_dir: str) -> str:
-    """A name for the place of a state folder, whatever is in it; another in each container and chroot."""
-    parent, name = os.path.split(os.path.realpath(state_dir))
-    at = os.stat(parent)
-    return hashlib.sha256(f"{at.st_dev}:{at.st_ino}:{name}".encode(errors="surrogateescape")).hexdigest()[:16]
-
-
-def _client_environment(name: str) -> dict[bytes, bytes]:
-    home, user = _home_of(os.geteuid())
-    usual = {b"HOME": os.fsencode(home), b"USER": os.fsencode(user), b"PATH": PATH}
-    left_out = {variable.encode() for variable in service_manager.VARIABLES}
-    given = {k: v for k, v in os.environb.items() if not k.startswith(b"DIRECTOR_") and k not in left_out}
-    return {**usual, **given, b"DIRECTOR_NODE": name.encode()}
-
-
-def _home_of(uid: int) -> tuple[str, str]:
-    """Home folder and name of a user."""
-    try:
-        entry = pwd.getpwuid(uid)
-        return entry.pw_dir, entry.pw_name
-    except KeyError:
-        return "/", str(uid)
-
-
-def _last_line(data: bytes) -> str:
-    lines = data[-500:].decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:200] if lines else ""

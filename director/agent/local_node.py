@@ -5,22 +5,21 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from director import labels as node_labels
+from director.agent.environment import shared
 from director.agent.job_runner import Step
 from director.errors import RefusedError, VerbError
 from director.globs import shielded, unshielded
 from director.language.braces import present
 from director.language.origin import QUERY
-from director.language.scope import Scope, is_proxy
+from director.language.scope import Scope
 from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
 from director.runtime.greenlets import breathe
 
-_SHARED = re.compile(rb"PATH|LANG|LC_[A-Z]+|TZ|TERM|HOME|USER|DIRECTOR_NODE")
 NO_ID = 0xFFFFFFFF  # as a uid or gid it means "leave it as it is"
 
 
@@ -152,11 +151,6 @@ class LocalNode:
             return numbers_of(self.scope.user)[0] != os.geteuid()
         except VerbError:
             return True
-
-
-def shared(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """What of the client's environment the commands of other users get."""
-    return {name: text for name, text in env.items() if _SHARED.fullmatch(name) or is_proxy(os.fsdecode(name))}
 
 
 def numbers_of(user: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from director.agent.blob_fetcher import Fetcher
 from director.agent.connection import Connection
 from director.agent.core import Agent, Handler
 from director.agent.dry_run import DryRun
-from director.agent.executor import Executor, marker_place, task_token
+from director.agent.executor import Executor
 from director.agent.journal import Journal
 from director.agent.node_keys import KeyRotation, NodeKeys
 from director.agent.node_rules import NodeRules, rules_of
@@ -27,6 +27,7 @@ from director.agent.secret_keeper import SecretKeeper
 from director.agent.server_identity import ServerIdentity, given_token
 from director.agent.session import Session
 from director.agent.step_cache import StepCache
+from director.agent.task_process import marker_place, task_token
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
 from director.protocol.context import new_context

@@ -7,25 +7,19 @@ came, so a large file does not delay a small one.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 from director.protocol import messages
-from director.protocol.connections import ACKNOWLEDGED, bytes_of
-from director.runtime.logs import Seldom
 from director.scheduler.job_state import JobRun
 from director.server.roster import NodeRecord, Send
 from director.server.scheduler import Scheduler
+from director.server.unread import is_behind
 from director.transfer.blob_lists import named
 from director.transfer.blobs import BlobStore, is_digest
 
 PIECE_LIMIT = 1024 * 1024  # bytes
-UNREAD = 64 * 1024 * 1024  # bytes of pieces under way to one node; a client has less than half of that requested
-
-
-seldom = Seldom(logging.getLogger(__name__))
 
 
 class FileServer:
@@ -45,8 +39,7 @@ class FileServer:
 
         A request of a node that does not read is dropped, as its pieces would fill the server's memory.
         """
-        if record.pieces > UNREAD and record.pieces - bytes_of(record.connection, ACKNOWLEDGED) > UNREAD:
-            seldom.warning("%s requests pieces of files and does not read them: its requests are dropped", record.name)
+        if is_behind(record):
             return
         digest, offset = fields["digest"], fields["offset"]
         length = min(fields["length"], PIECE_LIMIT)

@@ -31,7 +31,7 @@ class NodeRecord:
         peer: routing id of its connection, None without one.
         last_peer: routing id of the last connection whose session ended by silence; None when that one is closed.
         connection: descriptor and inode of its connection, to cut it.
-        pieces: bytes of files that were sent over this connection.
+        pieces: bytes of files and secrets that were sent over this connection.
         heard: monotonic time of its last message, None before its first one since the server started.
         last_seen: epoch seconds of its last message, as it was last stored.
         labels: given by the server; a node cannot say them.

@@ -21,6 +21,7 @@ from director.scheduler.job_state import JobRun
 from director.scheduler.secret_steps import names_of
 from director.server.ledger_client import LedgerClient, Op
 from director.server.roster import NodeRecord, Send
+from director.server.unread import is_behind
 
 MEMORY = 64 * 1024 * 1024  # bytes of the jobs that are kept in memory; others are read from the ledger
 ASKED = 1000  # reads of the ledger at a time; more requests are dropped, and the nodes repeat them
@@ -77,6 +78,8 @@ class SealedSecrets:
 
     def get(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
         """Answer a node with its box, and with the encrypted secrets of its steps."""
+        if is_behind(record):
+            return
         job, step = fields["job"], fields["step"]
         run = self._runs.get(job)
         node = run.nodes.get(record.name) if run is not None else None
@@ -110,7 +113,9 @@ class SealedSecrets:
             return
         given = [name for name in names if name in secrets]
         header = messages.encode("secrets", job=job, step=step, error="", names=given)
-        self._send(record, header, (box, *(secrets[name] for name in given)))
+        parts = box, *(secrets[name] for name in given)
+        record.pieces += sum(map(len, parts))
+        self._send(record, header, parts)
 
     def _refuse(self, record: NodeRecord, job: str, step: int, why: str) -> None:
         self._send(record, messages.encode("secrets", job=job, step=step, error=why, names=[]), ())

@@ -126,6 +126,9 @@ class Node(Protocol):
     def secret(self, name: str) -> bytes:
         """The value of a secret that the step uses. Raises VerbError."""
 
+    def hide(self, text: str) -> str:
+        """The text with all secrets of the job masked."""
+
     def memory_folder(self, uid: int, gid: int) -> Any:
         """A context manager that gives a folder in memory which only this user can enter (-1: the client's).
 

@@ -121,6 +121,8 @@ def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, env: Ma
     interpreter = text.partition("\n")[0][2:].strip().split(None, 1)
     if not interpreter:
         raise VerbError("the script's #! line names no interpreter")
+    if node.hide(text) != text:
+        raise VerbError("a secret would be in the script's file on disk; give it as a variable, and use that")
     fd, path = tempfile.mkstemp(prefix="director-run-")
     started = False
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from director.errors import VerbError
 from director.runtime.memory_folders import PREFIX
+from director.transfer.safe_write import Folder, Walk, broken
 from director.verbs.folders import absolute
 from director.verbs.interface import Node, Planning
 
@@ -79,25 +80,36 @@ def _file(path: str, value: bytes, mode: int, user: str, node: Node) -> Iterator
             output.write(value)
             os.fchmod(fd, mode)
             os.fchown(fd, uid, gid)
-        _link(file, path)
+        with _linked(path, file):
+            yield
+
+
+@contextmanager
+def _linked(path: str, file: str) -> Iterator[None]:
+    """A link where nothing is but one that an earlier client left. Raises VerbError."""
+    above, name = os.path.split(path)
+    with Walk() as walk:
+        folder = walk.open(above)
+        try:
+            if _is_left(folder, name):
+                os.unlink(name, dir_fd=folder.fd)
+            os.symlink(file, name, dir_fd=folder.fd)
+        except FileExistsError:
+            raise VerbError(f"{path} exists already; expected another target for the secret") from None
+        except OSError as error:
+            raise broken(path, error) from error
         try:
             yield
         finally:
             with suppress(OSError):
-                if os.readlink(path) == file:
-                    os.unlink(path)
+                if folder.target(name) == file:
+                    os.unlink(name, dir_fd=folder.fd)
 
 
-def _link(file: str, path: str) -> None:
-    """Put the link; one that an earlier client left is replaced. Raises VerbError."""
+def _is_left(folder: Folder, name: str) -> bool:
+    """Whether it is a link of ours to a file that is gone."""
     try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        if os.path.islink(path) and f"/{PREFIX}" in os.readlink(path) and not os.path.exists(path):
-            os.unlink(path)
-        os.symlink(file, path)
-    except FileExistsError:
-        raise VerbError(f"{path} exists already; expected another target for the secret") from None
-    except OSError as error:
-        raise VerbError(
-            f"the secret cannot be at {path}: {error.strerror}; use another target=PATH, or env=VARIABLE"
-        ) from error
+        target = folder.target(name)
+    except OSError:  # it is missing, or no link
+        return False
+    return f"/{PREFIX}" in target and not os.path.exists(target)

@@ -153,6 +153,9 @@ def test_secrets_of_a_run_are_there_while_it_runs(node: FakeNode, there: Path) -
     assert path.read_text() == "of somebody"
     with pytest.raises(VerbError, match="has a NUL byte"):
         run("nul,env=X")
+    node.secrets["word"] = b"s3cr3t"
+    with pytest.raises(VerbError, match="in the script's file on disk"):
+        Run().apply({"script": "#!/bin/sh\necho s3cr3t\n", "render": True}, {}, node)
 
 
 def test_run_cache_folder(do: Do, there: Path) -> None:
