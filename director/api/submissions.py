@@ -87,9 +87,9 @@ class Submission:
     guard: Guard = field(default_factory=Guard)
 
     def shown(self) -> Row:
-        """What the audit log shows of it: of values of ARGs only the names."""
+        """What the audit log shows of it: of ARGs and secrets only the names."""
         files = [{"name": file["name"], "job": file["id"], "text": file["text"][:SHOWN]} for file in self.files]
-        return {"files": files, "options": shown_options(self.options)}
+        return {"files": files, "options": shown_options(self.options), "secrets": self.secrets}
 
     def __post_init__(self) -> None:
         check_names(self.secrets)
@@ -118,7 +118,8 @@ class Resume:
 
     def shown(self) -> Row:
         """What the audit log shows of it."""
-        return {"id": self.id, "new_id": self.new_id, "options": shown_options(self.options)}
+        options = shown_options(self.options)
+        return {"id": self.id, "new_id": self.new_id, "options": options, "secrets": self.secrets}
 
     def __post_init__(self) -> None:
         check_names(self.secrets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ def test_who_did_what_is_written_sent_and_kept(new_fleet: Callable[..., Fleet]) 
     words = done.stdout.splitlines()[1].split()
     assert words == [log_of(fleet).name, *[str(commands[1]["number"])] * 2, "was", "changed"]
     assert fleet.run_json("--verify-audit", exit_code=1)[0]["number"] == commands[1]["number"]
+
+
+def test_the_user_who_logged_in_is_written_whoever_calls(new_fleet: Callable[..., Fleet]) -> None:
+    fleet = new_fleet()
+    fleet.start_server()
+    login = ["sh", "-c", 'echo 61007 > /proc/self/loginuid && exec "$@"', "sh"]
+    if subprocess.run([*login, "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this user may not begin a login session")
+    for words in ([], login):
+        command = fleet.command("--create-token")
+        subprocess.run([*words, *command], env=fleet.environment, check=True, stdout=subprocess.DEVNULL)
+    service, person = (row for row in lines(fleet) if row["event"] == "command")
+    assert (person["user"], person["login_uid"], person["login_user"]) == ("root", 61007, "61007")
+    if Path("/proc/self/loginuid").read_text() == str(2**32 - 1):
+        assert (service["login_uid"], service["login_user"]) == (None, None)
 
 
 @pytest.mark.parametrize(
