@@ -49,10 +49,16 @@ class Room:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with a fleet of processes count as slow, but for the few marked `quick` that stand for them."""
+    """Tests with a fleet of processes count as slow, but for the few marked `quick` that stand for them.
+
+    Those of one file run in one process, so that they share the file's fleet.
+    """
     for item in items:
-        if "e2e" in item.path.parts and item.get_closest_marker("quick") is None:
-            item.add_marker(pytest.mark.slow)
+        if "e2e" in item.path.parts:
+            if item.get_closest_marker("quick") is None:
+                item.add_marker(pytest.mark.slow)
+            if item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import syntax
 import yaml
 from harness import ROOT, clean_environment
 from packaging.requirements import Requirement
@@ -71,11 +72,11 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert "Apache License" in read["LICENSE"]
 
 
+@syntax.GROUP
 def test_every_library_that_is_imported_is_required() -> None:
     modules = {
         (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
-        for path in MODULES
-        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        for _, node in syntax.nodes()
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT
+from syntax import GROUP, PACKAGE
+from syntax import tree as tree_of
 
-PACKAGE = ROOT / "director"
+pytestmark = GROUP
 
 # A module imports from its own folder and from those in earlier rows only. docs/architecture.md explains the rows.
 RANKS = (
@@ -52,10 +54,9 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-@cache
 def tree(name: str) -> ast.Module:
-    """The module's syntax tree; each file is read once."""
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    """The module's syntax tree."""
+    return tree_of(MODULES[name])
 
 
 @cache

@@ -16,7 +16,11 @@ from test_commands import TABLE, commands
 from director import ids
 from director.api.permissions import HAVE
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can call as other users")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can call as other users"),
+    pytest.mark.slow,
+    pytest.mark.xdist_group("roles"),
+]
 
 USERS = {
     "viewer": User(61001),

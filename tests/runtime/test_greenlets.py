@@ -12,6 +12,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+import syntax
 from gevent.event import AsyncResult, Event
 from harness import ROOT, Fleet
 
@@ -25,12 +26,11 @@ OUTSIDE = {"greenlets.py"}  # where greenlets are made
 @cache
 def starts() -> list[tuple[str, ast.Call]]:
     """The file and the call of everything in director that begins a greenlet."""
-    found = []
-    for path in sorted((ROOT / "director").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if path.name not in OUTSIDE and isinstance(node, ast.Call) and called(node) in STARTERS:
-                found.append((str(path.relative_to(ROOT)), node))
-    return found
+    return [
+        (str(path.relative_to(ROOT)), node)
+        for path, node in syntax.nodes()
+        if path.name not in OUTSIDE and isinstance(node, ast.Call) and called(node) in STARTERS
+    ]
 
 
 def called(call: ast.Call) -> str:
@@ -57,6 +57,7 @@ def documented() -> dict[str, str]:
     return {name.strip("` "): end for names, end in rows for name in names.split(", ")}
 
 
+@syntax.GROUP
 def test_no_greenlet_is_started_without_a_declaration() -> None:
     loose = [f"{path}:{call.lineno}" for path, call in starts() if not isinstance(call.func, ast.Name)]
     assert loose == [], "begin it with director.greenlets.spawn"
@@ -68,6 +69,7 @@ def test_no_greenlet_is_started_without_a_declaration() -> None:
     assert undeclared == []
 
 
+@syntax.GROUP
 def test_the_table_in_the_docs_names_every_greenlet() -> None:
     found = {name_of(call): "ends" if is_vital(call) else "goes on" for _, call in starts()}
     assert documented() == found

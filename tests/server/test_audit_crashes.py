@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from harness import ROOT, children_of
 
 from director.stores import open_store
@@ -39,6 +40,7 @@ def killed(folder: Path) -> list[str]:
     return [name for name in (first + rest).split("\n")[:-1] if name]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_written_whenever_all_is_killed(tmp_path: Path) -> None:
     durable: set[str] = set()
     for _ in range(KILLS):

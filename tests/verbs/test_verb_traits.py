@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
+import syntax
 
-import director
 from director.errors import LanguageError
 from director.language.instructions import Instruction, pairs
 from director.language.reader import read
 from director.verbs import ALIASES, VERBS
 from director.verbs.base import Verb
 
-PACKAGE = Path(director.__file__).parent
 # FROM is part of the grammar of a Directorfile; ARG and ENV are kinds of values where a plan shows what has changed
 NAMED = {("language/containerfile.py", "FROM"), ("language/yaml_form.py", "FROM")}
 NAMED |= {("config/table.py", "SHELL")}  # whose completion is printed
 NAMED |= {("agent/step_engine.py", "ARG"), ("agent/step_engine.py", "ENV")}
 
 
+@syntax.GROUP
 def test_no_module_names_a_verb() -> None:
     names = {*VERBS, *ALIASES}
     found = set()
-    for path in PACKAGE.rglob("*.py"):
-        place = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names:
-                found.add((place, node.value))
+    for path, node in syntax.nodes():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names:
+            found.add((path.relative_to(syntax.PACKAGE).as_posix(), node.value))
     assert {(place, name) for place, name in found if not place.startswith("verbs/")} == NAMED
 
 
