@@ -10,6 +10,7 @@ from typing import Any
 from director import __version__
 from director.api.audit import Audit, of_call
 from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renewal, Waiting
+from director.api.events import EventFeed, EventsFrom
 from director.api.health import Health
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
 from director.api.labels import LabelChange, Labels
@@ -59,7 +60,7 @@ class Commands:
 
     def __init__(
         self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, labels: Labels,
-        audit: Audit, health: Health, permit: Permit, trail: AuditTrail,
+        audit: Audit, health: Health, permit: Permit, trail: AuditTrail, feed: EventFeed,
     ) -> None:  # fmt: skip
         self._permit, self._trail = permit, trail
         self.table = {
@@ -87,6 +88,7 @@ class Commands:
             "reject-node": Command(Chosen, "enroller", enrolments.reject_node, scoped=True, audited=True),
             "renew-node": Command(Renewal, "enroller", enrolments.renew_node, scoped=True, audited=True),
             "label-node": Command(LabelChange, "admin", labels.label_node, audited=True),
+            "events": Command(EventsFrom, "viewer", feed.events, scoped=True),
             "export-jobs": Command(Nothing, "viewer", jobs.export_jobs, scoped=True),
             "export-nodes": Command(Nothing, "viewer", nodes.export_nodes, scoped=True),
             "verify-audit": Command(Nothing, "admin", audit.verify),

@@ -17,7 +17,9 @@ from director import __version__
 from director.api.audit import Audit
 from director.api.commands import Commands
 from director.api.enrolment import Enrolments
+from director.api.events import EventFeed
 from director.api.health import Health
+from director.api.job_access import JobAccess
 from director.api.jobs import Jobs
 from director.api.labels import Labels
 from director.api.nodes import Nodes
@@ -111,7 +113,8 @@ class Server:
         labels = NodeLabels(sender.send, self.planners.note)
         self.scheduler = Scheduler(self.ledger, self.roster, sender.send, s.lost_after, labels)
         revoked = RevokedKeys(ujson.loads(self.ledger.ask("revoked_keys")))
-        membership = Membership(self.roster, self.scheduler, self.planners.note, revoked)
+        self.scheduler.events.know({name: record.state for name, record in self.roster.nodes.items()})
+        membership = Membership(self.roster, self.scheduler, self._note, revoked)
         enrolment = self._make_enrolment(membership, revoked, sender, pair.public)
         rotation = Rotation(self.roster, revoked, self.ledger, sender.send)
         self.authenticator = Authenticator(context, enrolment.may_connect)
@@ -146,6 +149,7 @@ class Server:
             health := Health(s, self.roster, self.scheduler, self.ledger, enrolment, self.lag),
             self._permissions.permit,
             self._trail,
+            EventFeed(self.scheduler.events, JobAccess(self.scheduler, self.roster, self.ledger), self.roster),
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
@@ -175,10 +179,10 @@ class Server:
     ) -> None:  # fmt: skip
         interval = self._settings.heartbeat_interval
         admission = Admission(
-            sender, self.roster, self.scheduler, enrolment, self.ledger, rotation, interval, self.planners.note
+            sender, self.roster, self.scheduler, enrolment, self.ledger, rotation, interval, self._note
         )
         self._keep(Sessions(
-            router, sender, self.roster, self.scheduler, admission, self.ledger, interval, self.planners.note, handlers,
+            router, sender, self.roster, self.scheduler, admission, self.ledger, interval, self._note, handlers,
             StrangerLimits(router, self.roster),
         ))  # fmt: skip
 
@@ -226,6 +230,11 @@ class Server:
     def _keep(self, part: Any) -> Any:
         self._parts.append(part)
         return part
+
+    def _note(self, name: str, record: NodeRecord | None) -> None:
+        """A node has changed, or is gone."""
+        self.planners.note(name, record)
+        self.scheduler.events.node(name, record.state if record is not None else None)
 
     def _await(self, ready: Any, text: str, seconds: float = READY_SECONDS) -> None:
         waiter = spawn("start", ready, vital=False)

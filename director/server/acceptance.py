@@ -121,6 +121,8 @@ class Acceptance:
             for run in runs:
                 self._jobs.remove(run)
             raise
+        for job, run in zip(jobs, runs, strict=True):
+            self._jobs.events.job(run.id, st.JOB_QUEUED, name=job.record["name"], by=job.record["submitted_by"])
         self._dispatcher.dispatch(slices)
         for run in runs:
             del self._jobs.accepting[run.id]

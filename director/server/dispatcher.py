@@ -104,6 +104,7 @@ class Dispatcher:
         cursors: dict[str, dict[str, int]] = {}
         for item in slices:
             cursors.setdefault(item.run.id, {})[item.node.node] = item.node.cursor
+            self._jobs.events.tasks(item.run, item.node.node)
         operations = [("cursors", {"job": job, "cursors": found}) for job, found in cursors.items()]
         self._ledger.write(*operations, then=lambda error: self.dispatch(slices))
 
@@ -138,6 +139,7 @@ class Dispatcher:
         if run.started_at is None:
             run.started_at = time.time()
             self._ledger.write(("job", {"id": run.id, "state": run.state, "started_at": run.started_at}), lazy=True)
+            self._jobs.events.job(run.id, run.state)
             self._jobs.notify()
 
     def _send_slice(self, item: Slice, frames: tuple[bytes, ...]) -> bool:

@@ -96,6 +96,7 @@ class Lifecycle:
         self._ledger.write(("job", {"id": job, "cancel_at": time.time(), "cancel_reason": reason}))
         self._jobs.record_ends(run, ends.cancel(run, reason))
         durable = self._ledger.commit_if_possible()
+        self._jobs.events.job(job, run.state, cancelled=reason)
         self._tell((node for node in run.nodes.values() if node.open), messages.encode("cancel", jobs=[[job, reason]]))
         self.update(run)
         if not durable:
@@ -120,6 +121,7 @@ class Lifecycle:
         unclosed = (node for node in run.nodes.values() if node.cursor and not node.closed)
         self._tell(unclosed, messages.encode("ack", number=0, close=[run.id]))
         self._jobs.remove(run)
+        self._jobs.events.job(run.id, run.verdict(), final=True, tasks=run.tasks())
         self._run_once.forget(run.id)
         if run.id in self._final:
             self._final.pop(run.id).set()

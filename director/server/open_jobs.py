@@ -15,6 +15,7 @@ from director.errors import BusyError
 from director.scheduler.fair_queue import FairQueue
 from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import Load, NodeRun
+from director.server.events import Events
 from director.server.ledger_client import LedgerClient
 from director.server.roster import NodeRecord, Roster, Send
 from director.server.sealed_secrets import SealedSecrets
@@ -67,6 +68,7 @@ class OpenJobs:
         heads: job id to what goes with the first steps of each node, and its JSON; it names no stage and no node.
         submitters: job id to the uid and gid of who submitted it, -1 where they are not known.
         sealed: the secrets of these jobs.
+        events: gets what happens to jobs and tasks.
         accepting: jobs whose acceptance is not on disk, to the operations that must follow the `accept`; None once
             that was given to the ledger.
     """
@@ -82,6 +84,7 @@ class OpenJobs:
         self.submitters: dict[str, tuple[int, int]] = {}
         self.sealed = SealedSecrets(self.runs, ledger, send)
         self.accepting: dict[str, list[Any] | None] = {}
+        self.events = Events()
         self._loads: dict[str, Load] = {}  # by node
 
     def check_room(self) -> None:
@@ -167,6 +170,7 @@ class OpenJobs:
         """The ledger operation that records ends."""
         now = time.time()
         for end in ends:
+            self.events.tasks(run, end.node)
             if not run.nodes[end.node].open:
                 self.detach(run, run.nodes[end.node])
         items = [(end.node, end.first, end.last, chr(end.state), end.reason[:REASON_LIMIT], now) for end in ends]

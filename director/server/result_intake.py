@@ -127,6 +127,7 @@ class ResultIntake:
     def _follow_up(self, run: JobRun, record: NodeRecord) -> None:
         """Let the node get more, of this job or of others for which it has room again, and update the job."""
         node = run.nodes[record.name]
+        self._jobs.events.tasks(run, record.name)
         if not node.open:
             record.jobs.pop(run.id, None)
         elif not run.cancelled and windows.has_room(run, node, len(record.jobs)):

@@ -27,7 +27,7 @@ class Scheduler:
 
     def __init__(self, ledger: LedgerClient, roster: Roster, send: Send, lost_after: float, labels: NodeLabels) -> None:
         self.jobs = jobs = OpenJobs(ledger, roster, send)
-        self.runs, self.changed = jobs.runs, jobs.changed
+        self.runs, self.changed, self.events = jobs.runs, jobs.changed, jobs.events
         self.submitters, self.check_room, self.sealed = jobs.submitters, jobs.check_room, jobs.sealed
         self.run_once = RunOnce(jobs.runs, ledger, send)
         lifecycle = Lifecycle(jobs, self.run_once, ledger, send)

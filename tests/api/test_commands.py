@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import ROOT
 
-from director.api import audit, enrolment, health, jobs, labels, nodes, submissions
+from director.api import audit, enrolment, events, health, jobs, labels, nodes, submissions
 from director.api.commands import Command, Commands
 from director.api.requests import Caller, Nothing, decode
 from director.config.table import EVERY
@@ -44,6 +44,7 @@ TABLE = {
     "reject-node": (enrolment.Chosen, "enroller", {"nodes": [["web", "k"]]}),
     "renew-node": (enrolment.Renewal, "enroller", {"node": "web"}),
     "label-node": (labels.LabelChange, "admin", {"node": "web", "labels": {"tier": "web"}, "nodes": {"db": {"x": ""}}}),
+    "events": (events.EventsFrom, "viewer", {"epoch": "e", "number": 5, "once": True}),
     "export-jobs": (Nothing, "viewer", {}),
     "export-nodes": (Nothing, "viewer", {}),
     "verify-audit": (Nothing, "admin", {}),
@@ -52,7 +53,7 @@ TABLE = {
 # commands that change nothing; all others are written to the audit log
 READERS = {
     "hello", "health", "plan", "verb-help", "wait", "list-jobs", "job-info", "list-nodes", "node-info", "list-tokens",
-    "list-waiting", "export-jobs", "export-nodes", "verify-audit",
+    "list-waiting", "events", "export-jobs", "export-nodes", "verify-audit",
 }  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def commands(permit: Any, ledger: Any = None) -> Commands:
         audit.Audit(none),
         health.Health(none, none, none, none, none, none),
     )
-    return Commands(*parts, permit, AuditTrail(ledger))
+    return Commands(*parts, permit, AuditTrail(ledger), events.EventFeed(none, none, none))
 
 
 def test_every_command_has_a_request_type_and_a_role() -> None:

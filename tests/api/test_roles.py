@@ -112,6 +112,7 @@ def requests(jobs: dict[str, str], tokens: dict[str, str]) -> dict[str, list[dic
         "accept-node": chosen,
         "reject-node": chosen,
         "renew-node": by_node,
+        "events": [{"once": True}],
         "export-jobs": [{}],
         "export-nodes": [{}],
     }
