@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PATIENCE = 60.0  # seconds
+_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 
 
 class Terminal:
@@ -37,6 +38,15 @@ class Terminal:
             env={"TERM": "xterm", **env}, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(slave)
+
+    @property
+    def plain(self) -> str:
+        """What it has shown, without colours and other sequences."""
+        return _SEQUENCE.sub("", self.shown)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Give the terminal another size, as a window that is dragged."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
     def type(self, text: str) -> None:
         """Press these keys."""

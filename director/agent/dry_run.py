@@ -173,7 +173,7 @@ class DryRunResult:
     def _check_names(self, verb: Verb, step: Step) -> None:
         """Raise UnknownError when the step uses a name whose value only a run can tell."""
         if missing := sorted(_used(verb, step) & self._unknown.keys()):
-            raise UnknownError(f"{missing[0]} is set by step {self._unknown[missing[0]]}")
+            raise UnknownError(f"{missing[0]} is set by step {self._unknown[missing[0]] + 1}")
 
     def _attempt(self, verb: Verb, step: Step, node: DryRunNode, cache: StageCache | None) -> Outcome | None:
         """What the verb would come to, with what its output sets; None when only a run can tell."""
@@ -199,13 +199,13 @@ class DryRunResult:
         if None in self.values.get(name, {}).values():
             self._unknown.setdefault("query", step["i"])
             if cache is not None:
-                cache.doubt = cache.doubt or f"only the run can tell {name}, which step {step['i']} asks for"
+                cache.doubt = cache.doubt or f"only the run can tell {name}, which step {step['i'] + 1} asks for"
 
     def _compare_inputs(self, verb: Verb, step: Step, node: DryRunNode, cache: StageCache) -> None:
         """Look up a step without knowing what it sets: where only that may differ the rest is in doubt."""
         made, last = applied_fingerprint(verb, step, node, NOTHING), cache.last
         if last is not None and last.fingerprint != made and difference(last, made, last.values) == SETS:
-            cache.doubt = cache.doubt or f"only the run can tell what step {step['i']} before it sets"
+            cache.doubt = cache.doubt or f"only the run can tell what step {step['i'] + 1} before it sets"
         cache.find(made, {})
 
     def _unsure(self, verb: Verb, step: Step, cache: StageCache | None, why: str) -> Decision:
@@ -215,12 +215,12 @@ class DryRunResult:
             if cache.broken and not verb.compares:
                 return RUN, _why_each_time(verb, cache) if each_time else cache.broken, None
             if not step["flags"].get("skip-cache"):
-                cache.doubt = cache.doubt or f"step {step['i']} before it: {why}"
+                cache.doubt = cache.doubt or f"step {step['i'] + 1} before it: {why}"
         return (RUN, _why_each_time(verb, cache), None) if each_time else (UNSURE, why, None)
 
     def _failed(self, step: Step, cache: StageCache | None, reason: str) -> Decision:
         if cache is not None:
-            cache.cut(f"step {step['i']} would fail")
+            cache.cut(f"step {step['i'] + 1} would fail")
         return RUN, reason, None
 
     def _apply(self, step: Step, scope: Scope, outcome: Outcome | None) -> None:

@@ -100,7 +100,7 @@ class Executor:
             outcome.reason = str(error)
         finally:  # also when the attempt is interrupted: it may have changed something
             if outcome.state not in st.GOOD:
-                cache.cut(f"step {step['i']} failed")
+                cache.cut(f"step {step['i'] + 1} failed")
         return outcome
 
     def _attempt(self, verb: Verb, step: Step, node: TaskNode) -> Outcome:

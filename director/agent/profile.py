@@ -82,7 +82,7 @@ class Profile:
             cache = self._cache.of(job.id, job.head, step)
             cache.enter(step["i"])
             if not good:
-                cache.cut(f"step {step['i']} failed")
+                cache.cut(f"step {step['i'] + 1} failed")
 
     def end_job(self, job: str) -> None:
         """Write what the job added to the step cache."""

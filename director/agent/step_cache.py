@@ -94,7 +94,7 @@ class StageCache:
             if last is not None and last.fingerprint == fingerprint:
                 return last, ""
             reason = "it has not run here before" if last is None else difference(last, fingerprint, values)
-            self.broken = f"step {self._step} before it {'runs' if last is None else 'changed'}"
+            self.broken = f"step {self._step + 1} before it {'runs' if last is None else 'changed'}"
         if self.broken:
             self.cut(self.broken)
         return None, reason

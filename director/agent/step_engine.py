@@ -71,7 +71,7 @@ def _makes_secret(step: Step, scope: Scope) -> bool:
 def _compare(verb: Verb, step: Step, outcome: Outcome, cache: StageCache, made: str, values: dict[str, str]) -> str:
     """Decide whether a step that was applied changed anything for the steps after it; returns what is another now."""
     if verb.compares and outcome.state != st.CACHED:
-        cache.cut(f"step {step['i']} changes before it")
+        cache.cut(f"step {step['i'] + 1} changes before it")
         return outcome.reason or "what is there differs"
     found, reason = cache.find(made, values)
     if found is not None and verb.pure:

@@ -108,7 +108,7 @@ class StepRunner:
         answer = job.waits.get(fields["step"]) if job is not None else None
         if answer is not None:
             if fields["error"]:
-                log.info("step %d of job %s is not run: %s", fields["step"], fields["job"], fields["error"])
+                log.info("step %d of job %s is not run: %s", fields["step"] + 1, fields["job"], fields["error"])
             answer.set(not fields["error"])
 
     # -- one step -----------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class StepRunner:
         try:
             return self._apply(self, job, scope, step, running)
         except Exception as error:
-            log.exception("step %d of job %s failed in an unexpected way", step["i"], job.id)
+            log.exception("step %d of job %s failed in an unexpected way", step["i"] + 1, job.id)
             return Outcome(st.FAILED, reason=job.secrets.hide(f"{type(error).__name__}: {error}"))
 
     def _report(
@@ -199,7 +199,7 @@ class StepRunner:
                     write(job, step, *args)
                     break
                 except StoreError as error:
-                    what = failure % (step, job)
+                    what = failure % (step + 1, job)
                     if me not in errors:
                         log.error("%s: %s; it is tried again", what, error)
                     errors[me] = f"{what}: {error}"

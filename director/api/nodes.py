@@ -27,6 +27,7 @@ from director.server.rotation import Rotation
 from director.targets import resolve
 
 BATCH = 500  # rows in one part of an answer
+RECENT = 3600.0  # seconds in which a node that was cut off and came back is shown with the reason
 Row = dict[str, Any]
 
 
@@ -40,6 +41,7 @@ class NodeFilter:
         since: seen after this time, epoch seconds.
         limit: the last so many by name; 0 for all.
         token: id of the token that they were enrolled with.
+        fact: the name of a fact, as `os.version`, whose value each row gets as `fact`.
     """
 
     node: str | None = None
@@ -47,6 +49,7 @@ class NodeFilter:
     since: float | None = None
     limit: int = 0
     token: str | None = None
+    fact: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Nodes:
         if request.token:
             self._enrolment.tokens.get(request.token)
             newcomers, names = [], [name for name in names if self._roster.nodes[name].token == request.token]
-        rows = self._rows(names, request.state)
+        rows = self._rows(names, request.state, request.fact)
         every = chain(reversed(newcomers), rows) if request.limit else chain(rows, newcomers)
         since = "" if request.since is None else stamp(request.since)
         found = (
@@ -194,13 +197,13 @@ class Nodes:
         has_come = record.heard is not None or time.monotonic() >= self._back_by
         return record.revoked or (has_come and not record.online)
 
-    def _rows(self, names: Iterable[str], states: tuple[str, ...]) -> Iterator[Row]:
+    def _rows(self, names: Iterable[str], states: tuple[str, ...], fact: str | None) -> Iterator[Row]:
         for number, name in enumerate(names, 1):
             if number % BATCH == 0:
                 breathe()  # many names may pass without a row
             record = self._roster.nodes.get(name)  # it may be purged while earlier rows are sent
             if record is not None and (not states or record.state in states):
-                yield node_row(record)
+                yield {**node_row(record), "fact": _value(record.facts, fact)} if fact else node_row(record)
 
     def _record(self, name: str, caller: Caller) -> NodeRecord:
         if name in self._roster.nodes:
@@ -227,8 +230,13 @@ def node_row(record: NodeRecord) -> Row:
         "agent_uptime": _uptime(record, record.agent_start),
         "host_uptime": _uptime(record, record.host_start),
         "key": record.key,
-        "reason": "; ".join(filter(None, (record.cut_off, trouble))) or None,
+        "reason": "; ".join(filter(None, (_cut_off(record), trouble))) or None,
     }
+
+
+def _cut_off(record: NodeRecord) -> str:
+    """Why the node was cut off, unless that was long ago."""
+    return record.cut_off if time.monotonic() < record.budget.barred_until + RECENT else ""
 
 
 def node_detail(record: NodeRecord) -> Row:
@@ -259,6 +267,14 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     while batch := list(islice(rows, BATCH)):
         yield batch
         breathe()
+
+
+def _value(facts: str, name: str) -> Any:
+    """The value of the fact with this name, dots lead into objects; None where there is none."""
+    value = ujson.loads(facts)
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _uptime(record: NodeRecord, start: float | None) -> float | None:

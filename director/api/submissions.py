@@ -303,7 +303,8 @@ def explain(meta: Row, chunks: list[bytes], dry_run: DryRunResult) -> Row:
         members.update((step, nodes) for step in range(block["first"], block["last"] + 1))
     steps = [
         {
-            "index": step["i"], "verb": step["verb"], "text": step["text"], "stage": step["stage"],
+            "index": step["i"], "number": step["i"] + 1, "verb": step["verb"],
+            "text": step["text"], "stage": step["stage"],
             "nodes": [dry_run.of(name, step["i"]) for name in members.get(step["i"], ())],
         }
         for step in steps_of(chunks)

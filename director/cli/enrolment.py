@@ -5,7 +5,7 @@ from __future__ import annotations
 from director.cli.confirm import ask_yes, can_ask, confirm_nodes
 from director.cli.connection import Connection, ask
 from director.cli.output import answer, note
-from director.cli.requests import listing, rows_of, show
+from director.cli.requests import as_list, listing, rows_of, show
 from director.config.settings import Settings
 from director.errors import EXIT_OK, NoTargetError, UsageError
 from director.report.tables import TOKEN_COLUMNS, TOKEN_FIELDS
@@ -36,7 +36,7 @@ def create_token(settings: Settings) -> int:
 
 def list_tokens(settings: Settings) -> int:
     """List tokens, the newest last; never their secrets."""
-    return listing(settings, lambda: {"do": "list-tokens"}, TOKEN_COLUMNS, TOKEN_FIELDS)
+    return listing(settings, lambda: {"do": "list-tokens"}, as_list(settings, TOKEN_COLUMNS, TOKEN_FIELDS))
 
 
 def revoke_token(settings: Settings) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable
 
 from director.config.settings import Settings
 from director.errors import EXIT_OK, DirectorError
+from director.report.screen import PLAIN, Screen
 
 BLOCK = 64 * 1024
 
@@ -31,6 +33,18 @@ def answer(pieces: Iterable[str]) -> bool:
         _discard(1)
         raise DirectorError(f"the answer cannot be written: {error.strerror}") from error
     return True
+
+
+def screen(descriptor: int = 1) -> Screen:
+    """What stdout, or stderr with 2, is shown on."""
+    try:
+        if not os.isatty(descriptor):
+            return PLAIN
+        size = os.get_terminal_size(descriptor)
+    except OSError:
+        return PLAIN
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return Screen(size.columns or 80, size.lines or 24, not is_plain, time.time())
 
 
 def _discard(descriptor: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from director import Any, errors
 from director.cli.connection import Connection, Patience, ServerGoneError, ServerSilentError, again, end_on_signals
-from director.cli.output import answer, note
+from director.cli.output import answer, note, screen
 from director.config.settings import Settings
 from director.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_WAIT_TIMEOUT
 
@@ -91,14 +91,19 @@ def _results(settings: Settings, jobs: Sequence[str], connection: Connection, en
 
 
 def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: int) -> int:
+    from director.cli.requests import narrowing, per_node, say_what_next
     from director.report.jobs import render_jobs
 
     try:
         if results:
-            answer(render_jobs(results, settings.output, not settings.no_header))
+            narrow = narrowing(settings)
+            shown = [narrow(job) for job in results]
+            rows = bool(per_node(settings))
+            answer(render_jobs(shown, settings.output, not settings.no_header, screen(), rows))
     except errors.DirectorError as error:
         raise errors.DirectorError(f"{error}; {_way_back(waiter.jobs)}") from error
     if not ended:
+        say_what_next(settings, results)
         return verdict(results)
     waiter.name_nodes()
     note(_way_back(waiter.jobs))

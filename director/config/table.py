@@ -139,6 +139,7 @@ LISTS = ("list-jobs", "list-nodes")
 WATCHED = (*LISTS, "list-tokens")
 OVERVIEWS = ("doctor", "show-config")  # they take every setting
 ASKING = (*WAITS, "purge-jobs", "purge-nodes", "accept-node", "reject-node", "revoke-node", "revoke-token")
+SHOWS = (*WAITS, "wait-job", "job-info")
 EXPORTS = ("export-jobs", "export-nodes")
 EVERY = tuple(action.name for action in ACTIONS)
 CALLS = tuple(name for name in EVERY if name not in DAEMONS)
@@ -249,6 +250,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("limit", "int", 100, USER,
             "list at most so many, the newest; 0: all; nodes: all unless it is given", foreign="n",
             used_by=LISTS),
+    Setting("failed", "yesno", False, USER,
+            "show only tasks that failed, timed out, were lost or expired", used_by=SHOWS),
+    Setting("step", "int", None, USER,
+            "show only this step, counted from 1", shown="all", low=1, used_by=SHOWS),
+    Setting("per-node", "yesno", False, USER,
+            "a row for each node; false: equal ones folded, in a pipe too", used_by=(*SHOWS, "list-nodes"),
+            shown="folded on a terminal"),
+    Setting("fact", "text", None, USER,
+            "group the nodes by this fact, as os.version", metavar="NAME", shown="none", env=False,
+            used_by=("list-nodes",)),
     Setting("state", "words", (), USER,
             "list only these states; repeatable", metavar="STATE", used_by=(*LISTS, "purge-jobs")),
     Setting("since", "duration", None, USER,
@@ -284,8 +295,8 @@ SETTINGS: tuple[Setting, ...] = (
             shown="any", env=False, used_by=("list-nodes",), instead=("token-file",)),
     # no variable: a RUN has DIRECTOR_NODE in its environment, the name of the node it runs on
     Setting("node", "text", None, USER,
-            "only jobs on, or only nodes among, those EXPR names", metavar="EXPR", shown="all", env=False,
-            used_by=(*LISTS, "purge-jobs", "purge-nodes"), instead=("target",)),
+            "only jobs or tasks on, or only nodes among, those EXPR names", metavar="EXPR", shown="all", env=False,
+            used_by=(*LISTS, "job-info", "wait-job", "purge-jobs", "purge-nodes"), instead=("target",)),
     # of all
     Setting("enroll-port", "port", 5556, COMMON, "port on which clients ask to be enrolled", used_by=DAEMONS),
     Setting("socket-path", "path", None, COMMON,

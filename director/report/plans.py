@@ -10,7 +10,7 @@ from director.report.jobs import step_head
 from director.report.text import cell, safe
 
 SHOWN = 3  # texts or diffs of one step that a table shows
-FIELDS = ("step", "verb", "text", "stage", "node", "action", "reason")  # of CSV
+FIELDS = ("step", "verb", "text", "stage", "node", "action", "reason", "number")  # of CSV
 
 
 def render_plans(
@@ -78,6 +78,10 @@ def _name(node: Mapping[str, Any]) -> str:
 def _rows(plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A row for each step and node."""
     for step in plan.get("steps") or []:
-        head = {"step": step["index"], **{name: step.get(name) for name in ("verb", "text", "stage")}}
+        head = {
+            "step": step["index"],
+            "number": step["index"] + 1,
+            **{name: step.get(name) for name in ("verb", "text", "stage")},
+        }
         for node in step.get("nodes") or []:
             yield {**head, **node}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from director import Any
-from director.report.text import cell, moment, pad, pairs, seconds, width
+from director.report.screen import GAP, PLAIN, Screen
+from director.report.text import ago, cell, moment, pairs, seconds, width
 
 FINAL_COUNTS = ("success", "cached", "failed", "timeout", "cancelled", "expired", "lost", "skipped")
 COUNTS = ("total", "queued", "sent", "running", *FINAL_COUNTS)
-_GAP = "  "
+_LOOSE = ("NAME", "ADDRESS", "LABELS", "REASON", "NODES", "BY", "VALUE", "TEXT", "KEY")  # columns that may be shortened
 
 # the headings of a table, and the field in each column
 JOB_COLUMNS = {
@@ -70,20 +71,40 @@ SHOWN: dict[str, Callable[[Any], str]] = {
 }
 
 
-def shown(row: Mapping[str, Any], key: str) -> str:
-    """A field of a row as one cell."""
+def shown(row: Mapping[str, Any], key: str, screen: Screen = PLAIN) -> str:
+    """A field of a row as one cell; times are relative on a terminal."""
     value = row.get(key)
+    if screen.now and SHOWN.get(key) is moment:
+        return cell(ago(value, screen.now))
     return cell(SHOWN[key](value) if key in SHOWN else value)
 
 
-def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> Iterator[str]:
-    """Lines of the rows; each column is as wide as its widest cell."""
+def aligned(
+    rows: Sequence[Sequence[str]], indent: str = "", screen: Screen = PLAIN, titles: Sequence[str] = ()
+) -> Iterator[str]:
+    """Lines of the rows; each column is as wide as its widest cell.
+
+    Args:
+        screen: shortens columns that it has no room for, and paints states.
+        titles: the headings of the columns; those of states are painted, those of names and reasons may be shortened.
+    """
     if not rows:
         return
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    if not screen.width and not screen.colour:
+        for row in rows:
+            cells = [text + " " * (columns - width(text)) for text, columns in zip(row[:-1], widths, strict=False)]
+            yield indent + GAP.join((*cells, row[-1])).rstrip() + "\n"
+        return
+    names = [*titles, *("NAME" for _ in widths[len(titles) :])]
+    widths = screen.fit(widths, [name not in _LOOSE for name in names], len(indent))
+    last = len(widths) - 1
     for row in rows:
-        cells = [pad(text, columns) for text, columns in zip(row[:-1], widths[:-1], strict=True)]
-        yield indent + _GAP.join((*cells, row[-1])).rstrip() + "\n"
+        cells = [
+            screen.shown(text, columns, index == last, text if name == "STATE" else "")
+            for index, (text, columns, name) in enumerate(zip(row, widths, names, strict=True))
+        ]
+        yield indent + GAP.join(cells).rstrip() + "\n"
 
 
 def render_list(
@@ -92,6 +113,7 @@ def render_list(
     format: str,
     header: bool = True,
     fields: Sequence[str] = (),
+    screen: Screen = PLAIN,
 ) -> Iterator[str]:
     """A listing; only the table holds all rows at once.
 
@@ -101,10 +123,12 @@ def render_list(
         format: `table`, `json`, `jsonl`, `yaml` or `csv`.
         header: False leaves the headings of table and CSV out.
         fields: those of CSV; those of the columns when there are none.
+        screen: what a table is shown on.
     """
     if format == "table":
         titles = [list(columns)] if header else []
-        return aligned(titles + [[shown(row, key) for key in columns.values()] for row in rows])
+        cells = [[shown(row, key, screen) for key in columns.values()] for row in rows]
+        return aligned(titles + cells, "", screen, tuple(columns))
     from director.report.formats import rows_as
 
     return rows_as(format, rows, fields or tuple(columns.values()), header)

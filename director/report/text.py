@@ -51,6 +51,64 @@ def pad(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
+def clipped(text: str, columns: int) -> str:
+    """The text in at most so many columns; one that is longer ends in `…`."""
+    if width(text) <= columns:
+        return text
+    if text.isascii():
+        return text[: columns - 1] + "…"
+    while text and width(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def size(value: float) -> str:
+    """Bytes as `77 B`, `1.2 KB`, `3.4 MB`, in powers of 1000."""
+    if value < 1000:
+        return f"{value:.0f} B"
+    for unit in ("KB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":
+            return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+    return ""
+
+
+def memory(value: float) -> str:
+    """Bytes as `7.6G`, in powers of 1024, as targets take them."""
+    for unit in ("", "K", "M", "G"):
+        if value < 1024:
+            return f"{value:.1f}{unit}" if unit and value < 100 else f"{value:.0f}{unit}"
+        value /= 1024
+    return f"{value:.1f}T"
+
+
+def ago(value: object, now: float) -> str:
+    """A time as `5s ago` or `in 3m`, at the epoch second `now`; one that cannot be read as it is."""
+    if value is None or value == "":
+        return ""
+    try:
+        at = float(value) if isinstance(value, (int, float)) else _epoch(str(value))
+    except (ValueError, OverflowError):
+        return moment(value)
+    away = now - at
+    return f"{_brief(away)} ago" if away >= 0 else f"in {_brief(-away)}"
+
+
+def _epoch(text: str) -> float:
+    """Epoch seconds of ISO 8601 in UTC, as the server writes it. Raises ValueError."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def _brief(value: float) -> str:
+    """`5s`, `12m`, `3h`, `4d`."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if value >= length:
+            return f"{value // length:.0f}{unit}"
+    return f"{value:.0f}s"
+
+
 def seconds(value: float | None) -> str:
     """Seconds as `0.24s`, `12.3s`, `3m05s`, `2h00m`, `4d03h`; "" for None."""
     if value is None:

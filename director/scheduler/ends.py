@@ -100,4 +100,4 @@ def _run_once(run: JobRun, node: NodeRun, state: int, first: int, last: int) -> 
 
 
 def _describe(step: int, state: int, reason: str) -> str:
-    return f"step {step} {st.NAMES[state]}" + (f": {reason}" if reason else "")
+    return f"step {step + 1} {st.NAMES[state]}" + (f": {reason}" if reason else "")

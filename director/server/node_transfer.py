@@ -135,7 +135,7 @@ class NodeTransfer:
         if not source.online:
             why = f"{loan.source}, which has the files, is offline"
         elif node is not None and not loan.run.passed(node, loan.step):
-            why = f"{loan.source}, which has the files, has not ended step {node.first_open()}"
+            why = f"{loan.source}, which has the files, has not ended step {node.first_open() + 1}"
         if why:
             loan.active = NEVER
         elif time.monotonic() - loan.active > SILENCE:

@@ -77,7 +77,7 @@ class RunOnce:
         if group is None or not group.waiting or not group.left:
             return ""
         node, once = group.left[-1]
-        return f"{node.node} has not ended step {once}, which it runs for all"
+        return f"{node.node} has not ended step {once + 1}, which it runs for all"
 
     def _release(self, run: JobRun, step: int, group: _Group) -> None:
         if run.cancelled:

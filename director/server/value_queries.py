@@ -125,7 +125,7 @@ class ValueQueries:
         group.asks[record.name] = name
         if not self._ready(group):
             awaited = group.left[-1]
-            why = f"{awaited} has not ended step {run.nodes[awaited].first_open()}"
+            why = f"{awaited} has not ended step {run.nodes[awaited].first_open() + 1}"
             self._answer(record, job, step, "", why, b"")
         self._asked.set()
 

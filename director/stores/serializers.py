@@ -215,8 +215,8 @@ class Info:
 
     def step_head(self, step: dict[str, Any]) -> bytes:
         """A step's own fields, up to its list of tasks."""
-        shown = {"index": step["i"], **{key: step.get(key) for key in ("verb", "text", "stage")}}
-        shown["name"] = step.get("name") or ""
+        shown = {"index": step["i"], "number": step["i"] + 1}
+        shown |= {**{key: step.get(key) for key in ("verb", "text", "stage")}, "name": step.get("name") or ""}
         return encode(shown)[:-1].encode() + b',"tasks":['
 
     def tasks(self, step: int, letters: list[bytearray]) -> Iterator[bytes]:

@@ -133,7 +133,7 @@ def test_a_result_that_cannot_be_journaled_is_reported_by_the_next_heartbeat(sid
     side.until(lambda: side.session.trouble)
     side.session.heartbeat()
     assert side.kinds("heartbeat")[-1]["trouble"] == (
-        "the result of step 0 of job j cannot be kept: cannot write spool/1: No space left on device"
+        "the result of step 1 of job j cannot be kept: cannot write spool/1: No space left on device"
     )
     full.clear()
     side.until(lambda: side.rows() == [("j", 0, "S")])

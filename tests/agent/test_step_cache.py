@@ -73,7 +73,7 @@ def test_a_read_only_stage_writes_nothing(tmp_path: Path) -> None:
         assert (stage.find(fingerprint, {})[0] is not None) == (fingerprint == "a")
         stage.record(CachedStep(fingerprint))
         stage.save()
-    assert stage.broken == "step 1 before it changed"
+    assert stage.broken == "step 2 before it changed"
     assert go_through(StepCache(str(tmp_path)), "2", "abc") == "ccc"
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from cli.fake_server import FakeServer
+from terminal import Terminal
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+OnTerminal = Callable[..., Terminal]
 ROOT = Path(__file__).parents[2]
 
 
@@ -39,6 +41,18 @@ def start(environ: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.P
         return subprocess.Popen(command, env={**environ, **variables}, cwd=tmp_path, text=True, **pipes)
 
     return start
+
+
+@pytest.fixture
+def on_terminal(environ: dict[str, str], tmp_path: Path) -> Callable[..., Terminal]:
+    """Start `director ARGV…` on a terminal of its own."""
+    kept = {name: value for name, value in environ.items() if name not in ("TERM", "NO_COLOR", "COLUMNS", "LINES")}
+
+    def on_terminal(*argv: str, rows: int = 24, columns: int = 80, **variables: str) -> Terminal:
+        command = [sys.executable, "-m", "director", *argv]
+        return Terminal(command, {**kept, **variables}, tmp_path, rows, columns)
+
+    return on_terminal
 
 
 @pytest.fixture

@@ -415,7 +415,7 @@ def test_a_run_once_step_that_fails_skips_the_others(run: Callable[..., Tasks]) 
     found = run("RUN test $DIRECTOR_NODE != node-1\nRUN --run-once echo for all\nRUN echo never", exit_code=1)
     assert found[1, "node-1"]["state"] == "skipped" and (1, "node-2") not in found
     assert {found[2, name]["state"] for name in NAMES} == {"skipped"}
-    assert found[2, "node-2"]["reason"].startswith("on node-1, step 0 failed")
+    assert found[2, "node-2"]["reason"].startswith("on node-1, step 1 failed")
 
 
 def test_a_cancelled_run_once_step_that_nobody_had_is_cancelled(trio: Fleet) -> None:

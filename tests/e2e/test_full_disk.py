@@ -147,7 +147,7 @@ def test_a_node_without_room_starts_nothing_and_keeps_results(
         return [line for line in shown.splitlines() if "cannot be kept" in line]
 
     (why,) = wait_until(told, "a waiter is told")
-    assert "waiting for node-1: the result of step 0 of job" in why and "No space left" in why
+    assert "waiting for node-1: the result of step 1 of job" in why and "No space left" in why
     assert "cannot be kept" in fleet.nodes()["node-1"]["reason"]
     wait_until(lambda: mark.exists() and mark.read_text() == "node-2\n", "the other node goes on")
 

@@ -199,7 +199,7 @@ def test_a_verb_is_cached_only_as_it_declares(own: tuple[Fleet, Path]) -> None:
     run("PLAIN", "--stdout-arg N")
     states, text, plan = run("PLAIN", "--stdout-arg N")
     assert (states, text) == (["success", "success"], "xxxx"), "its output is another, so what stands behind it runs"
-    assert plan[1] == ("unknown", "N is set by step 0")
+    assert plan[1] == ("unknown", "N is set by step 1")
 
     run("TRUSTS", "--stdout-arg N")
     states, text, plan = run("TRUSTS", "--stdout-arg N")
@@ -209,7 +209,7 @@ def test_a_verb_is_cached_only_as_it_declares(own: tuple[Fleet, Path]) -> None:
     states, text, plan = run("COMPARES")
     assert (states, text) == (["cached", "cached"], "xx")
     assert plan[0] == ("unknown", "it compares with what is there, and only the run can tell")
-    assert plan[1][0] == "unknown" and "step 0" in plan[1][1]
+    assert plan[1][0] == "unknown" and "step 1" in plan[1][1]
 
     run("OFTEN")
     states, text, plan = run("OFTEN")

@@ -91,9 +91,9 @@ def test_before_and_after_a_run(three: Fleet) -> None:
     plan = plan_of(three, *given)
     assert actions(plan, "node-1") == ["cached"] * 3 + ["run"] * 3
     assert actions(plan, "node-2") == ["cached"] * 4 + ["run"] * 2
-    assert said(plan, 4)["node-2"]["reason"] == "step 3 before it changed"
+    assert said(plan, 4)["node-2"]["reason"] == "step 4 before it changed"
     assert said(plan, 3)["node-1"]["diff"].endswith("@@ -1,2 +1,2 @@\n one\n-two\n+2\n")
-    assert said(plan, 4)["node-1"]["reason"] == "step 3 changes before it"
+    assert said(plan, 4)["node-1"]["reason"] == "step 4 changes before it"
 
     os.chmod(three.folder / "srv/node-2/app.conf", 0o644)
     assert said(plan_of(three, *given), 3)["node-2"]["diff"].endswith("app.conf: mode 0644 becomes 0600\n")
@@ -113,8 +113,8 @@ def test_which_input_changed(three: Fleet) -> None:
         return [said(plan, step)["node-1"]["reason"] for step in range(4)]
 
     assert reasons("", "")[2].startswith("unchanged since job")
-    assert reasons("A=1", "A=2")[2] == "step 0 before it changed"
-    assert reasons("echo $A", "echo  $A")[2:] == ["its text changed", "step 2 before it changed"]
+    assert reasons("A=1", "A=2")[2] == "step 1 before it changed"
+    assert reasons("echo $A", "echo  $A")[2:] == ["its text changed", "step 3 before it changed"]
     assert reasons("RUN echo {{", "RUN --ok-codes=0,1 echo {{")[3] == "a flag changed"
     assert reasons("", "", "--no-cache")[2] == "--no-cache"
 
@@ -205,7 +205,7 @@ def test_a_changed_arg_is_named(three: Fleet) -> None:
 
     changed = reasons("--arg", "EXTRA=one", "--arg", "VERSION=1.5")
     assert changed[0] == "ARG VERSION was '1.4', it is '1.5' now"
-    assert changed[1:3] == ["step 0 before it changed"] * 2
+    assert changed[1:3] == ["step 1 before it changed"] * 2
     assert reasons("--arg", "EXTRA=two")[3] == "ARG EXTRA was 'one', it is 'two' now"
     write(three, "ARG VERSION=1.4\nENV MODE=b\nRUN echo $VERSION\nRUN echo {{ EXTRA }}\n")
     assert reasons("--arg", "EXTRA=one")[1] == "ENV MODE was 'a', it is 'b' now"

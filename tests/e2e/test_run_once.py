@@ -47,7 +47,7 @@ def waits(fleet: Fleet, job: str, *names: str) -> None:
 
     def told() -> bool:
         said = fleet.director("--wait-job", job, "--wait-timeout", "1").stderr
-        return f"waiting for {fold(names)}: node-1 has not ended step 1, which it runs for all" in said
+        return f"waiting for {fold(names)}: node-1 has not ended step 2, which it runs for all" in said
 
     wait_until(told, f"{names} wait for node-1")
 
@@ -74,7 +74,7 @@ def test_in_async_entries_neighbours_go_on(trio: Fleet, place: Path) -> None:
     assert second["started_at"] < first["finished_at"] and third["started_at"] < second["finished_at"], "together"
     assert third["finished_at"] <= second["finished_at"] <= first["finished_at"], "the last one ends first"
     for name in NAMES:
-        assert found[7, name]["reason"].endswith("step 6 failed: exit code 1")
+        assert found[7, name]["reason"].endswith("step 7 failed: exit code 1")
 
 
 def test_the_others_wait_whoever_dies_meanwhile(trio: Fleet, place: Path) -> None:
@@ -113,7 +113,7 @@ def test_when_it_fails_those_that_wait_are_skipped(trio: Fleet, place: Path) -> 
     done = trio.wait_job(job)
     assert (done["state"], states(done, 1)) == ("failed", {"node-1": "failed"})
     assert states(done, 2) == states(done, 3) == dict.fromkeys(NAMES, "skipped")
-    assert tasks(done)[3, "node-2"]["reason"] == "on node-1, step 1 failed: exit code 3"
+    assert tasks(done)[3, "node-2"]["reason"] == "on node-1, step 2 failed: exit code 3"
     trio.restart("node-3")
     trio.wait_online(NAMES)
     text = "RUN true\nRUN --run-once --ignore-errors false\nRUN echo $DIRECTOR_NODE"

@@ -50,11 +50,11 @@ def test_several_steps():
     loud = ("RUN echo hi\nmore", webs(1, 2, stdout="hi\n"))
     failed = ("COPY a b", [task("web-01"), task("web-02", "skipped", exit_code=None, reason="step 1 failed")])
     assert text(render_jobs([job(quiet, loud, failed)], "table")).splitlines()[:-1] == [
-        "== step 0: RUN true: 2 success",
-        "== step 1: RUN echo hi ...",
+        "== step 1: RUN true: 2 success",
+        "== step 2: RUN echo hi ...",
         "web-[01-02]: success [2 nodes]",
         "  hi",
-        "== step 2: COPY a b",
+        "== step 3: COPY a b",
         "web-01: success",
         "web-02: skipped: step 1 failed",
     ]
@@ -87,7 +87,7 @@ def test_jobs_for_programs():
     assert yaml.safe_load(text(render_jobs([one], "yaml"))) == one
     assert json.loads(text(render_job(one, "json"))) == one
     tasks = [json.loads(line) for line in text(render_jobs([one], "jsonl")).splitlines()]
-    assert tasks[0] == {"job": ID, "step": 0, **one["steps"][0]["tasks"][0]}
+    assert tasks[0] == {"job": ID, "step": 0, "number": 1, **one["steps"][0]["tasks"][0]}
     assert [(each["step"], each["node"]) for each in tasks] == [(0, "web-01"), (0, "web-02"), (1, "web-01")]
     rows = list(csv.DictReader(io.StringIO(text(render_job(one, "csv")), newline="")))
     assert rows[1]["stdout"] == "a\nb" and rows[2]["step"] == "1" and rows[2]["verb"] == "RUN"

@@ -162,7 +162,7 @@ def test_plan():
     assert "beware" not in table
     assert json.loads(text(render_plans([plan], [], "json"))) == plan
     assert [json.loads(line)["node"] for line in text(render_plans([plan], [], "jsonl")).splitlines()] == ["a1", "a2"]
-    assert text(render_plans([plan], [], "csv")).splitlines()[1] == "0,RUN,RUN x,,a1,cached,same"
+    assert text(render_plans([plan], [], "csv")).splitlines()[1] == "0,RUN,RUN x,,a1,cached,same,1"
 
 
 def test_ids():

@@ -126,7 +126,7 @@ def test_more_values_than_a_message_carries_fail_the_next_step(scene: Scene, siz
     info = ujson.loads(b"".join(scene.ledger.store.job_info("new", {})))
     tasks = {(step["index"], task["node"]): task for step in info["steps"] for task in step["tasks"]}
     assert "come to more than 64 MiB" in tasks[1, "a"]["reason"]
-    assert "step 1 failed" in tasks[2, "a"]["reason"]
+    assert "step 2 failed" in tasks[2, "a"]["reason"]
     assert scene.sent.empty()
 
 
