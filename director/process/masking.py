@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable
 MASK = b"***"
 LEAST = 4  # bytes of a value that is masked, and of the beginning of one at the end of an output
 LINE = 8  # bytes of a line of a value that is masked alone
+LINES = 200  # of a value that are
 
 
 def patterns_of(value: bytes) -> list[bytes]:
-    """What is masked of a value: it without the blanks around, and its long lines, as programs print such alone."""
-    lines = [line.strip() for line in value.splitlines()]
-    found = [value.strip(), *(line for line in lines if len(line) >= LINE)]
+    """What is masked of a value: it without the blanks around, and its first long lines, which programs print alone."""
+    lines = [line for part in value.splitlines() if len(line := part.strip()) >= LINE]
+    found = [value.strip(), *lines[:LINES]]
     return list(dict.fromkeys(pattern for pattern in found if len(pattern) >= LEAST))
 
 
