@@ -38,6 +38,7 @@ class AuditKeeper:
 
     Attributes:
         trouble: why the files cannot be written, "" when they can.
+        begun: set when the end of the files is known.
     """
 
     def __init__(self, store: Store, folder: str, size: int, count: int) -> None:
@@ -47,7 +48,7 @@ class AuditKeeper:
         self._store = store
         self._work = threading.Event()
         self._writing = threading.Lock()
-        self._begun = False
+        self.begun = threading.Event()
         self._forgotten = 0
         self._checks = threading.Lock()  # held during a check, so that no file is removed
 
@@ -69,11 +70,13 @@ class AuditKeeper:
         """Write all lines that the ledger has; whether that was possible."""
         try:
             with self._writing:
-                if not self._begun:
+                if not self.begun.is_set():
                     self._begin()
-                    self._begun = True
+                    self.begun.set()
                 self._write()
-        except (OSError, StoreError) as error:
+        except Exception as error:
+            if not isinstance(error, (OSError, StoreError)):
+                log.exception("the audit log could not be written")
             why = f"the audit log in {self.files.folder} cannot be written: {getattr(error, 'strerror', '') or error}"
             if why != self.trouble:
                 log.error("%s; trying again every %g s", why, RETRY)

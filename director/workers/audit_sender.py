@@ -124,6 +124,7 @@ class AuditSender:
 
     def _serve(self, sock: socket.socket) -> None:
         """Send what comes until the connection ends. Raises OSError, StoreError."""
+        self._keeper.begun.wait()
         self._position = last = min(self._position, self._keeper.files.head.number)
         cursor = Cursor(self._keeper.files, last)
         try:
@@ -135,7 +136,7 @@ class AuditSender:
                     self._told = max(self._told, last)
                     sock.sendall(b"".join(message(number, line, self._host) for number, line in rows))
                 else:
-                    self._keeper.wait_beyond(last, LOOK)
+                    self._keeper.wait_beyond(self._keeper.files.head.number, LOOK)
                 _require_open(sock)
                 self._settle(sock, last)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import subprocess
@@ -118,6 +119,17 @@ def test_lines_that_went_with_old_files_are_named(store: Store, tmp_path: Path) 
     receiver.end()
 
 
+def test_lines_behind_files_that_were_taken_away_are_sent(store: Store, tmp_path: Path) -> None:
+    receiver = Receiver()
+    log = Log(store, tmp_path, f"tcp://127.0.0.1:{receiver.port}")
+    log.add(3)
+    wait_until(lambda: receiver.numbers == [1, 2, 3], "the first came")
+    shutil.rmtree(tmp_path / "audit")
+    log.add(2)
+    wait_until(lambda: receiver.numbers == [1, 2, 3, 4, 5], "the others came")
+    receiver.end()
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost and its key, in one file."""
@@ -131,6 +143,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
 def test_lines_go_over_tls_to_the_right_receiver_only(
     store: Store, tmp_path: Path, certificate: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
