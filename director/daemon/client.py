@@ -43,7 +43,7 @@ FACTS_EVERY = 600.0  # seconds, as all of these
 BLOBS_EVERY = 600.0
 BLOBS_MOST = 2 << 30  # bytes of contents that are kept though no task needs them now
 BLOB_AGE = 24 * 3600.0
-REAP_EVERY = 10.0  # seconds between two waits for adopted processes that have ended
+TIDY_EVERY = 10.0  # seconds between two waits for adopted processes that have ended; freed memory is given back then
 
 
 class Client:
@@ -114,7 +114,7 @@ class Client:
         periodic("facts", FACTS_EVERY, self._read_facts)
         periodic("step cache", BLOBS_EVERY, self.step_cache.sweep)
         periodic("blob cache", BLOBS_EVERY, self._sweep_blobs)
-        periodic("adopted processes", REAP_EVERY, process.reap_adopted)
+        periodic("adopted processes", TIDY_EVERY, _tidy)
         spawn("connection", self._run_connection, vital=True)
         service_manager.report(self.status)
         log.info("director %s client %s, server %s, %s", __version__, self.session.name,
@@ -178,11 +178,16 @@ class Client:
         return "settings: " + (", ".join(texts) or "defaults")
 
 
+def _tidy() -> None:
+    process.reap_adopted()
+    heap.trim()
+
+
 def serve(settings: Settings) -> int:
     """Run a client until it is told to end; the exit code."""
     logs.set_up(settings.log_level, settings.log_format)
     os.umask(0o022)
-    heap.give_back()
+    heap.set_up()
     process.seal_descriptors()
     process.become_subreaper()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -14,11 +15,12 @@ from typing import Any
 import ujson
 
 from director.errors import EXIT_FAILED, DirectorError
-from director.protocol.framing import WORKER_HEADER_LIMIT, Channel
+from director.protocol.framing import WORKER_HEADER_LIMIT, Channel, Frame
 from director.runtime import heap
 from director.runtime.logs import set_up
 from director.runtime.profiling import finish, start
 
+IDLE = 1.0  # seconds
 Handle = Callable[[dict[str, Any], bytes, list[int]], object]
 
 
@@ -30,7 +32,7 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    heap.give_back()
+    heap.set_up()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(True)
     channel = Channel(sock, take_fds=True, limit=WORKER_HEADER_LIMIT)
@@ -48,12 +50,19 @@ def connect() -> tuple[Channel, dict[str, Any]]:
 def serve(channel: Channel, handle: Handle) -> None:
     """Report ready, then give each frame to `handle` until the parent closes the channel; closes descriptors."""
     channel.send({"ready": True})
-    while (frame := channel.receive()) is not None:
+    while (frame := _next(channel)) is not None:
         try:
             handle(*frame)
         finally:
             for fd in frame[2]:
                 os.close(fd)
+
+
+def _next(channel: Channel) -> Frame | None:
+    """The next frame; memory that the one before took is given back when no other comes for a while."""
+    if heap.has_grown() and not channel.pending and not select.select([channel], [], [], IDLE)[0]:
+        heap.trim()
+    return channel.receive()
 
 
 @contextlib.contextmanager
