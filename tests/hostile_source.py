@@ -25,14 +25,13 @@ def lie(offer: Any, patterns: Sequence[str], want: dict[str, Any]) -> None:
 
     rows, source = [], Path(patterns[0])
     for number, (kind, path, mode, target, name, content) in enumerate(json.loads(source.read_text())):
-        digest, size, found = "", 0, None
+        digest, size = "", 0
         if kind == "file":
             real = Path(f"{source}.{number}")
             real.write_text(content)
             digest, size = hashlib.sha256(content.encode()).hexdigest(), len(content)
-            found = Found("", "file", str(real), os.stat(real), True, name)
+            offer.files[digest] = Found("", "file", str(real), os.stat(real), True, name)
         rows.append([kind, path, mode, size, digest, target, name])
-        offer.files.append(found)
     offer.parts = [ujson.dumps(rows).encode()]
 
 

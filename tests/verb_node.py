@@ -94,6 +94,12 @@ class FakeNode:
         self.fetched.append(digest)
         return self.blobs.path(digest)
 
+    def receive(self, contents: Any, take: Any) -> None:
+        for content in contents:
+            with open(self.blob(*content.blob), "rb") as file:
+                file.seek(content.offset)
+                take(content, memoryview(file.read(content.size)), True)
+
     def identity(self, user: str) -> tuple[int, int]:
         name, _, group = user.partition(":")
         if not name.isdecimal():

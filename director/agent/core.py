@@ -29,14 +29,15 @@ class Agent:
         apply: runs one attempt of a step.
         transfer: what travels between this node and others.
         concurrency: tasks at once.
-        handlers: of the kinds that need more of a node than its jobs: `blob_piece`, `dry_run`.
+        handlers: of the kinds that need more of a node than its jobs: `contents`, `dry_run`.
+        again: called after each welcome, as the server may have lost requests.
     """
 
     def __init__(
         self, session: Session, apply: Apply, transfer: NodeTransfer, concurrency: int = 8,
-        handlers: Mapping[str, Handler] | None = None,
+        handlers: Mapping[str, Handler] | None = None, again: Callable[[], object] = lambda: None,
     ) -> None:  # fmt: skip
-        self.session, self.transfer = session, transfer
+        self.session, self.transfer, self._again = session, transfer, again
         self.runner = StepRunner(session, apply, concurrency)
         self.table = JobTable(session, self.runner)
         self.handlers: dict[str, Handler] = {
@@ -54,7 +55,7 @@ class Agent:
             "secrets": transfer.take_secrets,
             "stored": transfer.take_stored,
             "lend": transfer.take_lend,
-            "pull": transfer.take_pull,
+            "get": transfer.take_get,
             **(handlers or {}),
         }
 
@@ -77,4 +78,5 @@ class Agent:
         self.table.follow(fields["jobs"])
         self.session.open()
         self.transfer.repeat()
+        self._again()
         self.table.resume()

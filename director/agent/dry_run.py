@@ -302,7 +302,7 @@ class DryRunNode(LocalNode):
         """Not in a dry run: raises UnknownError."""
         raise UnknownError("only a run can tell")
 
-    sleep = exclusive = reboot = offer = refuse
+    sleep = exclusive = reboot = offer = receive = refuse
 
     def secret(self, name: str) -> bytes:
         """Not in a dry run: raises UnknownError."""

@@ -16,7 +16,7 @@ from gevent.lock import BoundedSemaphore
 
 from director import process, verbs
 from director import states as st
-from director.agent.blob_fetcher import Fetcher
+from director.agent.content_fetcher import Fetcher
 from director.agent.environment import client_environment, for_task, home_of
 from director.agent.job_runner import JobRunner, Running, Step
 from director.agent.job_secrets import OUTPUT_FLAGS
@@ -32,6 +32,7 @@ from director.agent.task_process import GRACE, outcome_of, task_token
 from director.errors import DirectorError, LateError, RefusedError, VerbError
 from director.language.scope import Scope
 from director.runtime import memory_folders
+from director.transfer.pieces import Content
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
 from director.verbs.folders import make_folder, own_home
@@ -273,6 +274,10 @@ class TaskNode(LocalNode):
     def blob(self, digest: str, size: int) -> str:
         """The path of this content, once it is here. Raises VerbError, StoreError."""
         return self._executor.fetcher.get(self.job, self._step["i"], digest, size)
+
+    def receive(self, contents: Sequence[Content], take: Callable[[Content, memoryview, bool], None]) -> None:
+        """Give these contents to `take` as they come. Raises VerbError, and what `take` raises."""
+        self._executor.fetcher.receive(self.job, self._step["i"], contents, take)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,13 +24,14 @@ from director.errors import DirectorError, LateError, VerbError
 from director.protocol import messages
 from director.runtime.greenlets import breathe, spawn
 from director.transfer.manifests import ROWS_LIMIT, Row
+from director.transfer.pieces import Range, cut
 from director.transfer.sources import Found, expand
 from director.verbs.base import Fetched
 
 log = logging.getLogger(__name__)
 
 STALL = 15.0  # seconds without a message after which a request is sent again
-PIECE = 1 << 20  # bytes that are read in one go, and sent in one message at most
+PIECE = 1 << 20  # bytes that are read in one go
 PART = 1 << 20  # bytes of a list of files in one message, about
 OPEN_FILES = 8  # of one offer
 OFFER_AGE = 900.0  # seconds after which an offer that nobody uses is forgotten
@@ -53,15 +54,15 @@ class _Request:
 
 @dataclass(slots=True, eq=False)
 class _Offer:
-    """Files that the server may request, and the messages that list them."""
+    """Files that the server may request, by digest, and the messages that list them."""
 
     key: Key
-    files: list[Found | None] = field(default_factory=list)
+    files: dict[str, Found] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
     error: str = ""
     ready: bool = False
     used_at: float = field(default_factory=time.monotonic)
-    _open: OrderedDict[int, int] = field(default_factory=OrderedDict)  # number of the file -> descriptor
+    _open: OrderedDict[str, int] = field(default_factory=OrderedDict)  # descriptors by digest
 
     def list(self, patterns: Sequence[str], want: dict[str, Any]) -> None:
         """List what the patterns match; the digests take a while. Raises DirectorError, OSError."""
@@ -69,24 +70,25 @@ class _Offer:
         for pattern in patterns:
             for found in expand({**want, "base": "/", "pattern": pattern, "ignore": False}):
                 rows.append(_row(found))
-                self.files.append(found if found.kind == "file" else None)
+                if found.kind == "file":
+                    self.files.setdefault(rows[-1][4], found)
                 if len(rows) > ROWS_LIMIT:
                     raise VerbError(f"more than {ROWS_LIMIT} files; expected fewer, or an archive of them")
                 breathe()
         self.parts = list(_parts(rows))
 
-    def read(self, number: int, offset: int, length: int) -> bytes:
-        """A piece of a file. Raises OSError, IndexError, UsageError."""
-        fd = self._open.pop(number, -1)
+    def read(self, ranges: Sequence[Range]) -> bytes:
+        """The bytes of these ranges. Raises OSError, KeyError, UsageError."""
+        return b"".join(os.pread(self._opened(digest), length, offset) for digest, offset, length in ranges)
+
+    def _opened(self, digest: str) -> int:
+        fd = self._open.pop(digest, -1)
         if fd < 0:
-            found = self.files[number]
-            if found is None:
-                raise IndexError(number)
-            fd = found.open()
-        self._open[number] = fd
+            fd = self.files[digest].open()
+        self._open[digest] = fd
         while len(self._open) > OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
-        return os.pread(fd, min(length, PIECE), offset)
+        return fd
 
     def close(self) -> None:
         """Close the files."""
@@ -225,31 +227,32 @@ class NodeTransfer:
             where = {"job": job, "step": step, "set": number, "part": index, "parts": len(parts)}
             self._session.send(messages.encode("offer", **where, error=offer.error), part)
 
-    def take_pull(self, fields: dict[str, Any]) -> None:
-        """The server requests pieces of what was offered."""
+    def take_get(self, fields: dict[str, Any]) -> None:
+        """The server requests contents of what was offered."""
         offer = self._offer_of(fields)
         if offer is None:
             return
         offer.used_at = time.monotonic()
         if request := self._requests.get(("stored", fields["job"], fields["step"])):
             request.news.set()
-        for piece in fields["pieces"]:
-            self._send_piece(offer, *piece)
+        waiting = deque(map(tuple, fields["ranges"]))
+        while waiting:
+            self._send_contents(offer, cut(waiting))
             breathe()
 
-    def _send_piece(self, offer: _Offer, file: int, offset: int, length: int) -> None:
-        error, piece = "", b""
+    def _send_contents(self, offer: _Offer, ranges: list[Range]) -> None:
+        error, data = "", b""
         try:
-            piece = offer.read(file, offset, length)
+            data = offer.read(ranges)
         except OSError as failure:
             error = f"a file cannot be read: {failure.strerror}"
         except DirectorError as failure:
             error = str(failure)[:ERROR_LIMIT]
-        except IndexError:
+        except KeyError:
             error = "no such file was offered"
         job, step, number = offer.key
-        where = {"job": job, "step": step, "set": number, "file": file, "offset": offset}
-        self._session.send(messages.encode("piece", **where, error=error), piece)
+        where = {"job": job, "step": step, "set": number, "ranges": ranges}
+        self._session.send(messages.encode("contents", **where, error=error), data)
 
     def _offer_of(self, fields: dict[str, Any]) -> _Offer | None:
         return self._offers.get((fields["job"], fields["step"], fields["set"]))

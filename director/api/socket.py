@@ -33,6 +33,7 @@ CONNECTIONS = 1000
 PATIENCE = 120.0  # seconds a caller may be silent between requests, or take to read an answer
 SOURCES_PATIENCE = 60.0  # seconds a caller may take to send the next part of its sources
 PART = 16 * 1024 * 1024  # bytes of an answer in one frame
+BODY_LIMIT = 2 * 1024 * 1024  # bytes of small files in one frame
 FIRST_SIGN = 0.25  # seconds; the first sign of life is early, for calls that are about to end
 SIGN_EVERY = 5.0  # seconds
 NO_LOGIN = 2**32 - 1  # the kernel's word for none
@@ -129,7 +130,7 @@ class CallersChannel(Channel):
     """
 
     def __init__(self, sock: Any, room: CallersRoom) -> None:
-        super().__init__(sock, body_limit=READ)  # callers send headers only
+        super().__init__(sock, body_limit=BODY_LIMIT)
         self.uid, self.held = -1, 0
         self._room = room
         self._sending = BoundedSemaphore(1)
@@ -184,7 +185,7 @@ class CallerSources:
     def __init__(self, channel: CallersChannel) -> None:
         self._channel = channel
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], list[int]]]:
+    def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], bytes, list[int]]]:
         """See `Sources.fetch`. Raises UsageError: a source cannot be read. DirectorError: the caller left."""
         self._channel.send({"want": want})
         held = self._channel.held
@@ -193,13 +194,13 @@ class CallerSources:
                 frame = self._channel.receive()
             if frame is None:
                 raise DirectorError("the submitter left")
-            header, _, fds = frame
+            header, body, fds = frame
             if not header.get("entries"):
                 close_all(fds)
                 if "error" in header:
                     raise UsageError(str(header["error"]))
                 return
-            yield header["entries"], fds
+            yield header["entries"], body, fds
             self._channel.release(held)
             self._channel.send({"next": True})
 

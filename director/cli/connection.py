@@ -175,11 +175,11 @@ class Connection:
         self._sock = PatientSocket(connect(self.paths, self.patience.pause), self.patience)
         self.channel = Channel(self._sock, take_fds=False)
 
-    def send(self, header: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+    def send(self, header: Mapping[str, Any], fds: Sequence[int] = (), body: bytes = b"") -> None:
         """Send a request or a part of one. Raises ServerGoneError; UsageError: it is too large."""
         self.patience.begin()
         try:
-            self.channel.send(header, b"", fds)
+            self.channel.send(header, body, fds)
             if "do" in header:
                 self.patience.request_state = ORDERED if header["do"] in ORDERS else ""
         except ProtocolError as error:

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 
 from director import TYPE_CHECKING, Any
 from director.cli.confirm import confirm_job, guard
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 10.0
 TEXT_LIMIT = 4 * 1024 * 1024
-ENTRIES = FDS_LIMIT  # in one frame, of any kind, so that there are never more files than descriptors
+ENTRIES, BYTES = 2000, 1 << 20  # in one frame: files of any kind, and bytes of small ones
 OPTIONS = ("target", "timeout", "valid-for", "no-cache", "arg", "extend-args", "async", "name")
 
 
@@ -252,13 +251,29 @@ class Wants:
         self.go_on()
 
     def go_on(self) -> None:
-        """Send the next frame: up to 200 entries, none at the end, or why the source cannot be read."""
+        """Send the next frame: some entries, none at the end, or why the source cannot be read."""
         opened: list[int] = []
         try:
-            batch = list(islice(self._left, ENTRIES))
-            opened.extend(found.open() for found in batch if found.kind == "file")
-            self._connection.send({"entries": [found.entry() for found in batch]}, opened)
+            entries, small = self._batch(opened)
+            self._connection.send({"entries": entries}, opened, b"".join(small))
         except UsageError as error:
             self._connection.send({"error": str(error)})
         finally:
             close_all(opened)
+
+    def _batch(self, opened: list[int]) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """The next entries, and the bytes of small files among them; the descriptors of others go into `opened`."""
+        entries: list[dict[str, Any]] = []
+        small: list[bytes] = []
+        size = 0
+        for found in self._left:
+            data = found.read_small() if found.kind == "file" else b""
+            if data is None:
+                opened.append(found.open())
+            entries.append(found.entry(packed=bool(data)))
+            if data:
+                small.append(data)
+                size += len(data)
+            if len(opened) == FDS_LIMIT or len(entries) == ENTRIES or size >= BYTES:
+                break
+        return entries, small

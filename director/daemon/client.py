@@ -11,8 +11,8 @@ from gevent.event import AsyncResult
 
 from director import __version__, ids, process
 from director.agent import facts
-from director.agent.blob_fetcher import Fetcher
 from director.agent.connection import Connection
+from director.agent.content_fetcher import Fetcher
 from director.agent.core import Agent, Handler
 from director.agent.dry_run import DryRun
 from director.agent.executor import Executor
@@ -32,7 +32,7 @@ from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
 from director.protocol.context import new_context
 from director.protocol.tokens import Token
-from director.runtime import heap, locks, logs, memory_folders, paths, privileges, service_manager, signals
+from director.runtime import durable, heap, locks, logs, memory_folders, paths, privileges, service_manager, signals
 from director.runtime.greenlets import on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.transfer.blobs import BlobStore
@@ -94,8 +94,8 @@ class Client:
         logs.hide_with(executor.secrets.hide)
         dry_run = DryRun(executor, self.profile.args, send)
         rotation = KeyRotation(node_keys, send, self.session.identify, self.connection.reconnect)
-        handlers: dict[str, Handler] = {"blob_piece": fetcher.take, "dry_run": dry_run.take, **rotation.handlers}
-        self.agent = Agent(self.session, executor.apply, transfer, settings.concurrency, handlers)
+        handlers: dict[str, Handler] = {"contents": fetcher.take, "dry_run": dry_run.take, **rotation.handlers}
+        self.agent = Agent(self.session, executor.apply, transfer, settings.concurrency, handlers, fetcher.repeat)
         executor.rebooter = Rebooter(self.agent.runner, self._journal.boot, settings.reboot_command, executor.env)
         self._executor = executor
 
@@ -188,6 +188,7 @@ def serve(settings: Settings) -> int:
     logs.set_up(settings.log_level, settings.log_format)
     os.umask(0o022)
     heap.set_up()
+    durable.use_threads()
     process.seal_descriptors()
     process.become_subreaper()
     try:

@@ -127,7 +127,7 @@ class Server:
         transfer = self._keep(NodeTransfer(self.scheduler, self.roster, sender.send, blobs, files, self.fatal))
         handlers = {
             **transfer.handlers,
-            "blob_get": FileServer(blobs, self.scheduler, transfer.lent, sender.send).get,
+            "get": FileServer(blobs, self.scheduler, transfer.lent, sender).get,
             "query": ValueQueries(self.scheduler, self.roster, sender.send, grace).ask,
             "run_once_wait": self.scheduler.run_once.ask,
             "secrets_get": self.scheduler.sealed.get,

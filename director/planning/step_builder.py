@@ -186,7 +186,8 @@ class StepBuilder:
     def need(self, entry: Entry) -> None:
         """Note that the step needs the blob of an entry."""
         if entry.digest:
-            self.needed[entry.digest] = entry.size
+            digest, size = entry.pack or (entry.digest, entry.size)
+            self.needed[digest] = size
 
     def download(self, url: str, checksum: str) -> Entry:
         """Download a URL, once in a plan. Raises LanguageError."""

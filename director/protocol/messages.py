@@ -33,7 +33,7 @@ class Kind:
     """One kind of message.
 
     Attributes:
-        sender: `client` or `server`.
+        sender: `client`, `server` or `both`.
         fields: the required fields and their types.
         header: the largest first part in bytes.
         payload: the largest sum of the other parts in bytes.
@@ -62,13 +62,11 @@ KINDS: dict[str, Kind] = {
     "heartbeat": Kind("client", {"journal_position": int}),
     "results": Kind("client", {"number": int, "journal_position": int, "jobs": list}, HEADER_LIMIT, RESULTS_LIMIT, 1),
     "profile": Kind("client", {"facts": dict, "args": dict}, 1024 * 1024),
-    "blob_get": Kind("client", {**TASK, "digest": str, "offset": int, "length": int}),
     "query": Kind("client", {**TASK, "name": str}, 16384),
     "run_once_wait": Kind("client", TASK),
     "secrets_get": Kind("client", TASK),
     "borrow": Kind("client", SOURCES),
     "offer": Kind("client", {**SOURCES, "part": int, "parts": int, "error": str}, 16384, OFFER_LIMIT, 1),
-    "piece": Kind("client", {**SOURCES, "file": int, "offset": int, "error": str}, 16384, OFFER_LIMIT, 1),
     "dry_run_result": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
     "new_key": Kind("client", {"key": str}),
     "goodbye": Kind("client", {"reason": str}),
@@ -86,7 +84,6 @@ KINDS: dict[str, Kind] = {
     "heartbeat_ack": Kind("server", {}),
     "rotate": Kind("server", {}),
     "key_noted": Kind("server", {"key": str}),
-    "blob_piece": Kind("server", {"digest": str, "offset": int, "error": str}, 4096, PAYLOAD_LIMIT, 1),
     "dry_run": Kind(
         "server",
         {"req": int, "head": dict, "parts": list, "query": dict, "watch": list, "contents": list},
@@ -98,8 +95,10 @@ KINDS: dict[str, Kind] = {
     "sources": Kind("server", ANSWER, 65536, OFFER_LIMIT, 1),
     "secrets": Kind("server", {**TASK, "error": str, "names": list}, 65536, 2 * OFFER_LIMIT, 1 + SECRETS_LIMIT),
     "lend": Kind("server", {**SOURCES, "patterns": list, "exclude": list}, HEADER_LIMIT),
-    "pull": Kind("server", {**SOURCES, "pieces": list}, 65536),
     "stored": Kind("server", {**SOURCES, "error": str, "changed": bool}, 65536, OFFER_LIMIT, 1),
+    # who receives contents requests them, who sends them answers
+    "get": Kind("both", {**SOURCES, "ranges": list, "anew": bool}, 65536),
+    "contents": Kind("both", {**SOURCES, "ranges": list, "error": str}, 65536, OFFER_LIMIT, 1),
 }
 
 
@@ -126,7 +125,7 @@ def decode(frames: list[bytes], sender: str) -> tuple[str, dict[str, Any], list[
     head = frames[0]
     kind = kind_of(head)
     spec = KINDS.get(kind)
-    if spec is None or spec.sender != sender:
+    if spec is None or spec.sender not in (sender, "both"):
         raise ProtocolError(f"a {sender} may not send {bytes(head[:40])!r}")
     _check_sizes(kind, spec, frames)
     try:

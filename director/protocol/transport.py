@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import zmq
 import zmq.utils.z85
@@ -28,6 +29,11 @@ RCVMORE = int(zmq.RCVMORE)
 FRAME_LIMIT = 70 * 1024 * 1024  # bytes of a message of the server
 CLIENT_FRAME_LIMIT = 18 * 1024 * 1024  # of one of a client; the connection of a client that sends more is closed
 HANDSHAKE = 15_000  # milliseconds in which a connection must have proved a key
+
+
+def shared(parts: Sequence[bytes]) -> Frame:
+    """A message that is packed once and may be sent to several peers, who share its memory."""
+    return Frame(pack(parts), copy=True)
 
 
 def why_not_bound(number: int | None) -> str:
@@ -113,9 +119,16 @@ class Router(WatchedSocket):
 
     def send(self, peer: bytes, *parts: bytes) -> bool:
         """Queue a message; False when it surely was not delivered: the peer is gone, or does not read."""
+        return self._send(peer, pack(parts))
+
+    def send_shared(self, peer: bytes, message: Frame) -> bool:
+        """The same for a message of `shared`."""
+        return self._send(peer, message, copy=False)
+
+    def _send(self, peer: bytes, message: Any, copy: bool = True) -> bool:
         try:
             Raw.send(self.socket, peer, NOBLOCK | MORE)
-            Raw.send(self.socket, pack(parts), NOBLOCK)
+            Raw.send(self.socket, message, NOBLOCK, copy)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise

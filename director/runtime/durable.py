@@ -1,8 +1,11 @@
-"""Writes small files atomically and durably."""
+"""Makes files and names durable; writes small files atomically."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable
+from typing import Any
 
 
 def write_private(path: str, data: bytes) -> None:
@@ -24,3 +27,33 @@ def sync_folder(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Flush the whole file system of an open file to disk, which many files do with once. Raises OSError."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+    elif syncfs(descriptor):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class _Threads:
+    """The process that has an event loop, which shall not wait for the disk; 0 for none."""
+
+    process = 0
+
+
+def use_threads() -> None:
+    """From now on let threads wait for the disk in this process, but not in those that it forks."""
+    _Threads.process = os.getpid()
+
+
+def in_thread(function: Callable[[int], Any], descriptor: int) -> None:
+    """Call a function that waits for the disk, by a thread where `use_threads` was called; other greenlets go on."""
+    if _Threads.process == os.getpid():
+        import gevent
+
+        gevent.get_hub().threadpool.apply(function, (descriptor,))
+    else:
+        function(descriptor)

@@ -1,7 +1,7 @@
 """How much one node may send, whatever it sends: a bucket of units a node, which a healthy client never empties. Pure.
 
 A unit is what the smallest message costs the server. What the server asked for is given back to the bucket: results of
-tasks that the node had, and pieces of files that were pulled.
+tasks that the node had, and contents of files that were requested.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Budget:
 
     Attributes:
         left: units at the time `at`, in monotonic seconds.
-        asked: bytes of pieces that the server has requested and not received.
+        asked: bytes of contents that the server has requested and not received.
         unstored, messages: bytes and number of its results that wait for the disk.
         barred_until: monotonic time before which the node is kept out; 0 for never.
     """
@@ -54,10 +54,10 @@ class Budget:
         self.left = min(BURST, self.left + units)
 
     def came(self, size: int) -> None:
-        """A piece of a file came; if it was asked for, it costs nothing."""
+        """Contents of files came; if they were asked for, they cost nothing."""
         if size <= self.asked:
             self.asked -= size
-            self.give_back(cost("piece", 0, size))
+            self.give_back(cost("contents", 0, size))
 
     def wait_for_disk(self, size: int) -> bool:
         """Results of so many bytes are to be written; False, and no change, when too much waits already."""

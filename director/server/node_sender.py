@@ -13,6 +13,7 @@ import gevent
 from gevent.event import Event
 
 from director.protocol import messages
+from director.protocol.connections import Frame
 from director.protocol.transport import Router
 from director.runtime.greenlets import Pace, spawn
 from director.server.roster import NodeRecord, Roster
@@ -48,6 +49,13 @@ class NodeSender:
         """Queue a message for a node; False when it surely was not delivered. The node must say hello again then."""
         self._flush(record.peer)
         return self._queue(record, header, frames)
+
+    def send_shared(self, record: NodeRecord, message: Frame) -> bool:
+        """Queue a message that others get too, as `send`; acknowledgements do not wait for it, and it not for them."""
+        if record.peer is not None and self._router.send_shared(record.peer, message):
+            return True
+        self._roster.detach(record)
+        return False
 
     def send_to(self, peer: bytes, header: bytes) -> bool:
         """Queue a message for a connection; False when the connection is gone or full."""

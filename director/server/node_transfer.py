@@ -1,7 +1,7 @@
 """Files that travel from nodes through the server: to the submitter (FETCH) and to other nodes (`COPY --from`).
 
 The plan says what is read, on which node, for whom and where it goes; nodes choose nothing. This module checks which
-node may send what for which step, and passes lists and pieces on to the files process (`workers/files.py`) unread.
+node may send what for which step, and passes lists and contents on to the files process (`workers/files.py`) unread.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from director.transfer.blobs import BlobStore
 from director.workers.supervisor import Supervisor
 
 TICK = 0.5  # seconds
-SILENCE = 15.0  # seconds without a piece after which a source is asked again
+SILENCE = 15.0  # seconds without a content after which a source is asked again
 TOUCH = 600.0  # seconds between two marks that blobs of open jobs are in use
 EARLY = 1000  # frames that wait for the files process to start; nodes send again what is lost
 NEVER = float("-inf")
 DIGESTS = 5000  # in a frame
-PIECES = 32  # in one `pull`
 ASKED_LIMIT = 64 * 1024 * 1024  # bytes under way from one node that do not count as sent too much
 
 
@@ -61,7 +60,7 @@ class Loan:
 
 
 class NodeTransfer:
-    """Handles `borrow`, `offer` and `piece`.
+    """Handles `borrow`, `offer` and `contents`.
 
     Args:
         blobs: of the server.
@@ -84,7 +83,7 @@ class NodeTransfer:
         self._child: Supervisor | None = None
         self._early: list[tuple[dict[str, Any], bytes]] = []
         self._touched = time.monotonic()
-        self.handlers: dict[str, Handler] = {"borrow": self._borrow, "offer": self._offer, "piece": self._piece}
+        self.handlers: dict[str, Handler] = {"borrow": self._borrow, "offer": self._offer, "contents": self._contents}
         periodic("node transfer", TICK, self.tick)
 
     def stop(self) -> None:
@@ -184,8 +183,8 @@ class NodeTransfer:
         self._fetches.add(key)
         self._pass_on({**frame, "land": to}, payload)
 
-    def _piece(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
-        """A piece of a file, in answer to `pull`."""
+    def _contents(self, record: NodeRecord, fields: dict[str, Any], payload: bytes) -> None:
+        """Contents of files, in answer to `get`."""
         record.budget.came(len(payload))
         key = (fields["job"], fields["step"], fields["set"], record.name)
         loan = self._loans.get(key[:3])
@@ -193,10 +192,9 @@ class NodeTransfer:
             loan.active = time.monotonic()
         elif key not in self._fetches:
             if fields["job"] in self._scheduler.runs:
-                raise ProtocolError("a piece that the server did not ask for")
+                raise ProtocolError("contents that the server did not ask for")
             return
-        frame = {"piece": key, "file": fields["file"], "offset": fields["offset"], "error": fields["error"][:2000]}
-        self._pass_on(frame, payload)
+        self._pass_on({"contents": key, "ranges": fields["ranges"], "error": fields["error"][:2000]}, payload)
 
     # -- the files process --------------------------------------------------------------------------------
 
@@ -225,11 +223,10 @@ class NodeTransfer:
             loan.active = NEVER
 
     def _take(self, child: Supervisor, header: dict[str, Any], body: bytes) -> None:
-        if "pull" in header:
-            (job, step, number, name), pieces = header["pull"], header["pieces"]
-            self._expect(name, sum(length for _, _, length in pieces))
-            for start in range(0, len(pieces), PIECES):
-                self._tell(name, "pull", job=job, step=step, set=number, pieces=pieces[start : start + PIECES])
+        if "get" in header:
+            (job, step, number, name), ranges = header["get"], header["ranges"]
+            self._expect(name, sum(length for _, _, length in ranges))
+            self._tell(name, "get", job=job, step=step, set=number, ranges=ranges, anew=header["anew"])
         elif "stored" in header:
             self._fetches.discard(tuple(header["stored"]))
             self._stored(header["stored"], header["error"], header["changed"], body)
@@ -237,7 +234,7 @@ class NodeTransfer:
             self._take_lent(header, body)
 
     def _expect(self, name: str, size: int) -> None:
-        """Pieces of so many bytes are asked of a node; those that were lost are not waited for for ever."""
+        """So many bytes are asked of a node; those that were lost are not waited for for ever."""
         record = self._roster.nodes.get(name)
         if record is not None:
             record.budget.asked = min(ASKED_LIMIT, record.budget.asked + size)

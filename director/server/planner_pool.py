@@ -22,7 +22,7 @@ PATIENCE = 10.0  # seconds that a plan waits for a planner to start again
 PLAN_SECONDS = 600  # that a plan may take
 WAITING_LIMIT = 2000  # plans at a time, running or waiting
 FRAME_BYTES = 8 * 1024 * 1024  # of the roster that go in one frame
-Part = tuple[list[Any], list[int]]
+Part = tuple[list[Any], bytes, list[int]]
 
 
 class Sources(Protocol):
@@ -35,8 +35,9 @@ class Sources(Protocol):
             want: `base`, the folder; `pattern`, a path or glob; `exclude`, `hidden` and `parents` as the flags of COPY.
 
         Returns:
-            Parts of at most 200 entries `{path, kind, mode, size, target, name}` (see `director.verbs.base.Entry`), and
-            an open descriptor for each entry of kind `file`, in their order; the server closes them.
+            Parts of entries `{path, kind, mode, size, target, name, packed}` (see `director.verbs.base.Entry`). The
+            bytes of those with `packed`, at most 32 KiB each, follow one another in the second element, at most about
+            1 MiB; for each other entry of kind `file` there is an open descriptor, at most 200; the server closes them.
 
         Raises:
             UsageError: the source cannot be read; the planner adds the line that names it.
@@ -163,17 +164,17 @@ def _follow(plan: Request, sources: Sources) -> tuple[dict[str, Any], list[bytes
             continue
         if "want" in header:
             spec, parts = header["want"]["spec"], sources.fetch(header["want"])
-        answer, fds = _next_part(parts)
-        plan.worker.send({"source": plan.number, "spec": spec, **answer}, b"", fds)
+        answer, body, fds = _next_part(parts)
+        plan.worker.send({"source": plan.number, "spec": spec, **answer}, body, fds)
 
 
-def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], list[int]]:
-    """The next part of a source as it goes to a planner, with its descriptors; the last one is empty."""
+def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], bytes, list[int]]:
+    """The next part of a source as it goes to a planner, with its bytes and descriptors; the last one is empty."""
     try:
-        entries, fds = next(parts, ([], []))
+        entries, body, fds = next(parts, ([], b"", []))
     except UsageError as error:
-        return {"error": str(error)}, []
-    return {"entries": entries, "last": not entries}, fds
+        return {"error": str(error)}, b"", []
+    return {"entries": entries, "last": not entries}, body, fds
 
 
 def _deltas(items: Iterable[tuple[str, NodeRecord | None]]) -> Iterator[str]:

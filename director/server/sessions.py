@@ -56,7 +56,7 @@ class Sessions:
             **handlers, "heartbeat": self._take_heartbeat, "results": self._take_results,
             "profile": self._take_profile, "goodbye": self._take_goodbye,
         }  # fmt: skip
-        of_clients = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"}
+        of_clients = {kind for kind, spec in messages.KINDS.items() if spec.sender != "server"}
         kinds = of_clients - {"hello", "enroll"}
         self._handlers: dict[str, Handler] = {kind: table[kind] for kind in kinds}
         self._profiles = NodeProfiles(ledger, note)

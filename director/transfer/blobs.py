@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from director.errors import StoreError, UsageError
-from director.runtime.durable import sync_folder
+from director.runtime.durable import sync_file_system, sync_folder
 
 PIECE = 1 << 20  # bytes
 KEEP_FREE = 64 << 20  # bytes of the disk that stay free for the ledger and other programs
+MANY = 16  # pending blobs beyond which the whole file system is flushed instead of each of them
 ORPHAN_AGE = 3600.0  # seconds after which a temp file or a blob that no job needs may be removed
 SCARCE = 0.05  # share of the disk; when less is free, `trim` keeps no old blob
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -137,15 +138,15 @@ class BlobStore:
         if not self._pending:
             return
         try:
-            _sync_all(list(self._pending.values()), self._temps)
             places = {digest: self._place(digest) for digest in self._pending}
-            for folder in {os.path.dirname(place) for place in places.values()}:
+            folders = {os.path.dirname(place) for place in places.values()}
+            many = len(places) > MANY
+            _sync([self._temps] if many else self._pending.values(), many)
+            for folder in folders:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
             for digest, temp in self._pending.items():
                 os.replace(temp, places[digest])
-            for folder in {os.path.dirname(place) for place in places.values()}:
-                sync_folder(folder)
-            sync_folder(self.folder)
+            _sync([self.folder] if many else [*folders, self.folder], many)
         except OSError as error:
             raise _disk_error(error) from error
         self._pending.clear()
@@ -155,14 +156,13 @@ class BlobStore:
         path = os.path.join(self._temps, os.urandom(12).hex())
         return Temp(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path)
 
-    def commit(self, temp: Temp, digest: str) -> str:
-        """Check the content of `temp` against `digest`, make it durable and give its path; `temp` is closed.
+    def commit(self, temp: Temp, digest: str, found: str) -> str:
+        """Check the digest `found` of the content of `temp`, make it durable and give its path; `temp` is closed.
 
         Raises: DamagedError when the content does not match (the temp file is removed), StoreError for a full disk.
         """
         place = self._place(digest)
         try:
-            found = self._hash(pieces_of(temp.fd))
             if found != digest:
                 raise DamagedError(f"the content received has the sha256 {found[:12]}…, not {digest[:12]}…")
             os.fsync(temp.fd)
@@ -231,21 +231,13 @@ class BlobStore:
         if disk.f_bavail * disk.f_frsize < size + KEEP_FREE:
             raise StoreError(f"no room for {size} bytes in {self.folder}: {KEEP_FREE >> 20} MiB must stay free")
 
-    def _hash(self, pieces: Iterable[bytes]) -> str:
-        sha = hashlib.sha256()
-        for piece in pieces:
-            sha.update(piece)
-            if self._breathe is not None:
-                self._breathe()
-        return sha.hexdigest()
-
     def _files(self) -> Iterator[os.DirEntry[str]]:
         for folder in os.scandir(self.folder):
             if folder.is_dir(follow_symlinks=False) and (folder.name == "tmp" or len(folder.name) == 2):
                 yield from os.scandir(folder.path)
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of `data` at the descriptor's position. Raises OSError."""
     view = memoryview(data)
     while view:
@@ -260,29 +252,14 @@ def pieces_of(fd: int) -> Iterator[bytes]:
         yield piece
 
 
-def _sync_all(paths: list[str], folder: str) -> None:
-    """Flush each file, or the whole file system when there are many."""
-    if len(paths) > 64 and _sync_file_system(folder):
-        return
+def _sync(paths: Iterable[str], whole: bool) -> None:
+    """Flush these files or folders to disk, or the whole file systems that they are on."""
     for path in paths:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            sync_file_system(fd) if whole else os.fsync(fd)
         finally:
             os.close(fd)
-
-
-def _sync_file_system(folder: str) -> bool:
-    import ctypes
-
-    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:
-        return False
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return bool(syncfs(fd) == 0)
-    finally:
-        os.close(fd)
 
 
 def _older(entry: os.DirEntry[str], before: float) -> bool:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import select
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from director.errors import VerbError
 from director.protocol.framing import FDS_LIMIT, Channel
-from director.transfer.blobs import PIECE, pieces_of, write_all
+from director.transfer.blobs import PIECE, pieces_of
+from director.transfer.file_batch import Batch
 from director.transfer.file_kinds import refuse_special
 from director.transfer.manifests import Row, leads_out, placed
 from director.transfer.safe_write import Folder, Walk, naming, settle
@@ -45,20 +48,23 @@ class Written:
 
 
 def write(
-    rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], path_of: Callable[[str], str]
-) -> Written:
-    """Write `rows`, which `manifests.check` has accepted, below `folder`/`node`.
+    rows: Sequence[Row], folder: str, node: str, owner: tuple[int, int], path_of: Callable[[str], str], written: Written
+) -> Iterator[bool]:  # fmt: skip
+    """Write `rows`, which `manifests.check` has accepted, below `folder`/`node`, some at a time.
 
     Args:
         owner: uid and gid of the user to write as; another one than this process's needs root.
         path_of: the path of a blob by its digest.
+        written: gets what was written.
+
+    Returns:
+        True each time that it waits for the process that writes.
 
     Raises:
         VerbError: a file cannot be read or written, with the reason.
     """
     if os.geteuid() not in (0, owner[0]):
         raise VerbError(f"the server cannot write files as the user {owner[0]}; run it as root, or as that user")
-    written = Written()
     work = placed(rows)
     with _writer(os.path.join(folder, node), owner) as channel:
         for batch in _batches(work):
@@ -73,13 +79,22 @@ def write(
             finally:
                 for fd in fds:
                     os.close(fd)
+            yield from _until_answered(channel)
             answer = _answer(channel)
             written.changed |= answer["changed"]
             written.paths += answer["paths"]
             written.left_out += answer["left_out"]
         channel.send({"end": True})
+        yield from _until_answered(channel)
         _answer(channel)
-    return written
+
+
+def _until_answered(channel: Channel) -> Iterator[bool]:
+    until = time.monotonic() + PATIENCE
+    while not channel.pending and not select.select([channel], [], [], 0)[0]:
+        if time.monotonic() > until:
+            raise VerbError(f"the files could not be written within {PATIENCE:g} s")
+        yield True
 
 
 def _batches(work: Sequence[tuple[str, Row]]) -> Iterator[Sequence[tuple[str, Row]]]:
@@ -171,11 +186,13 @@ def _serve(channel: Channel, root: str) -> None:
                 channel.send({"ended": True})
                 return
             channel.send(writer.write(header["rows"], fds))
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else f"{root}: "
-            channel.send({"error": f"{where}{error.strerror}"})
-        except VerbError as error:
-            channel.send({"error": str(error)})
+        except (OSError, VerbError) as error:
+            if writer is not None:
+                writer.drop()
+            where = (
+                f"{getattr(error, 'filename', None) or root}: {error.strerror}" if isinstance(error, OSError) else ""
+            )
+            channel.send({"error": where or str(error)})
         finally:
             for fd in fds:
                 os.close(fd)
@@ -195,6 +212,7 @@ class FolderWriter:
         self.root = root
         self._made: set[str] = set()
         self._walk = Walk(made=self._made.add)
+        self._batch = Batch()
         self._walk.pass_no_link(os.path.dirname(root))
         self._walk.open(root)
 
@@ -217,8 +235,14 @@ class FolderWriter:
         return answer
 
     def sync(self) -> None:
-        """Flush the names to disk. Raises VerbError."""
+        """Give the files that wait their names, and flush these to disk. Raises VerbError."""
+        with naming(self.root):
+            self._batch.finish()
         self._walk.sync()
+
+    def drop(self) -> None:
+        """Remove what has no name yet."""
+        self._batch.__exit__()
 
     def _make_folder(self, path: str, mode: int) -> None:
         """A folder that is there already keeps its mode."""
@@ -245,7 +269,12 @@ class FolderWriter:
                 changed = _kept(folder, name, source, row[2])
                 if changed is not None:
                     return changed
-            folder.write(name, lambda fd: _copy(source, fd), -1, -1, row[2])
+            if self._batch.is_full:
+                self._batch.commit()
+            new = self._batch.begin(self._batch.hold(above, folder), name, -1, -1, row[2])
+            for piece in pieces_of(source):
+                new.write(piece)
+            self._batch.end(new)
         return True
 
 
@@ -261,8 +290,3 @@ def _kept(folder: Folder, name: str, source: int, mode: int) -> bool | None:
         return os.fstat(fd).st_uid == os.geteuid() and settle(fd, -1, -1, mode)
     finally:
         os.close(fd)
-
-
-def _copy(source: int, fd: int) -> None:
-    for piece in pieces_of(source):
-        write_all(fd, piece)

@@ -1,7 +1,8 @@
 """Checks manifests: whoever sent one, no row is used before the one who writes has checked it.
 
 A row is `[kind, path, mode, size, digest, target, name]`, as in the sources of a COPY: `path` is below the destination,
-"" for a file that was named itself.
+"" for a file that was named itself. In lists of the operator's machine a row `pack` names a blob in which the small
+files of the rows behind it are packed; these have an eighth field, where they begin there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DEPTH_LIMIT = 256  # names in a path of another machine; its folders are at most
 SIZE_LIMIT = 1 << 42  # bytes
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _KINDS = frozenset(("file", "dir", "link"))
-_OWN_KINDS = _KINDS | {"tar"}
+_OWN_KINDS = _KINDS | {"tar", "pack"}
 
 Row = list[Any]
 
@@ -38,23 +39,27 @@ def check(rows: Any, own: bool = False) -> list[Row]:
     limit = OWN_ROWS_LIMIT if own else ROWS_LIMIT
     if not isinstance(rows, list) or len(rows) > limit:
         raise VerbError(f"a manifest is no list of at most {limit} rows")
+    pack = 0  # bytes of the last one
     for row in rows:
         _check_row(row, own)
-    _check_places([(_place(row), row[0]) for row in rows], again=own)
+        pack = row[3] if row[0] == "pack" else pack
+        if len(row) > 7 and not (row[0] == "file" and isinstance(row[7], int) and 0 <= row[7] <= pack - row[3]):
+            raise VerbError("a row of a manifest has a wrong shape")
+    _check_places([(_place(row), row[0]) for row in rows if row[0] != "pack"], again=own)
     if not own and _folders([row[1] for row in rows]) > limit:
         raise VerbError(f"a manifest has more than {limit} folders")
     return rows
 
 
 def _check_row(row: Any, own: bool) -> None:
-    if not isinstance(row, list) or len(row) != 7:
+    if not isinstance(row, list) or not 7 <= len(row) <= 7 + own:
         raise VerbError("a row of a manifest has a wrong shape")
-    kind, path, mode, size, digest, target, name = row
+    kind, path, mode, size, digest, target, name = row[:7]
     well = (
         isinstance(kind, str) and kind in (_OWN_KINDS if own else _KINDS)
         and isinstance(mode, int) and isinstance(size, int) and 0 <= size <= SIZE_LIMIT
         and isinstance(target, str) and len(target) <= PATH_LIMIT and "\0" not in target
-        and (is_digest(digest) if kind in ("file", "tar") else digest == "")
+        and (is_digest(digest) if kind in ("file", "tar", "pack") else digest == "")
         and (own or kind == "dir" or bool(path or name))
     )  # fmt: skip
     if not well:
@@ -142,5 +147,5 @@ def leads_out(place: str, target: str) -> bool:
 
 
 def contents(rows: Sequence[Row]) -> dict[str, int]:
-    """Digest to size in bytes of every file among the rows."""
-    return {row[4]: row[3] for row in rows if row[0] == "file"}
+    """Digest to size in bytes of every blob that the rows need."""
+    return {row[4]: row[3] for row in rows if row[0] in ("file", "pack") and len(row) == 7}

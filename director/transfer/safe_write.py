@@ -1,16 +1,16 @@
 """Writes files, links and folders so that nobody else on the machine can lead a write elsewhere.
 
-All that tasks and FETCH write goes through here. `Walk(…).open(path)` opens a folder name by name, each relative to the
-descriptor of the one above, and makes what is missing. The `Folder` it gives reads, writes and replaces entries by
-their names in it. Owner and mode are set on descriptors, never by path: a file or folder that somebody else puts in the
-place of another keeps what it has.
+All that tasks and FETCH write goes through here, files by way of `file_batch`. `Walk(…).open(path)` opens a folder name
+by name, each relative to the descriptor of the one above, and makes what is missing. The `Folder` it gives reads and
+replaces entries by their names in it. Owner and mode are set on descriptors, never by path: a file or folder that
+somebody else puts in the place of another keeps what it has.
 
 A link on the way is followed only when it and the folder that it lies in belong to root or to this process's user, so
 that `/lib` and `/var/run` work and a link of somebody else does not. Below the folder of `Walk.pass_no_link` none is.
 
     with Walk() as walk:
         folder = walk.open("/etc/app")
-        folder.write("app.conf", lambda fd: write_all(fd, b"port=80"), uid=0, gid=0, mode=0o644)
+        folder.link("app.conf", "app-2.conf", uid=0, gid=0)
         walk.sync()
 """
 
@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from director.errors import VerbError
+from director.runtime.durable import in_thread, sync_file_system
 from director.transfer.openat2 import open_beneath
 
 OPEN_FOLDERS = 64  # the most that one walk keeps open
@@ -31,7 +32,6 @@ LINKS_LIMIT = 40  # links that lead to links, as in the kernel
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True, eq=False)
@@ -65,21 +65,6 @@ class Folder:
         """What a link leads to."""
         return os.readlink(name, dir_fd=self.fd)
 
-    def write(self, name: str, fill: Callable[[int], object], uid: int, gid: int, mode: int) -> None:
-        """Replace an entry by a file with all that `fill` writes to the descriptor it gets; durable but for its name.
-
-        Args:
-            uid, gid: -1 leaves what the system gives.
-        """
-        with self._replacing(name) as temp:
-            fd = os.open(temp, _NEW, 0o600, dir_fd=self.fd)
-            try:
-                fill(fd)
-                settle(fd, uid, gid, mode)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-
     def link(self, name: str, target: str, uid: int, gid: int) -> None:
         """Replace an entry by a symbolic link."""
         with self._replacing(name) as temp:
@@ -110,13 +95,13 @@ class Folder:
         finally:
             os.close(fd)
 
-    def sync(self) -> None:
-        """Make its names durable."""
-        if self.touched:
+    def sync(self, whole: bool = False) -> None:
+        """Make its names durable; with `whole` all of its file system."""
+        if self.touched or whole:
             self.touched = False
             fd = self._readable()
             try:
-                os.fsync(fd)
+                in_thread(sync_file_system if whole else os.fsync, fd)
             finally:
                 os.close(fd)
 
@@ -132,7 +117,7 @@ class Folder:
     @contextmanager
     def _replacing(self, name: str) -> Iterator[str]:
         """A free name; what is made by it takes the place of `name` at the end."""
-        temp = f".{name[:40]}.director-{os.urandom(6).hex()}"
+        temp = temporary_name(name)
         try:
             yield temp
             os.rename(temp, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -310,6 +295,11 @@ class Walk:
         if status.st_uid not in self._users or not parent.is_of(self._users):
             owners = f"uid {status.st_uid} in a folder of uid {os.fstat(parent.fd).st_uid}"
             raise VerbError(f"{path} is a link of {owners}, which is not followed: name the folder that it leads to")
+
+
+def temporary_name(name: str) -> str:
+    """A free name beside an entry."""
+    return f".{name[:40]}.director-{os.urandom(6).hex()}"
 
 
 def settle(fd: int, uid: int, gid: int, mode: int = -1) -> bool:

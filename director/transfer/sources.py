@@ -16,6 +16,7 @@ from director import Any
 from director.errors import UsageError
 from director.globs import GlobError, has_magic, translate
 
+SMALL = 32 * 1024  # bytes of a file that is sent with its entry
 IGNORE_FILES = (".directorignore", ".containerignore", ".dockerignore")
 
 
@@ -26,19 +27,41 @@ class Found:
         path, kind, mode, size, target, name: as in `director.verbs.base.Entry`.
         real: its path on this machine.
         inside: it was found in a folder or by a glob, so a link in its place is not followed.
+        changed: when it was last written to, in nanoseconds.
     """
 
-    __slots__ = ("inside", "kind", "mode", "name", "path", "real", "size", "target")
+    __slots__ = ("changed", "inside", "kind", "mode", "name", "path", "real", "size", "target")
 
     def __init__(self, path: str, kind: str, real: str, status: os.stat_result, inside: bool, name: str) -> None:
         self.path, self.kind, self.real, self.inside, self.name = path, kind, real, inside, name
         self.mode = stat.S_IMODE(status.st_mode)
         self.size = status.st_size if kind == "file" else 0
         self.target = os.readlink(real) if kind == "link" else ""
+        self.changed = status.st_mtime_ns
 
-    def entry(self) -> dict[str, Any]:
-        """The fields that are sent to the server."""
-        return {name: getattr(self, name) for name in ("path", "kind", "mode", "size", "target", "name")}
+    def entry(self, packed: bool = False) -> dict[str, Any]:
+        """The fields that are sent to the server; `packed`: the bytes go with them."""
+        fields = {name: getattr(self, name) for name in ("path", "kind", "mode", "size", "target", "name")}
+        return {**fields, "packed": True} if packed else fields
+
+    def read_small(self) -> bytes | None:
+        """All of a small file in a folder; None for an empty one, a larger one and one that was named itself.
+
+        Raises:
+            UsageError: it cannot be read, or was written to meanwhile.
+        """
+        if not (self.path and 0 < self.size <= SMALL):
+            return None
+        fd = self.open()
+        try:
+            data = os.read(fd, SMALL + 1)
+            if len(data) == self.size and os.fstat(fd).st_mtime_ns == self.changed:
+                return data
+        except OSError as error:
+            raise UsageError(f"cannot read {self.real}: {error.strerror}") from error
+        finally:
+            os.close(fd)
+        raise UsageError(f"{self.real} was written to while it was read; try again when it is at rest")
 
     def open(self) -> int:
         """A descriptor for reading the file; sets mode and size to those of the open file.
@@ -55,7 +78,7 @@ class Found:
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise UsageError(f"{self.real} is no plain file; expected a file, a folder or a link")
-        self.mode, self.size = stat.S_IMODE(status.st_mode), status.st_size
+        self.mode, self.size, self.changed = stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns
         return fd
 
 

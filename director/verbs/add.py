@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from director.transfer.pieces import Content
 from director.verbs.archives import is_archive, unpack
 from director.verbs.arguments import Words
 from director.verbs.base import Entry, Flag, Node, Planning
@@ -86,9 +87,11 @@ class Add(Copy):
         body.pop("checksum", None)
         del body["unpack"]
 
-    def _place(self, row: Row, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node) -> None:
+    def _place(
+        self, row: Row, content: Content, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node
+    ) -> None:  # fmt: skip
         """Unpack an archive; copy anything else."""
         if row[0] == "tar":
             unpack(node.blob(row[4], row[3]), dest.rstrip("/") or "/", installer)
         else:
-            super()._place(row, dest, into, installer, blueprint, node)
+            super()._place(row, content, dest, into, installer, blueprint, node)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from director.errors import VerbError
-from director.transfer.blobs import PIECE, write_all
+from director.transfer.blobs import PIECE
+from director.transfer.file_batch import NewFile
 from director.verbs.contents import sha256_of
 from director.verbs.install import Installer
 
@@ -62,10 +63,10 @@ class Member:
             sha.update(piece)
         return sha.hexdigest() == sha256_of(fd, self._breathe)
 
-    def write_to(self, fd: int) -> None:
-        """Write the content at the descriptor's position."""
+    def write_to(self, new: NewFile) -> None:
+        """Write the content."""
         for piece in self._pieces():
-            write_all(fd, piece)
+            new.write(piece)
 
     def _pieces(self) -> Iterator[bytes]:
         """The content; a small file is kept, as going back in a compressed archive reads it from its beginning."""

@@ -1,27 +1,33 @@
-"""The content that a file must hold, a blob or bytes in memory: compared with a file and written to one."""
+"""The content that a file must hold, a blob or bytes in memory: compared with a file and written to a new one."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from director.transfer.blobs import PIECE, pieces_of, write_all
+from director.errors import VerbError
+from director.transfer.blobs import pieces_of
+from director.transfer.file_batch import Batch, NewFile
+from director.transfer.pieces import Content
+from director.transfer.safe_write import Folder, broken
 
+SMALL = 64 * 1024  # bytes that are read in one go
 Breathe = Callable[[], object]
 
 
-class Content(Protocol):
-    """The bytes of one file; `size` in bytes."""
+class Here(Protocol):
+    """A content that is on the node; `size` in bytes."""
 
     size: int
 
     def is_in(self, fd: int) -> bool:
         """Whether an open file, which has this size, holds the same. Raises OSError when it cannot be read."""
 
-    def write_to(self, fd: int) -> None:
-        """Write all of it at the descriptor's position. Raises OSError."""
+    def write_to(self, new: NewFile) -> None:
+        """Write all of it. Raises OSError."""
 
 
 class Bytes:
@@ -39,60 +45,78 @@ class Bytes:
         """All of it."""
         return self.data
 
-    def write_to(self, fd: int) -> None:
+    def write_to(self, new: NewFile) -> None:
         """In one go."""
-        write_all(fd, self.data)
+        new.write(self.data)
 
 
-class Blob:
-    """A content known by its digest, fetched only when the file does not hold it yet.
+class Remote:
+    """A content that the server has, requested only when the file does not hold it yet.
 
     Args:
-        digest: sha256 hex.
-        fetch: gives the path of the content.
+        path_of: gives the path of a blob that was fetched, by sha256 and size.
         breathe: called between MiBs.
     """
 
-    def __init__(self, digest: str, size: int, fetch: Callable[[], str], breathe: Breathe) -> None:
-        self.digest = digest
-        self.size = size
-        self._fetch = fetch
-        self._breathe = breathe
+    __slots__ = ("_breathe", "_path_of", "content", "size")
+
+    def __init__(self, content: Content, path_of: Callable[[str, int], str], breathe: Breathe) -> None:
+        self.content, self.size = content, content.size
+        self._path_of, self._breathe = path_of, breathe
 
     def is_in(self, fd: int) -> bool:
         """Compared by digest."""
-        return sha256_of(fd, self._breathe) == self.digest
+        if self.size <= SMALL:
+            return hashlib.sha256(os.pread(fd, self.size + 1, 0)).hexdigest() == self.content.digest
+        return sha256_of(fd, self._breathe) == self.content.digest
 
     def read(self) -> bytes:
         """All of it."""
-        with open(self._fetch(), "rb") as file:
-            return file.read()
+        with open(self._path_of(*self.content.blob), "rb") as file:
+            file.seek(self.content.offset)
+            return file.read(self.size)
 
-    def write_to(self, fd: int) -> None:
-        """By the kernel where it can copy (or share) between the two file systems, else piece by piece."""
-        source = os.open(self._fetch(), os.O_RDONLY | os.O_CLOEXEC)
+
+Holding = Here | Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A file that is to be written when its content comes."""
+
+    content: Content
+    path: str
+    folder: Folder
+    name: str
+    mode: int
+
+
+class Arriving:
+    """Writes files while their contents come, in the same order, and checks each against its digest."""
+
+    def __init__(self, files: Sequence[Waiting], batch: Batch, uid: int, gid: int) -> None:
+        self._left = iter(files)
+        self._batch, self._owner = batch, (uid, gid)
+        self._file: Waiting | None = None
+        self._new: NewFile | None = None
+        self._sha = hashlib.sha256()
+
+    def take(self, content: Content, data: memoryview, last: bool) -> None:
+        """The next bytes. Raises VerbError: the file cannot be written, or the content is another."""
+        file = self._file = self._file or next(self._left)
         try:
-            if not self._copy_in_kernel(source, fd):
-                for piece in pieces_of(source):
-                    write_all(fd, piece)
-                    self._breathe()
-        finally:
-            os.close(source)
-
-    def _copy_in_kernel(self, source: int, fd: int) -> bool:
-        left = self.size
-        while left:
-            try:
-                count = os.copy_file_range(source, fd, min(left, 8 * PIECE))
-            except OSError:
-                if left != self.size:
-                    raise
-                return False
-            if not count:
-                return left != self.size
-            left -= count
-            self._breathe()
-        return True
+            if self._new is None:
+                self._new = self._batch.begin(file.folder, file.name, *self._owner, file.mode)
+                self._sha = hashlib.sha256()
+            self._sha.update(data)
+            self._new.write(data)
+            if last:
+                if self._sha.hexdigest() != content.digest:
+                    raise VerbError(f"{file.path}: the content received is not the one with {content.digest[:12]}…")
+                self._batch.end(self._new)
+                self._file = self._new = None
+        except OSError as error:
+            raise broken(file.path, error) from error
 
 
 def sha256_of(fd: int, breathe: Breathe) -> str:

@@ -13,14 +13,15 @@ from director.language.instructions import Instruction
 from director.language.substitution import secrets_in
 from director.states import CACHED, SUCCESS
 from director.transfer.manifests import BYTES_LIMIT, Row, check
+from director.transfer.pieces import Content
 from director.verbs.arguments import Words, document, escape_of, rendered
 from director.verbs.base import Answers, Entry, Flag, Node, Outcome, Planning, Verb, Want
-from director.verbs.contents import Blob, Bytes, Content
+from director.verbs.contents import Bytes, Holding, Remote
 from director.verbs.folders import absolute, is_folder_text
 from director.verbs.install import OUTPUT_LIMIT, Installer
 from director.verbs.install_diff import InstallDiff
 from director.verbs.ownership import wish_of
-from director.verbs.source_lists import rows_for, rows_of, set_of
+from director.verbs.source_lists import contents_of, rows_for, rows_of, set_of
 
 BLUEPRINT_LIMIT = 1 << 20  # bytes of a file that is rendered
 HEREDOC_MODE = 0o644
@@ -137,11 +138,17 @@ class Copy(Verb):
         """`sources`, or `manifest` when there are many; with --from the `patterns`."""
         if "from" in body:
             return {"patterns": self._patterns(body, planning)}
-        entries = [entry for answer in answers for entry in answer]
         for _, raw, render in body["texts"]:
             if not render and planning.flags.get("blueprint"):
                 _note_secrets_in(raw, planning)
-        rows = [self._row(entry, body, planning) for entry in entries] + self._more_rows(body, planning)
+        rows: list[Row] = []
+        pack = None
+        for entry in (entry for answer in answers for entry in answer):
+            if entry.pack and entry.pack != pack:
+                pack = entry.pack
+                rows.append(["pack", "", 0, pack[1], pack[0], "", ""])
+            rows.append(self._row(entry, body, planning))
+        rows += self._more_rows(body, planning)
         if _singles(rows) + len(body["texts"]) > 1 and not _may_be_folder(body["dest"]):
             raise planning.fail(f"{SEVERAL}; expected {body['dest']}/")
         return rows_for(rows, planning)
@@ -150,7 +157,8 @@ class Copy(Verb):
         planning.need(entry)
         if planning.flags.get("blueprint") and entry.kind == "file":
             _note_secrets(entry, planning)
-        return [entry.kind, entry.path, entry.mode, entry.size, entry.digest, entry.target, entry.name]
+        packed = [entry.offset] if entry.pack else []
+        return [entry.kind, entry.path, entry.mode, entry.size, entry.digest, entry.target, entry.name, *packed]
 
     def _more_rows(self, body: Mapping[str, Any], planning: Planning) -> list[Row]:
         return []
@@ -198,22 +206,24 @@ class Copy(Verb):
         rows = _rows(body, node)
         _check_dest(dest, text, body, rows)
         into, blueprint = dest.endswith("/") or os.path.isdir(dest), bool(flags.get("blueprint"))
-        with kind(wish_of(flags, VerbError).on(node), node.breathe) as installer:
+        with kind(wish_of(flags, VerbError).on(node), node.breathe, node.receive) as installer:
             if "from" in body:
                 installer.walk.pass_no_link(dest)
-            for row in rows:
-                self._place(row, dest, into, installer, blueprint, node)
+            for row, content in contents_of(rows):
+                self._place(row, content, dest, into, installer, blueprint, node)
             for name, raw, render in body.get("texts", ()):
                 data = _document(raw, render, blueprint, node)
                 installer.file(_beside(dest, name, into), Bytes(data), HEREDOC_MODE)
             installer.finish()
         return _outcome(installer)
 
-    def _place(self, row: Row, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node) -> None:
-        kind, path, mode, size, digest, target, name = row
+    def _place(
+        self, row: Row, content: Content, dest: str, into: bool, installer: Installer, blueprint: bool, node: Node
+    ) -> None:  # fmt: skip
+        kind, path, mode, _size, _digest, target, name = row[:7]
         place = os.path.join(dest, path) if path else _beside(dest, name, into)
         if kind == "file":
-            installer.file(place, content_of(digest, size, blueprint, node), mode)
+            installer.file(place, _rendered(content, blueprint, node), mode)
         elif kind == "link":
             installer.link(place, target)
         elif path or not os.path.isdir(dest):
@@ -225,16 +235,16 @@ def is_address(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def content_of(digest: str, size: int, blueprint: bool, node: Node) -> Content:
+def _rendered(content: Content, blueprint: bool, node: Node) -> Holding:
     """The content of a file, rendered on this node with --blueprint. Raises VerbError for what cannot be rendered."""
+    remote = Remote(content, node.blob, node.breathe)
     if not blueprint:
-        return Blob(digest, size, lambda: node.blob(digest, size), node.breathe)
-    if size > BLUEPRINT_LIMIT:
-        raise VerbError(f"--blueprint renders files of at most {BLUEPRINT_LIMIT >> 20} MiB; this one has {size} bytes")
-    with open(node.blob(digest, size), "rb") as file:
-        data = file.read()
+        return remote
+    if content.size > BLUEPRINT_LIMIT:
+        what = f"this one has {content.size} bytes"
+        raise VerbError(f"--blueprint renders files of at most {BLUEPRINT_LIMIT >> 20} MiB; {what}")
     try:
-        return Bytes(node.blueprint(data.decode()).encode())
+        return Bytes(node.blueprint(remote.read().decode()).encode())
     except UnicodeDecodeError:
         raise VerbError("--blueprint renders UTF-8 text only") from None
 
@@ -250,8 +260,9 @@ def _document(raw: str, render: bool, blueprint: bool, node: Node) -> bytes:
 def _note_secrets(entry: Entry, planning: Planning) -> None:
     """Note the secrets that a file with --blueprint uses; what cannot be rendered fails on the node."""
     if entry.digest and entry.size <= BLUEPRINT_LIMIT:
-        with open(planning.content_path(entry.digest), encoding="utf-8", errors="replace") as file:
-            _note_secrets_in(file.read(), planning)
+        with open(planning.content_path(entry.pack[0] if entry.pack else entry.digest), "rb") as file:
+            file.seek(entry.offset)
+            _note_secrets_in(file.read(entry.size).decode("utf-8", "replace"), planning)
 
 
 def _note_secrets_in(text: str, planning: Planning) -> None:
@@ -300,7 +311,7 @@ def _rows(body: Mapping[str, Any], node: Node) -> list[Row]:
 
 def _singles(rows: Sequence[Row]) -> int:
     """How many files and links are put at the destination under their own name."""
-    return sum(row[0] != "dir" and not row[1] for row in rows)
+    return sum(row[0] not in ("dir", "pack") and not row[1] for row in rows)
 
 
 def _beside(dest: str, name: str, into: bool) -> str:

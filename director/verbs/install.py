@@ -1,24 +1,29 @@
 """Puts files, folders and links in their places, and touches only what differs.
 
 A file is written beside its place under another name, flushed to disk and renamed: at any moment its place holds the
-old content or the new one. All of it goes through `director.transfer.safe_write`.
+old content or the new one. Contents that the server has are requested for many files at a time. All of it goes through
+`director.transfer.safe_write` and `file_batch`.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
 from director.errors import VerbError
+from director.transfer.file_batch import BYTES, FILES, Batch
 from director.transfer.file_kinds import refuse_special
+from director.transfer.pieces import Content
 from director.transfer.safe_write import Folder, Walk, broken, naming, settle
-from director.verbs.contents import Content
+from director.verbs.contents import Arriving, Holding, Remote, Waiting
 from director.verbs.ownership import Asked
 
 OUTPUT_LIMIT = 1 << 20  # bytes of destinations that are reported
+
+Receive = Callable[[Sequence[Content], Callable[[Content, memoryview, bool], None]], None]
 
 
 class Installer:
@@ -29,6 +34,7 @@ class Installer:
     Args:
         asked: owner and mode of the step's flags.
         breathe: called between two entries.
+        receive: as `Node.receive`; only needed where contents are `Remote`.
 
     Attributes:
         changed: whether anything differed.
@@ -39,10 +45,10 @@ class Installer:
     dry: ClassVar[bool] = False  # it writes nothing
     said_limit = 64 * 1024  # characters of changes that are reported
 
-    def __init__(self, asked: Asked, breathe: Callable[[], object]) -> None:
+    def __init__(self, asked: Asked, breathe: Callable[[], object], receive: Receive | None = None) -> None:
         self.changed = False
         self.placed: list[str] = []
-        self.breathe = breathe
+        self.breathe, self._receive = breathe, receive
         self.walk = Walk(asked.uid, asked.gid, made=self._made, dry=self.dry)
         self._asked = asked
         self._uid = asked.uid if asked.uid >= 0 else os.geteuid()
@@ -52,14 +58,19 @@ class Installer:
         self._all_new = True
         self._fresh: set[str] = set()  # folders of which this step set owner and mode, which is no change to report
         self._closed: dict[str, int] = {}  # folders, with modes, that their owner may not write to after the step
+        self._batch = Batch()
+        self._waiting: list[Waiting] = []  # files whose contents are not requested yet
+        self._awaited = 0  # bytes of these
+        self._unnamed: set[str] = set()  # paths of these, and of files that are written and not renamed
 
     def __enter__(self) -> Installer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._batch.__exit__(*error)
         self.walk.__exit__(*error)
 
-    def file(self, path: str, content: Content, mode: int) -> None:
+    def file(self, path: str, content: Holding, mode: int) -> None:
         """Let `path` hold `content`; `mode` are the source's permission bits."""
         mode = self._asked.bits(mode, False)
         with self._entry(path, "file") as (folder, name, status):
@@ -97,7 +108,10 @@ class Installer:
         return b"" if self._all_new else "".join(self._lines).encode("utf-8", "surrogateescape")
 
     def finish(self) -> None:
-        """Close the folders that must be, the inner ones first, and make the new names durable."""
+        """Write what waits, close the folders that must be, the inner ones first, and make the new names durable."""
+        self._flush()
+        with naming("the new files"):
+            self._batch.finish()
         for folder, mode in sorted(self._closed.items(), reverse=True):
             self._settle_folder(folder, mode)
         self.walk.sync()
@@ -105,6 +119,8 @@ class Installer:
     @contextmanager
     def _entry(self, path: str, kind: str) -> Iterator[tuple[Folder, str, os.stat_result | None]]:
         """The folder of a path, the name in it, and what is there now."""
+        if path in self._unnamed or self._batch.is_full:
+            self._flush()
         above, name = os.path.split(path)
         folder = self.walk.open(above)
         try:
@@ -121,7 +137,7 @@ class Installer:
 
     # -- comparing ----------------------------------------------------------------------------------------
 
-    def _keep_file(self, folder: Folder, name: str, path: str, content: Content, mode: int) -> bool:
+    def _keep_file(self, folder: Folder, name: str, path: str, content: Holding, mode: int) -> bool:
         """Whether the file that is there holds the content; it gets owner and mode then.
 
         One with several names is written anew where these differ: another name may be that of somebody else.
@@ -167,7 +183,7 @@ class Installer:
         self._size += len(text)
         self._lines.append(f"{text}\n" if self._size <= self.said_limit else "… and more changes\n")
 
-    def _difference(self, folder: Folder, name: str, path: str, content: Content) -> str:
+    def _difference(self, folder: Folder, name: str, path: str, content: Holding) -> str:
         return f"{path}: its content" if folder.status(name) else f"{path}: a new file"
 
     # -- writing ------------------------------------------------------------------------------------------
@@ -177,11 +193,32 @@ class Installer:
             self._change(f"{folder}/: a new folder")
             self._fresh.add(folder)
 
-    def _write(self, folder: Folder, name: str, path: str, content: Content, mode: int) -> None:
-        if not self.dry:
-            if self._closed:
-                self._reopen(folder, path)
-            folder.write(name, content.write_to, self._uid, self._gid, mode)
+    def _write(self, folder: Folder, name: str, path: str, content: Holding, mode: int) -> None:
+        if self.dry:
+            return
+        if self._closed:
+            self._reopen(folder, path)
+        held = self._batch.hold(os.path.dirname(path), folder)
+        self._unnamed.add(path)
+        if isinstance(content, Remote) and content.size:
+            self._waiting.append(Waiting(content.content, path, held, name, mode))
+            self._awaited += content.size
+            if len(self._waiting) >= FILES or self._awaited >= BYTES:
+                self._flush()
+        else:
+            new = self._batch.begin(held, name, self._uid, self._gid, mode)
+            if not isinstance(content, Remote):
+                content.write_to(new)
+            self._batch.end(new)
+
+    def _flush(self) -> None:
+        """Request what waits and write it while it comes; then give the new files their names."""
+        if self._waiting and self._receive is not None:
+            files, self._waiting, self._awaited = self._waiting, [], 0
+            self._receive([one.content for one in files], Arriving(files, self._batch, self._uid, self._gid).take)
+        with naming("the new files"):
+            self._batch.commit()
+        self._unnamed.clear()
 
     def _reopen(self, folder: Folder, path: str) -> None:
         """Let its owner write into a folder that gets its mode at the end."""

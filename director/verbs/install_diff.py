@@ -7,8 +7,8 @@ import stat
 from collections.abc import Callable
 
 from director.transfer.safe_write import Folder
-from director.verbs.contents import Blob, Bytes, Content
-from director.verbs.install import Installer
+from director.verbs.contents import Bytes, Holding, Remote
+from director.verbs.install import Installer, Receive
 from director.verbs.ownership import Asked
 
 TEXT_LIMIT = 64 * 1024  # bytes of a file that is shown as a diff
@@ -21,11 +21,11 @@ class InstallDiff(Installer):
     dry = True
     said_limit = 256 * 1024
 
-    def __init__(self, asked: Asked, breathe: Callable[[], object]) -> None:
-        super().__init__(asked, breathe)
+    def __init__(self, asked: Asked, breathe: Callable[[], object], receive: Receive | None = None) -> None:
+        super().__init__(asked, breathe, receive)
         self._all_new = False  # new files are shown as well
 
-    def _difference(self, folder: Folder, name: str, path: str, content: Content) -> str:
+    def _difference(self, folder: Folder, name: str, path: str, content: Holding) -> str:
         """A unified diff of two small texts, else the sizes."""
         status = folder.status(name)
         size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else -1
@@ -39,8 +39,8 @@ class InstallDiff(Installer):
         return "\n".join(line.rstrip("\n") for line in diff) or f"{path}: a new empty file"
 
 
-def _bytes_of(content: Content) -> bytes | None:
-    return content.read() if content.size <= TEXT_LIMIT and isinstance(content, Bytes | Blob) else None
+def _bytes_of(content: Holding) -> bytes | None:
+    return content.read() if content.size <= TEXT_LIMIT and isinstance(content, Bytes | Remote) else None
 
 
 def _bytes_at(folder: Folder, name: str, size: int) -> bytes | None:

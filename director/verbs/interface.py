@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +11,7 @@ from director.states import CACHED, FAILED, SUCCESS
 if TYPE_CHECKING:
     from director.language.instructions import Instruction
     from director.language.scope import Scope
+    from director.transfer.pieces import Content
 
 
 @dataclass(slots=True)
@@ -120,6 +121,14 @@ class Node(Protocol):
     def blob(self, digest: str, size: int) -> str:
         """The path of the blob with this sha256 hex digest and size in bytes; it is fetched when it is missing."""
 
+    def receive(self, contents: Sequence[Content], take: Callable[[Content, memoryview, bool], None]) -> None:
+        """Request contents that the step needs, none of them empty, and give `take` their bytes in order.
+
+        Args:
+            take: gets a content, its next bytes, and whether they are its last; it checks the digest. What it raises
+                ends the request, and is raised.
+        """
+
     def blueprint(self, source: str) -> str:
         """Render the text of a file as one template (`--blueprint`)."""
 
@@ -215,6 +224,8 @@ class Entry:
         digest: sha256 hex of a file.
         target: of a link.
         name: the last part of the source's path, used when the destination ends in `/`.
+        pack, offset: sha256 hex and size of the blob in which small files are packed, and where this one begins there;
+            None when it is a blob itself.
     """
 
     path: str
@@ -224,6 +235,8 @@ class Entry:
     digest: str = ""
     target: str = ""
     name: str = ""
+    pack: tuple[str, int] | None = None
+    offset: int = 0
 
 
 class Planning(Protocol):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from director.errors import VerbError
 from director.transfer.manifests import OWN_BYTES_LIMIT, Row
+from director.transfer.pieces import Content
 from director.verbs.base import Node, Planning
 
 INLINE_BYTES = 16 * 1024  # the most bytes of rows in a step
@@ -48,6 +49,17 @@ def rows_of(body: Mapping[str, Any], node: Node, most: int = OWN_BYTES_LIMIT) ->
     if "manifest" in body:
         return _load(body["manifest"], node, most)
     return body.get("sources", [])
+
+
+def contents_of(rows: Iterable[Row]) -> Iterator[tuple[Row, Content]]:
+    """Each row, and what it holds if it is a file; small files are in the pack of the last such row before them."""
+    pack, size = "", 0
+    for row in rows:
+        if row[0] == "pack":
+            pack, size = row[4], row[3]
+        else:
+            packed = (pack, size, row[7]) if len(row) > 7 else ()
+            yield row, Content(row[4], row[3], *packed)
 
 
 def set_of(body: Mapping[str, Any], node: Node) -> int:

@@ -1,14 +1,14 @@
-"""The files worker: asks nodes for pieces of their files, checks and stores them as blobs, writes fetched files.
+"""The files worker: requests contents of nodes, checks and stores them as blobs, writes fetched files.
 
 Frames in: `{"offer": key, "part": i, "parts": n, "land": {…} or null}` with rows of `manifests` as body, or with
-`"error"`; `{"piece": key, "file": row, "offset", "error"}` with its bytes; `{"over": job}`; `{"touch": [digest]}`;
-`{"touch": []}` now and then, so that uploads whose node has fallen silent end.
-Frames out: `{"pull": key, "pieces": [[row, offset, length]]}`; for FETCH `{"stored": key, "error", "changed"}` with
+`"error"`; `{"contents": key, "ranges": [range], "error"}` with the bytes of these; `{"over": job}`; `{"touch":
+[digest]}`; `{"touch": []}` now and then, so that uploads whose node has fallen silent end.
+Frames out: `{"get": key, "ranges": [range], "anew"}`; for FETCH `{"stored": key, "error", "changed"}` with
 `{"paths", "left_out"}` as body; for a loan `{"lent": key, "digests": [], "more"}` and at last the sources as body, or
 `{"lent": key, "error"}`. A key is `[job, step, set, node]`.
 
 A digest proves nothing: every content is requested from the node that offers it, also when the server has it, unless
-this node itself has sent it for this job.
+this node itself has sent it for this job. What takes long is done a part at a time, between frames.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ import hashlib
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Generator
 from typing import Any
 
 from director.errors import DirectorError, VerbError
 from director.protocol.framing import Channel
 from director.transfer import fetch_writer
-from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError
-from director.transfer.manifests import BYTES_LIMIT, Row, contents
-from director.workers.uploads import PART_LIMIT, PARTS, PATIENCE, PIECE, Key, Sent, Upload
+from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError, write_all
+from director.transfer.manifests import BYTES_LIMIT, contents
+from director.transfer.pieces import Content, Receiver, is_range
+from director.workers.uploads import CREDIT, PART_LIMIT, PARTS, PATIENCE, Key, Sent, Upload
 from director.workers.worker import connect, dumps, serve, serving
 
 log = logging.getLogger(__name__)
 
-ACTIVE = 16  # uploads whose pieces are requested at a time
+ACTIVE = 16  # uploads whose contents are requested at a time
 ACTIVE_OF_NODE = 4  # those of one node
 ACTIVE_ROWS = 200_000  # of these uploads together, before another one gets its turn
 UPLOADS = 20_000  # uploads at most
@@ -43,6 +44,8 @@ TEXT_LIMIT = 1 << 20  # bytes of destinations in an answer
 CHANGED = "{!a:.200} was changed while it was read; try again"
 BATCH = 5000  # digests in a frame
 
+Parts = Generator[bool, None, None]  # work, a part at a time; True: it waits for another process
+
 
 class Intake:
     """All uploads."""
@@ -52,6 +55,7 @@ class Intake:
         self._blobs = blobs
         self._uploads: dict[Key, Upload] = {}
         self._sent = Sent()
+        self._work: deque[tuple[Upload, Parts]] = deque()
         self._bytes = 0  # of all lists that wait
         self._of_node: Counter[str] = Counter()  # uploads
         self._bytes_of_node: Counter[str] = Counter()
@@ -68,12 +72,12 @@ class Intake:
             self._end_job(header["over"])
             self._go_on()
             return
-        key = tuple(header.get("offer") or header["piece"])
+        key = tuple(header.get("offer") or header["contents"])
         try:
             if "offer" in header:
                 self._offer(key, header, body)
             else:
-                self._piece(key, header, body)
+                self._contents(key, header, body)
         except (DirectorError, OSError, ValueError, RecursionError) as error:
             if key in self._uploads:
                 self._end(self._uploads[key], str(getattr(error, "strerror", None) or error))
@@ -85,7 +89,7 @@ class Intake:
         upload = self._uploads.get(key)
         if upload is not None and upload.digest and header["part"] == 0:  # the node offers again
             if header["parts"] == 1 and hashlib.sha256(body).digest() == upload.digest:
-                upload.request_again()
+                upload.anew = True
                 return
             self._drop(key)
             upload = None
@@ -116,20 +120,21 @@ class Intake:
             return "the server takes no more files at the moment; try again"
         return ""
 
-    def _plan(self, upload: Upload) -> None:
+    def _plan(self, upload: Upload) -> Parts:
         """It is the upload's turn: find what this node has not sent before, and whether there is room."""
-        upload.has_turn, upload.moved = True, time.monotonic()
-        missing: dict[str, int] = {}
-        for number, row in enumerate(upload.read()):
+        yield from upload.read()
+        upload.moved = time.monotonic()
+        missing: dict[str, Content] = {}
+        for row in upload.rows:
             digest = row[4]
             sent = row[0] == "file" and self._sent.has(upload.key, digest) and self._blobs.has(digest)
             if row[0] == "file" and digest not in missing and not sent:
-                missing[digest] = number
-        self._check_room(sum(upload.rows[number][3] for number in missing.values()))
-        for number in missing.values():
-            if not upload.rows[number][3]:
-                self._keep_small(upload, upload.rows[number], b"")
-        upload.want(list(missing.values()))
+                missing[digest] = Content(digest, row[3])
+        self._check_room(sum(content.size for content in missing.values()))
+        for content in missing.values():
+            if not content.size:
+                self._keep_small(upload, content, b"")
+        upload.receiver = Receiver([content for content in missing.values() if content.size], CREDIT, CREDIT)
 
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._blobs.folder)
@@ -137,7 +142,7 @@ class Intake:
             raise VerbError(f"the server has no room for {size} bytes")
 
     def _go_on(self) -> None:
-        """Give uploads their turns, request pieces of those that have one, end those that are complete."""
+        """Give uploads their turns, request contents for those that have one, end those that are complete."""
         active: Counter[str] = Counter()
         turns = rows = 0
         for upload in list(self._uploads.values()):
@@ -145,12 +150,34 @@ class Intake:
                 return
             if upload.digest and active[upload.node] < ACTIVE_OF_NODE:
                 if not upload.has_turn and rows < ACTIVE_ROWS:
-                    self._guarded(self._plan, upload)
-                if upload.has_turn and self._uploads.get(upload.key) is upload:
+                    upload.has_turn, upload.moved = True, time.monotonic()
+                    self._work.append((upload, self._plan(upload)))
+                if upload.has_turn:
                     active[upload.node] += 1
                     turns += 1
                     rows += len(upload.rows)
                     self._advance(upload)
+
+    def work(self) -> bool | None:
+        """Do a part of the work that waits, if any; None without any, False when all of it waits for a process."""
+        for _ in range(len(self._work)):
+            upload, parts = self._work.popleft()
+            if self._uploads.get(upload.key) is not upload:
+                parts.close()
+                continue
+            try:
+                waits = next(parts)
+            except StopIteration:
+                self._go_on()
+                return True
+            except (DirectorError, OSError, ValueError, RecursionError) as error:
+                self._end(upload, str(getattr(error, "strerror", None) or error))
+                self._go_on()
+                return True
+            self._work.append((upload, parts))
+            if not waits:
+                return True
+        return False if self._work else None
 
     def _end_silent(self) -> None:
         """End the uploads that wait for a node which sends nothing."""
@@ -160,53 +187,55 @@ class Intake:
                 self._end(upload, f"{upload.node} sent nothing for {PATIENCE:g} s")
 
     def _advance(self, upload: Upload) -> None:
-        pulls = upload.next_pulls()
-        if pulls:
-            self._channel.send({"pull": upload.key, "pieces": pulls})
-        elif not upload.requested:
-            self._finish(upload)
+        receiver = upload.receiver
+        if receiver is None:
+            return
+        if upload.anew:
+            receiver.again()
+        if ranges := receiver.requests(time.monotonic()):
+            self._channel.send({"get": upload.key, "ranges": ranges, "anew": upload.anew})
+            upload.anew = False
+        elif receiver.is_done:
+            upload.receiver = None
+            self._work.append((upload, self._finish(upload)))
 
-    def _guarded(self, act: Callable[[Upload], None], upload: Upload) -> None:
-        """Do something with an upload, which ends with the error if it fails."""
-        try:
-            act(upload)
-        except (DirectorError, OSError, ValueError, RecursionError) as error:
-            self._end(upload, str(getattr(error, "strerror", None) or error))
+    # -- the contents -------------------------------------------------------------------------------------
 
-    # -- the pieces ---------------------------------------------------------------------------------------
-
-    def _piece(self, key: Key, header: dict[str, Any], body: bytes) -> None:
-        upload = self._uploads.get(key)
-        length = upload.requested.pop((header["file"], header["offset"]), None) if upload else None
-        if upload is None or length is None:
+    def _contents(self, key: Key, header: dict[str, Any], body: bytes) -> None:
+        upload, ranges = self._uploads.get(key), header["ranges"]
+        if upload is None or upload.receiver is None:
             return
         upload.moved = time.monotonic()
-        if header["error"] or len(body) != length:
-            raise VerbError(str(header["error"]) or "a file has become shorter while it was read")
-        row = upload.rows[header["file"]]
-        if row[3] <= PIECE:
-            self._keep_small(upload, row, body)
-        else:
-            self._keep_piece(upload, header["file"], header["offset"], body)
+        if header["error"]:
+            raise VerbError(str(header["error"]))
+        if not all(map(is_range, ranges)):
+            raise VerbError(f"{upload.node} sends what is no range of a file")
+        if len(body) != sum(length for _, _, length in ranges):
+            raise VerbError("a file has become shorter while it was read")
+        for content, data, last in upload.receiver.take(ranges, memoryview(body), upload.moved):
+            if last and len(data) == content.size:
+                self._keep_small(upload, content, bytes(data))
+            else:
+                self._keep_part(upload, content, data, last)
 
-    def _keep_small(self, upload: Upload, row: Row, body: bytes) -> None:
-        if hashlib.sha256(body).hexdigest() != row[4]:
-            raise VerbError(CHANGED.format(row[1] or row[6]))
-        self._blobs.put_bytes(body)
-        self._sent.note(upload.key, row[4])
+    def _keep_small(self, upload: Upload, content: Content, data: bytes) -> None:
+        if hashlib.sha256(data).hexdigest() != content.digest:
+            raise VerbError(CHANGED.format(upload.name_of(content.digest)))
+        self._blobs.put_bytes(data)
+        self._sent.note(upload.key, content.digest)
 
-    def _keep_piece(self, upload: Upload, number: int, offset: int, body: bytes) -> None:
-        row = upload.rows[number]
-        temp, left = upload.temps.get(number) or (self._blobs.open_temp(), row[3])
-        upload.temps[number] = temp, left - len(body)
-        os.pwrite(temp.fd, body, offset)
-        if left == len(body):
-            del upload.temps[number]
+    def _keep_part(self, upload: Upload, content: Content, data: memoryview, last: bool) -> None:
+        if upload.temp is None:
+            upload.temp, upload.sha = self._blobs.open_temp(), hashlib.sha256()
+        write_all(upload.temp.fd, data)
+        upload.sha.update(data)
+        if last:
+            temp, upload.temp = upload.temp, None
             try:
-                self._blobs.commit(temp, row[4])
-                self._sent.note(upload.key, row[4])
+                self._blobs.commit(temp, content.digest, upload.sha.hexdigest())
+                self._sent.note(upload.key, content.digest)
             except DamagedError as error:
-                raise VerbError(CHANGED.format(row[1] or row[6])) from error
+                raise VerbError(CHANGED.format(upload.name_of(content.digest))) from error
 
     def _end_job(self, job: str) -> None:
         for key in [key for key in self._uploads if key[0] == job]:
@@ -215,20 +244,15 @@ class Intake:
 
     # -- the end ------------------------------------------------------------------------------------------
 
-    def _finish(self, upload: Upload) -> None:
-        try:
-            self._blobs.flush()
-            if upload.land is not None:
-                self._land(upload)
-            else:
-                self._lend(upload)
-        except (DirectorError, OSError) as error:
-            self._end(upload, str(error))
-
-    def _land(self, upload: Upload) -> None:
-        to = upload.land or {}
+    def _finish(self, upload: Upload) -> Parts:
+        self._blobs.flush()
+        yield False
+        if upload.land is None:
+            self._lend(upload)
+            return
+        to, written = upload.land, fetch_writer.Written()
         owner = (to["uid"], to["gid"])
-        written = fetch_writer.write(upload.rows, to["folder"], upload.key[3], owner, self._blobs.path)
+        yield from fetch_writer.write(upload.rows, to["folder"], upload.node, owner, self._blobs.path, written)
         body = dumps({"paths": _bounded(written.paths), "left_out": _bounded(written.left_out)})
         self._end(upload, "", {"changed": written.changed}, body)
 
@@ -259,8 +283,8 @@ class Intake:
             counts[upload.node] -= amount
             if not counts[upload.node]:
                 del counts[upload.node]
-        for temp, _ in upload.temps.values():
-            self._blobs.drop(temp)
+        if upload.temp is not None:
+            self._blobs.drop(upload.temp)
 
 
 def _bounded(lines: list[str]) -> list[str]:
@@ -278,7 +302,7 @@ def main() -> None:
     channel, settings = connect()
     with serving(channel):
         intake = Intake(channel, BlobStore(settings["blobs"]))
-        serve(channel, lambda header, body, fds: intake.handle(header, body))
+        serve(channel, lambda header, body, fds: intake.handle(header, body), intake.work)
 
 
 if __name__ == "__main__":

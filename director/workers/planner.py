@@ -2,9 +2,9 @@
 
 Frames in: `{"nodes": [[name, online, labels, facts], …], "gone": [name], "revoked": [name]}` update its copy of the
 roster. Requests (see `supervisor`): `{"plan": {…}, "req"}` begins a plan, which `{"drop": req}` gives up; `{"manual":
-verb, "req"}` asks for a verb's manual. `{"source": req, …}` answers a want (with descriptors). Frames out: `{"req",
-"more", "want": {…}}`, `{"req", "more", "next": spec}`, each chunk of encoded steps as the body of `{"req", "more",
-"chunk": n}`, and at last `{"req", "planned": meta}`.
+verb, "req"}` asks for a verb's manual. `{"source": req, …}` answers a want (with descriptors and bytes). Frames out:
+`{"req", "more", "want": {…}}`, `{"req", "more", "next": spec}`, each chunk of encoded steps as the body of `{"req",
+"more", "chunk": n}`, and at last `{"req", "planned": meta}`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from director.planning.planner import Plan, plan
 from director.protocol.framing import Channel
 from director.targets import RosterView
 from director.transfer.blobs import BlobStore
+from director.transfer.packs import SMALL, Packer
 from director.verbs.base import Entry, Want
 from director.verbs.own import Broken, Folder
 from director.workers.worker import connect, refusal, serve, serving
@@ -94,7 +95,7 @@ class Planner:
         self.mirror = Mirror()
         self.drafts: dict[int, Draft] = {}
 
-    def handle(self, header: dict[str, Any], fds: list[int]) -> None:
+    def handle(self, header: dict[str, Any], body: bytes, fds: list[int]) -> None:
         """One frame of the parent; the caller closes the descriptors."""
         if "nodes" in header:
             self.mirror.update(header)
@@ -106,7 +107,7 @@ class Planner:
             draft = self.drafts[header["req"]] = Draft(header["plan"], self.mirror, self.blobs)
             self._advance(header["req"], draft, None)
         elif "source" in header:
-            self._take_source(header, fds)
+            self._take_source(header, memoryview(body), fds)
         elif "drop" in header:
             self.drafts.pop(header["drop"], None)
 
@@ -119,7 +120,7 @@ class Planner:
             return self._fail(req, UsageError(verb.fault))
         self.channel.send({"req": req, "planned": {"manual": verbs.manual(name)}})
 
-    def _take_source(self, header: dict[str, Any], fds: list[int]) -> None:
+    def _take_source(self, header: dict[str, Any], body: memoryview, fds: list[int]) -> None:
         req = header["source"]
         draft = self.drafts.get(req)
         if draft is None or header["spec"] != draft.spec:
@@ -129,8 +130,8 @@ class Planner:
             self._advance(req, draft, LanguageError(str(header["error"]), file, line))
             return
         try:
-            draft.entries += self._digest(header["entries"], fds, keep=not draft.faults)
-        except (OSError, DirectorError) as error:
+            draft.entries += self._digest(header["entries"], body, fds, keep=not draft.faults)
+        except (OSError, ValueError, DirectorError) as error:
             text = getattr(error, "strerror", None) or str(error)
             self._advance(req, draft, DirectorError(f"a source cannot be kept: {text}"))
             return
@@ -140,14 +141,28 @@ class Planner:
         else:
             self.channel.send({"req": req, "more": True, "next": draft.spec})
 
-    def _digest(self, rows: list[dict[str, Any]], fds: list[int], keep: bool) -> list[Entry]:
-        """The entries of these rows; without `keep` no file is read, as there will be no plan."""
-        left = iter(fds)
+    def _digest(self, rows: list[dict[str, Any]], body: memoryview, fds: list[int], keep: bool) -> list[Entry]:
+        """The entries of these rows; without `keep` no file is read, as there will be no plan.
+
+        Raises ValueError: the rows do not fit the bytes that came with them.
+        """
+        packer, left, at = Packer(self.blobs), iter(fds), 0
+        for row in rows:
+            if row.get("packed"):
+                size, at = row["size"], at + row["size"]
+                if not 0 < size <= SMALL or at > len(body):
+                    raise ValueError("files without their bytes came from the caller")
+                packer.add(body[at - size : at])
+        places = iter(packer.close() if keep else ())
         entries = []
         for row in rows:
-            digest, size = self.blobs.put_fd(next(left)) if keep and row["kind"] == "file" else ("", 0)
+            digest, size, pack, offset = "", row["size"], None, 0
+            if keep and row.get("packed"):
+                digest, pack, offset = next(places)
+            elif keep and row["kind"] == "file":
+                digest, size = self.blobs.put_fd(next(left))
             link, name = row.get("target") or "", row.get("name") or ""
-            entries.append(Entry(row["path"], row["kind"], row["mode"], size, digest, link, name))
+            entries.append(Entry(row["path"], row["kind"], row["mode"], size, digest, link, name, pack, offset))
         return entries
 
     def _advance(self, req: int, draft: Draft, value: Any) -> None:
@@ -189,7 +204,7 @@ def main() -> None:
     with serving(channel):
         own = Folder(settings["verbs"], {**verbs.VERBS, **verbs.ALIASES})
         planner = Planner(channel, BlobStore(settings["blobs"]), own)
-        serve(channel, lambda header, body, fds: planner.handle(header, fds))
+        serve(channel, lambda header, body, fds: planner.handle(header, body, fds))
 
 
 if __name__ == "__main__":

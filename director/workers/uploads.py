@@ -1,13 +1,11 @@
-"""One upload of the files worker: the list of files in parts, then the pieces; bounded before anything is built of it.
+"""One upload of the files worker: the list of files in parts, then the contents; bounded before it is read.
 
-A list stays the text that came until the upload has its turn, as rows take ten times as much memory. The pieces to
-request are made one after another while others arrive.
+A list stays the text that came until the upload has its turn, as rows take ten times as much memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,17 +15,15 @@ import ujson
 from director.errors import VerbError
 from director.transfer.blobs import Temp
 from director.transfer.manifests import BYTES_LIMIT, ROWS_LIMIT, Row, check
+from director.transfer.pieces import Receiver
 
-PIECE = 512 * 1024
 CREDIT = 4 * 1024 * 1024  # bytes requested and not received yet, of one upload
-PULLS = 64  # pieces requested and not received yet, of one upload
 PART_LIMIT = 2 * 1024 * 1024  # bytes of a part of a list; clients end a part with the row that passes 1 MiB
 PARTS = BYTES_LIMIT >> 20  # of one list
 SENT = 500_000  # contents that are known to have been sent by their node; beyond it they are requested again
-PATIENCE = 60.0  # seconds without a part or a piece after which an upload ends
+PATIENCE = 60.0  # seconds without a part or a content after which an upload ends
 
 Key = tuple[str, int, int, str]
-Pull = tuple[int, int, int]  # row, offset, length
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +35,12 @@ class Upload:
         count: parts that the list has.
         parts: those that have come, by number, until the list is read.
         size: bytes of these.
-        moved: monotonic time of the last part or piece, or at which the upload got its turn.
+        moved: monotonic time of the last part or content, or at which the upload got its turn.
         digest: of the list, once it is complete.
         rows: of the list, once it is the upload's turn.
-        missing: rows whose contents are to be requested.
-        requested: length by row and offset of pieces on their way.
+        receiver: of the contents that are requested, once it is known which.
+        anew: earlier requests are lost.
+        temp, sha: the large content that is coming, and its digest so far.
     """
 
     key: Key
@@ -55,10 +52,10 @@ class Upload:
     digest: bytes = b""
     rows: list[Row] = field(default_factory=list)
     has_turn: bool = False
-    requested: dict[tuple[int, int], int] = field(default_factory=dict)
-    temps: dict[int, tuple[Temp, int]] = field(default_factory=dict)
-    _again: deque[Pull] = field(default_factory=deque)
-    _pieces: Iterator[Pull] = field(default_factory=lambda: iter(()))
+    receiver: Receiver | None = None
+    anew: bool = True
+    temp: Temp | None = None
+    sha: Any = None
 
     @property
     def node(self) -> str:
@@ -77,43 +74,20 @@ class Upload:
                 whole.update(self.parts[index])
             self.digest = whole.digest()
 
-    def read(self) -> list[Row]:
-        """The rows of the complete list, which is not kept as text any more. Raises VerbError: it is malformed."""
+    def read(self) -> Iterator[bool]:
+        """Read the rows of the complete list, a part at a time. Raises VerbError: it is malformed."""
         rows: list[Row] = []
         for index in range(self.count):
             found = ujson.loads(self.parts.pop(index) or b"[]")
             if not isinstance(found, list) or len(rows) + len(found) > ROWS_LIMIT:
                 raise VerbError(f"a list of files has another shape, or more than {ROWS_LIMIT} rows")
             rows += found
+            yield False
         self.rows = check(rows)
-        return self.rows
 
-    def want(self, numbers: list[int]) -> None:
-        """Request the contents of these rows from now on."""
-        self._pieces = (
-            (number, at, min(PIECE, self.rows[number][3] - at))
-            for number in numbers
-            for at in range(0, self.rows[number][3], PIECE)
-        )
-
-    def request_again(self) -> None:
-        """Let `next_pulls` return again what was requested: those requests are lost."""
-        self._again.extend((row, at, length) for (row, at), length in self.requested.items())
-        self.requested.clear()
-
-    def next_pulls(self) -> list[Pull]:
-        """The pieces to request now."""
-        pulls: list[Pull] = []
-        room = CREDIT - sum(self.requested.values())
-        while room > 0 and len(self.requested) < PULLS:
-            pull = self._again.popleft() if self._again else next(self._pieces, None)
-            if pull is None:
-                break
-            row, offset, length = pull
-            self.requested[row, offset] = length
-            room -= length
-            pulls.append(pull)
-        return pulls
+    def name_of(self, digest: str) -> str:
+        """The path of a file with this content, for messages."""
+        return next((str(row[1] or row[6]) for row in self.rows if row[4] == digest), "")
 
 
 class Sent:

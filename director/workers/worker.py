@@ -20,7 +20,8 @@ from director.runtime import heap
 from director.runtime.logs import set_up
 from director.runtime.profiling import finish, start
 
-IDLE = 1.0  # seconds
+IDLE = 1.0  # seconds without a frame after which memory is given back
+WORK_PAUSE = 0.005  # seconds between two looks whether work can go on
 Handle = Callable[[dict[str, Any], bytes, list[int]], object]
 
 
@@ -47,10 +48,20 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     return channel, settings
 
 
-def serve(channel: Channel, handle: Handle) -> None:
-    """Report ready, then give each frame to `handle` until the parent closes the channel; closes descriptors."""
+def serve(channel: Channel, handle: Handle, work: Callable[[], bool | None] = lambda: None) -> None:
+    """Report ready, then give each frame to `handle` until the parent closes the channel; closes descriptors.
+
+    Args:
+        work: does a part of other work before each frame; False: nothing could be done yet, None: there is none.
+    """
     channel.send({"ready": True})
-    while (frame := _next(channel)) is not None:
+    while True:
+        while (done := work()) is not None:
+            if channel.pending or select.select([channel], [], [], 0 if done else WORK_PAUSE)[0]:
+                break
+        frame = _next(channel)
+        if frame is None:
+            return
         try:
             handle(*frame)
         finally:

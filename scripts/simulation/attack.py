@@ -50,7 +50,7 @@ def results(number: int) -> bytes:
 
 def get(number: int) -> bytes:
     """A request for a file that was not offered."""
-    return pack([messages.encode("blob_get", job="j", step=0, digest=f"{number:064x}", offset=0, length=MIB)])
+    return pack([messages.encode("get", job="j", step=0, set=0, ranges=[[f"{number:064x}", 0, MIB]], anew=False)])
 
 
 def noise(number: int) -> bytes:

@@ -20,13 +20,14 @@ class SentFiles:
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], list[int]]]:
+    def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], bytes, list[int]]]:
         name = want["pattern"]
         if name not in self._texts:
             raise UsageError(f"{name} did not come with the request")
         descriptor = os.memfd_create(name)
         size = os.pwrite(descriptor, self._texts[name].encode(), 0)
-        yield [{"path": "", "kind": "file", "mode": 0o644, "size": size, "target": "", "name": name}], [descriptor]
+        entry = {"path": "", "kind": "file", "mode": 0o644, "size": size, "target": "", "name": name}
+        yield [entry], b"", [descriptor]
 
 
 def front_door(commands: Commands, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

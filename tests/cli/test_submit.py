@@ -112,19 +112,42 @@ def wants(want: dict[str, Any], seen: list[tuple[dict[str, Any], list[bytes]]], 
 def test_sources_come_as_descriptors_in_pieces(server: FakeServer, run: Run, tmp_path: Path):
     (tmp_path / "tree/sub").mkdir(parents=True)
     for n in range(450):
-        (tmp_path / f"tree/sub/{n:03}").write_text(str(n))
+        (tmp_path / f"tree/sub/{n:03}").write_text(f"{n:40000}")
     (tmp_path / "tree/link").symlink_to("sub")
     seen: list[tuple[dict[str, Any], list[bytes]]] = []
     server.handlers["submit"] = wants({"base": str(tmp_path), "pattern": "tree"}, seen)
     assert run("--exec", "COPY tree /x/").returncode == 0
     entries = [entry for part, _ in seen for entry in part["entries"]]
     contents = [data for _, read in seen for data in read]
-    assert [len(part["entries"]) for part, _ in seen] == [200, 200, 53, 0]
+    assert [len(part["entries"]) for part, _ in seen] == [203, 200, 50, 0]
     assert all(part.get("fds", 0) == len(read) <= 200 for part, read in seen)
     assert [entry["path"] for entry in entries[:4]] == ["", "link", "sub", "sub/000"]
     files = [entry for entry in entries if entry["kind"] == "file"]
     assert [entry["size"] for entry in files] == [len(data) for data in contents]
-    assert contents == [str(n).encode() for n in range(450)]
+    assert contents == [f"{n:40000}".encode() for n in range(450)]
+
+
+def test_small_files_of_a_folder_come_with_their_entries(server: FakeServer, run: Run, tmp_path: Path):
+    (tmp_path / "tree").mkdir()
+    for n in range(100):
+        (tmp_path / f"tree/{n:03}").write_text(f"{n:20000}")
+    (tmp_path / "tree/empty").touch()
+    parts: list[tuple[dict[str, Any], bytes]] = []
+
+    def take(header: dict[str, Any], channel: Channel) -> None:
+        channel.send({"want": {"base": str(tmp_path), "pattern": "tree"}})
+        while (frame := channel.receive()) and frame[0].get("entries"):
+            parts.append(frame[:2])
+            close_all(frame[2])
+            channel.send({"next": True})
+        channel.send({"error": "enough", "exit": 2})
+
+    server.handlers["submit"] = take
+    assert run("--exec", "COPY tree /x/").returncode == 2
+    assert len(parts) == 2 and all(len(body) < 1.1e6 for _, body in parts)
+    assert b"".join(body for _, body in parts) == b"".join(f"{n:20000}".encode() for n in range(100))
+    entries = [entry for part, _ in parts for entry in part["entries"]]
+    assert [entry["path"] for entry in entries if not entry.get("packed")] == ["", "empty"]
 
 
 def test_a_want_may_be_repeated(server: FakeServer, run: Run, tmp_path: Path):

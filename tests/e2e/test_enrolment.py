@@ -92,7 +92,7 @@ def test_a_key_that_is_no_node_can_do_nothing_but_ask(fleet: Fleet) -> None:
         assert peer.next("identify") == {"v": messages.VERSION, "within": 0.0, "known": False}
         peer.send("heartbeat", journal_position=0)
         peer.send("results", b"", number=1, journal_position=1, jobs=[])
-        peer.send("blob_get", job="x", step=0, digest="0" * 64, offset=0, length=10)
+        peer.send("get", job="x", step=0, set=0, ranges=[["0" * 64, 0, 10]], anew=True)
         peer.send("profile", facts={}, labels={}, args={})
         assert peer.next("welcome", 1.0) is None
         assert peer.kinds() <= {"identify"}

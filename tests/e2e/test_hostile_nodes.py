@@ -135,20 +135,22 @@ def profile(number: int) -> bytes:
 
 
 def get(number: int) -> bytes:
-    return pack([messages.encode("blob_get", job="j", digest=f"{number:064x}", offset=0, length=1 << 20)])
+    return pack([messages.encode("get", job="j", step=0, set=0, ranges=[[f"{number:064x}", 0, 1 << 20]], anew=False)])
 
 
 def noise(number: int) -> bytes:
     return pack([b'["results",' + b"[" * 5000, bytes(100)]) if number % 2 else b"[" * 2000
 
 
-def piece(number: int) -> bytes:
-    where = {"job": "j", "step": 0, "set": 0, "file": 0, "offset": number}
-    return pack([messages.encode("piece", **where, error=""), bytes(1 << 20)])
+def contents(number: int) -> bytes:
+    where = {"job": "j", "step": 0, "set": 0, "ranges": [["0" * 64, number, 1 << 20]]}
+    return pack([messages.encode("contents", **where, error=""), bytes(1 << 20)])
 
 
 @pytest.mark.parametrize(
-    ("frames", "count"), [(profile, 1000), (get, 200_000), (noise, 200_000), (piece, 2000)], ids=lambda x: str(x)[10:17]
+    ("frames", "count"),
+    [(profile, 1000), (get, 200_000), (noise, 200_000), (contents, 2000)],
+    ids=lambda x: str(x)[10:17],
 )
 def test_a_node_that_sends_without_end_is_cut_off_and_named(
     web: Fleet, frames: Callable[[int], bytes], count: int
@@ -223,7 +225,7 @@ def test_deeply_nested_values_do_not_end_the_ledger(web: Fleet) -> None:
 def test_a_node_cannot_keep_its_revocation_off_the_disk(web: Fleet) -> None:
     with hostile(web) as peer:
         peer.send("heartbeat", journal_position=2**70)
-        peer.send("blob_get", job="x" * 16, step=0, digest="0" * 64, offset=2**70, length=1)
+        peer.send("get", job="x" * 16, step=0, set=0, ranges=[["0" * 64, 2**70, 1]], anew=True)
         others_go_on(web, 1)
         assert web.director("--revoke-node", "hostile").returncode == 0
     web.stop("server")
@@ -240,14 +242,14 @@ def test_a_node_that_requests_files_and_reads_nothing_fills_no_memory(web: Fleet
         job = web.submit("--exec", f"COPY {content} {tmp_path}/copy", "--target", "hostile")
         given_step(peer, job)
         digest = hashlib.sha256(content.read_bytes()).hexdigest()
-        wanted = {"job": job, "step": 0, "digest": digest, "offset": 0, "length": MIB}
-        peer.send("blob_get", **wanted)
-        assert peer.next("blob_piece", 30)["error"] == "", "it is its own"
+        wanted = {"job": job, "step": 0, "set": 0, "ranges": [[digest, 0, 2 * MIB]] * 400, "anew": False}
+        peer.send("get", **wanted)
+        assert peer.next("contents", 30)["error"] == "", "it is its own"
         before = memory(web)
-        for number in range(600):
-            peer.send("blob_get", **wanted)
-            if number % 100 == 0:
+        for number in range(30):
+            peer.send("get", **wanted)
+            if number % 10 == 0:
                 others_go_on(web, 1)
-        wait_until(lambda: "does not read them" in web.log("server"), "its requests are dropped")
+        wait_until(lambda: "its requests are dropped" in web.log("server"), "its requests are dropped")
         others_go_on(web, 2)
         assert memory(web) - before < 120 * MIB

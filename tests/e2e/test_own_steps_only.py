@@ -76,12 +76,12 @@ def steps_sent(node: Stranger, job: str) -> list[int]:
     return [step["i"] for _, *chunks in slices for chunk in chunks for step in ujson.loads(chunk or b"[]")]
 
 
-def blob(node: Stranger, job: str, step: int, digest: str) -> tuple[str, bytes]:
+def blob(node: Stranger, job: str, step: int, digest: str, size: int = 10) -> tuple[str, bytes]:
     """Ask for a content: the error and the bytes."""
-    node.send("blob_get", job=job, step=step, digest=digest, offset=0, length=1000)
-    answer = node.next("blob_piece")
-    assert answer and answer["digest"] == digest
-    return answer["error"], node.received[-1][2][0]
+    node.send("get", job=job, step=step, set=0, ranges=[[digest, 0, size]], anew=True)
+    answer = node.next("contents")
+    assert answer
+    return answer["error"], b"".join(node.received[-1][2])
 
 
 def ends(node: Stranger, job: str, *steps: int) -> None:
@@ -104,7 +104,7 @@ def test_a_node_gets_no_step_and_no_content_of_another_node(fleet: Fleet, nodes:
         assert blob(nodes["one"], job, step, digest) == blob(nodes["one"], job, step, NONE)
         assert blob(nodes["one"], job, step, digest)[0] == "this job does not offer that content"
     for said in ("hunter2", digest[:20], "vault-of-two", text):
-        received = [one for one in nodes["one"].received if one[0] != "blob_piece"]
+        received = [one for one in nodes["one"].received if one[0] != "contents"]
         nodes["one"].received[:] = received
         assert not has_seen(nodes["one"], said), said
     assert fleet.director("--cancel-job", job).returncode == 0
@@ -144,7 +144,7 @@ def test_a_file_for_each_node_is_not_for_the_others(fleet: Fleet, nodes: Nodes, 
         for owner, (_, content, digest) in files.items():
             assert owner == name or not has_seen(node, digest), "not even its digest, by which it could be guessed"
             expected = ("", content.encode()) if owner == name else ("this job does not offer that content", b"")
-            assert blob(node, job, 0, digest) == expected
+            assert blob(node, job, 0, digest, len(content)) == expected
             node.received.pop()
     assert fleet.director("--cancel-job", job).returncode == 0
 
@@ -175,10 +175,10 @@ def test_a_guessed_digest_borrows_nothing(fleet: Fleet, nodes: Nodes, tmp_path: 
     assert spy.next("lend")
     rows = [["file", "", 0o644, len(text), digest, "", "list"]]
     spy.send("offer", ujson.dumps(rows).encode(), job=job, step=0, set=0, part=0, parts=1, error="")
-    pulled = spy.next("pull", 5.0)
-    assert pulled and pulled["pieces"] == [[0, 0, len(text)]], "the server reads the source, not its own store"
+    pulled = spy.next("get", 5.0)
+    assert pulled and pulled["ranges"] == [[digest, 0, len(text)]], "the server reads the source, not its own store"
     assert blob(spy, job, 0, digest) == ("this job does not offer that content", b"")
-    spy.send("piece", b"x" * len(text), job=job, step=0, set=0, file=0, offset=0, error="")
+    spy.send("contents", b"x" * len(text), job=job, step=0, set=0, ranges=[[digest, 0, len(text)]], error="")
     answer = spy.next("sources")
     assert answer and "changed" in answer["error"]
     assert blob(spy, job, 0, digest) == ("this job does not offer that content", b"")
@@ -202,9 +202,10 @@ def test_a_node_borrows_only_the_sources_that_are_its_own(fleet: Fleet, nodes: N
     digest = hashlib.sha256(content).hexdigest()
     rows = [["file", "", 0o644, len(content), digest, "", "two"]]
     nodes["one"].send("offer", ujson.dumps(rows).encode(), job=job, step=0, set=1, part=0, parts=1, error="")
-    assert nodes["one"].next("pull")
-    nodes["one"].send("piece", content, job=job, step=0, set=1, file=0, offset=0, error="")
-    assert spy.next("sources") and blob(spy, job, 0, digest) == ("", content)
+    assert nodes["one"].next("get")
+    ranges = [[digest, 0, len(content)]]
+    nodes["one"].send("contents", content, job=job, step=0, set=1, ranges=ranges, error="")
+    assert spy.next("sources") and blob(spy, job, 0, digest, len(content)) == ("", content)
     assert blob(nodes["one"], job, 0, digest) == ("this job does not offer that content", b"")
     assert fleet.director("--cancel-job", job).returncode == 0
 
@@ -221,13 +222,13 @@ def test_fetch_does_not_tell_which_contents_exist(fleet: Fleet, nodes: Nodes, tm
         spy.received.clear()
         rows = [["file", "", 0o644, len(text), guess, "", "x"]]
         spy.send("offer", ujson.dumps(rows).encode(), job=job, step=0, set=0, part=0, parts=1, error="")
-        pulled = spy.next("pull", 5.0)
-        spy.send("piece", b"x" * len(text), job=job, step=0, set=0, file=0, offset=0, error="")
+        pulled = spy.next("get", 5.0)
+        spy.send("contents", b"x" * len(text), job=job, step=0, set=0, ranges=[[guess, 0, len(text)]], error="")
         stored = spy.next("stored")
         assert stored
-        answers: list[Any] = [kind for kind, *_ in spy.received if kind in ("pull", "stored")]
-        told.append((pulled and pulled["pieces"], stored["error"], answers))
+        answers: list[Any] = [kind for kind, *_ in spy.received if kind in ("get", "stored")]
+        told.append((pulled and [row[1:] for row in pulled["ranges"]], stored["error"], answers))
         assert fleet.director("--cancel-job", job).returncode == 0
-    assert told[0] == told[1] and told[0][2] == ["pull", "stored"]
+    assert told[0] == told[1] and told[0][2] == ["get", "stored"]
     assert not list(tmp_path.glob("out/**/x"))
     assert fleet.director("--cancel-job", victim).returncode == 0

@@ -22,7 +22,7 @@ def messages_until_empty(units: float, a_second: float, most: int) -> int:
     ("kind", "head", "body", "a_second"),
     [
         ("results", 60_000, 0, 25),  # 10,000 results a second, though none is given back
-        ("blob_get", 150, 0, 2000),  # 1 GB a second
+        ("get", 150, 0, 2000),  # 1 GB a second
         ("heartbeat", 100, 0, 10),
         ("offer", 200, MIB, 20),
     ],
@@ -33,7 +33,7 @@ def test_a_healthy_client_never_empties_it(kind: str, head: int, body: int, a_se
 
 @pytest.mark.parametrize(
     ("kind", "head", "body", "most"),
-    [("profile", 800_000, 0, 60), ("piece", 150, MIB, 400), ("blob_get", 150, 0, 80_000), ("hello", 100, 0, 500)],
+    [("profile", 800_000, 0, 60), ("contents", 150, MIB, 400), ("get", 150, 0, 80_000), ("hello", 100, 0, 500)],
 )
 def test_a_flood_empties_it(kind: str, head: int, body: int, most: int) -> None:
     assert messages_until_empty(cost(kind, head, body), 20_000, 200_000) < most
@@ -48,12 +48,12 @@ def test_it_fills_again_and_not_above_its_burst() -> None:
     assert budget.left == BURST
 
 
-def test_pieces_that_were_asked_for_cost_nothing_and_no_others() -> None:
+def test_contents_that_were_asked_for_cost_nothing_and_no_others() -> None:
     budget = Budget(at=100.0, asked=10 * MIB)
     for _ in range(20):
-        assert budget.take(cost("piece", 0, MIB), 100.0)
+        assert budget.take(cost("contents", 0, MIB), 100.0)
         budget.came(MIB)
-    assert budget.asked == 0 and budget.left == BURST - 10 * cost("piece", 0, MIB)
+    assert budget.asked == 0 and budget.left == BURST - 10 * cost("contents", 0, MIB)
 
 
 def test_one_node_has_a_share_of_the_disk_queue() -> None:

@@ -166,10 +166,10 @@ def test_an_offer_that_the_plan_does_not_have_is_refused(scene: Scene, node: str
 def test_the_plan_says_where_fetched_files_go(scene: Scene) -> None:
     scene.say("a", "offer", step=2, part=0, parts=1, error="")
     assert scene.child.frames[0]["land"] == {"folder": "/out", "uid": 7, "gid": 8}
-    scene.say("a", "piece", step=2, file=0, offset=0, error="")
-    assert scene.child.frames[1]["piece"] == ("j", 2, 0, "a")
+    scene.say("a", "contents", step=2, ranges=[], error="")
+    assert scene.child.frames[1]["contents"] == ("j", 2, 0, "a")
     with pytest.raises(ProtocolError):
-        scene.say("b", "piece", step=2, file=0, offset=0, error="")
+        scene.say("b", "contents", step=2, ranges=[], error="")
 
 
 def test_values_of_a_node() -> None:

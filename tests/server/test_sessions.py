@@ -25,7 +25,7 @@ from director.server.roster import NodeRecord, Roster
 from director.server.sessions import Sessions
 from director.server.stranger_limits import OF_KEY, StrangerLimits
 
-OTHERS = {kind for kind, spec in messages.KINDS.items() if spec.sender == "client"} - {
+OTHERS = {kind for kind, spec in messages.KINDS.items() if spec.sender != "server"} - {
     "hello", "enroll", "heartbeat", "results", "profile", "goodbye",
 }  # fmt: skip
 
@@ -168,7 +168,7 @@ def test_each_kind_goes_to_its_handler(scene: Scene) -> None:
     scene.hello()
     scene.next("welcome")
     scene.send("query", job="j", step=1, name="A")
-    scene.send("piece", b"data", job="j", step=1, set=0, file=0, offset=0, error="")
+    scene.send("contents", b"data", job="j", step=1, set=0, ranges=[], error="")
     assert scene.handled.get(timeout=120) == ("query", "n", {"job": "j", "step": 1, "name": "A"}, b"")
     assert scene.handled.get(timeout=120)[3] == b"data"
     scene.send("heartbeat", journal_position=9, trouble="no room")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from director.server.roster import NodeRecord
 from director.stores.sqlite import SqliteStore
 from director.transfer.blob_lists import NAMED, PREFIX, SETS, expanded, named, of_sets, set_of, shortened
 from director.transfer.blobs import BlobStore
+from director.transfer.pieces import cut
 from director.verbs.own import Folder
 from director.workers.files import Intake
 from director.workers.housekeeping import Housekeeper
@@ -77,14 +79,15 @@ def test_contents_in_a_list_are_offered_and_kept(blobs: BlobStore) -> None:
     names = shortened(dict.fromkeys(wanted, 1), (), blobs)
     blobs.flush()
     run = new_run("j", {**META, "chunks": [{"first": 0, "contents": names}]}, ())
-    sent: list[Any] = []
+    sent: list[bytes] = []
     server: Any = SimpleNamespace(runs={"j": run})
-    files = FileServer(blobs, server, lambda *asked: False, lambda *message: bool(sent.append(message)))
+    sender: Any = SimpleNamespace(send=lambda record, header: sent.append(header))
+    files = FileServer(blobs, server, lambda *asked: False, sender)
     for digest in (wanted[1], stranger, "no digest"):
-        fields = {"job": "j", "step": 0, "digest": digest, "offset": 0, "length": 100}
+        fields = {"job": "j", "step": 0, "ranges": [[digest, 0, 1]], "anew": True}
         files.get(NodeRecord("a", "k"), fields, b"")
-    errors = [messages.decode([header], "server")[1]["error"] for _, header, _ in sent]
-    assert sent[0][2] == (b"1",) and [bool(error) for error in errors] == [False, True, True]
+    errors = [messages.decode([header], "server")[1]["error"] for header in sent]
+    assert len(errors) == 2 and all(errors) and list(files._lanes) == ["a"]
 
     for digest in (*wanted, stranger):
         os.utime(blobs.path(digest), (0, 0))
@@ -116,10 +119,10 @@ class Line:
 
 
 class Link(Line):
-    """The same for the submitter's command, whose messages have no bodies."""
+    """The same for the submitter's command."""
 
-    def send(self, header: dict[str, Any], fds: Any = ()) -> None:  # type: ignore[override]
-        super().send(header, b"", fds)
+    def send(self, header: dict[str, Any], fds: Any = (), body: bytes = b"") -> None:  # type: ignore[override]
+        super().send(header, body, fds)
 
 
 @pytest.fixture
@@ -141,7 +144,7 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
     wants = Wants(cli)  # type: ignore[arg-type]
     text = f"COPY {many} /srv/\n" + "COPY --chmod=0600 /etc/hostname /srv/\n" * 300
     file = {"name": "exec", "form": "auto", "text": text, "folder": str(tmp_path)}
-    planner.handle({"plan": {"file": file, "options": {}}, "req": 1}, [])
+    planner.handle({"plan": {"file": file, "options": {}}, "req": 1}, b"", [])
     meta, chunks, spec = None, [], -1
     while meta is None:
         for header, body, _ in out.take():
@@ -155,8 +158,8 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
                 chunks.append(body)
             else:
                 meta = header["planned"]
-        for header, _, fds in cli.take():
-            planner.handle({**header, "source": 1, "spec": spec, "last": not header.get("entries")}, fds)
+        for header, body, fds in cli.take():
+            planner.handle({**header, "source": 1, "spec": spec, "last": not header.get("entries")}, body, fds)
             for fd in fds:
                 os.close(fd)
     assert max(out.largest, cli.largest) <= FRAME
@@ -167,14 +170,17 @@ def test_no_frame_of_a_plan_holds_the_whole_list(many: Path, blobs: BlobStore, t
     slice_ = messages.encode("slice", seq=1, job="j", chunk=0, parts=[[0, 255]])
     assert len(slice_) + len(chunks[0]) <= FRAME
     manifest = ujson.loads(chunks[0])[0]["body"]["manifest"]
-    assert len(ujson.loads(Path(blobs.path(manifest["digest"])).read_bytes())) == MANY + 1
-    assert manifest["digest"] in meta["digests"] and named(meta["digests"], sha(MANY - 1), blobs)
+    rows = ujson.loads(Path(blobs.path(manifest["digest"])).read_bytes())
+    packs = [row[4] for row in rows if row[0] == "pack"]
+    assert len(rows) == MANY + 1 + len(packs) and len(packs) < MANY / 1000
+    assert all(named(meta["digests"], digest, blobs) for digest in (manifest["digest"], *packs))
 
 
 @pytest.mark.slow
 def test_no_frame_of_an_exchange_holds_the_whole_list(blobs: BlobStore) -> None:
     """Messages of a node transfer (COPY --from, FETCH): offer, requests and end."""
     rows = [["file", f"folder/file-{n}", 0o644, len(b"%d" % n), sha(n), "", ""] for n in range(MANY)]
+    contents = {sha(n): b"%d" % n for n in range(MANY)}
     parts = list(_parts(rows))
     assert len(parts) > 1 and max(map(len, parts)) <= FRAME
     line = Line()
@@ -189,8 +195,12 @@ def test_no_frame_of_an_exchange_holds_the_whole_list(blobs: BlobStore) -> None:
             assert not header.get("error"), header
             answer = body
             lent.update(header.get("digests", ()))
-            for row, offset, length in header.get("pieces", ()):
-                piece = (b"%d" % row)[offset : offset + length]
-                intake.handle({"piece": key, "file": row, "offset": offset, "error": ""}, piece)
+            waiting = deque(map(tuple, header.get("ranges", ())))
+            while waiting:
+                ranges = cut(waiting)
+                data = b"".join(contents[digest][offset : offset + length] for digest, offset, length in ranges)
+                intake.handle({"contents": key, "ranges": list(map(list, ranges)), "error": ""}, data)
+        while intake.work() is not None:
+            pass
     assert line.largest <= FRAME and len(answer) <= SMALL
     assert ujson.loads(answer)["manifest"]["digest"] in lent and sha(MANY - 1) in lent

@@ -92,7 +92,7 @@ def test_download(store: BlobStore) -> None:
     temp = store.open_temp()
     os.pwrite(temp.fd, b"world", 5)
     os.pwrite(temp.fd, b"hello", 0)
-    path = store.commit(temp, sha(b"helloworld"))
+    path = store.commit(temp, sha(b"helloworld"), sha(b"helloworld"))
     assert path == store.path(sha(b"helloworld"))
     assert Path(path).read_bytes() == b"helloworld"
     assert temp.fd == -1
@@ -104,7 +104,7 @@ def test_a_damaged_download_is_gone(store: BlobStore) -> None:
     temp = store.open_temp()
     os.write(temp.fd, b"other")
     with pytest.raises(DamagedError):
-        store.commit(temp, sha(b"wanted"))
+        store.commit(temp, sha(b"wanted"), sha(b"other"))
     assert files(store) == []
     assert not store.has(sha(b"wanted"))
 

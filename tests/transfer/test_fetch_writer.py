@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,15 @@ def blobs(tmp_path: Path) -> Blobs:
 
 def write(rows: list[Any], folder: Path, blobs: Blobs, node: str = "n") -> fetch_writer.Written:
     """Write as the user who runs the tests."""
-    return fetch_writer.write(check(rows), str(folder), node, (os.geteuid(), os.getegid()), blobs.path)
+    return run(check(rows), str(folder), node, (os.geteuid(), os.getegid()), blobs.path)
+
+
+def run(*args: Any) -> fetch_writer.Written:
+    """Write until the end."""
+    written = fetch_writer.Written()
+    for _ in fetch_writer.write(*args, written):
+        time.sleep(0.001)
+    return written
 
 
 def test_files_folders_and_links_are_written_and_left_alone_the_second_time(tmp_path: Path, blobs: Blobs) -> None:
@@ -194,11 +203,11 @@ def test_a_user_may_do_what_the_user_may(tmp_path: Path, blobs: Blobs) -> None:
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 65534, 65534)
     row = blobs.row(b"x", "f")
-    fetch_writer.write([row], str(tmp_path / "theirs"), "n", (65534, 65534), blobs.path)
+    run([row], str(tmp_path / "theirs"), "n", (65534, 65534), blobs.path)
     assert (tmp_path / "theirs/n/f").stat().st_uid == 65534
     (tmp_path / "mine").mkdir(mode=0o755)
     with pytest.raises(VerbError, match="Permission denied"):
-        fetch_writer.write([row], str(tmp_path / "mine"), "n", (65534, 65534), blobs.path)
+        run([row], str(tmp_path / "mine"), "n", (65534, 65534), blobs.path)
 
 
 def test_devices_fifos_and_sockets_are_not_replaced(tmp_path: Path, blobs: Blobs) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from director.errors import VerbError
 from director.transfer import openat2
-from director.transfer.blobs import write_all
+from director.transfer.file_batch import Batch
 from director.transfer.safe_write import LINKS_LIMIT, OPEN_FOLDERS, Walk, settle
 
 NOBODY = 65534
@@ -22,7 +22,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be some
 
 def put(walk: Walk, path: Path, text: str = "new", mode: int = 0o644) -> None:
     """Write a file."""
-    walk.open(str(path.parent)).write(path.name, lambda fd: write_all(fd, text.encode()), -1, -1, mode)
+    with Batch() as batch:
+        new = batch.begin(batch.hold("", walk.open(str(path.parent))), path.name, -1, -1, mode)
+        new.write(text.encode())
+        batch.end(new)
+        batch.finish()
 
 
 def of_nobody(*paths: Path) -> None:
@@ -88,18 +92,6 @@ def test_missing_folders_are_made_and_files_replaced(tmp_path: Path) -> None:
     assert (mode_of(tmp_path / "a"), mode_of(tmp_path / "a/b/f")) == (0o755, 0o644)
     assert (tmp_path / "a/b/l").read_text() == "newer"
     assert sorted(os.listdir(tmp_path / "a/b")) == ["f", "l"]
-
-
-def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "f").write_text("old")
-
-    def fail(fd: int) -> None:
-        os.write(fd, b"half")
-        raise VerbError("broke off")
-
-    with Walk() as walk, pytest.raises(VerbError, match="broke off"):
-        walk.open(str(tmp_path)).write("f", fail, -1, -1, 0o644)
-    assert os.listdir(tmp_path) == ["f"] and (tmp_path / "f").read_text() == "old"
 
 
 def test_reading_a_link_fails_and_a_fifo_does_not_wait(tmp_path: Path) -> None:
