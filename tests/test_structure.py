@@ -26,6 +26,7 @@ RANKS = (
     ("server",),
     ("api",),
     ("report", "doctor"),
+    ("library",),
     ("cli",),
     ("daemon",),
     ("__main__",),

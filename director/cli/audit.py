@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from director.cli.connection import ask
 from director.cli.output import answer, note
 from director.cli.requests import show
+from director.cli.server import ask
 from director.config.settings import Settings
 from director.errors import EXIT_FAILED, EXIT_OK
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from director import Any
-from director.cli.connection import ask
 from director.cli.requests import show
+from director.cli.server import ask
 from director.config.settings import Settings
 from director.config.table import SETTINGS, Setting
 from director.doctor import client, machine, server

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from director.cli.confirm import ask_yes, can_ask, confirm_nodes
-from director.cli.connection import Connection, ask
 from director.cli.output import answer, note
 from director.cli.requests import as_list, listing, rows_of, show
+from director.cli.server import ask, connect
 from director.config.settings import Settings
 from director.errors import EXIT_OK, NoTargetError, UsageError
 from director.report.tables import TOKEN_COLUMNS, TOKEN_FIELDS
@@ -88,7 +88,7 @@ def rotate_key(settings: Settings) -> int:
 
 def _decide(settings: Settings, verb: str) -> int:
     expression = settings.words[0]
-    with Connection(settings) as connection:
+    with connect(settings) as connection:
         request = {"do": "list-waiting", "node": expression, "keys": settings.key}
         rows = [row for rows in connection.items(request) for row in rows]
         if not rows:

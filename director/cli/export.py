@@ -6,8 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from director.cli.connection import Connection
 from director.cli.output import answer
+from director.cli.server import connect
 from director.config.settings import Settings
 from director.errors import EXIT_OK, UsageError
 
@@ -24,7 +24,7 @@ def run(settings: Settings) -> int:
 
     path = settings.words[0]
     form = _form(path, settings.output)
-    with Connection(settings) as connection:
+    with connect(settings) as connection:
         rows = (row for rows in connection.items({"do": settings.action}) for row in rows)
         pieces = yaml_list(rows) if form == "yaml" else json_list(rows)
         if path == "-":

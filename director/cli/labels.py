@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from director.cli.connection import ask
 from director.cli.output import note
+from director.cli.server import ask
 from director.config.settings import Settings
 from director.errors import EXIT_OK, UsageError
 

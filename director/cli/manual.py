@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from director.cli.connection import ask
+from director.cli.server import ask
 from director.config.settings import Settings
 from director.errors import LanguageError
 from director.language.reader import read

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from director import Any
-from director.cli.connection import Connection, ask
 from director.cli.output import answer, note, screen
+from director.cli.server import ask, connect
 from director.config.settings import Settings
 from director.config.values import nearest
 from director.errors import EXIT_OK, UsageError
@@ -154,7 +154,7 @@ def say_what_next(settings: Settings, jobs: Iterable[Mapping[str, Any]]) -> None
 
 def rows_of(settings: Settings, request: Mapping[str, Any]) -> list[Any]:
     """The rows of an answer that comes in lists."""
-    with Connection(settings) as connection:
+    with connect(settings) as connection:
         return [row for rows in connection.items(request) for row in rows]
 
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from director import Any, errors
-from director.cli.connection import Connection, Patience, ServerGoneError, ServerSilentError, again, end_on_signals
 from director.cli.output import answer, note, screen
+from director.cli.server import connect, end_on_signals, patient
 from director.config.settings import Settings
 from director.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_WAIT_TIMEOUT
+from director.library.connection import Connection, Patience, ServerGoneError, ServerSilentError, again
 
 DELAY = 1.0  # seconds; most jobs end sooner, without the import of rich
 OPEN = ("queued", "sent", "running")
@@ -30,7 +31,7 @@ def wait_job(settings: Settings) -> int:
     limit = settings.wait_timeout
     deadline = None if limit is None else time.monotonic() + limit
     try:
-        with Connection(settings, Patience(settings.server_timeout, deadline)) as connection:
+        with connect(settings, patient(settings, deadline)) as connection:
             jobs = dict.fromkeys(_whole_id(connection, word) for word in settings.words)
             return wait(settings, list(jobs), connection)
     except errors.WaitTimeoutError:  # before the first progress
@@ -79,9 +80,7 @@ def _results(settings: Settings, jobs: Sequence[str], connection: Connection, en
         if ended:
             connection.close()
             # a new connection: on the other one more events arrive
-            connection = Connection(
-                settings, Patience(settings.server_timeout, first=min(GRACE, settings.server_timeout))
-            )
+            connection = connect(settings, patient(settings, first=min(GRACE, settings.server_timeout)))
         with connection:
             return [connection.ask({"do": "job-info", "id": job}) for job in jobs]
     except errors.NoServerError:

@@ -10,8 +10,8 @@ import pytest
 
 from director.api import socket as operator_socket
 from director.api.requests import Caller
-from director.cli.connection import Connection, Patience
 from director.errors import NotFoundError, UsageError
+from director.library.connection import Connection, Patience
 from director.protocol.framing import Channel, Cut
 
 

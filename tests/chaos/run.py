@@ -14,8 +14,8 @@ from typing import Any
 
 from harness import tasks_of
 
-from director.cli.connection import Connection
 from director.errors import DirectorError
+from director.library.connection import Connection
 
 from . import checker
 from .faults import carry_out, heal_all

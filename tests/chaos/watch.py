@@ -9,8 +9,8 @@ from typing import Any
 
 from harness import tasks_of
 
-from director.cli.connection import Connection
 from director.errors import DirectorError, NotFoundError
+from director.library.connection import Connection
 
 from .fleet import ChaosFleet, alive_task
 from .marks import Marks

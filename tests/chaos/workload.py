@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from director.cli.connection import Connection
-from director.cli.submit import send
 from director.config.settings import Settings
 from director.errors import DirectorError, NoServerError, UsageError
 from director.ids import new_job_id
+from director.library.connection import Connection
+from director.library.submission import send
 
 from .fleet import ChaosFleet
 

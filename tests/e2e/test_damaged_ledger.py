@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from harness import ROOT, Fleet, tasks_of, wait_until
 
-from director.cli.connection import Connection
 from director.errors import DirectorError
+from director.library.connection import Connection
 from director.stores import wal
 
 

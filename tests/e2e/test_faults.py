@@ -21,11 +21,11 @@ import pytest
 from clocks import Clock
 from harness import ROOT, Fleet, cgroup_of, is_alive, marked_processes, own_cgroup, pids_in, tasks_of, wait_until
 
-from director.cli.connection import Connection
-from director.cli.submit import send
 from director.config.settings import Settings
 from director.errors import DirectorError
 from director.ids import new_job_id
+from director.library.connection import Connection
+from director.library.submission import send
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "20"))  # moments at which the server is stopped; by hand 100
 

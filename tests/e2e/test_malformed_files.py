@@ -5,10 +5,10 @@ from __future__ import annotations
 from harness import Fleet
 from language.test_malformed import LINES, YAML
 
-from director.cli.connection import Connection
 from director.config.settings import Settings
 from director.errors import EXIT_USAGE, DirectorError
 from director.ids import new_job_id
+from director.library.connection import Connection
 
 PLANNED = [
     ("COPY nothing-here /x", "exec:1: "),

@@ -14,7 +14,7 @@ import ujson
 from verb_node import Fleet
 
 from director.agent.node_transfer import _parts
-from director.cli.submit import Wants
+from director.library.submission import Wants
 from director.protocol import framing, messages
 from director.scheduler.build import new_run
 from director.server import ledger_client

@@ -1,7 +1,4 @@
-"""--exec, --orchestrate, --plan and --resume: submissions that are accepted at most once, whatever fails.
-
-Texts and the files that they name are read here, with the user's rights.
-"""
+"""Submissions that are accepted at most once, whatever fails; files are read here, with the user's rights."""
 
 from __future__ import annotations
 
@@ -11,107 +8,40 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from director import TYPE_CHECKING, Any
-from director.cli.confirm import confirm_job, guard
-from director.cli.connection import (
+from director.errors import NoServerError, UsageError, WaitTimeoutError
+from director.ids import new_job_id
+from director.library.connection import (
     ORDERED,
     Connection,
     Patience,
     ServerGoneError,
     ServerSilentError,
     again,
-    end_on_signals,
 )
-from director.cli.output import answer, note
-from director.config.settings import Settings
-from director.config.table import BY_NAME
-from director.errors import EXIT_INTERRUPTED, EXIT_OK, DirectorError, NoServerError, UsageError, WaitTimeoutError
-from director.ids import new_job_id
 from director.protocol.framing import FDS_LIMIT, close_all
 
 if TYPE_CHECKING:
+    from director.library.connection import Place
     from director.transfer.sources import Found
 
 RETRY_SECONDS = 10.0
 TEXT_LIMIT = 4 * 1024 * 1024
 ENTRIES, BYTES = 2000, 1 << 20  # in one frame: files of any kind, and bytes of small ones
-OPTIONS = ("target", "timeout", "valid-for", "no-cache", "arg", "extend-args", "async", "name")
-
-
-def run(settings: Settings) -> int:
-    """Submit a text or files; a text with `VERB --help` prints the manual instead."""
-    if settings.text is not None and "--help" in settings.text:
-        from director.cli.manual import manuals
-
-        if pages := manuals(settings):
-            answer(pages)
-            return EXIT_OK
-    request = {"do": "submit", **submission(settings), **guard(settings)}
-    return _submit(settings, request, [file["id"] for file in request["files"]])
-
-
-def resume(settings: Settings) -> int:
-    """Submit a job that runs only what did not succeed in another."""
-    job = new_job_id()
-    request = {"do": "resume", "id": settings.words[0], "new_id": job, "options": options(settings, True)}
-    return _submit(settings, {**request, **guard(settings)}, [job])
-
-
-def plan(settings: Settings) -> int:
-    """Show what the files or the text would run where and why; run nothing."""
-    from director.report.plans import render_plans
-
-    connection, answered = send(settings, {"do": "plan", **submission(settings)}, [])
-    connection.close()
-    plans = answered.get("plans") or [answered]
-    for warning in [warning for each in plans for warning in each.get("warnings") or []]:
-        note(warning)
-    answer(render_plans(plans, settings.words, settings.output, not settings.no_header))
-    return EXIT_OK
-
-
-def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:
-    end_on_signals()
-    waits = settings.wait or settings.sources.get("wait-timeout") == "flag"
-    deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
-    accepted = False
-    try:
-        patience = Patience(settings.server_timeout, deadline)
-        connection, answered = send(settings, request, ids, patience)
-        if "confirm" in answered:
-            connection.close()
-            confirmed = confirm_job(settings, answered["confirm"])
-            connection, answered = send(settings, {**request, **confirmed}, ids, patience)
-        accepted = True
-        with connection:
-            return _accepted(settings, answered, connection if waits else None)
-    except KeyboardInterrupt:
-        before = "interrupted before the server's answer; if it was accepted its id is"
-        note(f"{'interrupted; accepted as' if accepted else before} {' '.join(ids)}")
-        return EXIT_INTERRUPTED
-
-
-def _accepted(settings: Settings, answered: Mapping[str, Any], connection: Connection | None) -> int:
-    """Print the ids, or with a connection wait for the jobs; the exit code."""
-    jobs = [str(job["id"]) for job in answered["jobs"]]
-    for line in answered["notes"]:
-        note(line)
-    if connection is not None:
-        from director.cli.waiting import wait
-
-        return wait(settings, jobs, connection)
-    from director.report.tables import render_ids
-
-    try:
-        answer(render_ids(jobs, settings.output, not settings.no_header))
-    except DirectorError as error:
-        raise DirectorError(f"{error}; accepted as {' '.join(jobs)}") from error
-    return EXIT_OK
 
 
 def send(
-    settings: Settings, request: Mapping[str, Any], ids: Sequence[str], patience: Patience | None = None
+    place: Place,
+    request: Mapping[str, Any],
+    ids: Sequence[str],
+    patience: Patience | None = None,
+    secrets: Mapping[str, bytes] | None = None,
 ) -> tuple[Connection, Any]:
     """Send a submission; when the server dies before its answer, send it again with the same ids.
+
+    Args:
+        request: with ids made by the caller, so that it is accepted once or not at all.
+        ids: those, for errors.
+        secrets: the values by name.
 
     Returns:
         The connection and the answer.
@@ -119,25 +49,21 @@ def send(
     Raises:
         NoServerError: no server answers, it is silent, or it did not come back within 10 s.
         WaitTimeoutError: the deadline of `patience` has come.
-        UsageError: a secret cannot be read.
     """
-    values: dict[str, bytes] = {}
-    if settings.secret:
-        from director.cli.secrets import read
-
-        values = read(settings.secret)
-        request = {**request, "secrets": list(values)}
-    connection = Connection(settings, patience)
+    secrets = secrets or {}
+    if secrets:
+        request = {**request, "secrets": list(secrets)}
+    connection = Connection(place, patience)
     patience = connection.patience
     until = 0.0
     while True:
         try:
-            return connection, _converse(connection, request, values)
+            return connection, _converse(connection, request, secrets)
         except ServerGoneError as error:
             connection.close()
             until = until or time.monotonic() + RETRY_SECONDS
             try:
-                connection = again(settings, until, patience)
+                connection = again(place, until, patience)
                 request = {**request, "again": True}
             except (NoServerError, WaitTimeoutError):
                 raise NoServerError(f"{error.what}; it did not come back within 10 s{_unknown(ids)}") from error
@@ -163,7 +89,7 @@ def _converse(connection: Connection, request: Mapping[str, Any], values: Mappin
         elif "next" in header:
             wants.go_on()
         elif "seal" in header:
-            from director.cli.secrets import Sealer
+            from director.library.secrets import Sealer
 
             sealer = sealer or Sealer(values)
             connection.send(sealer.answer(header["seal"]))
@@ -174,33 +100,13 @@ def _converse(connection: Connection, request: Mapping[str, Any], values: Mappin
             raise UsageError("the server speaks another version of this protocol; use the same for both")
 
 
-def submission(settings: Settings) -> dict[str, Any]:
-    """The fields of a request of `--exec`, `--orchestrate` or `--plan`.
-
-    Raises:
-        UsageError: a file cannot be read or is no text.
-    """
-    if settings.text is not None:
-        files = [_file("exec", "exec", "containerfile", settings.text, _here())]
-    else:
-        if settings.words.count("-") > 1:
-            raise UsageError("standard input (-) can be read only once")
-        files = [_read(name) for name in settings.words]
-    return {"files": files, "options": options(settings)}
+def text_of(text: str) -> dict[str, Any]:
+    """The field `files[]` of instructions; sources are looked for in the working folder."""
+    return _file("exec", "exec", "containerfile", text, _here())
 
 
-def options(settings: Settings, only_given: bool = False) -> dict[str, Any]:
-    """The options of a request; `only_given` leaves out those that have their default."""
-    found = {}
-    for name in OPTIONS:
-        value = getattr(settings, BY_NAME[name].attribute)
-        if not only_given or settings.sources.get(name, "default") != "default":
-            key = "args" if name == "arg" else name.replace("-", "_")
-            found[key] = list(value) if isinstance(value, tuple) else value
-    return found
-
-
-def _read(name: str) -> dict[str, Any]:
+def read_file(name: str) -> dict[str, Any]:
+    """The field `files[]` of an orchestration file; `-` is standard input. Raises UsageError: it cannot be read."""
     try:
         if name == "-":
             if sys.stdin is None:

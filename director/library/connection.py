@@ -1,19 +1,30 @@
-"""The connection of a call to the server: requests, answers, errors, and how long the call waits."""
+"""A connection to the server: requests, answers, errors, and how long the caller waits."""
 
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from director import Any
-from director.cli.output import note
-from director.config.settings import Settings
+from director import TYPE_CHECKING, Any
 from director.errors import BY_EXIT_CODE, DirectorError, NoServerError, ProtocolError, UsageError, WaitTimeoutError
 from director.protocol.framing import Channel
 from director.protocol.unix_socket import connect
 from director.runtime.paths import sockets_to_try
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Place(Protocol):
+        """Where the server is, and how many seconds it may be silent; settings are such a place."""
+
+        @property
+        def socket_path(self) -> str | None: ...
+        @property
+        def state_dir(self) -> str | None: ...
+        @property
+        def server_timeout(self) -> float: ...
+
 
 NOTE_SECONDS = 3.0  # without an answer, until the user gets a note
 EVENT_SECONDS = 6.0  # the same between two events of a wait, which the server sends every 2 s
@@ -45,13 +56,13 @@ class Patience:
 
     Attributes:
         request_state: what became of the request, for the error when the call ends now.
-        note: shows a line to the user.
+        note: gets a line for the user; it does nothing until it is set.
     """
 
     def __init__(self, limit: float, deadline: float | None = None, first: float | None = None) -> None:
         self.deadline = float("inf") if deadline is None else deadline
         self.request_state = "; nothing was sent"
-        self.note: Callable[[str], None] = note
+        self.note: Callable[[str], None] = _silent
         self._steady = limit
         self._limit = limit if first is None else first
         self.begin()
@@ -103,6 +114,10 @@ class Patience:
     def pause(self) -> None:
         """Wait before the next try to connect. Raises as `left`."""
         time.sleep(min(CONNECT_PAUSE, self.left()))
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 class PatientSocket:
@@ -168,10 +183,10 @@ class Connection:
         NoServerError: no server answers. NotPermittedError: this user may not use the socket.
     """
 
-    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
-        self.patience = patience or Patience(settings.server_timeout)
+    def __init__(self, place: Place, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience(place.server_timeout)
         self.patience.begin()
-        self.paths = sockets_to_try(settings.socket_path, settings.state_dir)
+        self.paths = sockets_to_try(place.socket_path, place.state_dir)
         self._sock = PatientSocket(connect(self.paths, self.patience.pause), self.patience)
         self.channel = Channel(self._sock, take_fds=False)
 
@@ -246,12 +261,6 @@ class Connection:
         self.close()
 
 
-def ask(settings: Settings, request: Mapping[str, Any]) -> Any:
-    """The answer of a request on a connection of its own. Raises as `Connection` and its methods."""
-    with Connection(settings) as connection:
-        return connection.ask(request)
-
-
 def _error(header: Mapping[str, object]) -> DirectorError:
     code, lines = header.get("exit"), header.get("errors")
     error = BY_EXIT_CODE.get(code if isinstance(code, int) else 1, DirectorError)(str(header["error"]))
@@ -259,7 +268,7 @@ def _error(header: Mapping[str, object]) -> DirectorError:
     return error
 
 
-def again(settings: Settings, until: float, patience: Patience) -> Connection:
+def again(place: Place, until: float, patience: Patience) -> Connection:
     """A new connection to a server that has ended the last one; tried until the monotonic time `until`.
 
     Raises:
@@ -269,16 +278,9 @@ def again(settings: Settings, until: float, patience: Patience) -> Connection:
     while True:
         time.sleep(RETRY_PAUSE)
         try:
-            return Connection(settings, patience)
+            return Connection(place, patience)
         except ServerSilentError:
             raise
         except NoServerError:
             if time.monotonic() >= until:
                 raise
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, but for one that the caller ignores (nohup)."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
