@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -131,12 +132,12 @@ def short_path(path: str) -> Iterator[str]:
 
 
 def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
-    """A connected `_socket.socket`. Raises OSError: no process listens, or it is not permitted.
+    """A connected `_socket.socket`, or gevent's. Raises OSError: no process listens, or it is not permitted.
 
     Args:
         pause: called while the listener's queue is full; it may raise to give up. None waits without limit.
     """
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    sock = _new_socket()
     try:
         sock.setblocking(pause is None)
         with short_path(path) as short:
@@ -152,3 +153,13 @@ def dial(path: str, pause: Callable[[], None] | None = None) -> Any:
         sock.close()
         raise
     return sock
+
+
+def _new_socket() -> Any:
+    """A plain socket; gevent's where the program has patched its sockets, as its loop must go on meanwhile."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket"):
+        return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    import socket
+
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -10,8 +10,8 @@ import pytest
 from director.api import sealing
 from director.api.requests import Caller
 from director.api.sealing import check_names, seal
-from director.cli.secrets import Sealer
 from director.errors import UsageError
+from director.library.secrets import Sealer
 from director.protocol import keys
 from director.protocol.sealing import decrypt, open_box
 from director.server.roster import NodeRecord, Roster

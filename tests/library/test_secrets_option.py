@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from director.cli.secrets import Sealer, read
 from director.errors import UsageError
+from director.library.secrets import Sealer, read
 from director.protocol import keys
 
 
