@@ -18,7 +18,7 @@ from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, Node
 from director.api.permissions import NoRoleError, Rights
 from director.api.requests import NOT_AUDITED, Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
-from director.errors import DirectorError, NotPermittedError, UsageError
+from director.errors import NotPermittedError, UsageError
 from director.server.audit import AuditTrail, Entry
 
 #: The answer of a command: an object, a JSON text (`bytes`), or an iterator of objects, lists and JSON texts.
@@ -117,6 +117,6 @@ class Commands:
         except NotPermittedError as error:
             entry.deny(str(error))
             raise
-        except DirectorError as error:
+        except Exception as error:
             entry.fail(str(error))
             raise

@@ -133,11 +133,10 @@ class Enrolments:
         names = self._enrolment.enrolled_with(request.id) if request.with_nodes else []
         caller.rights.scope.require(names, self._roster)
         caller.entry.order(names)
-        self._ledger.commit(self._enrolment.tokens.revoke(request.id))
-        there = set(self._enrolment.enrolled_with(request.id))  # some may have gone while the disk wrote
-        names = [name for name in names if name in there]
+        self._ledger.write(self._enrolment.tokens.revoke(request.id))
         if names:
             self._revoke(names, f"its token {request.id} was revoked by {caller.user}")
+        self._ledger.commit()
         return {"count": len(names)}
 
     def list_waiting(self, request: Waiting, caller: Caller) -> Iterator[list[Row]]:

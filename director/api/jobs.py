@@ -107,7 +107,9 @@ class Jobs:
         for job in jobs:
             if run := self._scheduler.runs.get(job):
                 caller.entry.order(run.nodes, job=job)
-        return {"jobs": [{"id": job, "was_final": not self._scheduler.cancel(job, reason)} for job in jobs]}
+        found = [{"id": job, "was_final": not self._scheduler.cancel(job, reason)} for job in jobs]
+        self._ledger.commit()  # the nodes have the orders, the disk may have been full
+        return {"jobs": found}
 
     def purge_jobs(self, request: JobFilter, caller: Caller) -> Row:
         """Forget final jobs: `{"count": n}`."""

@@ -134,13 +134,12 @@ class LedgerClient:
         if error:
             raise errors.StoreError(error)
 
-    def commit_if_possible(self) -> bool:
-        """Block until all earlier writes are durable, or the disk takes nothing; whether they are durable."""
+    def commit_if_possible(self) -> None:
+        """Block until all earlier writes are durable, or the disk takes nothing."""
         done = Event()
         self.write(then=lambda error: done.set())
         while not done.wait(LOOK) and not self.stuck:
             pass
-        return done.is_set()
 
     def wait_for_room(self, seconds: float) -> bool:
         """Block for at most so many seconds while too much waits for the disk; whether there is room now."""

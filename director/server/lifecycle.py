@@ -81,9 +81,10 @@ class Lifecycle:
             self.cancel(run.id, f"job {run.meta['after']} before it ended {state}")
 
     def cancel(self, job: str, reason: str) -> bool:
-        """Order the end of a job; returns when the order is on disk. False when the job is not open.
+        """Order the end of a job; False when the job is not open.
 
-        The nodes get the order when it is on disk, or when the disk takes nothing: a job that fills it can be stopped.
+        Returns when the order is on disk and was sent to the nodes. It is not on disk yet when the disk takes nothing:
+        a job that fills it can be stopped.
         """
         while job in self._jobs.accepting:
             self._jobs.changed.wait()
@@ -95,12 +96,10 @@ class Lifecycle:
         self.choose(run, every=True)  # a run-once step that will never run needs a task that is cancelled
         self._ledger.write(("job", {"id": job, "cancel_at": time.time(), "cancel_reason": reason}))
         self._jobs.record_ends(run, ends.cancel(run, reason))
-        durable = self._ledger.commit_if_possible()
+        self._ledger.commit_if_possible()
         self._jobs.events.job(job, run.state, cancelled=reason)
         self._tell((node for node in run.nodes.values() if node.open), messages.encode("cancel", jobs=[[job, reason]]))
         self.update(run)
-        if not durable:
-            self._ledger.commit()
         return True
 
     def final_event(self, job: str) -> Event | None:

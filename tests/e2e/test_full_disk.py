@@ -96,6 +96,7 @@ def test_what_cannot_be_written_is_not_done_but_a_job_can_be_cancelled(
     fleet.start_server()
     fleet.wait_online(fleet.start_clients(1))
     pid = fleet.folder / "pid"
+    other = fleet.submit("--exec", "RUN sleep 1000")
     job = fleet.submit("--exec", f"RUN echo $$ > {pid}; exec sleep 1000")
     wait_until(lambda: pid.exists() and pid.read_text(), "it runs")
     disk.fill()
@@ -107,8 +108,8 @@ def test_what_cannot_be_written_is_not_done_but_a_job_can_be_cancelled(
         refused = fleet.director(*words)
         assert (refused.returncode, refused.stdout) == (1, ""), refused
     assert len(fleet.run_json("--list-tokens")) == tokens and not fleet.nodes()["node-1"]["labels"]
-    assert len(fleet.run_json("--list-jobs")) == 1
-    cancel = fleet.begin("--cancel-job", job)
+    assert len(fleet.run_json("--list-jobs")) == 2
+    cancel = fleet.begin("--cancel-job", other, job)
     wait_until(lambda: not is_alive(int(pid.read_text())), "the job's process is gone")
 
     disk.free()

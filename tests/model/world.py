@@ -142,9 +142,8 @@ class Ledger:
             kept = [(op[0], ujson.loads(ujson.dumps(op[1])), *op[2:]) for op in ops]
             self.pending.append((kept, then, refusable))
 
-    def commit_if_possible(self) -> bool:
+    def commit_if_possible(self) -> None:
         self.commit()
-        return True
 
     def commit(self, *ops: Any, refusable: bool = False) -> None:
         done: Queue[str | None] = Queue()
