@@ -56,7 +56,7 @@ class Terminal:
         """Wait until the regex matches behind the last match; the match."""
         until = time.monotonic() + PATIENCE
         while (found := re.compile(pattern).search(self.shown, self._seen)) is None:
-            assert time.monotonic() < until, f"{pattern!r} was not shown: {self.shown[self._seen :]!r}"
+            assert time.monotonic() < until, f"{pattern!r} was not shown: {self.shown[self._seen :][-2000:]!r}"
             if not self._read(0.2):
                 raise AssertionError(f"the program ended without {pattern!r}: {self.shown[self._seen :]!r}")
         self._seen = found.end()

@@ -40,7 +40,7 @@ DOORS = {
     "psutil": "director.agent.facts",
     "configargparse": "director.config.parser",
     "yaml": "director.runtime.yaml_text",
-    "rich": "director.cli.waiting",
+    "rich": "director.cli.progress",
     "re2": "director.targets.regexes",
     "sqlite3": "director.stores",
 }

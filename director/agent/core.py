@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from director.agent.job_table import JobTable
+from director.agent.live_output import LiveOutput
 from director.agent.node_transfer import NodeTransfer
 from director.agent.session import Session
 from director.agent.step_runner import Apply, StepRunner
@@ -40,7 +41,9 @@ class Agent:
         self.session, self.transfer, self._again = session, transfer, again
         self.runner = StepRunner(session, apply, concurrency)
         self.table = JobTable(session, self.runner)
+        self.live = LiveOutput(session)
         self.handlers: dict[str, Handler] = {
+            "follow": self.live.follow,
             "identify": session.identify,
             "refused": session.refuse,
             "welcome": self._welcome,
@@ -75,6 +78,7 @@ class Agent:
         """Reconcile: follow the server's orders for each job, then send every result that is not stored."""
         self.session.node.take_labels(fields["labels"])
         self.session.welcomed(fields)
+        self.live.forget()
         self.table.follow(fields["jobs"])
         self.session.open()
         self.transfer.repeat()

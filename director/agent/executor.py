@@ -87,6 +87,7 @@ class Executor:
             return Outcome(st.FAILED, reason=str(error))
         except (DirectorError, KeyError) as error:
             return Outcome(st.FAILED, reason=f"{step['verb']} cannot be used: {error}")
+        node.show_output(verb)
         if job.head["kind"] == "orchestrate":
             return self._apply_cached(verb, step, node, job)
         return self._attempt(verb, step, node)
@@ -230,6 +231,13 @@ class TaskNode(LocalNode):
         flags, secret = self._step["flags"], self.scope.secret
         makes = any(flags.get(flag) in secret for flag in OUTPUT_FLAGS)
         return () if makes else self._job_runner.secrets.patterns
+
+    def show_output(self, verb: Verb) -> None:
+        """Let the output of a command be followed, unless it becomes a value, which may be a secret.
+
+        The output of other verbs is not that of one process.
+        """
+        self._running.shown = verb.command and self._step["flags"].keys().isdisjoint(OUTPUT_FLAGS)
 
     def open_secrets(self) -> None:
         """Have the secrets of the job at hand once a step uses some. Raises VerbError, LateError."""

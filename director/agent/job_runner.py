@@ -110,6 +110,8 @@ class Running:
         handle: ends its process.
         reported: whether the server was told that it runs.
         away: it is a REBOOT that has begun; the next client reports how it ended.
+        attempt: the number of the attempt that is made.
+        shown: its output may be sent while it runs.
         in_process: the greenlet waits for a process, so `handle` is enough to end the step.
     """
 
@@ -121,6 +123,8 @@ class Running:
     reported: bool = False
     away: bool = False
     in_process: bool = False
+    attempt: int = 1
+    shown: bool = False
 
 
 class JobRunner:

@@ -132,6 +132,7 @@ class StepRunner:
         try:
             while True:
                 self._write(self.journal.started, "step %d of job %s cannot begin", job.id, number, attempt)
+                running.attempt = attempt
                 outcome = self._try(job, scope, step, running)
                 if outcome.state not in (st.FAILED, st.TIMEOUT) or attempt >= most or job.cancelled:
                     return outcome, attempt

@@ -11,6 +11,7 @@ from director import __version__
 from director.api.audit import Audit, of_call
 from director.api.enrolment import Chosen, Enrolments, NewToken, OldToken, Renewal, Waiting
 from director.api.events import EventFeed, EventsFrom
+from director.api.follow import Follow, OutputFeed
 from director.api.health import Health
 from director.api.jobs import JobFilter, JobId, JobIds, Jobs
 from director.api.labels import LabelChange, Labels
@@ -18,6 +19,7 @@ from director.api.nodes import NodeExpression, NodeFilter, NodeName, Nodes, Node
 from director.api.permissions import NoRoleError, Rights
 from director.api.requests import NOT_AUDITED, Caller, Nothing, decode
 from director.api.submissions import Resume, Submission, Submissions, VerbHelp
+from director.api.why import Explanations, Why
 from director.errors import NotPermittedError, UsageError
 from director.server.audit import AuditTrail, Entry
 
@@ -60,7 +62,8 @@ class Commands:
 
     def __init__(
         self, jobs: Jobs, nodes: Nodes, submissions: Submissions, enrolments: Enrolments, labels: Labels,
-        audit: Audit, health: Health, permit: Permit, trail: AuditTrail, feed: EventFeed,
+        audit: Audit, health: Health, permit: Permit, trail: AuditTrail, feed: EventFeed, outputs: OutputFeed,
+        explanations: Explanations,
     ) -> None:  # fmt: skip
         self._permit, self._trail = permit, trail
         self.table = {
@@ -89,6 +92,8 @@ class Commands:
             "renew-node": Command(Renewal, "enroller", enrolments.renew_node, scoped=True, audited=True),
             "label-node": Command(LabelChange, "admin", labels.label_node, audited=True),
             "events": Command(EventsFrom, "viewer", feed.events, scoped=True),
+            "why": Command(Why, "viewer", explanations.why, scoped=True),
+            "follow": Command(Follow, "viewer", outputs.follow, scoped=True),
             "export-jobs": Command(Nothing, "viewer", jobs.export_jobs, scoped=True),
             "export-nodes": Command(Nothing, "viewer", nodes.export_nodes, scoped=True),
             "verify-audit": Command(Nothing, "admin", audit.verify),

@@ -9,24 +9,20 @@ from typing import Any
 
 import ujson
 
-from director import states as st
 from director.api.job_access import JobAccess
 from director.api.requests import Caller, Nothing
+from director.api.waiting_nodes import WaitingNodes, extent
 from director.protocol.framing import Cut
-from director.runtime.logs import stamp
 from director.scheduler.job_state import JobRun
-from director.scheduler.node_run import NodeRun
 from director.server.audit import shown
 from director.server.ledger_client import LedgerClient
-from director.server.roster import NodeRecord, Roster
+from director.server.roster import Roster
 from director.server.scheduler import Scheduler
 from director.targets import resolve
 
 PACE = 0.5  # seconds between two checks of jobs that a caller waits for
 CALM = 2.0  # seconds after which unchanged progress is reported again
 PURGED_AT_ONCE = 100
-WAITING_SHOWN = 100
-SILENT = 5.0  # seconds after which a node's silence is reported
 Row = dict[str, Any]
 
 
@@ -70,11 +66,11 @@ class Jobs:
     NotPermittedError for a job that reaches nodes outside of the caller's scope.
 
     Args:
-        lost_after: seconds of silence after which a node's tasks are lost.
+        waiting: says what open jobs wait for.
     """
 
-    def __init__(self, scheduler: Scheduler, roster: Roster, ledger: LedgerClient, lost_after: float) -> None:
-        self._scheduler, self._roster, self._ledger, self._lost_after = scheduler, roster, ledger, lost_after
+    def __init__(self, scheduler: Scheduler, roster: Roster, ledger: LedgerClient, waiting: WaitingNodes) -> None:
+        self._scheduler, self._roster, self._ledger, self._waiting = scheduler, roster, ledger, waiting
         self._access = JobAccess(scheduler, roster, ledger)
 
     def list_jobs(self, request: JobFilter, caller: Caller) -> bytes:
@@ -96,7 +92,8 @@ class Jobs:
     def wait(self, request: JobIds, caller: Caller) -> Iterator[Row]:
         """Progress of the jobs until all are final, at least every two seconds.
 
-        Each event is `{"jobs": [{id, state, tasks}], "waiting": [{job, node, step, why, since, until}]}`.
+        Each event is `{"jobs": [{id, state, tasks, steps, nodes, failed}], "waiting": [{job, node, step, why, since,
+        until}]}`. `nodes` counts `total`, `done` and `failed` ones; `failed` has the names of some of these.
         """
         return self._progress([self._access.find(job, caller) for job in request.ids])
 
@@ -136,47 +133,10 @@ class Jobs:
             rows = [{"id": run.id, "state": run.state, "tasks": run.tasks()} for run in runs]
             if rows != last or now - reported > CALM:
                 reported, last = now, rows
-                yield {"jobs": rows, "waiting": self._waiting(runs)}
+                shown = [{**row, **extent(run)} for row, run in zip(rows, runs, strict=True)]
+                yield {"jobs": shown, "waiting": self._waiting.rows(runs)}
             next(iter(events.values())).wait(PACE)
             events = {job: event for job, event in events.items() if not event.is_set()}
-
-    def _waiting(self, runs: Iterable[JobRun]) -> list[Row]:
-        """The nodes that open jobs wait for, at most `WAITING_SHOWN`."""
-        rows: list[Row] = []
-        for run in runs:
-            for node in run.nodes.values():
-                if node.open:
-                    step = node.first_open()
-                    row = {"job": run.id, "node": node.node, "since": None, "until": None, "step": step}
-                    rows.append({**row, **self._why(run, node, step)})
-                    if len(rows) >= WAITING_SHOWN:
-                        return rows
-        return rows
-
-    def _why(self, run: JobRun, node: NodeRun, step: int) -> Row:
-        """Why a job waits for a node, and since and until when, if known."""
-        record, now = self._roster.nodes.get(node.node), time.monotonic()
-        if record is None:
-            return {"why": "forgotten"}
-        silence = now - (record.heard or record.offline_since or now)
-        if not record.online:
-            return self._why_offline(run, node, record, silence)
-        if record.quarantine or record.trouble:
-            return {"why": record.quarantine or record.trouble, "stuck": True}
-        since = {"since": _in(-silence)} if silence > SILENT else {}
-        if node.started:
-            step, at = next(iter(node.started.items()))
-            limit = run.time_limit(step)
-            return {"why": "running", "step": step, "since": stamp(at), "until": stamp(at + limit) if limit else None}
-        awaited = self._scheduler.run_once.why(run.id, step)
-        return {**since, "why": awaited or ("sent" if node.states.count(st.SENT) else "queued")}
-
-    def _why_offline(self, run: JobRun, node: NodeRun, record: NodeRecord, silence: float) -> Row:
-        """For an offline node; tasks that were handed over become lost, others expire."""
-        if node.handed > 0:
-            return {"why": "silent", "since": _in(-silence), "until": _in(max(0.0, self._lost_after - silence))}
-        left = run.valid_for - (time.monotonic() - max(record.offline_since, run.since))
-        return {"why": "offline", "since": _in(-silence), "until": _in(max(0.0, left))}
 
 
 def live(runs: Mapping[str, JobRun], detailed: str = "") -> Row:
@@ -189,8 +149,3 @@ def live(runs: Mapping[str, JobRun], detailed: str = "") -> Row:
         view[detailed]["nodes"] = {name: node.states.decode() for name, node in nodes}
         view[detailed]["running"] = {name: node.started for name, node in nodes if node.started}
     return view
-
-
-def _in(seconds: float) -> str:
-    """The time so many seconds from now, as ISO 8601."""
-    return stamp(time.time() + seconds)

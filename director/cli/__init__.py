@@ -19,6 +19,8 @@ ACTIONS: dict[str, str] = {
     "list-nodes": "director.cli.requests:list_nodes",
     "job-info": "director.cli.requests:job_info",
     "node-info": "director.cli.requests:node_info",
+    "follow": "director.cli.follow:follow",
+    "why": "director.cli.why:why",
     "wait-job": "director.cli.waiting:wait_job",
     "cancel-job": "director.cli.requests:cancel_job",
     "purge-jobs": "director.cli.requests:purge_jobs",

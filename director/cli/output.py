@@ -35,6 +35,19 @@ def answer(pieces: Iterable[str]) -> bool:
     return True
 
 
+def stream(pieces: Iterable[str]) -> None:
+    """Write a part of an answer that goes on, at once. Raises as `answer`; a reader that has gone ends the call."""
+    data = "".join(pieces).encode("utf-8", "replace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        _discard(1)
+        raise SystemExit(EXIT_OK) from None
+    except OSError as error:
+        raise DirectorError(f"the answer cannot be written: {error.strerror}") from error
+
+
 def screen(descriptor: int = 1) -> Screen:
     """What stdout, or stderr with 2, is shown on."""
     try:

@@ -54,7 +54,7 @@ def plan(settings: Settings) -> int:
 
 def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:
     end_on_signals()
-    waits = settings.wait or settings.sources.get("wait-timeout") == "flag"
+    waits = settings.wait or settings.stream or settings.sources.get("wait-timeout") == "flag"
     deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None
     accepted = False
     try:
@@ -78,6 +78,10 @@ def _accepted(settings: Settings, answered: Mapping[str, Any], connection: Conne
     jobs = [str(job["id"]) for job in answered["jobs"]]
     for line in answered["notes"]:
         note(line)
+    if connection is not None and settings.stream:
+        from director.cli.follow import follow_jobs
+
+        return follow_jobs(settings, jobs, connection)
     if connection is not None:
         from director.cli.waiting import wait
 

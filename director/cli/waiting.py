@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from director import Any, errors
 from director.cli.output import answer, note, screen
+from director.cli.progress import Display
 from director.cli.server import connect, end_on_signals, patient
 from director.config.settings import Settings
 from director.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_WAIT_TIMEOUT
 from director.library.connection import Connection, Patience, ServerGoneError, ServerSilentError, again
 
-DELAY = 1.0  # seconds; most jobs end sooner, without the import of rich
-OPEN = ("queued", "sent", "running")
 FIRST_NOTE = 5.0  # seconds until the nodes are named
 NEXT_NOTE = 60.0  # seconds between two such notes
 AWAY = 60.0  # seconds for a server that has gone to come back
 GRACE = 0.7  # seconds for the first sign of life when results are fetched after a wait that was given up
 JOB_CODES = {"success": EXIT_OK, "failed": EXIT_FAILED, **dict.fromkeys(("cancelled", "incomplete"), EXIT_INCOMPLETE)}
+AGAIN = 2.0  # seconds for a second Ctrl-C
+INTERRUPTED = "interrupted; the job goes on ({})"
 TIMED_OUT = "--wait-timeout passed; the job goes on"
 
 
@@ -32,7 +32,7 @@ def wait_job(settings: Settings) -> int:
     deadline = None if limit is None else time.monotonic() + limit
     try:
         with connect(settings, patient(settings, deadline)) as connection:
-            jobs = dict.fromkeys(_whole_id(connection, word) for word in settings.words)
+            jobs = dict.fromkeys(whole_id(connection, word) for word in settings.words)
             return wait(settings, list(jobs), connection)
     except errors.WaitTimeoutError:  # before the first progress
         note(TIMED_OUT)
@@ -44,7 +44,7 @@ def _way_back(jobs: Sequence[str]) -> str:
     return f"come back with: director --wait-job {' '.join(jobs)}"
 
 
-def _whole_id(connection: Connection, word: str) -> str:
+def whole_id(connection: Connection, word: str) -> str:
     """The whole id for a prefix or `last`, which may name another job later."""
     from director.ids import is_job_id
 
@@ -63,7 +63,7 @@ def wait(settings: Settings, jobs: Sequence[str], connection: Connection) -> int
     except errors.WaitTimeoutError:
         ended, reason = EXIT_WAIT_TIMEOUT, TIMED_OUT
     except KeyboardInterrupt:
-        ended, reason = EXIT_INTERRUPTED, f"interrupted; the job goes on ({' '.join(jobs)})"
+        ended, reason = EXIT_INTERRUPTED, INTERRUPTED.format(" ".join(jobs))
     finally:
         waiter.display.close()
     if ended:
@@ -106,7 +106,36 @@ def _report(settings: Settings, waiter: _Waiter, results: Sequence[Any], ended: 
         return verdict(results)
     waiter.name_nodes()
     note(_way_back(waiter.jobs))
+    if ended == EXIT_INTERRUPTED:
+        offer_cancel(settings, waiter.jobs)
     return ended
+
+
+def say_interrupted(jobs: Sequence[str]) -> None:
+    """Say that the jobs go on."""
+    note(INTERRUPTED.format(" ".join(jobs)))
+
+
+def offer_cancel(settings: Settings, jobs: Sequence[str]) -> None:
+    """On a terminal, cancel the jobs when Ctrl-C comes again soon and the user says yes."""
+    if not (screen(0).width and screen(2).width):
+        return
+    try:
+        note(f"Ctrl-C again within {AGAIN:g} s: cancel")
+        time.sleep(AGAIN)
+        return
+    except KeyboardInterrupt:
+        pass
+    try:
+        sys.stderr.write(f"\rcancel {' '.join(jobs)} everywhere? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            from director.cli.server import ask
+
+            ask(settings, {"do": "cancel", "ids": list(jobs)})
+            note("cancel ordered")
+    except KeyboardInterrupt:
+        note("nothing is cancelled")
 
 
 def verdict(jobs: Iterable[Mapping[str, Any]]) -> int:
@@ -125,7 +154,7 @@ class _Waiter:
 
         self._settings = settings
         self.jobs = list(jobs)
-        self.display = Display()
+        self.display = Display(settings.quiet)
         self._progress: dict[str, Any] = {}
         self._named_at = 0.0  # monotonic, the last time
         self._halted: set[tuple[str, str]] = set()  # as of `_halted`, at that time
@@ -184,52 +213,3 @@ def _halted(progress: Mapping[str, Any]) -> set[tuple[str, str]]:
     """The nodes that are waited for and cannot go on, and why."""
     rows = progress.get("waiting") or ()
     return {(row["node"], row["why"]) for row in rows if row["why"] in ("silent", "offline") or row.get("stuck")}
-
-
-class Display:
-    """Notes on stderr, and progress where that is a terminal."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-        self._from = time.monotonic() + DELAY
-        self._bar: Any = None
-        self._task: Any = None
-
-    def show(self, progress: Mapping[str, Any]) -> None:
-        """Show the progress of an event of the server."""
-        if not self._live or time.monotonic() < self._from:
-            return
-        if self._bar is None and not self._start():
-            return
-        counts = [job.get("tasks") or {} for job in progress.get("jobs") or []]
-        total = sum(count.get("total", 0) for count in counts)
-        left = sum(count.get(state, 0) for count in counts for state in OPEN)
-        self._bar.update(self._task, total=total, completed=total - left)
-
-    def _start(self) -> bool:
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-        except ImportError:
-            self._live = False
-            return False
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("tasks", total=None)
-        self._bar.start()
-        return True
-
-    def note(self, text: str) -> None:
-        """Write a line above the progress."""
-        if self._bar is None:
-            note(text)
-        else:
-            self._bar.stop()
-            note(text)
-            self._bar.start()
-
-    def close(self) -> None:
-        """Remove the progress."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None

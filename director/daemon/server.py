@@ -18,6 +18,7 @@ from director.api.audit import Audit
 from director.api.commands import Commands
 from director.api.enrolment import Enrolments
 from director.api.events import EventFeed
+from director.api.follow import OutputFeed
 from director.api.health import Health
 from director.api.job_access import JobAccess
 from director.api.jobs import Jobs
@@ -26,6 +27,8 @@ from director.api.nodes import Nodes
 from director.api.permissions import Permissions
 from director.api.socket import OperatorSocket
 from director.api.submissions import Submissions
+from director.api.waiting_nodes import WaitingNodes
+from director.api.why import Explanations
 from director.config.roles import read_roles
 from director.config.settings import Settings
 from director.errors import DirectorError, StartError, UsageError
@@ -133,6 +136,7 @@ class Server:
             "secrets_get": self.scheduler.sealed.get,
             "dry_run_result": dry_run.take,
             "new_key": rotation.take,
+            "output": self.scheduler.live.take,
         }
         self._open_sessions(router, sender, enrolment, rotation, handlers)
         router.bind(paths.endpoint(s.bind_address, s.port))
@@ -140,8 +144,10 @@ class Server:
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LoopLag("server")
         addresses = s.advertise_address or [own_address(s.bind_address, s.port)]
+        waiting = WaitingNodes(self.scheduler, self.roster, s.lost_after)
+        access = JobAccess(self.scheduler, self.roster, self.ledger)
         self.commands = Commands(
-            Jobs(self.scheduler, self.roster, self.ledger, s.lost_after),
+            Jobs(self.scheduler, self.roster, self.ledger, waiting),
             nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag, rotation),
             Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
             Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
@@ -150,7 +156,9 @@ class Server:
             health := Health(s, self.roster, self.scheduler, self.ledger, enrolment, self.lag),
             self._permissions.permit,
             self._trail,
-            EventFeed(self.scheduler.events, JobAccess(self.scheduler, self.roster, self.ledger), self.roster),
+            EventFeed(self.scheduler.events, access, self.roster),
+            OutputFeed(self.scheduler, self.roster, self.ledger, access),
+            Explanations(self.scheduler, self.ledger, access, waiting),
         )
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))

@@ -57,6 +57,14 @@ class Output:
             self._trim()
         return bytes(self._head + self._tail)
 
+    def since(self, offset: int, most: int) -> tuple[int, bytes]:
+        """At most so many of the kept bytes from this offset of the stream on, and the offset at which they begin."""
+        if offset < len(self._head):
+            return offset, bytes(self._head[offset : offset + most])
+        first = self.total - len(self._tail)
+        start = max(0, offset - first)
+        return first + start, bytes(self._tail[start : start + most])
+
     @property
     def left_out(self) -> int:
         """Bytes that `value()` does not hold."""

@@ -212,6 +212,8 @@ class _Task:
         if self.outputs is not None:
             return
         self.outputs = Output(self.spec.cap, self.spec.mask), Output(self.spec.cap, self.spec.mask)
+        if self.handle is not None:
+            self.handle.outputs = self.outputs
         for fd, output in zip((self.child.out, self.child.err), self.outputs, strict=True):
             self._start_watcher(fd, self._on_output, fd, output)
 
@@ -314,7 +316,7 @@ class _Task:
         WATCH.remove(self)
         self.cgroup.remove()
         if self.handle is not None:
-            self.handle.wake = None
+            self.handle.wake = self.handle.outputs = None
         for watcher in self.watchers:
             watcher.stop()
             watcher.close()

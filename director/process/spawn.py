@@ -12,6 +12,7 @@ from typing import Any
 
 from director.process.cgroup import CGROUP
 from director.process.exec_as import NOT_STARTED, StartFailure, failure, find
+from director.process.output import Output
 
 MARKER = b"DIRECTOR_TASK"
 DETACHED = b"DIRECTOR_DETACHED"
@@ -93,9 +94,14 @@ class Result:
 
 @dataclass(slots=True, eq=False)
 class Handle:
-    """Given to `run` and, from another greenlet, to `cancel`, which may come first."""
+    """Given to `run` and, from another greenlet, to `cancel`, which may come first.
+
+    Attributes:
+        outputs: stdout and stderr so far, while the process runs and is not a quick one.
+    """
 
     cancelled: bool = False
+    outputs: tuple[Output, Output] | None = field(default=None, repr=False)
     wake: Callable[[], Any] | None = field(default=None, repr=False)
 
 

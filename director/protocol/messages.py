@@ -22,6 +22,7 @@ PAYLOAD_LIMIT = 64 * 1024 * 1024
 RESULTS_LIMIT = 8 * 1024 * 1024  # bytes of outputs in one message; clients send 4 MiB at most
 OFFER_LIMIT = 4 * 1024 * 1024  # bytes of a piece of a file, or of a part of a list of files
 SECRETS_LIMIT = 64  # of a job
+PIECES_LIMIT = 64 * 1024  # bytes of live output in one message
 DEPTH_LIMIT = 64  # of lists and objects in what a node says that the server keeps
 
 NUMBER = (int, float)
@@ -68,6 +69,7 @@ KINDS: dict[str, Kind] = {
     "borrow": Kind("client", SOURCES),
     "offer": Kind("client", {**SOURCES, "part": int, "parts": int, "error": str}, 16384, OFFER_LIMIT, 1),
     "dry_run_result": Kind("client", {"req": int, "error": str, "sets": dict}, 1024 * 1024, 16 * 1024 * 1024, 1),
+    "output": Kind("client", {"pieces": list}, 65536, PIECES_LIMIT, 1),
     "new_key": Kind("client", {"key": str}),
     "goodbye": Kind("client", {"reason": str}),
     # server to client
@@ -80,6 +82,7 @@ KINDS: dict[str, Kind] = {
     "slice": Kind("server", {"seq": int, "job": str, "parts": list}, HEADER_LIMIT, PAYLOAD_LIMIT, 1 + STEPS_PER_CHUNK),
     "ack": Kind("server", {"number": int, "close": list}, 1024 * 1024),
     "cancel": Kind("server", {"jobs": list}, 1024 * 1024),
+    "follow": Kind("server", {"job": str, "on": bool, "anew": bool, "every": NUMBER, "most": int}),
     "run_once_ended": Kind("server", {**TASK, "error": str}),
     "heartbeat_ack": Kind("server", {}),
     "rotate": Kind("server", {}),

@@ -16,6 +16,7 @@ from director.scheduler.job_state import JobRun, RangeEnd
 from director.scheduler.node_run import NodeRun
 from director.server.ledger_client import LedgerClient
 from director.server.lifecycle import Lifecycle
+from director.server.live_output import LiveOutput
 from director.server.node_labels import NodeLabels
 from director.server.open_jobs import OpenJobs
 from director.server.result_bounds import bounded, with_outputs
@@ -27,8 +28,11 @@ RANGE_STATES = st.FINAL - st.GOOD - {st.EXPIRED}  # what a node may report for a
 class ResultIntake:
     """Takes results of open and of final jobs."""
 
-    def __init__(self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient, labels: NodeLabels) -> None:
-        self._jobs, self._lifecycle, self._ledger, self._labels = jobs, lifecycle, ledger, labels
+    def __init__(
+        self, jobs: OpenJobs, lifecycle: Lifecycle, ledger: LedgerClient, labels: NodeLabels,
+        live: LiveOutput,
+    ) -> None:  # fmt: skip
+        self._jobs, self._lifecycle, self._ledger, self._labels, self._live = jobs, lifecycle, ledger, labels, live
 
     def take_results(
         self, record: NodeRecord, jobs: Sequence[Any], payload: bytes, then: Callable[[list[str]], None]
@@ -49,6 +53,7 @@ class ResultIntake:
         operations: list[Any] = []
         changed: list[JobRun] = []
         close: list[str] = []
+        taken: list[tuple[str, list[TaskResult]]] = []
         count = ended = 0
         for report, outputs in with_outputs([self._check(entry) for entry in jobs], payload):
             job, results, begun, ranges = report
@@ -67,12 +72,19 @@ class ResultIntake:
             results, outputs = bounded(results, outputs, node.cursor)
             operations += self._end_tasks(run, record, results, outputs)
             ended += open_before - node.open
+            taken.append((job, results))
             operations += self._end_ranges(run, node, ranges)
             changed.append(run)
             if not node.open:
                 node.closed = True
                 close.append(job)
-        self._ledger.write(*operations, then=lambda error: then(close), lazy=True)
+
+        def stored(error: str | None) -> None:
+            then(close)
+            for job, results in taken:  # a viewer that came after them finds them in the ledger only now
+                self._live.ended(job, record.name, results)
+
+        self._ledger.write(*operations, then=stored, lazy=True)
         for run in changed:
             self._follow_up(run, record)
         return ended >= count > 0

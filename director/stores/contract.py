@@ -186,6 +186,25 @@ class Store(Protocol):
     def job_info(self, id: str, live: Live) -> Iterator[bytes]:
         """The JSON object of `--job-info`, in parts of about 1 MiB. Raises NotFoundError."""
 
+    def outputs(self, id: str, step: int | None, nodes: Sequence[str] | None) -> Iterator[bytes]:
+        """Results with outputs in base64, as `--follow` shows them: JSON lists, as those of `export_jobs`.
+
+        Of one step or all, on these nodes or all. Raises NotFoundError.
+        """
+
+    def outputs_of(self, id: str, tasks: Sequence[tuple[int, str]]) -> bytes:
+        """The same of these tasks, each step and node, as far as they fit 1 MiB, at least the first of them.
+
+        The number of tasks that were looked up, then one JSON list of the results among them.
+        """
+
+    def node_tasks(self, id: str, node: str | None, live: Live) -> list[dict[str, Any]]:
+        """Tasks of a job as in `job_info`, without outputs, each with `number`, `verb` and `text`: all of this node.
+
+        Without a node, those that are final and not well, alike ones once with the list of their `nodes`.
+        Raises NotFoundError.
+        """
+
     def reach(self, id: str) -> list[str]:
         """The nodes that the job runs on or reads from, by name. Raises NotFoundError."""
 

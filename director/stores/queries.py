@@ -12,14 +12,17 @@ from director.states import JOB_FINAL, JOB_QUEUED, JOB_RUNNING
 from director.stores.contract import JobHead, Live
 from director.stores.rows import encode
 from director.stores.serializers import (
+    PART,
     Info,
     counted,
     gather,
     job_object,
     known_counts,
     lists,
+    outputs,
     state_of,
     succeeded,
+    with_output,
 )
 from director.stores.sqlite_reader import Pick, Reader, SqliteView
 
@@ -66,6 +69,31 @@ class Queries(Reader):
         """See `Store.job_info`."""
         with self.view(id) as view:
             yield from gather(Info(view, live.get(id)).pieces())
+
+    def outputs(self, id: str, step: int | None, nodes: Sequence[str] | None) -> Iterator[bytes]:
+        """See `Store.outputs`."""
+        with self.view(id) as view:
+            yield from lists([piece] for piece in outputs(view, step, nodes))
+
+    def outputs_of(self, id: str, tasks: Sequence[tuple[int, str]]) -> bytes:
+        """See `Store.outputs_of`."""
+        pieces: list[bytes] = []
+        count = size = 0
+        for step, node in tasks:
+            count += 1
+            found = self.result(id, step, node)
+            if found is not None:
+                pieces.append(with_output(node, *found))
+                size += len(pieces[-1])
+            if size >= PART:
+                break
+        return b"%d[%s]" % (count, b",".join(pieces))
+
+    def node_tasks(self, id: str, node: str | None, live: Live) -> list[dict[str, Any]]:
+        """See `Store.node_tasks`."""
+        with self.view(id) as view:
+            info = Info(view, live.get(id))
+            return list(info.of_node(node)) if node is not None else info.not_well()
 
     def export_jobs(self, live: Live, within: Sequence[str] | None = None) -> Iterator[bytes]:
         """See `Store.export_jobs`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -237,11 +238,72 @@ class Info:
             yield comma + encode({"node": node, **task, "late": late.get(index)}).encode()
             comma = b","
 
+    def of_node(self, node: str) -> Iterator[dict[str, Any]]:
+        """The tasks of one node, without outputs."""
+        if node not in self.view.nodes:
+            return
+        index = self.view.nodes.index(node)
+        letters = known_letters(self.view, self.overlay)[index]
+        for step in self._steps():
+            found = self.view.result(step["i"], node)
+            if found is not None:
+                yield _brief(step, result_object(found[0], b""))
+            elif letters[step["i"]] != st.NONE:
+                ended = self.view.range_ends.get(index, ())
+                yield _brief(step, bare_task(letters[step["i"]], step["i"], ended, self.begun(node, step["i"])))
+
+    def not_well(self) -> list[dict[str, Any]]:
+        """The final tasks that did not end well, alike ones once."""
+        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+        letters = known_letters(self.view, self.overlay)
+        for step in self._steps():
+            number = step["i"]
+            found = {index: result for index, result, _ in self.view.results(number)}
+            for index, node in enumerate(self.view.nodes):
+                letter = ord(found[index].state) if index in found else letters[index][number]
+                if letter not in st.FINAL - st.GOOD:
+                    continue
+                ended = self.view.range_ends.get(index, ())
+                task = result_object(found[index], b"") if index in found else bare_task(letter, number, ended, None)
+                key = number, letter, task["reason"]
+                groups.setdefault(key, {**_brief(step, task), "nodes": []})["nodes"].append(node)
+        return list(groups.values())
+
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        return (step for chunk in self.view.chunks() for step in ujson.loads(chunk))
+
     def begun(self, node: str, step: int) -> float | None:
         """When a running task started, if the server knows."""
         times = self.running.get(node) or {}
         at: float | None = times.get(step, times.get(str(step)))
         return at
+
+
+def outputs(view: SqliteView, step: int | None, nodes: Sequence[str] | None) -> Iterator[bytes]:
+    """See `Store.outputs`; one task at a time."""
+    wanted = None if nodes is None else {index for index, name in enumerate(view.nodes) if name in set(nodes)}
+    for number in range(view.head.step_count) if step is None else (step,):
+        for index, result, output in view.results(number):
+            if wanted is None or index in wanted:
+                yield with_output(view.nodes[index], result, output)
+
+
+def with_output(node: str, result: TaskResult, output: bytes) -> bytes:
+    """A result with its output in base64."""
+    cut = result.stdout_size
+    shown = {
+        "node": node, "step": result.step, "number": result.step + 1, "attempt": result.attempt,
+        "state": st.NAMES[ord(result.state)], "exit_code": result.exit_code, "reason": result.reason or "",
+        "truncated": result.truncated, "stdout": b64encode(output[:cut]).decode(),
+        "stderr": b64encode(output[cut:]).decode(),
+    }  # fmt: skip
+    return encode(shown).encode()
+
+
+def _brief(step: Mapping[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """A task with its step, without outputs."""
+    head = {"index": step["i"], "number": step["i"] + 1, "verb": step.get("verb"), "text": step.get("text")}
+    return head | {name: value for name, value in task.items() if name not in ("stdout", "stderr")}
 
 
 def gather(pieces: Iterable[bytes], size: int = PART) -> Iterator[bytes]:

@@ -91,6 +91,11 @@ class SqliteStore(Queries):
         parts = super().job_info(id, live)
         yield from list(parts) if self._connections.path == MEMORY else parts
 
+    def outputs(self, id: str, step: int | None, nodes: Sequence[str] | None) -> Iterator[bytes]:
+        """See `Store.outputs`; as `job_info` from memory."""
+        parts = super().outputs(id, step, nodes)
+        yield from list(parts) if self._connections.path == MEMORY else parts
+
     def audit_head(self) -> Head:
         """See `Store.audit_head`."""
         with self._connections.reading() as db:

@@ -82,6 +82,14 @@ class SqliteView:
         made = "r.state IN ('S', 'C') AND instr(r.effects, '\"withheld\":') > 0"
         return self._select(f"SELECT n.position, r.step {_of_job('results')} AND {made}").fetchall()
 
+    def result(self, step: int, node: str) -> tuple[TaskResult, bytes] | None:
+        """One result without effects, and its output; None without one."""
+        row = self._select(
+            f"""SELECT r.output, {_RESULT} FROM results r WHERE r.job = ?
+               AND r.node = (SELECT id FROM names WHERE name = ?) AND r.step = ?""", node, step,
+        ).fetchone()  # fmt: skip
+        return None if row is None else (TaskResult._make(row[1:]), row[0])
+
     def seeded(self) -> list[str]:
         """Nodes with a result that is good and has effects, in the order of the job's nodes."""
         found = self._select(
@@ -151,6 +159,15 @@ class Reader:
         """The head of a job. Raises NotFoundError."""
         with self._reading() as db:
             return _head(db, job)[1]
+
+    def result(self, id: str, step: int, node: str) -> tuple[TaskResult, bytes] | None:
+        """One result of a job without effects, and its output; None without one."""
+        with self._reading() as db:
+            row = db.execute(
+                f"""SELECT r.output, {_RESULT} FROM results r WHERE r.job = (SELECT seq FROM jobs WHERE id = ?)
+                   AND r.node = (SELECT id FROM names WHERE name = ?) AND r.step = ?""", (id, node, step),
+            ).fetchone()  # fmt: skip
+        return None if row is None else (TaskResult._make(row[1:]), row[0])
 
     def find(self, id: str) -> dict[str, str] | None:
         """See `Store.find`."""

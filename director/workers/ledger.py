@@ -43,9 +43,9 @@ OUTLINE = ("i", "stage", "lane", "group", "inherit")
 QUERIES = (
     "list_jobs", "job_info", "resolve", "export_jobs", "chunk", "lost", "settle", "open_jobs", "find",
     "tokens", "revoked_keys", "final_jobs", "prunable", "resume_record", "reach", "reached",
-    "sealed",
+    "sealed", "outputs", "outputs_of", "node_tasks",
 )  # fmt: skip
-LONG = frozenset(("job_info", "export_jobs", "check_audit"))  # answers that may be of any size, or take long
+LONG = frozenset(("job_info", "export_jobs", "outputs", "check_audit"))  # of any size, or slow to make
 Write = tuple[int, bool, list[tuple[Any, ...]]]
 Send = Callable[..., None]
 

@@ -18,7 +18,7 @@ from benches.row import HEADER, Row, line
 
 BENCHES = (
     "orchestration", "fanout", "simulated", "results", "idle-server", "reconnect", "cli", "history", "submissions",
-    "secrets", "client", "spawn", "parse", "files", "hostile",
+    "secrets", "live", "client", "spawn", "parse", "files", "hostile",
 )  # fmt: skip
 APART = ("peers", "plots")  # only when named
 DEEPEST = 107 - len("/director-bench-12345678/12345678/fleet/sock")  # the longest path a socket may have

@@ -165,11 +165,14 @@ class Fleet:
 
         from director.states import FAILED, SUCCESS
         from director.verbs.base import Outcome
+        from simulation.talk import talk
 
         latency, failure_rate = self._options.latency, self._options.failure_rate
         output = os.urandom(self._options.output_size // 2).hex().encode()
 
         def apply(runner: Any, job: Any, scope: Any, step: Any, running: Any) -> Outcome:
+            if "talk" in step["text"]:
+                return talk(running, float(step["text"].split()[-1]))
             if latency:
                 sleep(random.uniform(0, 2 * latency))
             if failure_rate and random.random() < failure_rate:

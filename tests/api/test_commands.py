@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import ROOT
 
-from director.api import audit, enrolment, events, health, jobs, labels, nodes, submissions
+from director.api import audit, enrolment, events, follow, health, jobs, labels, nodes, submissions, why
 from director.api.commands import Command, Commands
 from director.api.requests import Caller, Nothing, decode
 from director.config.table import EVERY
@@ -45,6 +45,8 @@ TABLE = {
     "renew-node": (enrolment.Renewal, "enroller", {"node": "web"}),
     "label-node": (labels.LabelChange, "admin", {"node": "web", "labels": {"tier": "web"}, "nodes": {"db": {"x": ""}}}),
     "events": (events.EventsFrom, "viewer", {"epoch": "e", "number": 5, "once": True}),
+    "why": (why.Why, "viewer", {"id": "last", "node": "web"}),
+    "follow": (follow.Follow, "viewer", {"id": "last", "node": "web-*", "step": 0}),
     "export-jobs": (Nothing, "viewer", {}),
     "export-nodes": (Nothing, "viewer", {}),
     "verify-audit": (Nothing, "admin", {}),
@@ -53,7 +55,7 @@ TABLE = {
 # commands that change nothing; all others are written to the audit log
 READERS = {
     "hello", "health", "plan", "verb-help", "wait", "list-jobs", "job-info", "list-nodes", "node-info", "list-tokens",
-    "list-waiting", "events", "export-jobs", "export-nodes", "verify-audit",
+    "list-waiting", "events", "follow", "why", "export-jobs", "export-nodes", "verify-audit",
 }  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def commands(permit: Any, ledger: Any = None) -> Commands:
     """The table over parts of a server that are not there."""
     none: Any = None
     parts = (
-        jobs.Jobs(none, none, none, 0),
+        jobs.Jobs(none, none, none, none),
         nodes.Nodes(none, none, none, none, 0, none, none),
         submissions.Submissions(none, none, none, none, none),
         enrolment.Enrolments(none, none, none, (), none, none),
@@ -81,7 +83,9 @@ def commands(permit: Any, ledger: Any = None) -> Commands:
         audit.Audit(none),
         health.Health(none, none, none, none, none, none),
     )
-    return Commands(*parts, permit, AuditTrail(ledger), events.EventFeed(none, none, none))
+    feeds = events.EventFeed(none, none, none), follow.OutputFeed(none, none, none, none)
+    explanations = why.Explanations(none, none, none, none)
+    return Commands(*parts, permit, AuditTrail(ledger), *feeds, explanations)
 
 
 def test_every_command_has_a_request_type_and_a_role() -> None:

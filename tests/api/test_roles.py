@@ -113,6 +113,8 @@ def requests(jobs: dict[str, str], tokens: dict[str, str]) -> dict[str, list[dic
         "reject-node": chosen,
         "renew-node": by_node,
         "events": [{"once": True}],
+        "follow": by_job,
+        "why": by_job,
         "export-jobs": [{}],
         "export-nodes": [{}],
     }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from typing import Any
 
 import pytest
 from cli.conftest import OnTerminal, Run
 from cli.fake_server import FakeServer, body, end, info, send
+
+from director.protocol.framing import Channel
 
 A = "a" * 16
 
@@ -137,3 +141,65 @@ def test_waiting_on_a_terminal_says_what_to_type_next(server: FakeServer, on_ter
     with on_terminal("--wait-job", A) as terminal:
         assert terminal.end() == 1
         assert f"director --resume {A}" in terminal.plain
+
+
+def waits_until(done: threading.Event, waiting: Any = ()) -> Any:
+    """A handler of `wait` that reports progress until `done` is set."""
+    tasks = {"total": 1000, "success": 900, "running": 100}
+    row = {"id": A, "state": "running", "tasks": tasks, "steps": 1, "nodes": {"total": 500, "done": 412, "failed": 0}}
+
+    def handler(header: dict[str, Any], channel: Channel) -> None:
+        while not done.wait(0.1):
+            send(channel, {"jobs": [row], "waiting": list(waiting)}, more=True)
+        end(header, channel)
+
+    return handler
+
+
+def test_progress_on_a_terminal_follows_its_size_and_leaves_nothing(
+    server: FakeServer, on_terminal: OnTerminal
+) -> None:
+    done = threading.Event()
+    server.handlers["wait"] = waits_until(done)
+    server.handlers["job-info"] = body(info(A))
+    with on_terminal("--wait-job", A, columns=100) as terminal:
+        terminal.expect("412 of 500 nodes done, 0 failed, 88 waiting, 900 of 1000 tasks")
+        terminal.resize(24, 40)
+        terminal.expect("412 of 500 nodes done, 0 failed, 88 wai…")
+        done.set()
+        assert terminal.end() == 0
+        assert "\x1b[?25h" in terminal.shown, "the cursor is shown again"
+        assert terminal.plain.rstrip().endswith("1.00s")
+
+
+@pytest.mark.parametrize(("words", "variables"), [(("--quiet",), {}), ((), {"TERM": "dumb"})], ids=["quiet", "dumb"])
+def test_no_progress_where_none_is_wanted(
+    server: FakeServer, on_terminal: OnTerminal, words: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    done = threading.Event()
+    server.handlers["wait"] = waits_until(done)
+    server.handlers["job-info"] = body(info(A))
+    threading.Timer(2.0, done.set).start()
+    with on_terminal("--wait-job", A, *words, **variables) as terminal:
+        assert terminal.end() == 0
+        assert "nodes done" not in terminal.shown
+
+
+def test_progress_has_no_colour_where_none_is_wanted(server: FakeServer, on_terminal: OnTerminal) -> None:
+    done = threading.Event()
+    server.handlers["wait"] = waits_until(done)
+    server.handlers["job-info"] = body(info(A))
+    with on_terminal("--wait-job", A, NO_COLOR="1") as terminal:
+        terminal.expect("412 of 500 nodes done")
+        done.set()
+        assert terminal.end() == 0
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", terminal.shown)
+
+
+def test_no_progress_in_a_pipe(server: FakeServer, run: Run) -> None:
+    done = threading.Event()
+    server.handlers["wait"] = waits_until(done)
+    server.handlers["job-info"] = body(info(A))
+    threading.Timer(2.0, done.set).start()
+    found = run("--wait-job", A)
+    assert found.stderr == "" and "nodes done" not in found.stdout

@@ -221,7 +221,7 @@ def test_progress_on_a_terminal_leaves_stdout_alone(server: FakeServer, environ:
     reader.join()
     os.close(ours)
     assert (process.returncode, json.loads(out)["id"]) == (0, A)
-    assert b"/15" in seen
+    assert b" of 15 tasks" in seen
     assert b"\x1b[3" not in seen  # no colours
 
 

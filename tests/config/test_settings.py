@@ -164,7 +164,7 @@ def test_lists_of_a_flag_replace_those_of_a_variable():
         (["logs"], "did you mean --job-info?"),
         (["list-nodez"], "did you mean --list-nodes?"),
         (["--lst-jobs"], "did you mean --list-jobs?"),
-        (["--follow", "x"], "there is no option --follow"),
+        (["--rewind", "x"], "there is no option --rewind"),
         (["--exec", "RUN a", "--list-jobs"], "--exec and --list-jobs are two"),
         (["--exec", "RUN a", "--exec", "RUN b"], "--exec is given twice"),
         (["--plan"], "--plan takes a FILE or --exec TEXT"),

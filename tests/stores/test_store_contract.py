@@ -120,7 +120,7 @@ def test_job_info_has_the_shape_of_the_contract(store: Store) -> None:
                   "timeout": 0, "cancelled": 0, "expired": 0, "lost": 0, "skipped": 2},
     }  # fmt: skip
     assert {name: value for name, value in found["steps"][0].items() if name != "tasks"} == {
-        "index": 0, "verb": "RUN", "text": "RUN echo 0", "stage": 0, "name": "",
+        "index": 0, "number": 1, "verb": "RUN", "text": "RUN echo 0", "stage": 0, "name": "",
     }  # fmt: skip
     assert found["steps"][0]["tasks"][0] == {
         "node": "a", "state": "failed", "exit_code": 3, "stdout": "out", "stderr": "\ufffd!", "truncated": 0,
@@ -478,3 +478,40 @@ def test_what_jobs_reach(store: Store) -> None:
     assert store.reached() == ["a", "b"]
     with pytest.raises(NotFoundError):
         store.reach("j2")
+
+
+def test_outputs_are_given_as_bytes(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", result(0, out=b"\xff\n", err=b"e"), result(1, "F", reason="why"))])
+    store.apply([results("j1", "b", result(0, out=b"b")), range_end("j1", "b", 1, 2)])
+    store.apply([done("j1", "failed")])
+
+    def rows(parts: Any) -> list[tuple[Any, ...]]:
+        return [tuple(row[name] for name in ("step", "node", "state", "stdout", "stderr")) for row in parts]
+
+    def every(*which: Any) -> list[tuple[Any, ...]]:
+        return rows(row for part in store.outputs("j1", *which) for row in json.loads(part))
+
+    first = (0, "a", "success", "/wo=", "ZQ==")
+    assert every(None, None) == [first, (0, "b", "success", "Yg==", ""), (1, "a", "failed", "", "")]
+    assert every(0, ["a"]) == [first] and every(2, None) == []
+    count, _, found = store.outputs_of("j1", [(0, "a"), (1, "b"), (9, "x")]).partition(b"[")
+    assert int(count) == 3 and rows(json.loads(b"[" + found)) == [first]
+    large = results("j2", "a", *(result(step, out=b"x" * 700_000) for step in range(3)))
+    store.apply([accept("j2"), large])
+    assert store.outputs_of("j2", [(step, "a") for step in range(3)]).partition(b"[")[0] in (b"1", b"2")
+    with pytest.raises(NotFoundError):
+        list(store.outputs("none", None, None))
+
+
+def test_the_tasks_of_a_node_and_what_did_not_end_well(store: Store) -> None:
+    store.apply([accept("j1"), results("j1", "a", result(0), result(1, "F", reason="exit code 1"))])
+    store.apply([range_end("j1", "a", 2, 2, "K", "step 2 failed"), range_end("j1", "b", 1, 2, "L", "silent")])
+    store.apply([results("j1", "b", result(0))])
+    found = store.node_tasks("j1", "a", {})
+    assert [(row["number"], row["text"], row["state"], row["reason"]) for row in found] == [
+        (1, "RUN echo 0", "success", ""), (2, "RUN echo 1", "failed", "exit code 1"),
+        (3, "RUN echo 2", "skipped", "step 2 failed"),
+    ]  # fmt: skip
+    assert store.node_tasks("j1", "nobody", {}) == []
+    groups = [(row["number"], row["state"], row["nodes"]) for row in store.node_tasks("j1", None, {})]
+    assert groups == [(2, "failed", ["a"]), (2, "lost", ["b"]), (3, "skipped", ["a"]), (3, "lost", ["b"])]
