@@ -114,8 +114,8 @@ class FakeNode:
             text = text.replace(value.decode(errors="replace").strip(), "***")
         return text
 
-    def memory_folder(self, uid: int, gid: int) -> Any:
-        return memory_folders.made("test", uid, gid)
+    def memory_file(self, data: bytes, mode: int, uid: int, gid: int) -> Any:
+        return memory_folders.file("test", data, mode, uid, gid)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -106,7 +106,6 @@ class Executor:
         return outcome
 
     def _attempt(self, verb: Verb, step: Step, node: TaskNode) -> Outcome:
-        # the runner ends a command in time
         try:
             self.rules.check_user(step, node)
             _require_values(verb, step, node.scope)
@@ -115,7 +114,8 @@ class Executor:
             return Outcome(st.TIMEOUT, reason=str(error))
         except DirectorError as error:
             return Outcome(st.FAILED, reason=str(error))
-        outcome = _guarded(verb, step, node) if verb.command else self._attempt_in_time(verb, step, node)
+        in_time = verb.command and "secrets" not in step  # the runner ends a command, it may wait for a secret's place
+        outcome = _guarded(verb, step, node) if in_time else self._attempt_in_time(verb, step, node)
         keep_values(outcome, step, node)
         node.withhold(outcome, step)
         return outcome
@@ -259,9 +259,9 @@ class TaskNode(LocalNode):
         """The value of a secret. Raises VerbError: it was not given to this step."""
         return self._job_runner.secrets.value(name, self._step["i"])
 
-    def memory_folder(self, uid: int, gid: int) -> AbstractContextManager[str]:
-        """A folder in memory that only this user can enter. Raises VerbError."""
-        return memory_folders.made(self._executor.place, uid, gid)
+    def memory_file(self, data: bytes, mode: int, uid: int, gid: int) -> AbstractContextManager[str]:
+        """The path of a file in memory that only this user can reach. Raises VerbError, OSError."""
+        return memory_folders.file(self._executor.place, data, mode, uid, gid)
 
     def _is_other(self, user: str) -> bool:
         """Whether this is another user than the client's."""

@@ -1,4 +1,4 @@
-"""Folders in memory for what must not reach a disk: private to one user, and gone when they are no longer used."""
+"""Files in memory for what must not reach a disk: private to one user, and gone when they are no longer used."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ from contextlib import contextmanager, suppress
 from director.errors import VerbError
 
 PREFIX = "director-secret-"
+NAME = "value"  # of the file in a folder
 PLACES = ("/run", "/dev/shm")  # in memory, if the machine has them so
 KINDS = frozenset(("tmpfs", "ramfs"))
 
 
 @contextmanager
-def made(owner: str, uid: int = -1, gid: int = -1) -> Iterator[str]:
-    """A folder that only this user can enter, until the end of the context.
+def file(owner: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> Iterator[str]:
+    """The path of a file in memory in a folder that only its user can enter, until the end of the context.
 
     Args:
         owner: names the client, for `sweep`.
         uid, gid: -1 for this process's own.
 
     Raises:
-        VerbError: this machine has no file system in memory.
+        VerbError: this machine has no file system in memory. OSError.
     """
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{owner}-", dir=_place())
     try:
-        os.chown(folder, uid, gid)
-        yield folder
+        above = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fd = os.open(NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=above)
+            with open(fd, "wb") as output:
+                output.write(data)
+                os.fchmod(fd, mode)
+                os.fchown(fd, uid, gid)
+            os.fchown(above, uid, gid)  # the last: the user can put something else in its place from now on
+        finally:
+            os.close(above)
+        yield os.path.join(folder, NAME)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

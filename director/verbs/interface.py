@@ -138,8 +138,8 @@ class Node(Protocol):
     def hide(self, text: str) -> str:
         """The text with all secrets of the job masked."""
 
-    def memory_folder(self, uid: int, gid: int) -> Any:
-        """A context manager that gives a folder in memory which only this user can enter (-1: the client's).
+    def memory_file(self, data: bytes, mode: int, uid: int, gid: int) -> Any:
+        """A context manager that gives the path of a file in memory which only this user can reach (-1: the client's).
 
         Raises VerbError: there is none.
         """

@@ -50,14 +50,16 @@ def parse(pairs: Mapping[str, str], planning: Planning) -> dict[str, Any]:
 def mounted(mounts: Sequence[Mapping[str, Any]], user: str | None, node: Node) -> Iterator[dict[str, str]]:
     """The variables for the command; the files are there until the end of the context. Raises VerbError."""
     env: dict[str, str] = {}
+    paths = {absolute(mount["target"], node).rstrip("/") for mount in mounts if "target" in mount}
     with ExitStack() as stack:
+        for path in sorted(paths):  # each once and in one order, or tasks would wait for each other
+            stack.enter_context(node.exclusive(f"secret {path}"))
         for mount in mounts:
             value = node.secret(mount["id"])
             if "env" in mount:
                 env[mount["env"]] = _as_variable(mount["id"], value)
             if "target" in mount:
                 path = absolute(mount["target"], node).rstrip("/")
-                stack.enter_context(node.exclusive(f"secret {path}"))
                 stack.enter_context(_file(path, value, mount["mode"], user or node.scope.user, node))
         yield env
 
@@ -73,15 +75,8 @@ def _as_variable(name: str, value: bytes) -> str:
 def _file(path: str, value: bytes, mode: int, user: str, node: Node) -> Iterator[None]:
     """A file in memory for one user, with a link to it at `path`: so nothing is written to a disk, wherever that is."""
     uid, gid = node.identity(user) if user else (-1, -1)
-    with node.memory_folder(uid, gid) as folder:
-        file = os.path.join(folder, "value")
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as output:
-            output.write(value)
-            os.fchmod(fd, mode)
-            os.fchown(fd, uid, gid)
-        with _linked(path, file):
-            yield
+    with node.memory_file(value, mode, uid, gid) as file, _linked(path, file):
+        yield
 
 
 @contextmanager

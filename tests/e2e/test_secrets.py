@@ -53,6 +53,21 @@ def test_a_command_has_it_as_a_variable_and_as_a_file_while_it_runs(trio: Fleet,
     assert after == "after *** nothing shows it", "whoever knows it"
 
 
+def test_two_secrets_at_one_place_fail_and_a_step_waits_for_a_place_no_longer_than_its_time(
+    trio: Fleet, tmp_path: Path
+) -> None:
+    there, more = tmp_path / "db", given(tmp_path)
+    mount = f"--mount=type=secret,id=db,target={there}"
+    task = ran(trio, f"RUN {mount} {mount} true", *more, exit_code=1)["steps"][0]["tasks"][0]
+    assert "exists already; expected another target" in task["reason"]
+    held = trio.submit("--exec", f"RUN {mount} sleep 60", "--target", "node-1", *more)
+    wait_until(there.exists, "the first step has the place")
+    task = ran(trio, f"RUN --timeout 1s {mount} true", *more, exit_code=1)["steps"][0]["tasks"][0]
+    assert task["state"] == "timeout"
+    trio.director("--cancel-job", held)
+    trio.wait_job(held)
+
+
 @AS_ROOT
 def test_a_user_reads_its_own_file_and_gets_little_of_the_clients_environment(trio: Fleet, tmp_path: Path) -> None:
     path = "/run/secrets/db"
