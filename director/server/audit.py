@@ -23,7 +23,7 @@ from director.runtime.logs import stamp
 from director.server.ledger_client import LedgerClient, Op
 from director.server.rates import Buckets
 
-TEXT = 4000  # characters of one field of a line
+TEXT = 4000  # characters of one field of a line, as JSON
 DENIALS, DENIALS_RATE, USERS = 20, 1 / 3, 10_000  # of one user that have a line each: at once, then a second
 COUNTED = 200  # users, addresses or keys that are told apart
 EVERY = 60.0  # seconds between two lines that count
@@ -40,11 +40,19 @@ def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cut(value: Any) -> Any:
-    text = value if isinstance(value, str) else ujson.dumps(value, escape_forward_slashes=False)
-    if len(text) <= TEXT:
+    written = _json(value)
+    if len(written) <= TEXT:
         return value
+    text = value if isinstance(value, str) else written
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return {"begins": text[:TEXT], "characters": len(text), "sha256": digest}
+    begins = text[:TEXT]
+    while len(_json(begins)) > TEXT:  # a character may become six
+        begins = begins[: len(begins) * 3 // 4]
+    return {"begins": begins, "characters": len(text), "sha256": digest}
+
+
+def _json(value: Any) -> str:
+    return ujson.dumps(value, escape_forward_slashes=False)
 
 
 class AuditTrail:
@@ -143,7 +151,7 @@ class Entry:
 
     def deny(self, reason: str) -> None:
         """The caller was refused."""
-        self._trail.deny(self._uid, line("denied", **self._fields, reason=reason))
+        self._trail.deny(self._uid, line("denied", **self._fields, **shown({"reason": reason})))
 
     def deny_stranger(self) -> None:
         """The caller has no role at all."""
@@ -152,4 +160,4 @@ class Entry:
     def fail(self, reason: str) -> None:
         """It was not done after all, or not all of it."""
         if self.written:
-            self._trail.note(line("failed", **self._fields, reason=reason))
+            self._trail.note(line("failed", **self._fields, **shown({"reason": reason})))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import ujson
 
 from director.errors import StoreError
 from director.server.audit import COUNTED, DENIALS, TEXT, AuditTrail, Entry, line, shown
@@ -42,9 +43,11 @@ def test_only_what_says_something_is_shown_and_long_texts_are_cut() -> None:
     fields = {"a": None, "b": "", "c": [], "d": 0, "e": False, "f": "x", "g": "y" * (TEXT + 1), "h": ["z" * TEXT] * 2}
     found = shown(fields)
     assert list(found) == ["f", "g", "h"] and found["f"] == "x"
-    assert found["g"]["begins"] == "y" * TEXT and found["g"]["characters"] == TEXT + 1
+    assert found["g"]["begins"] == "y" * (TEXT * 3 // 4) and found["g"]["characters"] == TEXT + 1
     assert len(found["g"]["sha256"]) == 64 and len(str(found["h"])) < TEXT + 200
     assert shown({"x": "\ud800" * 2 * TEXT})["x"]["sha256"]
+    for text in ("\x01" * TEXT, "é" * TEXT, '"' * TEXT, "\n" * 10 * TEXT):
+        assert len(ujson.dumps(shown({"x": text}))) < TEXT + 200
 
 
 def test_what_cannot_be_written_is_not_done() -> None:
