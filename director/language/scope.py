@@ -59,7 +59,7 @@ class Scope:
     quoted: set[str] = field(default_factory=set)
     outputs: set[str] = field(default_factory=set)
     secret: set[str] = field(default_factory=set)
-    hidden: dict[str, str] = field(default_factory=dict)
+    hidden: dict[str, str] = field(default_factory=dict, repr=False)
     withheld: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     user: str = ""

@@ -60,7 +60,7 @@ class Spec:
     pids: int = 0
     memory: int = 0
     token: str = ""
-    mask: Sequence[bytes] = ()
+    mask: Sequence[bytes] = field(default=(), repr=False)
     detach: bool = False
 
 

@@ -42,7 +42,7 @@ class Outcome:
     reason: str = ""
     truncated: int = 0
     effects: dict[str, Any] = field(default_factory=dict)
-    private: dict[str, str] = field(default_factory=dict)
+    private: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def success(stdout: str | bytes = b"", **effects: Any) -> Outcome:

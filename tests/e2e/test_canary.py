@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,34 @@ def canary(new_fleet: Callable[..., Fleet], tmp_path: Path) -> Iterator[Canary]:
     yield Canary(fleet, tmp_path)
 
 
+@contextlib.contextmanager
+def tapped(fleet: Fleet) -> Iterator[Path]:
+    """A socket that passes all on to the server's and keeps it in a file; it can pass no descriptors."""
+    path = fleet.folder / "tap.sock"
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                kept.write(data)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, server = listener.accept()[0], socket.socket(socket.AF_UNIX)
+                server.connect(str(fleet.socket_path))
+                for ends in ((caller, server), (server, caller)):
+                    threading.Thread(target=pass_on, args=ends, daemon=True).start()
+
+    with socket.socket(socket.AF_UNIX) as listener, open(fleet.folder / "captured", "ab", 0) as kept:
+        listener.bind(str(path))
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        yield path
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 def states(job: dict[str, Any], node: str) -> list[str]:
     return [task["state"] for step in job["steps"] for task in step["tasks"] if task["node"] == node]
 
@@ -113,6 +144,13 @@ def test_no_byte_shows_a_secret(canary: Canary) -> None:
     assert canary.values["file"] in (canary.place / "conf-node-2").read_text()
     shown = [task["stdout"] for task in fleet.job(jobs["fails"])["steps"][1]["tasks"]]
     assert shown == ["***\n", "***\n"]
+
+    with tapped(fleet) as tap:
+        seen = canary.call(
+            "--socket-path", str(tap), "--exec", canary.text("true").replace("COPY", "ECHO COPY"), "--wait",
+            "--target", "node-1", *canary.options,
+        )  # fmt: skip
+        assert seen.returncode == 0 and b"boxes" in (fleet.folder / "captured").read_bytes()
 
     flag.touch()
     canary.call("--resume", jobs["fails"], "--wait", *canary.options)
