@@ -12,8 +12,10 @@ from director.api.requests import Caller
 from director.errors import UsageError
 from director.node_sets import fold
 from director.protocol import keys
+from director.protocol.framing import BODY_LIMIT
 from director.protocol.messages import SECRETS_LIMIT
 from director.protocol.sealing import BATCH, BOX_LIMIT, NAME, SIZE_LIMIT, from_text, missing, to_text
+from director.runtime.greenlets import breathe
 from director.scheduler.secret_steps import Needs, needs_of
 from director.server.roster import Roster
 from director.server.sealed_secrets import Sealed
@@ -44,7 +46,7 @@ def seal(
         UsageError: a secret is not given, a node has no key yet, or the caller's answer is malformed.
         DirectorError: the caller has left.
     """
-    groups = list(needs_of(meta, done))
+    groups = list(needs_of(meta, done, breathe))
     if not groups:
         return None
     names = list(dict.fromkeys(name for needs, _ in groups for name in needs))
@@ -84,4 +86,6 @@ def _take(answer: Mapping[str, Any], sealed: Sealed, needs: Needs, nodes: Sequen
         raise UsageError("the secrets did not come as expected; use the same version of director for both")
     if any(len(text) > SIZE_LIMIT + OVERHEAD for text in secrets.values()):
         raise UsageError(f"a secret has more than {SIZE_LIMIT >> 10} KiB")
+    if sealed.size + sum(map(len, boxes)) > BODY_LIMIT:
+        raise UsageError(f"the secrets come to more than {BODY_LIMIT >> 20} MiB for all nodes; submit them to fewer")
     sealed.boxes.update(zip(nodes, boxes, strict=True))

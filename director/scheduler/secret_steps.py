@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from director.protocol.sealing import ranges_of
@@ -11,17 +11,21 @@ from director.scheduler.blocks import nodes_of
 Needs = dict[str, list[list[int]]]  # by name of the secret: ranges of steps
 
 
-def needs_of(meta: Mapping[str, Any], done: Mapping[str, str]) -> Iterator[tuple[Needs, list[str]]]:
+def needs_of(
+    meta: Mapping[str, Any], done: Mapping[str, str], pause: Callable[[], object] = lambda: None
+) -> Iterator[tuple[Needs, list[str]]]:
     """What nodes need, and the nodes that need just that.
 
     Args:
         done: node to a text with `1` for each step that it need not run; of a resumed job.
+        pause: called now and then, as many blocks and nodes take long.
     """
     steps = steps_of(meta)
     if not steps:
         return
     members: dict[str, list[int]] = {}
     for number, block in enumerate(meta["blocks"]):
+        pause()
         if any(block["first"] <= step <= block["last"] for step in steps):
             for node in dict.fromkeys((*nodes_of(meta, block), *(block.get("choose") or ()))):
                 members.setdefault(node, []).append(number)
@@ -29,6 +33,7 @@ def needs_of(meta: Mapping[str, Any], done: Mapping[str, str]) -> Iterator[tuple
     for node, blocks in members.items():
         groups.setdefault((done.get(node, ""), tuple(blocks)), []).append(node)
     for (flags, numbers), nodes in groups.items():
+        pause()
         if needs := _needs(steps, [meta["blocks"][number] for number in numbers], flags):
             yield needs, nodes
 

@@ -99,6 +99,12 @@ def test_an_answer_that_no_command_line_gives_is_refused(spoil: Any) -> None:
         sealed(Sources(spoil))
 
 
+def test_what_the_ledger_cannot_keep_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "BODY_LIMIT", 600)
+    with pytest.raises(UsageError, match="submit them to fewer"):
+        sealed(Sources())
+
+
 def test_names_and_number_of_secrets_are_bounded() -> None:
     check_names([f"n{number}" for number in range(64)])
     with pytest.raises(UsageError, match="65 secrets; expected 64 at most"):
