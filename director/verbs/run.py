@@ -12,7 +12,6 @@ from director.language.heredocs import closed_up
 from director.language.instructions import Heredoc, Instruction
 from director.language.words import quoted
 from director.states import FAILED, SUCCESS
-from director.verbs import secret_mounts
 from director.verbs.base import Flag, Node, Outcome, Planning, Verb
 
 SHELL = ("/bin/sh", "-c")
@@ -78,6 +77,8 @@ class Run(Verb):
         for text in planning.flags.pop("mount", ()):
             pairs = dict(item.partition("=")[::2] for item in text.split(","))
             if pairs.get("type") == "secret":
+                from director.verbs import secret_mounts
+
                 body.setdefault("secrets", []).append(secret_mounts.parse(pairs, planning))
             else:
                 body.setdefault("folders", []).append(_cache_mount(pairs, planning))
@@ -104,13 +105,21 @@ def _apply_with_flags(body: Mapping[str, Any], flags: Mapping[str, Any], node: N
 
         for folder in body["folders"]:
             make_cache_folder(folder, node)
-    user, detach = flags.get("user"), bool(flags.get("no-block"))
-    with secret_mounts.mounted(body.get("secrets", ()), user, node) as env:
-        if "script" in body:
-            outcome = _run_script(body, user, detach, env, node)
-        else:
-            outcome = node.run(argv_of(body, node), user=user, detach=detach, env=env)
+    if "secrets" in body:
+        from director.verbs.secret_mounts import mounted
+
+        with mounted(body["secrets"], flags.get("user"), node) as env:
+            outcome = _run_once(body, flags, env, node)
+    else:
+        outcome = _run_once(body, flags, {}, node)
     return judge(outcome, flags["ok-codes"]) if "ok-codes" in flags else outcome
+
+
+def _run_once(body: Mapping[str, Any], flags: Mapping[str, Any], env: Mapping[str, str], node: Node) -> Outcome:
+    user, detach = flags.get("user"), bool(flags.get("no-block"))
+    if "script" in body:
+        return _run_script(body, user, detach, env, node)
+    return node.run(argv_of(body, node), user=user, detach=detach, env=env)
 
 
 def _run_script(body: Mapping[str, Any], user: str | None, detach: bool, env: Mapping[str, str], node: Node) -> Outcome:
