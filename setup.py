@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -24,12 +25,24 @@ def requirements() -> list[str]:
     return [line for line in lines if line]
 
 
+def urls() -> dict[str, str]:
+    """Where the source is, when this is built by a workflow there; a copy elsewhere does not know."""
+    server, repository = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
+    if not server or not repository:
+        return {}
+    home = f"{server}/{repository}"
+    pages = {"Documentation": "blob/main/docs/index.md", "Changes": "blob/main/CHANGELOG.md", "Issues": "issues"}
+    return {"Source": home, **{name: f"{home}/{path}" for name, path in pages.items()}}
+
+
 setup(
-    name="director",
+    name="director-fleet",
     version=version(),
     description="Asynchronous deployment and operations for the whole life of a data center",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    keywords="deployment operations orchestration fleet configuration-management remote-execution ssh devops zeromq",
+    project_urls=urls(),
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
@@ -57,9 +70,16 @@ setup(
     },
     entry_points={"console_scripts": ["director=director.__main__:program"]},
     classifiers=[
+        "Development Status :: 4 - Beta",
         "Environment :: Console",
+        "Environment :: No Input/Output (Daemon)",
+        "Intended Audience :: System Administrators",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: System :: Clustering",
+        "Topic :: System :: Installation/Setup",
         "Topic :: System :: Systems Administration",
+        "Typing :: Typed",
     ],
 )

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from harness import ROOT, Fleet, clean_environment, tasks_of
@@ -66,6 +67,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[path.name]):
         if target.startswith(("https://", "http://")):
             continue
+        target = target.replace("../../actions/", ".github/").removesuffix("/badge.svg")  # GitHub's pages of workflows
         file, _, anchor = target.partition("#")
         found = (path.parent / file).resolve() if file else path
         assert found.exists(), f"{path.name} links to {target}"
@@ -103,6 +105,29 @@ def test_readme_has_the_two_commands() -> None:
     shown = [command.split()[0] for command in commands(TEXTS["README.md"])]
     assert shown[:2] == ["scripts/demo", "scripts/test"]
     assert "scripts/test" in (ROOT / ".ci/run").read_text()
+
+
+def test_figures_in_the_readme_are_those_of_the_rows() -> None:
+    rows = [line.split(" | ") for line in TEXTS["performance.md"].splitlines() if line.startswith("| peers |")]
+    peers = {"ansible-core": 2, "salt": 3, "parallel-ssh": 4}
+    for work, shown in (("one command on 40", "one command on 40"), ("1000 steps", "1,000 steps")):
+        line = next(line for line in TEXTS["README.md"].splitlines() if line.startswith(f"| {shown}"))
+        cells = [float(re.sub("[^0-9.]", "", cell) or 0) for cell in line.strip("| ").split(" | ")]
+        for row in rows:
+            name = next((name for name in peers if f": {name} " in row[1]), None)
+            if name and row[1].startswith(work):
+                own, other = (float(cell.partition(" s")[0].replace(",", "")) for cell in row[2:4])
+                for told, measured in ((cells[1], own), (cells[peers[name]], other)):
+                    assert 0.7 < told / measured < 1.4, f"{work}, {name}: README has {told}, the row {measured}"
+
+
+def test_pictures_are_whole_and_load_nothing() -> None:
+    pictures = sorted((ROOT / "docs/images").glob("*.svg"))
+    assert {path.stem for path in pictures} == {"minute", "nodes", "file", "wrong", "parts"}
+    for path in pictures:
+        text = path.read_text(encoding="utf-8")
+        ElementTree.fromstring(text)
+        assert not re.search(r"(?:href|src)=|url\(['\"]?https?:", text), f"{path.name} loads something"
 
 
 def test_examples_run(fleet: Fleet) -> None:

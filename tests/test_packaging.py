@@ -46,7 +46,7 @@ def test_the_sdist_holds_the_whole_source(sdist: Path, tmp_path: Path) -> None:
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     with tarfile.open(sdist) as archive:
         held = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    made = {name for name in held if name.startswith("director.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    made = {name for name in held if name.startswith("director_fleet.egg-info/")} | {"PKG-INFO", "setup.cfg"}
     assert held - made == files - made
 
 
@@ -55,7 +55,7 @@ def test_the_sdist_holds_the_whole_source(sdist: Path, tmp_path: Path) -> None:
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     assert sorted(name for name in names if name.endswith(".py")) == MODULES
-    data = f"director-{director.__version__}.data"
+    data = f"director_fleet-{director.__version__}.data"
     assert {name.split("/")[0] for name in names} == {"director", data}
     assert "director/py.typed" in names
     pages = {name.removeprefix(f"{data}/data/") for name in names if name.startswith(data)}
@@ -68,6 +68,10 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     read = {Path(name).name: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name}
     assert f"\nVersion: {director.__version__}\n" in read["METADATA"]
     assert "\nRequires-Python: >=3.10\n" in read["METADATA"]
+    assert "\nName: director-fleet\n" in read["METADATA"]
+    tested = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]["test"]["strategy"]["matrix"]
+    shown = re.findall(r"^Classifier: Programming Language :: Python :: (3\.\d+)$", read["METADATA"], re.M)
+    assert shown == tested["python"], "classifiers are the versions that are tested"
     assert "director = director.__main__:program" in read["entry_points.txt"]
     assert "Apache License" in read["LICENSE"]
 
@@ -80,7 +84,8 @@ def test_every_library_that_is_imported_is_required() -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    foreign = modules - set(sys.stdlib_module_names) - {"director", ""}
+    only_types = {"typing_extensions"}  # type checkers know it
+    foreign = modules - set(sys.stdlib_module_names) - only_types - {"director", ""}
     called = {"zmq": "pyzmq", "yaml": "pyyaml", "greenlet": "gevent", "re2": "google-re2", "nacl": "pynacl"}
     assert {called.get(name, name) for name in foreign} == required()
 

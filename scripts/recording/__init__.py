@@ -1,0 +1,1 @@
+"""The recording of real commands for the pictures in docs/images."""
