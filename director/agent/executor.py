@@ -211,7 +211,8 @@ class TaskNode(LocalNode):
             argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
             timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
             token=task_token(self._executor.place, self._runner.journal.instance, self.job, self._step["i"]),
-            mask=self._masked(), detach=detach, pids=self._executor.pids, memory=self._executor.memory,
+            mask=() if self._makes_secret() else secrets.patterns, detach=detach,
+            pids=self._executor.pids, memory=self._executor.memory,
         )  # fmt: skip
         if user:
             self._become(spec, user, cwd)
@@ -224,13 +225,13 @@ class TaskNode(LocalNode):
             running.in_process = False
         self._deadline += result.suspended
         cancelled = "client stopped" if self._runner.draining else (self._job_runner.cancelled or "cancelled")
-        return outcome_of(result, self.timeout if timeout is None else min(timeout, self.timeout), cancelled)
+        limit = self.timeout if timeout is None else min(timeout, self.timeout)
+        return outcome_of(result, limit, cancelled, quotes=not self._makes_secret())
 
-    def _masked(self) -> Sequence[bytes]:
-        """What is masked while the output is read; nothing where it becomes a secret ARG, and is masked as a whole."""
+    def _makes_secret(self) -> bool:
+        """Whether an output becomes a secret ARG: then both are masked as a whole, when the value is known."""
         flags, secret = self._step["flags"], self.scope.secret
-        makes = any(flags.get(flag) in secret for flag in OUTPUT_FLAGS)
-        return () if makes else self._job_runner.secrets.patterns
+        return any(flags.get(flag) in secret for flag in OUTPUT_FLAGS)
 
     def show_output(self, verb: Verb) -> None:
         """Let the output of a command be followed, unless it becomes a value, which may be a secret.

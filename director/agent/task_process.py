@@ -12,8 +12,13 @@ from director.verbs.base import Outcome
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 
-def outcome_of(result: process.Result, timeout: float, cancelled: str = "") -> Outcome:
-    """The outcome of a process that had `timeout` seconds; `cancelled` is the reason if it was ended."""
+def outcome_of(result: process.Result, timeout: float, cancelled: str = "", quotes: bool = True) -> Outcome:
+    """The outcome of a process that had `timeout` seconds.
+
+    Args:
+        cancelled: the reason if it was ended.
+        quotes: whether the reason of a failure has the end of the standard error.
+    """
     if result.exit_code == 0 and not (result.timed_out or result.cancelled or result.error):
         return Outcome(st.SUCCESS, 0, result.stdout, result.stderr, "", result.truncated)
     state, reason = st.FAILED, result.error or f"exit code {result.exit_code}"
@@ -21,7 +26,7 @@ def outcome_of(result: process.Result, timeout: float, cancelled: str = "") -> O
         state, reason = st.TIMEOUT, f"not done within {timeout:g} s; its processes were ended"
     elif result.cancelled:
         reason = cancelled
-    elif not result.error and result.stderr:
+    elif not result.error and result.stderr and quotes:
         reason = f"{reason}: {_last_line(result.stderr)}"
     if result.error and (result.timed_out or result.cancelled):
         reason = f"{reason} ({result.error})"

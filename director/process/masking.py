@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Iterator
+from urllib.parse import quote
 
 MASK = b"***"
 LEAST = 4  # bytes of a value that is masked, and of the beginning of one at the end of an output
@@ -11,10 +13,28 @@ LINES = 200  # of a value that are
 
 
 def patterns_of(value: bytes) -> list[bytes]:
-    """What is masked of a value: it without the blanks around, and its first long lines, which programs print alone."""
+    """What is masked of a value: it without the blanks around, and its first long lines, which programs print alone.
+
+    Each also as JSON, Python, shells and URLs write it.
+    """
     lines = [line for part in value.splitlines() if len(line := part.strip()) >= LINE]
     found = [value.strip(), *lines[:LINES]]
-    return list(dict.fromkeys(pattern for pattern in found if len(pattern) >= LEAST))
+    return list(dict.fromkeys(form for pattern in found if len(pattern) >= LEAST for form in _forms(pattern)))
+
+
+def _forms(pattern: bytes) -> Iterator[bytes]:
+    """The pattern, and how it stands between quotes; only special characters make a difference."""
+    yield pattern
+    if pattern.isalnum() and pattern.isascii():
+        return
+    text = pattern.decode("utf-8", "surrogateescape")
+    as_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+    in_shell = text.replace("'", "'\\''"), text.replace("'", "'\"'\"'")
+    in_python = repr(text)[1:-1], repr(text + "'\"")[1:-4]
+    for form in (*as_json, *(form.replace("/", "\\/") for form in as_json), *in_python, *in_shell):
+        yield form.encode("utf-8", "surrogateescape")
+    yield quote(pattern, safe="").encode()
+    yield quote(pattern).encode()
 
 
 def hide(data: bytes, patterns: Iterable[bytes]) -> bytes:

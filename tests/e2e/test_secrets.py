@@ -68,6 +68,17 @@ def test_two_secrets_at_one_place_fail_and_a_step_waits_for_a_place_no_longer_th
     trio.wait_job(held)
 
 
+def test_the_reason_of_a_step_that_makes_a_secret_has_no_part_of_it(trio: Fleet) -> None:
+    job = ran(
+        trio,
+        """ARG --secret TOKEN
+        RUN --stdout-arg TOKEN t=$(printf %0400d 7); echo $t; echo "+ echo $t" >&2; exit 1""",
+        exit_code=1,
+    )
+    task = job["steps"][1]["tasks"][0]
+    assert task["reason"] == "exit code 1" and task["stderr"] == "+ echo ***\n"
+
+
 @AS_ROOT
 def test_a_user_reads_its_own_file_and_gets_little_of_the_clients_environment(trio: Fleet, tmp_path: Path) -> None:
     path = "/run/secrets/db"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+from urllib.parse import quote
 
 import pytest
+import ujson
 
 from director.process.masking import Masked, hide_stream, longest_first, patterns_of
 from director.process.output import Output
@@ -37,6 +40,23 @@ def test_no_way_of_reading_lets_a_value_through() -> None:
 )
 def test_what_is_masked_of_a_value(value: bytes, output: bytes, masked: bytes) -> None:
     assert hide_stream(output, longest_first(patterns_of(value))) == masked
+
+
+def test_a_value_is_masked_as_json_python_shells_and_urls_write_it() -> None:
+    value = """pa"ss\\w/o'rd \xe9"""
+    patterns = longest_first(patterns_of(value.encode()))
+    written = (
+        json.dumps(value), json.dumps([value], ensure_ascii=False), ujson.dumps(value), repr(value),
+        str([value + "x'"]),
+        "+ echo " + "'" + value.replace("'", "'\\''") + "'", quote(value),
+        f"https://x/?p={quote(value, safe='')}&q",
+    )  # fmt: skip
+    for text in written:
+        masked = hide_stream(text.encode(), patterns)
+        assert b"***" in masked and b"ss" not in masked and b"rd" not in masked, (text, masked)
+    assert patterns_of(b"plain-value_1") == [b"plain-value_1"]
+    lines = patterns_of(b"begin+of/key\n" * 3)
+    assert b"begin+of\\/key" in lines and len(lines) < 16
 
 
 def test_a_value_that_the_bound_of_an_output_divides_is_masked_before() -> None:
