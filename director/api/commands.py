@@ -114,8 +114,10 @@ class Commands:
         try:
             rights = self._permit(caller, command)
             entry.role = rights.role
-            caller = replace(caller, rights=rights, entry=entry if command.audited else NOT_AUDITED)
-            return command.handler(request, caller)
+            check = partial(self._check, caller, command, rights)
+            caller = replace(caller, rights=rights, entry=entry if command.audited else NOT_AUDITED, check=check)
+            answer = command.handler(request, caller)
+            return _checked(answer, check) if isinstance(answer, Iterator) else answer
         except NoRoleError:
             entry.deny_stranger()
             raise
@@ -125,3 +127,15 @@ class Commands:
         except Exception as error:
             entry.fail(str(error))
             raise
+
+    def _check(self, caller: Caller, command: Command, rights: Rights) -> None:
+        """Check that the caller still has the rights that it began with. Raises NotPermittedError."""
+        if self._permit(caller, command) != rights:
+            raise NotPermittedError("your roles were changed meanwhile; ask again")
+
+
+def _checked(answer: Iterator[Any], check: Callable[[], None]) -> Iterator[Any]:
+    """The items of an answer, as long as the caller may have them: some never end. Raises NotPermittedError."""
+    for item in answer:
+        check()
+        yield item

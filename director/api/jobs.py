@@ -99,7 +99,7 @@ class Jobs:
 
     def cancel(self, request: JobIds, caller: Caller) -> Row:
         """Cancel jobs. Answers when that is on disk: `{"jobs": [{id, was_final}]}`."""
-        jobs = [self._access.find(job, caller) for job in request.ids]
+        jobs = list(dict.fromkeys(self._access.find(job, caller) for job in request.ids))
         reason = f"cancelled by {caller.user}"
         for job in jobs:
             if run := self._scheduler.runs.get(job):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
@@ -30,6 +30,7 @@ class Caller:
         groups: the names of its groups, the number as text where one has no name.
         rights: what it may reach with the command that it runs now.
         entry: what the audit log says of that, when the command is audited.
+        check: raises NotPermittedError when these rights were changed since the command began.
         login_uid: of the login session that the process belongs to, whichever user it is now; None when not known.
         sources: reads the files that the caller's submissions name.
     """
@@ -43,6 +44,7 @@ class Caller:
     rights: Rights = NOTHING
     login_uid: int | None = None
     entry: Entry = NOT_AUDITED
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

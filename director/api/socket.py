@@ -113,8 +113,8 @@ def answer(commands: Commands, header: dict[str, Any], channel: Channel, caller:
     except DirectorError as error:
         several = {"errors": list(error.lines)} if error.lines else {}
         channel.send({"error": str(error), "exit": error.exit_code, **several})
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        log.exception("the command %s failed", name)
+    except Exception as error:
+        seldom.exception(f"the command {name[:40]!a} failed")
         channel.send({"error": f"the server could not carry this out: {error!r}", "exit": 1})
 
 

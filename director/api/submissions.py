@@ -251,7 +251,8 @@ class Submissions:
             notes += meta.pop("notes", [])
             kept = {**options, "file": file["name"], "folder": file["folder"]}
             record = _record(file["id"], digests, _name(file, options), file["kind"], kept, meta, caller)
-            arguments = {**shown(file), "options": shown_options(options), "secrets": list(meta.get("secrets", ()))}
+            secrets = list(meta.get("secrets", ()))
+            arguments = shown({**file, "options": shown_options(options), "secrets": secrets})
             entry = partial(caller.entry.line, job=file["id"], arguments=arguments)
             sealed = seal(file["id"], meta, {}, request.secrets, caller, self._roster)
             jobs.append(Accepted(meta, chunks, record, entry=entry, sealed=sealed))
@@ -260,6 +261,7 @@ class Submissions:
         if not options["async"]:
             for before, after in itertools.pairwise(jobs):
                 before.meta["before"], after.meta["after"] = after.record["id"], before.record["id"]
+        caller.check()  # the caller may have taken long to send sources and secrets
         self._scheduler.accept(jobs)
         return notes
 
@@ -283,6 +285,7 @@ class Submissions:
         entry = partial(caller.entry.line, job=request.new_id, resumes=row["id"])
         done = succeeded_of(row["succeeded"])
         sealed = seal(request.new_id, meta, done, request.secrets, caller, self._roster)
+        caller.check()  # the caller may have taken long to send sources and secrets
         self._scheduler.accept([Accepted(meta, [], record, done, entry, sealed)])
         return notes
 

@@ -23,15 +23,17 @@ from director.runtime.logs import stamp
 from director.server.ledger_client import LedgerClient, Op
 from director.server.rates import Buckets
 
-TEXT = 4000  # characters of one field of a line, as JSON
+TEXT = 4000  # characters of one text of a line, as JSON
+FIELD = 60_000  # of one field that has several, as JSON
 DENIALS, DENIALS_RATE, USERS = 20, 1 / 3, 10_000  # of one user that have a line each: at once, then a second
 COUNTED = 200  # users, addresses or keys that are told apart
 EVERY = 60.0  # seconds between two lines that count
 
 
 def line(event: str, nodes: Iterable[str] = (), **fields: Any) -> Op:
-    """The operation that adds a line; the ledger folds the names of the nodes."""
-    return "audit", {"entry": {"at": stamp(time.time()), "event": event, **fields}, "nodes": list(nodes)}
+    """The operation that adds a line, which is bounded; the ledger folds the names of the nodes."""
+    bounded = {name: _cut(value, TEXT if isinstance(value, str) else FIELD) for name, value in fields.items()}
+    return "audit", {"entry": {"at": stamp(time.time()), "event": event, **bounded}, "nodes": list(nodes)}
 
 
 def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,9 +41,9 @@ def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _cut(value) for name, value in fields.items() if value not in (None, "", False, (), [], {})}
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: Any, most: int = TEXT) -> Any:
     written = _json(value)
-    if len(written) <= TEXT:
+    if len(written) <= most:
         return value
     text = value if isinstance(value, str) else written
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -28,6 +28,12 @@ class RoleScope:
         self.texts = None if texts is None else tuple(dict.fromkeys(texts))
         self._exprs = [_readable(text) for text in self.texts or ()]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RoleScope) and self.texts == other.texts
+
+    def __hash__(self) -> int:
+        return hash(self.texts)
+
     def __str__(self) -> str:
         return "all" if self.texts is None else shorten(", ".join(self.texts) or "nothing")
 

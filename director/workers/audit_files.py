@@ -137,7 +137,7 @@ class Cursor:
             if line is not None and line.number > head.number:
                 self._file.seek(place)
                 break
-            if not text or (line is None and not text.endswith(b"\n")):
+            if not text or (line is None and not text.endswith(b"\n") and len(text) < LINE_LIMIT):
                 self._file.seek(place)
                 if not self._next_file():
                     break

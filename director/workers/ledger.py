@@ -24,6 +24,7 @@ import ujson
 from director.errors import BusyError, DirectorError, StoreError
 from director.protocol.framing import Channel, Cut
 from director.protocol.messages import PAYLOAD_LIMIT
+from director.runtime.logs import Seldom
 from director.stores import open_store
 from director.stores.contract import BadOperationError, Store
 from director.transfer.blobs import BlobStore
@@ -34,6 +35,7 @@ from director.workers.streams import Streams
 from director.workers.worker import connect, dumps, refusal, serve, serving
 
 log = logging.getLogger(__name__)
+seldom = Seldom(log)
 
 GROUP_SIZE = 4000  # operations and results in one transaction
 RETRY = 1.0  # seconds
@@ -193,7 +195,7 @@ class Reader:
         except DirectorError as error:
             self._send(refusal(number, error))
         except Exception as error:
-            log.exception("query %s failed", request["query"])
+            seldom.exception(f"query {request['query']!a} failed")
             self._send(refusal(number, DirectorError(f"the ledger could not answer: {error}")))
 
     def _parts(self, request: dict[str, Any]) -> Iterable[bytes]:

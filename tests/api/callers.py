@@ -39,13 +39,17 @@ class User:
 
     def ask(self, path: Path, do: str, **fields: Any) -> Answer:
         """Run one command."""
-        sock = socket.socket(socket.AF_UNIX)
-        with sock:
-            with self._acting():
-                sock.connect(str(path))
-            channel = Channel(sock)
+        with self.open(path) as channel:
             channel.send({"do": do, **fields})
             return _answer(channel)
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Channel]:
+        """A connection."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            with self._acting():
+                sock.connect(str(path))
+            yield Channel(sock)
 
     @contextmanager
     def _acting(self) -> Iterator[None]:

@@ -15,6 +15,8 @@ from test_commands import TABLE, commands
 
 from director import ids
 from director.api.permissions import HAVE
+from director.library.secrets import Sealer
+from director.protocol.framing import Channel
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can call as other users"),
@@ -397,6 +399,57 @@ def test_roles_are_read_again_at_sighup(server: Fleet, ask: Ask) -> None:
     assert done.stderr == "director: root may not do this: it needs the role operator, which an admin gives\n"
     read_again(server, ROLES, "roles were read again")
     assert ask("nobody", "hello").exit == 7
+
+
+def test_a_call_that_is_open_has_no_rights_that_were_taken_away(server: Fleet) -> None:
+    user, reader = USERS["operator"], USERS["viewer"]
+    text = submission("web-1", "RUN --mount=type=secret,id=db,env=X true")
+    with user.open(server.socket_path) as call, reader.open(server.socket_path) as stream:
+        call.send({"do": "submit", "secrets": ["db"], **text})
+        question = reply(call)["seal"]
+        stream.send({"do": "events"})
+        assert reply(stream)["ok"]
+        read_again(server, "roles: {admin: [root], operator: {'61005': web-*}}", "roles were read again")
+        call.send(Sealer({"db": b"s3cr3t"}).answer(question))
+        for channel in (call, stream):
+            answer = reply(channel)
+            assert (answer["exit"], answer["error"]) in GONE, answer
+    read_again(server, ROLES, "roles were read again")
+    assert server.director("--list-jobs", text["files"][0]["id"]).returncode == 6
+
+
+GONE = {
+    (7, "61002 may not do this: it needs the role operator, which an admin gives"),
+    (7, "61001 may not do this: it needs the role viewer, which an admin gives"),
+}
+
+
+def reply(channel: Channel) -> dict[str, Any]:
+    """The next header that is more than a sign of life."""
+    while (frame := channel.receive()) is not None:
+        if "alive" not in frame[0]:
+            return frame[0]
+    raise AssertionError("the server ended the connection")
+
+
+def test_one_cancel_has_one_line_for_a_job(server: Fleet, ask: Ask) -> None:
+    job = server.submit("--target", "web-1", "--exec", "RUN sleep 60")
+    assert ask("admin", "cancel", ids=[job, job[:12]] * 500).items == [{"jobs": [{"id": job, "was_final": False}]}]
+    assert not ask("admin", "verify-audit").items[0]["waiting"], "the files have all lines"
+    lines = (server.folder / "server/server/audit").glob("audit-*.jsonl")
+    found = [line for path in lines for line in path.read_text().splitlines() if f'"job":"{job}"' in line]
+    assert len([line for line in found if '"command":"cancel"' in line]) == 1
+
+
+def test_values_that_nobody_expects_are_an_answer(server: Fleet, ask: Ask) -> None:
+    for do, fields in (
+        ("list-nodes", {"since": 1e300}),
+        ("list-nodes", {"limit": -1}),
+        ("list-jobs", {"limit": 2**70}),
+        ("job-info", {"id": "\ud800"}),
+        ("job-info", {"id": "\U0010ffff"}),
+    ):
+        assert ask("admin", do, **fields).exit in (1, 2, 6), (do, fields)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import ujson
 
 from director.errors import StoreError
 from director.server.audit import COUNTED, DENIALS, TEXT, AuditTrail, Entry, line, shown
+from director.workers.audit_files import LINE_LIMIT
 
 
 class Ledger:
@@ -48,6 +49,12 @@ def test_only_what_says_something_is_shown_and_long_texts_are_cut() -> None:
     assert shown({"x": "\ud800" * 2 * TEXT})["x"]["sha256"]
     for text in ("\x01" * TEXT, "é" * TEXT, '"' * TEXT, "\n" * 10 * TEXT):
         assert len(ujson.dumps(shown({"x": text}))) < TEXT + 200
+
+
+@pytest.mark.parametrize("value", ["\U0001f600" * 2_000_000, ["\x1b"] * 500_000, {"x": {"y": "\n" * 2_000_000}}])
+def test_a_line_is_bounded_whatever_a_caller_gives(value: Any) -> None:
+    _, fields = line("command", ["a"], arguments=shown({"a": value, "b": value}), options={"x": value}, reason=value)
+    assert len(ujson.dumps(fields["entry"])) < LINE_LIMIT // 2
 
 
 def test_what_cannot_be_written_is_not_done() -> None:

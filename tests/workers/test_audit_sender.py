@@ -19,6 +19,7 @@ from director.errors import UsageError
 from director.stores import open_store
 from director.stores.contract import Store
 from director.workers import audit_sender
+from director.workers.audit_files import LINE_LIMIT
 from director.workers.audit_keeper import AuditKeeper
 from director.workers.audit_sender import Address, message, parse_address
 
@@ -39,9 +40,9 @@ class Log:
         assert self.keeper.step()
         audit_sender.start(self.keeper, address, ca)
 
-    def add(self, count: int) -> None:
+    def add(self, count: int, more: str = "") -> None:
         for number in range(count):
-            entry = {"at": "2026-12-01T10:00:00.000Z", "event": "x y\x00", "i": number}
+            entry = {"at": "2026-12-01T10:00:00.000Z", "event": "x y\x00", "i": number, "more": more}
             self._store.apply([("audit", {"entry": entry})])
         assert self.keeper.step()
 
@@ -127,6 +128,15 @@ def test_lines_behind_files_that_were_taken_away_are_sent(store: Store, tmp_path
     shutil.rmtree(tmp_path / "audit")
     log.add(2)
     wait_until(lambda: receiver.numbers == [1, 2, 3, 4, 5], "the others came")
+    receiver.end()
+
+
+def test_a_line_that_is_too_long_does_not_hold_back_the_others(store: Store, tmp_path: Path) -> None:
+    receiver = Receiver()
+    log = Log(store, tmp_path, f"tcp://127.0.0.1:{receiver.port}")
+    log.add(1, "x" * 2 * LINE_LIMIT)
+    log.add(2)
+    wait_until(lambda: receiver.numbers[:2] == [2, 3], "the others came")
     receiver.end()
 
 
