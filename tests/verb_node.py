@@ -20,6 +20,7 @@ from director.runtime import memory_folders
 from director.states import FAILED, SUCCESS, TIMEOUT
 from director.transfer import sources
 from director.transfer.blobs import BlobStore
+from director.transfer.sparse import extents_of
 from director.verbs.base import Entry, Fetched, Outcome
 
 
@@ -201,12 +202,14 @@ def drive(
 
 
 def _entry(found: sources.Found, blobs: BlobStore) -> Entry:
-    digest, size = "", 0
+    digest, size, extents = "", 0, None
     if found.kind == "file":
         fd = found.open()
-        digest, size = blobs.put_fd(fd)
+        extents = extents_of(fd)
+        digest, size = blobs.put_fd(fd, extents)
+        size = size if extents is None else found.size
         os.close(fd)
-    return Entry(found.path, found.kind, found.mode, size, digest, found.target, found.name)
+    return Entry(found.path, found.kind, found.mode, size, digest, found.target, found.name, extents=extents)
 
 
 def step_of(text: str, folder: Path, blobs: BlobStore, **options: Any) -> dict[str, Any]:

@@ -186,7 +186,7 @@ class StepBuilder:
     def need(self, entry: Entry) -> None:
         """Note that the step needs the blob of an entry."""
         if entry.digest:
-            digest, size = entry.pack or (entry.digest, entry.size)
+            digest, size = entry.blob
             self.needed[digest] = size
 
     def download(self, url: str, checksum: str) -> Entry:

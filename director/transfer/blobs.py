@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from director.errors import StoreError, UsageError
@@ -83,15 +83,17 @@ class BlobStore:
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def put_fd(self, fd: int) -> tuple[str, int]:
-        """Keep the content of the open file `fd` from its beginning; its sha256 in hex and size in bytes.
+    def put_fd(self, fd: int, extents: Sequence[tuple[int, int]] | None = None) -> tuple[str, int]:
+        """Keep the content of the open file `fd`, or its data in `extents` only; the sha256 in hex and size in bytes.
 
         Raises: SourceChangedError when the file was changed meanwhile, StoreError when the disk is full.
         """
         before = os.fstat(fd)
-        digest, size = self.put(pieces_of(fd), before.st_size)
+        parts = [(0, before.st_size + 1)] if extents is None else extents
+        expected = before.st_size if extents is None else sum(length for _, length in extents)
+        digest, size = self.put((piece for part in parts for piece in pieces_of(fd, *part)), expected)
         after = os.fstat(fd)
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != after.st_size:
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != expected:
             raise SourceChangedError("the file was written to while it was read; try again when it is at rest")
         return digest, size
 
@@ -244,11 +246,10 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def pieces_of(fd: int) -> Iterator[bytes]:
-    """The content of an open file from its beginning, `PIECE` bytes at a time. Raises OSError."""
-    offset = 0
-    while piece := os.pread(fd, PIECE, offset):
-        offset += len(piece)
+def pieces_of(fd: int, offset: int = 0, length: int = 1 << 62) -> Iterator[bytes]:
+    """The content of an open file, or `length` bytes of it from `offset` on, `PIECE` at a time. Raises OSError."""
+    while length and (piece := os.pread(fd, min(PIECE, length), offset)):
+        offset, length = offset + len(piece), length - len(piece)
         yield piece
 
 

@@ -13,6 +13,7 @@ one. All are made and renamed in folders that `safe_write` has opened.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from director.runtime.durable import in_thread, sync_file_system
@@ -32,18 +33,34 @@ class NewFile:
         size: bytes that were written.
     """
 
-    __slots__ = ("_folder", "_owner", "_temp", "fd", "name", "size")
+    __slots__ = ("_extents", "_folder", "_owner", "_room", "_temp", "fd", "name", "size")
 
     def __init__(self, folder: Folder, name: str, uid: int, gid: int, mode: int) -> None:
         self._folder, self._owner, self._temp = folder, (uid, gid, mode), temporary_name(name)
         self.name, self.size = name, 0
+        self._extents: Iterator[tuple[int, int]] | None = None
+        self._room = 0  # bytes of the present part that were not written
         is_ours = uid in (-1, os.geteuid()) and gid in (-1, os.getegid())
         self.fd = os.open(self._temp, _NEW, mode & 0o777 if is_ours else 0o600, dir_fd=folder.fd)
 
+    def leave_holes(self, extents: Iterable[tuple[int, int]], size: int) -> None:
+        """What is written from now on goes into these parts of a file of this size; the others are holes."""
+        self._extents = iter(extents)
+        os.ftruncate(self.fd, size)
+
     def write(self, data: bytes | memoryview) -> None:
         """Write the next bytes."""
-        write_all(self.fd, data)
         self.size += len(data)
+        if self._extents is None:
+            write_all(self.fd, data)
+            return
+        while len(data):
+            if not self._room:
+                offset, self._room = next(self._extents)
+                os.lseek(self.fd, offset, os.SEEK_SET)
+            part, data = data[: self._room], data[self._room :]
+            write_all(self.fd, part)
+            self._room -= len(part)
 
     def end(self) -> None:
         """All is written: give it owner and mode."""

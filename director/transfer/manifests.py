@@ -2,7 +2,8 @@
 
 A row is `[kind, path, mode, size, digest, target, name]`, as in the sources of a COPY: `path` is below the destination,
 "" for a file that was named itself. In lists of the operator's machine a row `pack` names a blob in which the small
-files of the rows behind it are packed; these have an eighth field, where they begin there.
+files of the rows behind it are packed; these have an eighth field, where they begin there. A file with holes has a list
+as its eighth field, offset and length of each part that has data; its blob has these parts only.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def check(rows: Any, own: bool = False) -> list[Row]:
     for row in rows:
         _check_row(row, own)
         pack = row[3] if row[0] == "pack" else pack
-        if len(row) > 7 and not (row[0] == "file" and isinstance(row[7], int) and 0 <= row[7] <= pack - row[3]):
+        if len(row) > 7 and not (row[0] == "file" and (_is_offset(row, pack) or _has_extents(row))):
             raise VerbError("a row of a manifest has a wrong shape")
     _check_places([(_place(row), row[0]) for row in rows if row[0] != "pack"], again=own)
     if not own and _folders([row[1] for row in rows]) > limit:
@@ -71,6 +72,23 @@ def _check_row(row: Any, own: bool) -> None:
     if not (isinstance(name, str) and (not name or ("/" not in name and _stays(name)))):
         raise VerbError(f"a name is not valid: {name!a:.200}")
     row[2] = mode & (0o7777 if own else 0o777)
+
+
+def _is_offset(row: Row, pack: int) -> bool:
+    """Whether the last field says where the file begins in a pack of this size."""
+    return isinstance(row[7], int) and 0 <= row[7] <= pack - row[3]
+
+
+def _has_extents(row: Row) -> bool:
+    """Whether the last field lists parts of the file, one behind the other."""
+    end = 0
+    for extent in row[7] if isinstance(row[7], list) else [None]:
+        if not (isinstance(extent, list) and len(extent) == 2 and all(isinstance(part, int) for part in extent)):
+            return False
+        if extent[0] < end or extent[1] <= 0:
+            return False
+        end = sum(extent)
+    return end <= int(row[3])
 
 
 def _place(row: Row) -> str:
@@ -148,4 +166,10 @@ def leads_out(place: str, target: str) -> bool:
 
 def contents(rows: Sequence[Row]) -> dict[str, int]:
     """Digest to size in bytes of every blob that the rows need."""
-    return {row[4]: row[3] for row in rows if row[0] in ("file", "pack") and len(row) == 7}
+    blobs = [row for row in rows if row[0] in ("file", "pack") and (len(row) == 7 or isinstance(row[7], list))]
+    return {row[4]: data_size(row) for row in blobs}
+
+
+def data_size(row: Row) -> int:
+    """Bytes of the blob of a row, which has only the data of a file with holes."""
+    return int(row[3]) if len(row) == 7 else sum(length for _, length in row[7])

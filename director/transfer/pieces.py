@@ -31,6 +31,7 @@ class Content:
         digest: its own sha256 in hex.
         size: in bytes.
         pack, pack_size, offset: the blob that it is packed in, "" when it is a blob itself, and where it begins there.
+        extents, file_size: of a file with holes, offset and length of the parts that are in the blob, and its own size.
     """
 
     digest: str
@@ -38,6 +39,13 @@ class Content:
     pack: str = ""
     pack_size: int = 0
     offset: int = 0
+    extents: tuple[tuple[int, int], ...] | None = None
+    file_size: int = 0
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return self.size if self.extents is None else self.file_size
 
     @property
     def blob(self) -> tuple[str, int]:

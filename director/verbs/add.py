@@ -63,7 +63,7 @@ class Add(Copy):
 
     def _row(self, entry: Entry, body: Mapping[str, Any], planning: Planning) -> Row:
         row = super()._row(entry, body, planning)
-        single = entry.kind == "file" and not entry.path
+        single = entry.kind == "file" and not entry.path and entry.extents is None
         if body["unpack"] and single and is_archive(planning.content_path(entry.digest)):
             row[0] = "tar"
         return row

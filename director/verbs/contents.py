@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from director.errors import VerbError
+from director.transfer import sparse
 from director.transfer.blobs import pieces_of
 from director.transfer.file_batch import Batch, NewFile
 from director.transfer.pieces import Content
@@ -61,11 +62,13 @@ class Remote:
     __slots__ = ("_breathe", "_path_of", "content", "size")
 
     def __init__(self, content: Content, path_of: Callable[[str, int], str], breathe: Breathe) -> None:
-        self.content, self.size = content, content.size
+        self.content, self.size = content, content.length
         self._path_of, self._breathe = path_of, breathe
 
     def is_in(self, fd: int) -> bool:
         """Compared by digest."""
+        if self.content.extents is not None:
+            return sparse.is_in(fd, self.content.extents, self.content.digest, self._breathe)
         if self.size <= SMALL:
             return hashlib.sha256(os.pread(fd, self.size + 1, 0)).hexdigest() == self.content.digest
         return sha256_of(fd, self._breathe) == self.content.digest
@@ -108,6 +111,8 @@ class Arriving:
             if self._new is None:
                 self._new = self._batch.begin(file.folder, file.name, *self._owner, file.mode)
                 self._sha = hashlib.sha256()
+                if content.extents is not None:
+                    self._new.leave_holes(content.extents, content.file_size)
             self._sha.update(data)
             self._new.write(data)
             if last:

@@ -157,8 +157,10 @@ class Copy(Verb):
         planning.need(entry)
         if planning.flags.get("blueprint") and entry.kind == "file":
             _note_secrets(entry, planning)
-        packed = [entry.offset] if entry.pack else []
-        return [entry.kind, entry.path, entry.mode, entry.size, entry.digest, entry.target, entry.name, *packed]
+        more = (
+            [entry.offset] if entry.pack else [] if entry.extents is None else [[list(part) for part in entry.extents]]
+        )
+        return [entry.kind, entry.path, entry.mode, entry.size, entry.digest, entry.target, entry.name, *more]
 
     def _more_rows(self, body: Mapping[str, Any], planning: Planning) -> list[Row]:
         return []
@@ -240,8 +242,8 @@ def _rendered(content: Content, blueprint: bool, node: Node) -> Holding:
     remote = Remote(content, node.blob, node.breathe)
     if not blueprint:
         return remote
-    if content.size > BLUEPRINT_LIMIT:
-        what = f"this one has {content.size} bytes"
+    if content.length > BLUEPRINT_LIMIT:
+        what = f"this one has {content.length} bytes"
         raise VerbError(f"--blueprint renders files of at most {BLUEPRINT_LIMIT >> 20} MiB; {what}")
     try:
         return Bytes(node.blueprint(remote.read().decode()).encode())

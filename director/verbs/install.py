@@ -200,15 +200,17 @@ class Installer:
             self._reopen(folder, path)
         held = self._batch.hold(os.path.dirname(path), folder)
         self._unnamed.add(path)
-        if isinstance(content, Remote) and content.size:
+        if isinstance(content, Remote) and content.content.size:
             self._waiting.append(Waiting(content.content, path, held, name, mode))
-            self._awaited += content.size
+            self._awaited += content.content.size
             if len(self._waiting) >= FILES or self._awaited >= BYTES:
                 self._flush()
         else:
             new = self._batch.begin(held, name, self._uid, self._gid, mode)
             if not isinstance(content, Remote):
                 content.write_to(new)
+            elif content.size:
+                new.leave_holes((), content.size)
             self._batch.end(new)
 
     def _flush(self) -> None:

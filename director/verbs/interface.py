@@ -226,6 +226,8 @@ class Entry:
         name: the last part of the source's path, used when the destination ends in `/`.
         pack, offset: sha256 hex and size of the blob in which small files are packed, and where this one begins there;
             None when it is a blob itself.
+        extents: offset and length of each part of a file with holes that has data; its blob has these parts only.
+            None for a file without holes.
     """
 
     path: str
@@ -237,6 +239,13 @@ class Entry:
     name: str = ""
     pack: tuple[str, int] | None = None
     offset: int = 0
+    extents: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def blob(self) -> tuple[str, int]:
+        """Digest and size of the blob that has it."""
+        size = self.size if self.extents is None else sum(length for _, length in self.extents)
+        return self.pack or (self.digest, size)
 
 
 class Planning(Protocol):

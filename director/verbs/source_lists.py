@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from director.errors import VerbError
-from director.transfer.manifests import OWN_BYTES_LIMIT, Row
+from director.transfer.manifests import OWN_BYTES_LIMIT, Row, data_size
 from director.transfer.pieces import Content
 from director.verbs.base import Node, Planning
 
@@ -58,8 +58,12 @@ def contents_of(rows: Iterable[Row]) -> Iterator[tuple[Row, Content]]:
         if row[0] == "pack":
             pack, size = row[4], row[3]
         else:
-            packed = (pack, size, row[7]) if len(row) > 7 else ()
-            yield row, Content(row[4], row[3], *packed)
+            more = row[7] if len(row) > 7 else None
+            if isinstance(more, list):
+                extents = tuple((offset, length) for offset, length in more)
+                yield row, Content(row[4], data_size(row), extents=extents, file_size=row[3])
+            else:
+                yield row, Content(row[4], row[3], *(() if more is None else (pack, size, more)))
 
 
 def set_of(body: Mapping[str, Any], node: Node) -> int:

@@ -10,6 +10,7 @@ verb, "req"}` asks for a verb's manual. `{"source": req, …}` answers a want (w
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from director.protocol.framing import Channel
 from director.targets import RosterView
 from director.transfer.blobs import BlobStore
 from director.transfer.packs import SMALL, Packer
+from director.transfer.sparse import extents_of
 from director.verbs.base import Entry, Want
 from director.verbs.own import Broken, Folder
 from director.workers.worker import connect, refusal, serve, serving
@@ -156,13 +158,18 @@ class Planner:
         places = iter(packer.close() if keep else ())
         entries = []
         for row in rows:
-            digest, size, pack, offset = "", row["size"], None, 0
+            digest, size, pack, offset, extents = "", row["size"], None, 0, None
             if keep and row.get("packed"):
                 digest, pack, offset = next(places)
             elif keep and row["kind"] == "file":
-                digest, size = self.blobs.put_fd(next(left))
+                fd = next(left)
+                extents = extents_of(fd)
+                digest, size = self.blobs.put_fd(fd, extents)
+                size = size if extents is None else os.fstat(fd).st_size
             link, name = row.get("target") or "", row.get("name") or ""
-            entries.append(Entry(row["path"], row["kind"], row["mode"], size, digest, link, name, pack, offset))
+            entries.append(
+                Entry(row["path"], row["kind"], row["mode"], size, digest, link, name, pack, offset, extents)
+            )
         return entries
 
     def _advance(self, req: int, draft: Draft, value: Any) -> None:

@@ -103,9 +103,9 @@ class Fleet:
         self._spawn("server", [*director_command(), "--server", *own, "--state-dir", str(self.folder / "server")])
         until(self._answers, "the server answers", 60)
 
-    def start_clients(self, first: int, last: int) -> None:
-        """Start local clients `node-FIRST` to `node-LAST` and return when all are online."""
-        where = ["--server-address", f"127.0.0.1:{self.port}", "--enroll-port", str(self.enroll_port)]
+    def start_clients(self, first: int, last: int, port: int = 0) -> None:
+        """Start local clients `node-FIRST` to `node-LAST`, by way of another port, and return when all are online."""
+        where = ["--server-address", f"127.0.0.1:{port or self.port}", "--enroll-port", str(self.enroll_port)]
         for number in range(first, last + 1):
             name = f"node-{number}"
             own = ["--client", *where, "--identity", name, "--state-dir", str(self.folder / name)]

@@ -78,8 +78,8 @@ def test_a_file_that_changes_is_refused(store: BlobStore, tmp_path: Path, monkey
     path.write_bytes(b"1")
     pieces = module.pieces_of
 
-    def growing(fd: int) -> Iterator[bytes]:
-        yield from pieces(fd)
+    def growing(fd: int, *part: int) -> Iterator[bytes]:
+        yield from pieces(fd, *part)
         with path.open("ab") as file:
             file.write(b"2")
 

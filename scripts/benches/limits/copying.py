@@ -1,10 +1,11 @@
-"""Bare pyzmq with CURVE: one file to N receivers, each a process that writes it to disk; prints the seconds.
+"""Bare pyzmq with CURVE: one file to N receivers, each a process that hashes and writes it; prints the seconds.
 
 python -m benches.limits.copying FILE N FOLDER
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -55,15 +56,18 @@ def send(path: str, count: int, folder: str) -> float:
 
 
 def receive(port: int, server: bytes, size: int, path: str) -> None:
-    """Write what comes, say so."""
+    """Hash and write what comes, say so."""
     socket = zmq.Context().socket(zmq.DEALER)
     socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
     socket.curve_serverkey = server
     socket.connect(f"tcp://127.0.0.1:{port}")
     socket.send(b"hello")
+    sha = hashlib.sha256()
     with open(path, "wb", buffering=0) as file:
         while size:
-            size -= file.write(socket.recv())
+            piece = socket.recv()
+            sha.update(piece)
+            size -= file.write(piece)
     socket.send(b"done")
     time.sleep(60)  # until the sender has heard all and ends us
 
