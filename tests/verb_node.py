@@ -29,6 +29,7 @@ class FakeNode:
 
     name = "web-01"
     job = "a000000000000001"
+    unfinished = None
 
     def __init__(self, folder: Path, blobs: BlobStore | None = None) -> None:
         self.scope = Scope(workdir=str(folder))

@@ -33,6 +33,7 @@ from director.errors import DirectorError, LateError, RefusedError, VerbError
 from director.language.scope import Scope
 from director.runtime import memory_folders
 from director.transfer.pieces import Content
+from director.transfer.unfinished import Unfinished
 from director.verbs import own
 from director.verbs.base import Fetched, Outcome, Verb
 from director.verbs.folders import make_folder, own_home
@@ -67,6 +68,7 @@ class Executor:
         self.home = own_home()
         self.rebooter: Rebooter | None = None
         self.secrets: SecretKeeper | None = None
+        self.unfinished: Unfinished | None = None
         self.pids = self.memory = 0
         self.place = "-"
         self._verbs: dict[str, Verb] = {}
@@ -180,6 +182,7 @@ class TaskNode(LocalNode):
         super().__init__(executor.name, executor.facts, executor.labels, executor.env, job.id, scope, step, only)
         self._executor, self._runner, self._job_runner, self._running = executor, runner, job, running
         self.timeout = timeout
+        self.unfinished = executor.unfinished
         self._deadline = time.monotonic() + timeout
 
     def run(

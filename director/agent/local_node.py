@@ -19,6 +19,7 @@ from director.language.scope import Scope
 from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
 from director.runtime.greenlets import breathe
+from director.transfer.unfinished import Unfinished
 
 NO_ID = 0xFFFFFFFF  # as a uid or gid it means "leave it as it is"
 
@@ -32,7 +33,19 @@ class LocalNode:
         only_user: the user that everything on this node runs as, "" for any.
     """
 
-    __slots__ = ("_env", "_names", "_only_user", "_step", "_used", "facts", "job", "labels", "name", "scope")
+    __slots__ = (
+        "_env",
+        "_names",
+        "_only_user",
+        "_step",
+        "_used",
+        "facts",
+        "job",
+        "labels",
+        "name",
+        "scope",
+        "unfinished",
+    )
 
     def __init__(
         self, name: str, facts: Mapping[str, Any], labels: Mapping[str, str], env: Mapping[bytes, bytes],
@@ -42,6 +55,7 @@ class LocalNode:
         self.labels = node_labels.changed(labels, scope.labels) if scope.labels else labels
         self.job, self.scope = job, scope
         self._env, self._step, self._only_user = env, step, only_user
+        self.unfinished: Unfinished | None = None
         self._names: Names | None = None
         self._used: set[str] = set()
 

@@ -36,6 +36,7 @@ from director.runtime import durable, heap, locks, logs, memory_folders, paths, 
 from director.runtime.greenlets import on_vital_death, periodic, spawn
 from director.runtime.loop_lag import LoopLag
 from director.transfer.blobs import BlobStore
+from director.transfer.unfinished import Unfinished
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Client:
         )  # fmt: skip
         executor.pids = settings.task_pids or process.default_pids()
         executor.memory = settings.task_memory or 0
+        executor.unfinished = Unfinished(os.path.join(folder, "unfinished"))
         executor.place = marker_place(os.path.dirname(folder))
         executor.secrets = SecretKeeper(transfer, lambda: node_keys.pair.opening)
         logs.hide_with(executor.secrets.hide)
@@ -108,6 +110,8 @@ class Client:
         if ended := process.end_leftovers(tokens, f"{place}.", inside=process.CGROUP.left):
             log.warning("ended %d processes that an earlier client had left", ended)
         memory_folders.sweep(place)
+        if self._executor.unfinished and (files := self._executor.unfinished.remove()):
+            log.warning("removed %d half-written files that an earlier client had left", files)
         process.CGROUP.enter()
         take_up(self.agent.table, journal.rebooted, journal.boot)
         self._lag.start_anew()

@@ -196,6 +196,8 @@ def _serve(channel: Channel, root: str) -> None:
         finally:
             for fd in fds:
                 os.close(fd)
+    if writer is not None:  # the server has died
+        writer.drop()
 
 
 class FolderWriter:

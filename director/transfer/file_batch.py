@@ -19,6 +19,7 @@ from contextlib import suppress
 from director.runtime.durable import in_thread, sync_file_system
 from director.transfer.blobs import write_all
 from director.transfer.safe_write import Folder, settle, temporary_name
+from director.transfer.unfinished import Unfinished
 
 EACH = 8  # files, or folders, that are flushed one by one; for more of them the whole file system is flushed
 FILES, BYTES, FOLDERS = 10_000, 64 << 20, 48  # the most that wait for their names
@@ -87,10 +88,16 @@ class NewFile:
 class Batch:
     """Files that wait for their names; at the end of the context those that have none are removed.
 
+    Args:
+        unfinished: gets the folders, for a process that may be killed.
+
     Its methods raise OSError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unfinished: Unfinished | None = None) -> None:
+        self._unfinished = unfinished
+        if unfinished is not None:
+            unfinished.begin()
         self._files: list[NewFile] = []
         self._folders: dict[str, Folder] = {}  # by path: a walk closes its own ones
         self._open: list[NewFile] = []  # that are written and not flushed
@@ -103,7 +110,11 @@ class Batch:
     def __exit__(self, *_: object) -> None:
         for new in self._files:
             new.drop()
+        self._files.clear()
         self._close_folders()
+        if self._unfinished is not None:
+            self._unfinished.end()
+            self._unfinished = None
 
     @property
     def is_full(self) -> bool:
@@ -114,6 +125,8 @@ class Batch:
         """A folder that a walk has opened and may close, as one that stays open until the names in it are on disk."""
         ours = self._folders.get(path)
         if ours is None:
+            if self._unfinished is not None:
+                self._unfinished.note(folder.real)
             ours = self._folders[path] = Folder(os.dup(folder.fd), folder.real)
         return ours
 

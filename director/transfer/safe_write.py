@@ -87,11 +87,11 @@ class Folder:
         shared = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
         return status.st_uid in users and not shared
 
-    def is_empty(self) -> bool:
-        """Whether nothing is in it."""
+    def names(self) -> list[str]:
+        """The names of its entries."""
         fd = self._readable()
         try:
-            return not os.listdir(fd)
+            return os.listdir(fd)
         finally:
             os.close(fd)
 
@@ -249,7 +249,7 @@ class Walk:
             return self._child(parent, name, path)
         folder = self._child(parent, name, path)
         try:
-            if not parent.is_of(self._users) and not (os.fstat(folder.fd).st_uid in self._users and folder.is_empty()):
+            if not parent.is_of(self._users) and not (os.fstat(folder.fd).st_uid in self._users and not folder.names()):
                 raise VerbError(f"{path} was replaced by another folder while it was made")
             folder.settle(*self._owner, 0o755)
         except BaseException:

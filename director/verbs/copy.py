@@ -208,7 +208,7 @@ class Copy(Verb):
         rows = _rows(body, node)
         _check_dest(dest, text, body, rows)
         into, blueprint = dest.endswith("/") or os.path.isdir(dest), bool(flags.get("blueprint"))
-        with kind(wish_of(flags, VerbError).on(node), node.breathe, node.receive) as installer:
+        with kind(wish_of(flags, VerbError).on(node), node.breathe, node.receive, node.unfinished) as installer:
             if "from" in body:
                 installer.walk.pass_no_link(dest)
             for row, content in contents_of(rows):

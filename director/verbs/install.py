@@ -18,6 +18,7 @@ from director.transfer.file_batch import BYTES, FILES, Batch
 from director.transfer.file_kinds import refuse_special
 from director.transfer.pieces import Content
 from director.transfer.safe_write import Folder, Walk, broken, naming, settle
+from director.transfer.unfinished import Unfinished
 from director.verbs.contents import Arriving, Holding, Remote, Waiting
 from director.verbs.ownership import Asked
 
@@ -35,6 +36,7 @@ class Installer:
         asked: owner and mode of the step's flags.
         breathe: called between two entries.
         receive: as `Node.receive`; only needed where contents are `Remote`.
+        unfinished: remembers the folders in which files are being written.
 
     Attributes:
         changed: whether anything differed.
@@ -45,7 +47,10 @@ class Installer:
     dry: ClassVar[bool] = False  # it writes nothing
     said_limit = 64 * 1024  # characters of changes that are reported
 
-    def __init__(self, asked: Asked, breathe: Callable[[], object], receive: Receive | None = None) -> None:
+    def __init__(
+        self, asked: Asked, breathe: Callable[[], object], receive: Receive | None = None,
+        unfinished: Unfinished | None = None,
+    ) -> None:  # fmt: skip
         self.changed = False
         self.placed: list[str] = []
         self.breathe, self._receive = breathe, receive
@@ -58,7 +63,7 @@ class Installer:
         self._all_new = True
         self._fresh: set[str] = set()  # folders of which this step set owner and mode, which is no change to report
         self._closed: dict[str, int] = {}  # folders, with modes, that their owner may not write to after the step
-        self._batch = Batch()
+        self._batch = Batch(unfinished)
         self._waiting: list[Waiting] = []  # files whose contents are not requested yet
         self._awaited = 0  # bytes of these
         self._unnamed: set[str] = set()  # paths of these, and of files that are written and not renamed

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 
 from director.transfer.safe_write import Folder
+from director.transfer.unfinished import Unfinished
 from director.verbs.contents import Bytes, Holding, Remote
 from director.verbs.install import Installer, Receive
 from director.verbs.ownership import Asked
@@ -21,7 +22,10 @@ class InstallDiff(Installer):
     dry = True
     said_limit = 256 * 1024
 
-    def __init__(self, asked: Asked, breathe: Callable[[], object], receive: Receive | None = None) -> None:
+    def __init__(
+        self, asked: Asked, breathe: Callable[[], object], receive: Receive | None = None,
+        unfinished: Unfinished | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(asked, breathe, receive)
         self._all_new = False  # new files are shown as well
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from director.language.instructions import Instruction
     from director.language.scope import Scope
     from director.transfer.pieces import Content
+    from director.transfer.unfinished import Unfinished
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Node(Protocol):
     scope: Scope
     facts: Mapping[str, Any]
     labels: Mapping[str, str]
+    unfinished: Unfinished | None
 
     def text(self, raw: str) -> str:
         """Render `{{ }}` and `{% %}` in `raw` and nothing else; with the step's `--raw` nothing at all."""
