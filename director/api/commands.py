@@ -65,7 +65,7 @@ class Commands:
         audit: Audit, health: Health, permit: Permit, trail: AuditTrail, feed: EventFeed, outputs: OutputFeed,
         explanations: Explanations,
     ) -> None:  # fmt: skip
-        self._permit, self._trail = permit, trail
+        self._permit, self._trail, self._feed = permit, trail, feed
         self.table = {
             "hello": Command(Nothing, "viewer", nodes.hello, scoped=True),
             "health": Command(Nothing, "viewer", health.health, scoped=True),
@@ -117,6 +117,8 @@ class Commands:
             check = partial(self._check, caller, command, rights)
             caller = replace(caller, rights=rights, entry=entry if command.audited else NOT_AUDITED, check=check)
             answer = command.handler(request, caller)
+            if command.audited:
+                self._feed.ordered(name, caller)
             return _checked(answer, check) if isinstance(answer, Iterator) else answer
         except NoRoleError:
             entry.deny_stranger()

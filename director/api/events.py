@@ -50,6 +50,10 @@ class EventFeed:
         missed = self._missed(request) if reset else 0
         return self._read(self._events.next if number is None or reset else number, reset, missed, request.once, caller)
 
+    def ordered(self, command: str, caller: Caller) -> None:
+        """A command that changes something was carried out."""
+        self._events.order(command, caller.user)
+
     def _missed(self, request: EventsFrom) -> int:
         known = request.epoch == self._events.epoch
         return max(0, self._events.next - (request.number or 0)) if known else 0

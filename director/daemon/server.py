@@ -180,7 +180,7 @@ class Server:
         return Enrolment(
             self.roster, membership, TokenBook(ujson.loads(self.ledger.ask("tokens")), server_key), revoked,
             self.ledger, s.enrollment, Networks(s.enroll_from), sender.identify, s.heartbeat_interval,
-            self._trail.count,
+            self._trail.count, self.scheduler.events.waits,
         )  # fmt: skip
 
     def _open_sessions(

@@ -172,7 +172,7 @@ class Admission:
         self._asked.pop(peer, None)
         cursors = _cursors(fields["jobs"])
         lost = _why_lost(record, fields)
-        again = record.peer is not None
+        again, is_first = record.peer is not None, record.last_seen is None
         self._roster.attach(record, peer)
         self._update(record, frame, fields)
         orders = self._scheduler.reconcile(record, cursors, lost)
@@ -185,7 +185,7 @@ class Admission:
         if not record.online:
             log.info("%s is online%s", record.name, " again" if again else "")
         record.online = True
-        record.reason = record.reason if record.reason.startswith("took over") else ""
+        record.reason = record.reason if is_first and record.reason.startswith("took over") else ""
         self._note(record.name, record)
         self._rotation.tell(record)
         self._scheduler.online(record)

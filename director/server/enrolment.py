@@ -54,14 +54,16 @@ class Enrolment:
         networks: from which mode `auto` enrols.
         identify: asks a connection for a hello; False when the connection is gone.
         interval: of heartbeats, in seconds.
+        waits: gets the name that a new key waits for.
         refused: gets what is to be counted in the audit log: a kind, and the address or key that was refused.
     """
 
     def __init__(
         self, roster: Roster, membership: Membership, tokens: TokenBook, revoked: RevokedKeys, ledger: LedgerClient,
         mode: str, networks: Networks, identify: Callable[[bytes], bool], interval: float,
-        refused: Callable[[str, str], None],
+        refused: Callable[[str, str], None], waits: Callable[[str], None] = lambda name: None,
     ) -> None:  # fmt: skip
+        self._waits = waits
         self.pending = PendingTable()
         self.tokens = tokens
         self._revoked, self._refused = revoked, refused
@@ -220,6 +222,7 @@ class Enrolment:
                 seldom.warning("%s (%s, key %s…) waits: %s",
                                newcomer.name, newcomer.address, newcomer.key[:12], decision.reason)  # fmt: skip
                 self._refused("enrolment-waits", newcomer.address)
+                self._waits(newcomer.name)
             answer(decision)
 
     def _let_in(self, newcomer: Newcomer, token: TokenRow | None, decision: Decision, answer: Answer) -> None:

@@ -119,10 +119,13 @@ class Events:
                 self._states[name] = state
             self._add("node", "", name, {"node": name, "state": state or "forgotten", "new": new})
 
-    def order(self, what: str, user: str, nodes: Iterable[str]) -> None:
-        """A user has ordered something for these nodes: a key revoked, replaced, accepted; labels; a name opened."""
-        names = list(nodes)
-        self._add("order", "", "", {"order": what, "by": user, "nodes": names if len(names) <= MANY else None})
+    def waits(self, name: str) -> None:
+        """A key that is no node waits for this name."""
+        self._add("enrolment", "", name, {"node": name, "state": "pending"})
+
+    def order(self, command: str, user: str) -> None:
+        """A command that changes something was carried out for a user."""
+        self._add("order", "", "", {"order": command, "by": user})
 
     # -- reading ------------------------------------------------------------------------------------------
 

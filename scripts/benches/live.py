@@ -16,6 +16,7 @@ from statistics import median
 from benches.bench import Bench, say
 from benches.fleet import Fleet
 from benches.row import Row
+from director.errors import ProtocolError
 from director.protocol.framing import Channel
 
 LINES = 100  # a second, of each real node
@@ -49,7 +50,7 @@ class Follower:
 
     def _read(self) -> None:
         text = b""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ProtocolError):
             while (frame := self._channel.receive()) is not None:
                 header, body, _ = frame
                 text += body

@@ -15,6 +15,7 @@ from director.api.requests import Caller, Nothing, decode
 from director.config.table import EVERY
 from director.errors import NotPermittedError, UsageError
 from director.server.audit import AuditTrail
+from director.server.events import Events
 
 A = "a" * 16
 CALLER = Caller("ann", 1000, 1000, 1)
@@ -83,7 +84,7 @@ def commands(permit: Any, ledger: Any = None) -> Commands:
         audit.Audit(none),
         health.Health(none, none, none, none, none, none),
     )
-    feeds = events.EventFeed(none, none, none), follow.OutputFeed(none, none, none, none)
+    feeds = events.EventFeed(Events(), none, none), follow.OutputFeed(none, none, none, none)
     explanations = why.Explanations(none, none, none, none)
     return Commands(*parts, permit, AuditTrail(ledger), *feeds, explanations)
 

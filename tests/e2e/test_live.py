@@ -64,6 +64,7 @@ def test_events_from_a_number_on_and_over_a_restart_of_the_server(trio: Fleet) -
         found = events_until(reader, lambda event: event.get("final") and event["job"] == job)
     mine = [event for event in found if event.get("job") == job]
     assert [event["state"] for event in mine if event["kind"] == "job"] == ["queued", "running", "success"]
+    assert ("order", "submit") in [(event["kind"], event.get("order")) for event in found]
     changes = [event for event in mine if event["kind"] == "tasks"]
     assert {node for event in changes for node in event["nodes"]} == {"node-1", "node-2", "node-3"}
     assert changes[-1]["tasks"]["success"] == 3

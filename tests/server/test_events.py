@@ -74,6 +74,17 @@ def test_a_node_that_stays_as_it_was_is_no_event() -> None:
     assert found == [("old", "online", False), ("new", "online", True), ("new", "forgotten", False)]
 
 
+def test_orders_and_keys_that_wait() -> None:
+    sequence = Events()
+    sequence.waits("web-1")
+    sequence.order("revoke-node", "ann")
+    found = [{name: row[name] for name in row if name not in ("at", "number")} for row in read(sequence)]
+    assert found == [
+        {"kind": "enrolment", "node": "web-1", "state": "pending"},
+        {"kind": "order", "order": "revoke-node", "by": "ann"},
+    ]
+
+
 def test_the_oldest_events_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "KEPT", 3)
     sequence = Events()
