@@ -31,10 +31,10 @@ class Health:
     """
 
     def __init__(
-        self, settings: Settings, roster: Roster, scheduler: Scheduler, ledger: LedgerClient, enrolment: Enrolment,
-        lag: LoopLag,
+        self, settings: Settings, folder: str, roster: Roster, scheduler: Scheduler, ledger: LedgerClient,
+        enrolment: Enrolment, lag: LoopLag,
     ) -> None:  # fmt: skip
-        self._settings, self._roster, self._scheduler = settings, roster, scheduler
+        self._settings, self._folder, self._roster, self._scheduler = settings, folder, roster, scheduler
         self._ledger, self._enrolment, self._lag = ledger, enrolment, lag
         self._began = time.monotonic()
         self.socket = ""
@@ -51,6 +51,7 @@ class Health:
             "port": self._settings.port,
             "enroll_port": self._settings.enroll_port,
             "socket": self.socket,
+            "folder": self._folder,
             "lag": {"lately": round(self._lag.lately, 4), "ever": round(self._lag.ever, 4)},
             "jobs": len(runs),
             "tasks": sum(run.open for run in runs),

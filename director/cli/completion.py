@@ -159,6 +159,8 @@ def _values(action: Action | None, setting: Setting, before: Sequence[str], curr
 
 
 def _words(action: Action, plain: Sequence[str], before: Sequence[str], current: str) -> Found:
+    if action.metavar == "JOB":
+        return _nodes(before, current) if plain else _jobs(action, before, current)
     if plain and (action.takes == "one" or action.name == "label-node"):
         return []
     if action.metavar == "FILE":

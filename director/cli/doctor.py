@@ -46,7 +46,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         if folder or settings.socket_path:
             yield server.absent(str(error), folder)
         return
-    yield from server.findings(health, folder)
+    yield from server.findings(health)
 
 
 def _client(settings: Settings) -> Iterator[Finding]:

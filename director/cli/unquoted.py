@@ -21,9 +21,13 @@ def join_instruction(argv: Sequence[str]) -> list[str]:
     """The words with a bare verb and all words after it joined to one: `--exec=RUN uptime -p`.
 
     Raises:
-        UsageError: the instruction holds a flag of the call that the verb does not have.
+        UsageError: the instruction holds a flag of the call that the verb does not have, or has no `--exec`.
     """
     words = list(argv)
+    if words and words[0].isalpha() and _verb(words[0]) is not None:
+        from shlex import quote
+
+        raise UsageError(f"an instruction is given with --exec: director --exec {quote(' '.join(words))}")
     for index, word in enumerate(words):
         if word == "--":
             break

@@ -12,7 +12,7 @@ DESCRIPTION = "Asynchronous deployment and operations for the whole life of a da
 USAGE = "director ACTION [OPTION...]"
 AREAS = {
     "run something": ("exec", "orchestrate", "plan", "resume"),
-    "look and wait": ("list-jobs", "list-nodes", "job-info", "node-info", "wait-job"),
+    "look and wait": ("list-jobs", "list-nodes", "job-info", "node-info", "follow", "wait-job", "why"),
     "stop and forget": ("cancel-job", "purge-jobs", "purge-nodes"),
     "server, client, and what is wrong with them": ("server", "client", "doctor", "show-config"),
     "who gets in": (
@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "resume": (("director --resume last --wait", "once more what did not succeed, where it did not"),),
     "list-jobs": (
         ("director --list-jobs --state failed --since 1d", "what failed since yesterday"),
-        ("director --list-jobs --node web-01", "what ran on a node"),
+        ("director --list-jobs --node web-01 --since 1d", "what ran on a node since yesterday"),
         ("director --list-jobs --watch", "shown again every two seconds"),
     ),
     "list-nodes": (
@@ -46,9 +46,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "job-info": (
         ("director --job-info last", "output and reason of each task of the newest job"),
+        ("director --job-info last --failed", "only what did not succeed"),
         ("director --job-info 5c1f", "a unique beginning of the id is enough"),
     ),
     "node-info": (("director --node-info web-01", "its facts, labels and keys"),),
+    "follow": (("director --follow last", "the output of the newest job, whoever began it, from its start"),),
+    "why": (("director --why last web-01", "what the tasks of a job wait for on a node"),),
     "wait-job": (("director --wait-job last --wait-timeout 5m", "exit 4 when it is not final by then"),),
     "cancel-job": (("director --cancel-job last", "end it on every node at once"),),
     "purge-jobs": (("director --purge-jobs --state success", "forget jobs that went well"),),

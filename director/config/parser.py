@@ -24,6 +24,9 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     """ConfigArgParse that raises UsageError instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
+        for action in ACTIONS:
+            if message.startswith(f"argument --{action.name}: expected"):
+                message = f"--{action.name} needs {action.metavar}; see director {action.command} --help"
         raise UsageError(message)
 
 

@@ -226,13 +226,17 @@ def _unknown(words: Sequence[str], action: str) -> str:
         known.sort(key=lambda setting: action not in setting.used_by)
         hint = f"-{known[0].short} or --{known[0].name}".removeprefix("- or ") if known else ""
         return f"there is no option {word[:2]}{f'; did you mean {hint}?' if hint else ''}"
+    for name, hints in (("help", ()), *((action.name, (action.command, *action.hints)) for action in ACTIONS)):
+        if word.lower().removeprefix("--") in (name, *hints):
+            return f"{_what(word)}; did you mean --{name}?"
     if word.startswith("-"):
         names = ["--" + name for name in (*ACTION_NAMES, "help", *BY_NAME)]
-        return f"there is no option {word}{nearest(word, names)}"
-    for name, hints in (("help", ()), *((action.name, (action.command, *action.hints)) for action in ACTIONS)):
-        if word.lower() in (name, *hints):
-            return f"unexpected word {word!r}; did you mean --{name}?"
-    return f"unexpected word {word!r}{nearest(word, ACTION_NAMES, '--')}"
+        return f"{_what(word)}{nearest(word, names)}"
+    return f"{_what(word)}{nearest(word, ACTION_NAMES, '--')}"
+
+
+def _what(word: str) -> str:
+    return f"there is no option {word}" if word.startswith("-") else f"unexpected word {word!r}"
 
 
 def _text(values: Mapping[str, Any], action: str) -> str | None:

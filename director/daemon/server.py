@@ -153,7 +153,7 @@ class Server:
             Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
             Labels(self.roster, labels, self.ledger, nodes.select),
             Audit(self.ledger),
-            health := Health(s, self.roster, self.scheduler, self.ledger, enrolment, self.lag),
+            health := Health(s, self._folder, self.roster, self.scheduler, self.ledger, enrolment, self.lag),
             self._permissions.permit,
             self._trail,
             EventFeed(self.scheduler.events, access, self.roster),

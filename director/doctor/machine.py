@@ -41,7 +41,7 @@ def folder(part: str, path: str) -> Iterator[Finding]:
     if inodes.f_files:
         yield rated(
             part, "inodes", 1 - inodes.f_favail / inodes.f_files, 0.95, 0.999,
-            f"{share(inodes.f_favail, inodes.f_files)} free", f"remove small files from the disk of {path}",
+            f"{inodes.f_favail:,} of {inodes.f_files:,} free", f"remove small files from the disk of {path}",
         )  # fmt: skip
 
 

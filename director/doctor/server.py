@@ -26,18 +26,18 @@ def absent(error: str, folder: str) -> Finding:
     return Finding(PART, "answers", FAILED, error, remedy)
 
 
-def findings(health: Mapping[str, Any], folder: str) -> Iterator[Finding]:
+def findings(health: Mapping[str, Any]) -> Iterator[Finding]:
     """Everything about a server that answers.
 
     Args:
         health: its answer.
-        folder: its state folder, "" when this user cannot see it.
     """
     yield Finding(PART, "answers", OK, f"pid {health['pid']}, up {health['uptime']:.0f} s, at {health['socket']}")
     yield _version(health)
     for name, option in (("port", "--port"), ("enroll_port", "--enroll-port")):
         yield _port(health["bind_address"], health[name], option)
-    if folder and os.access(folder, os.X_OK):
+    folder = health["folder"]
+    if os.access(folder, os.X_OK):  # this user can see it
         yield from machine.folder(PART, folder)
         yield machine.secret_file(PART, "key", os.path.join(folder, "curve.key"))
     yield from _work(health)

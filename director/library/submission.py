@@ -115,7 +115,8 @@ def read_file(name: str) -> dict[str, Any]:
         with open(name, "rb") as file:
             text = _text(name, file.read(TEXT_LIMIT + 1))
     except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}; expected an orchestration file") from error
+        instead = f"; for an instruction: director --exec '{name}'" if " " in name else ""
+        raise UsageError(f"{name}: {error.strerror}; expected an orchestration file{instead}") from error
     # a pipe that a shell passes as <(…) is in no folder
     folder = os.path.dirname(os.path.abspath(name)) if os.path.isfile(name) else _here()
     return _file("orchestrate", name, "auto", text, folder)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import director.targets.expressions as expressions
 from director.node_sets import fold, natural
@@ -149,7 +150,20 @@ def _hint_values(expr: Label | Fact, offline: set[str], evaluator: Evaluator) ->
         values.update(map(str, evaluator.values(expr, name)))
     if values:
         return f"; {expr.kind} {expr.key} is {_most(values)}"
+    if isinstance(expr, Fact) and (parts := _parts_of_fact(expr, evaluator)):
+        return f"; fact {expr.key} has the parts {', '.join(f'{expr.key}.{part}' for part in parts)}"
     return f"; no node has the {expr.kind} {expr.key}" + (f", only {_most(keys)}" if keys else "")
+
+
+def _parts_of_fact(expr: Fact, evaluator: Evaluator) -> list[str]:
+    """The names below a fact that is a mapping, of the first node that has it; at most eight."""
+    for name in evaluator.everybody():
+        value: Any = evaluator.facts(name)
+        for part in expr.key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            return [str(key) for key in value][:8]
+    return []
 
 
 def _most(values: Counter[str]) -> str:

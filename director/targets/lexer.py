@@ -169,7 +169,8 @@ class Lexer:
             return expressions.Everyone(written)
         if not has_magic(word):
             if fault := name_fault(word):
-                raise self.fail(f"{word[:100]!r} {fault}; expected the name of a node", start)
+                more = ", label:KEY=VALUE or fact:NAME=VALUE" if "=" in word else ""
+                raise self.fail(f"{word[:100]!r} {fault}; expected the name of a node{more}", start)
             return expressions.Name(written, word)
         if not _NAMES_ONLY.fullmatch(word):
             raise self.fail(f"{word[:100]!r} has characters that no name has; expected a name, set or glob", start)

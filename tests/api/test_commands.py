@@ -82,7 +82,7 @@ def commands(permit: Any, ledger: Any = None) -> Commands:
         enrolment.Enrolments(none, none, none, (), none, none),
         labels.Labels(none, none, none, none),
         audit.Audit(none),
-        health.Health(none, none, none, none, none, none),
+        health.Health(none, "", none, none, none, none, none),
     )
     feeds = events.EventFeed(Events(), none, none), follow.OutputFeed(none, none, none, none)
     explanations = why.Explanations(none, none, none, none)

@@ -81,7 +81,11 @@ def test_a_subcommand_does_what_its_flag_does():
         (["ps"], "unexpected word 'ps'; did you mean --list-jobs?"),
         (["jobs", "--list-nodes"], "one action a call; --list-"),
         (["info", "a", "b"], "unexpected word 'b'"),
-        (["run"], "expected at least one argument"),
+        (["run"], "--orchestrate needs FILE; see director run --help"),
+        (["exec"], "--exec needs TEXT; see director exec --help"),
+        (["delete", "last"], "did you mean --purge-jobs?"),
+        (["exec", "RUN x", "--dry-run"], "there is no option --dry-run; did you mean --plan?"),
+        (["copy", "a b", "/tmp"], "an instruction is given with --exec: director --exec 'copy a b /tmp'"),
     ],
 )
 def test_what_is_refused(argv: list[str], said: str):

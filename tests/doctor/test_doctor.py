@@ -13,7 +13,7 @@ from director.doctor.findings import Finding, is_well, rated, size
 
 HEALTH: dict[str, Any] = {
     "version": __version__, "pid": 1, "uptime": 5.0, "bind_address": "127.0.0.1", "port": 1, "enroll_port": 1,
-    "socket": "/s", "lag": {"lately": 0.01, "ever": 0.2}, "jobs": 0, "tasks": 0,
+    "socket": "/s", "folder": "/nowhere", "lag": {"lately": 0.01, "ever": 0.2}, "jobs": 0, "tasks": 0,
     "ledger": {"stuck": "", "lost": "", "writes": 0, "bytes": 0}, "descriptors": {"open": 50, "limit": 1024},
     "nodes": {"online": 19, "offline": 1}, "pending": 0, "versions": {__version__: 19}, "halted": [], "slowest": [],
 }  # fmt: skip
@@ -21,7 +21,7 @@ HEALTH: dict[str, Any] = {
 
 def verdicts(**changed: Any) -> dict[str, Finding]:
     """The findings about a server with this health by their check."""
-    return {finding.check: finding for finding in server.findings({**HEALTH, **changed}, "")}
+    return {finding.check: finding for finding in server.findings({**HEALTH, **changed})}
 
 
 def test_a_healthy_server_needs_no_remedy():

@@ -149,6 +149,7 @@ def test_stage_names():
         ("label:keep=yes and db*", ["label:keep=yes matches 1", "db* matches 2"]),
         ("fact:cpu.count=10", ["offline: web-10"]),
         ("fact:os.id=debain", ["fact os.id is debian, fedora"]),
+        ("fact:os=debian", ["fact os has the parts os.id"]),
         ("fact:osid=debian", ["no node has the fact osid", "os"]),
     ],
 )
