@@ -158,9 +158,19 @@ def of(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(row["command"], row["event"]) for row in rows]
 
 
-def test_every_command_that_does_something_is_written_down(server: Fleet, ask: Ask, jobs: dict[str, str]) -> None:
+@pytest.fixture
+def third(server: Fleet) -> Iterator[None]:
+    """One more node, for a test."""
     server.start_client("web-3")
     server.wait_online(["web-3"])
+    yield
+    server.kill("web-3")
+    server.director("--purge-nodes", "--node", "web-3")
+
+
+def test_every_command_that_does_something_is_written_down(
+    server: Fleet, ask: Ask, jobs: dict[str, str], third: None
+) -> None:
     admin = USERS["admin"]
     table = commands(None).table
     token = ask("admin", "create-token").items[0]["id"]
@@ -189,7 +199,6 @@ def test_every_command_that_does_something_is_written_down(server: Fleet, ask: A
         wait_until(lambda wanted=expected: of(written()) == wanted, f"{name} is written down")  # type: ignore[misc]
         rows = written()
         assert all((row["uid"], row["role"], row["user"]) == (admin.uid, "admin", str(admin.uid)) for row in rows)
-    server.kill("web-3")
 
 
 def test_refusals_are_written_down(server: Fleet, ask: Ask) -> None:
