@@ -17,10 +17,17 @@ from director.report.follow import Joined, Lines
 
 def follow(settings: Settings) -> int:
     """Show the output of a job from its start until it ends; the exit code is that of --wait."""
+    require_rows(settings)
     end_on_signals()
     with connect(settings) as connection:
         job = whole_id(connection, settings.words[0])
         return follow_jobs(settings, [job], connection)
+
+
+def require_rows(settings: Settings) -> None:
+    """Check that the form of the answer can be written as it comes. Raises UsageError."""
+    if settings.output not in ("table", "jsonl"):
+        raise errors.UsageError(f"--output {settings.output}: output that comes line by line is table or jsonl")
 
 
 def follow_jobs(settings: Settings, jobs: list[str], connection: Connection) -> int:
@@ -69,7 +76,7 @@ class _Follower:
         row = self._row(connection)
         if self._settings.output == "table":
             stream([job_line(row, screen())])
-        elif self._settings.output == "jsonl":
+        else:
             from director.report.formats import to_json
 
             stream([to_json({"job": row["id"], "state": row["state"], "tasks": row["tasks"]}) + "\n"])

@@ -53,6 +53,10 @@ def plan(settings: Settings) -> int:
 
 
 def _submit(settings: Settings, request: Mapping[str, Any], ids: Sequence[str]) -> int:
+    if settings.stream:
+        from director.cli.follow import require_rows
+
+        require_rows(settings)
     end_on_signals()
     waits = settings.wait or settings.stream or settings.sources.get("wait-timeout") == "flag"
     deadline = time.monotonic() + settings.wait_timeout if waits and settings.wait_timeout is not None else None

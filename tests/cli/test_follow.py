@@ -78,6 +78,13 @@ def test_in_a_pipe_an_interrupt_ends_at_once(
     assert process.returncode == 130 and "again" not in err and f"--follow {A}" in err
 
 
+def test_a_form_that_cannot_come_line_by_line_is_refused(server: FakeServer, run: Run) -> None:
+    for call in (("--follow", A), ("--exec", "RUN true", "--stream")):
+        done = run(*call, "--output", "yaml")
+        assert (done.returncode, done.stdout) == (2, "") and "table or jsonl" in done.stderr
+    assert server.requests == []
+
+
 def test_a_reader_that_leaves_ends_the_call(server: FakeServer, start: Callable[..., subprocess.Popen[str]]) -> None:
     left = threading.Event()
 

@@ -147,9 +147,13 @@ def contents(number: int) -> bytes:
     return pack([messages.encode("contents", **where, error=""), bytes(1 << 20)])
 
 
+def output(number: int) -> bytes:
+    return pack([messages.encode("output", pieces=[["j", 0, 1, 0, number << 16, 1 << 16]]), bytes(1 << 16)])
+
+
 @pytest.mark.parametrize(
     ("frames", "count"),
-    [(profile, 1000), (get, 200_000), (noise, 200_000), (contents, 2000)],
+    [(profile, 1000), (get, 200_000), (noise, 200_000), (contents, 2000), (output, 20_000)],
     ids=lambda x: str(x)[10:17],
 )
 def test_a_node_that_sends_without_end_is_cut_off_and_named(
