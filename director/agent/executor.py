@@ -356,6 +356,6 @@ def _require_values(verb: Verb, step: Step, scope: Scope) -> None:
     for name in sorted(scope.withheld):
         if verb.command or "own" in step or re.search(rf"\b{re.escape(name)}\b", str(step["body"])):
             raise VerbError(
-                f"the secret value of {name} was in memory only, and is gone since the client or the job was started "
+                f"{name} has no value here: a secret one is in memory only, and gone when client or job was started "
                 "again; submit the job anew"
             )

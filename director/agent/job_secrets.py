@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from director import states as st
@@ -60,12 +60,14 @@ class JobSecrets:
         secret = scope.secret
         if not (self.patterns or secret):
             return
+        found: dict[str, str] = {}
         for kind in ("arg", "env"):
-            for name, text in outcome.effects.get(kind, {}).items():
-                if name in secret or self.is_in(text):
-                    self._keep(outcome, name, text)
-        if outcome.private:
-            outcome.effects = _public(outcome.effects, outcome.private)
+            values = outcome.effects.get(kind, {}).items()
+            found.update((name, text) for name, text in values if name in secret or self._is_within(text))
+        for name, text in found.items():
+            self._keep(outcome, name, text)
+        if found:
+            outcome.effects = _public(outcome.effects, found)
         self._mask_outputs(outcome, step, secret)
         if self._is_within(outcome.effects):
             outcome.effects = {}
@@ -74,13 +76,14 @@ class JobSecrets:
                 outcome.reason = "a value that it sets has a secret, and would be kept; only ARG and ENV may have one"
 
     def _keep(self, outcome: Outcome, name: str, text: str) -> None:
-        """A value that stays in memory, and is masked from now on."""
+        """A value that stays in memory, and is masked from now on; no step gets one that cannot be masked."""
         value = text.encode("utf-8", "surrogateescape")
-        if len(value.strip()) < LEAST and outcome.state in st.GOOD:
+        if len(value.strip()) >= LEAST:
+            outcome.private[name] = text
+            self._mask(value)
+        elif outcome.state in st.GOOD:
             outcome.state = st.FAILED
             outcome.reason = f"the value of {name} is shorter than {LEAST} bytes, which cannot be masked in outputs"
-        outcome.private[name] = text
-        self._mask(value)
 
     def _mask_outputs(self, outcome: Outcome, step: Step, secret: set[str]) -> None:
         names = [step["flags"].get(flag) for flag in OUTPUT_FLAGS]
@@ -101,8 +104,8 @@ class JobSecrets:
         return isinstance(value, str) and self.is_in(value)
 
 
-def _public(effects: Mapping[str, Any], private: Mapping[str, str]) -> dict[str, Any]:
-    """The effects without the private values, but with their names."""
+def _public(effects: Mapping[str, Any], private: Collection[str]) -> dict[str, Any]:
+    """The effects without the values of these names, but with the names."""
     public = dict(effects)
     for kind in ("arg", "env"):
         if kind in public:
@@ -110,5 +113,5 @@ def _public(effects: Mapping[str, Any], private: Mapping[str, str]) -> dict[str,
     for kind in ("quoted", "relayed"):
         if kind in public:
             public[kind] = [name for name in public[kind] if name not in private]
-    public["withheld"] = sorted(private)
+    public["withheld"] = sorted({*public.get("withheld", ()), *private})
     return {kind: value for kind, value in public.items() if value}

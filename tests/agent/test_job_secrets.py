@@ -67,6 +67,8 @@ def test_a_value_that_cannot_be_masked_fails_the_step() -> None:
     secrets, scope = JobSecrets(), Scope(secret={"PIN"})
     outcome = made(secrets, scope, Outcome(stdout=b"12", effects={"arg": {"PIN": "12"}}), **{"stdout-arg": "PIN"})
     assert outcome.state == st.FAILED and "shorter than 4 bytes" in outcome.reason and outcome.stdout == b"***"
+    assert outcome.effects == {"withheld": ["PIN"]} and not outcome.private and scope.withheld == {"PIN"}
+    assert made(secrets, scope, outcome).effects == {"withheld": ["PIN"]}, "a second time changes nothing"
 
 
 def test_nothing_else_keeps_a_secret() -> None:
