@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from director.ids import new_job_id
 from director.library import records
 from director.library.connection import Connection, Patience, ServerGoneError, again
-from director.library.records import Event, JobRow, Node, Result
+from director.library.records import Event, JobRow, Node, Output, Result
 from director.library.submission import read_file, send, text_of
 
 if TYPE_CHECKING:
@@ -162,19 +161,15 @@ class Director:
         connection.close()
         return Job(self, job, answer["jobs"][0]["name"], tuple(answer["notes"]))
 
-    def _events(self, job: str, deadline: float | None) -> Iterator[Any]:
-        """The progress of a job until it is final; a server that goes away is waited for."""
+    def _stream(self, request: Mapping[str, Any], deadline: float | None) -> Iterator[Any]:
+        """The items of an answer that goes on until a job is final; a server that goes away is asked again."""
         patience = Patience(self._place.server_timeout, deadline)
         connection = Connection(self._place, patience)
         while True:
             try:
                 with connection:
-                    connection.send({"do": "wait", "ids": [job]})
-                    while True:
-                        header, body = connection.receive()
-                        if not header.get("more"):
-                            return
-                        yield json.loads(body)
+                    yield from connection.items(request)
+                    return
             except ServerGoneError:
                 connection = again(self._place, time.monotonic() + AWAY, patience)
 
@@ -203,12 +198,33 @@ class Job:
             NoServerError: the server went away, and did not come back within a minute.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for progress in self._director._events(self.id, deadline):
+        for progress in self._director._stream({"do": "wait", "ids": [self.id]}, deadline):
             for row in progress["jobs"]:
                 waiting = tuple(one for one in progress["waiting"] if one["job"] == self.id)
                 yield Event(row["id"], row["state"], row["tasks"], waiting)
         (row,) = self._director._ask({"do": "list-jobs", "ids": [self.id]})
         yield Event(row["id"], row["state"], row["tasks"])
+
+    def output(
+        self, node: str | None = None, step: int | None = None, timeout: float | None = None
+    ) -> Iterator[Output]:
+        """What its tasks write, from the start, as it comes; also of a job that has ended.
+
+        Args:
+            node: only of the nodes of this expression.
+            step: only of the step with this index.
+
+        Raises:
+            WaitTimeoutError, NoServerError: as `follow`. NoTargetError: there is no such node.
+        """
+        from director.report.follow import Joined
+
+        joined = Joined(self.id)
+        request = {"do": "follow", "id": self.id, "node": node, "step": step}
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for items in self._director._stream(request, deadline):
+            for item in items:
+                yield from map(records.output, joined.take(item))
 
     def wait(self, timeout: float | None = None) -> Result:
         """Wait until it is final; as `follow`, then as `result`."""

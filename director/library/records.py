@@ -141,6 +141,33 @@ class Event:
         return self.state not in JOB_OPEN
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A part of the output of a task as it comes, or its end.
+
+    Attributes:
+        node, step, attempt: the node, the index of the step, and which attempt it is.
+        stream: stdout or stderr; "" at the end.
+        text: what came, not cut within a character.
+        skipped: bytes that were left out before it, as they came faster than they were read.
+        state: of the task, "" before its end.
+    """
+
+    node: str
+    step: int
+    attempt: int
+    stream: str = ""
+    text: str = ""
+    skipped: int = 0
+    state: str = ""
+
+
+def output(row: Mapping[str, Any]) -> Output:
+    """A row of the output of a job."""
+    names = ("node", "step", "attempt", "stream", "text", "skipped", "state")
+    return Output(**{name: row[name] for name in names if name in row})
+
+
 def job_row(row: Mapping[str, Any]) -> JobRow:
     """A row of a list of jobs."""
     return JobRow(**_fields(row))

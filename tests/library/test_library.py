@@ -108,6 +108,27 @@ def test_cancel_and_time_limits(web: Fleet) -> None:
         assert job.wait(60).state == "cancelled" and not job.cancel()
 
 
+def test_output_as_it_comes_and_afterwards(web: Fleet) -> None:
+    with director.connect(str(web.socket_path)) as d:
+        job = d.exec("RUN echo begun; sleep 0.5; echo ended >&2")
+        live = list(job.output(node="web-2", timeout=60))
+        assert "".join(part.text for part in live if part.stream == "stdout") == "begun\n"
+        assert (live[-1].node, live[-1].state) == ("web-2", "success")
+        again = list(d.job(job.id).output())
+        assert {part.node for part in again} == {"web-1", "web-2"}
+        assert "".join(part.text for part in again if part.stream == "stderr") == "ended\nended\n"
+
+
+def test_it_waits_for_a_server_that_comes_back(web: Fleet) -> None:
+    with director.connect(str(web.socket_path)) as d:
+        job = d.exec("RUN sleep 2", target="web-1")
+        events = job.follow(timeout=100)
+        next(events)
+        web.kill("server")
+        web.spawn("server", web.commands["server"])
+        assert list(events)[-1].state == "success"
+
+
 def test_errors_are_one_tree(web: Fleet, tmp_path: Path) -> None:
     with pytest.raises(director.errors.NoServerError):
         director.connect(str(tmp_path / "none"))
