@@ -214,7 +214,7 @@ class TaskNode(LocalNode):
             argv, environment, cwd or scope.workdir or self._executor.home, stdin=stdin,
             timeout=limit if timeout is None else min(timeout, limit), grace=GRACE,
             token=task_token(self._executor.place, self._runner.journal.instance, self.job, self._step["i"]),
-            mask=() if self._makes_secret() else secrets.patterns, detach=detach,
+            mask=secrets.patterns, plain=self._secret_streams(), detach=detach,
             pids=self._executor.pids, memory=self._executor.memory,
         )  # fmt: skip
         if user:
@@ -229,12 +229,12 @@ class TaskNode(LocalNode):
         self._deadline += result.suspended
         cancelled = "client stopped" if self._runner.draining else (self._job_runner.cancelled or "cancelled")
         limit = self.timeout if timeout is None else min(timeout, self.timeout)
-        return outcome_of(result, limit, cancelled, quotes=not self._makes_secret())
+        return outcome_of(result, limit, cancelled, quotes=not spec.plain)
 
-    def _makes_secret(self) -> bool:
-        """Whether an output becomes a secret ARG: then both are masked as a whole, when the value is known."""
+    def _secret_streams(self) -> list[int]:
+        """The outputs that become secret ARGs, which are masked as a whole."""
         flags, secret = self._step["flags"], self.scope.secret
-        return any(flags.get(flag) in secret for flag in OUTPUT_FLAGS)
+        return [number for number, flag in enumerate(OUTPUT_FLAGS) if flags.get(flag) in secret]
 
     def show_output(self, verb: Verb) -> None:
         """Let the output of a command be followed, unless it becomes a value, which may be a secret.

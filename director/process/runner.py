@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
@@ -208,10 +208,16 @@ class _Task:
             return "pids"
         return "memory" if memory > self.spec.memory > 0 else self.cgroup.exceeded()
 
+    def _mask(self, stream: int) -> Sequence[bytes]:
+        return () if stream in self.spec.plain else self.spec.mask
+
+    def _new_outputs(self) -> tuple[Output, Output]:
+        return Output(self.spec.cap, self._mask(0)), Output(self.spec.cap, self._mask(1))
+
     def _watch_output(self) -> None:
         if self.outputs is not None:
             return
-        self.outputs = Output(self.spec.cap, self.spec.mask), Output(self.spec.cap, self.spec.mask)
+        self.outputs = self._new_outputs()
         if self.handle is not None:
             self.handle.outputs = self.outputs
         for fd, output in zip((self.child.out, self.child.err), self.outputs, strict=True):
@@ -291,12 +297,11 @@ class _Task:
         """One read of each pipe, enough when the output fits the pipe and the cap."""
         out, err = read_some(self.child.out) or b"", read_some(self.child.err) or b""
         if len(out) < READ and len(err) < READ and max(len(out), len(err)) <= self.spec.cap:
-            mask = self.spec.mask
-            self.result.stdout, self.result.stderr = (
-                (hide_stream(out, mask), hide_stream(err, mask)) if mask else (out, err)
-            )
+            of_out, of_err = self._mask(0), self._mask(1)
+            self.result.stdout = hide_stream(out, of_out) if of_out else out
+            self.result.stderr = hide_stream(err, of_err) if of_err else err
             return
-        self.outputs = Output(self.spec.cap, self.spec.mask), Output(self.spec.cap, self.spec.mask)
+        self.outputs = self._new_outputs()
         self.outputs[0].add(out)
         self.outputs[1].add(err)
         self._gather()

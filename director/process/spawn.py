@@ -44,6 +44,7 @@ class Spec:
         memory: bytes of memory that its processes may have together, 0 for any number; with more it is ended.
         token: value of `DIRECTOR_TASK` in the environment, unique to the task; identifies descendants.
         mask: values that are masked in its output; the longest first.
+        plain: streams (0 and 1) that are not masked.
         detach: start it in its own session with output to /dev/null, do not wait, never end it.
     """
 
@@ -61,6 +62,7 @@ class Spec:
     memory: int = 0
     token: str = ""
     mask: Sequence[bytes] = field(default=(), repr=False)
+    plain: Sequence[int] = ()
     detach: bool = False
 
 

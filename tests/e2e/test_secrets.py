@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from harness import Fleet, wait_until
 
+from director.process.spawn import CAP
+
 VALUE = "s3cr3t-Kanarienvogel-42"
 NOBODY = pwd.getpwnam("nobody")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as other users")
@@ -77,6 +79,20 @@ def test_the_reason_of_a_step_that_makes_a_secret_has_no_part_of_it(trio: Fleet)
     )
     task = job["steps"][1]["tasks"][0]
     assert task["reason"] == "exit code 1" and task["stderr"] == "+ echo ***\n"
+
+
+def test_a_value_that_the_bound_of_an_output_divides_is_masked_where_a_step_makes_another(
+    trio: Fleet, tmp_path: Path
+) -> None:
+    job = ran(
+        trio,
+        f"""ARG --secret TOKEN
+        RUN --mount=type=secret,id=db,env=PW --stdout-arg TOKEN echo made-$((40 + 2))-here; \\
+            head -c {CAP // 2 - 10} /dev/zero >&2; printf %s "$PW" >&2; head -c {CAP} /dev/zero >&2""",
+        *given(tmp_path),
+    )
+    task = job["steps"][1]["tasks"][0]
+    assert task["truncated"] and task["stdout"] == "***" and VALUE[:5] not in task["stderr"] and "***" in task["stderr"]
 
 
 @AS_ROOT
