@@ -8,6 +8,8 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 from director.errors import UsageError
 from director.transfer.blobs import PIECE, BlobStore
@@ -17,34 +19,75 @@ LIMIT = 4 << 30  # bytes of one download
 # without file, ftp and data: a redirect must not read files of the server
 _HANDLERS = (
     urllib.request.ProxyHandler,
-    urllib.request.HTTPHandler,
-    urllib.request.HTTPSHandler,
     urllib.request.HTTPRedirectHandler,
     urllib.request.HTTPDefaultErrorHandler,
     urllib.request.HTTPErrorProcessor,
     urllib.request.UnknownHandler,
 )
+_ANYWHERE = (urllib.request.HTTPHandler, urllib.request.HTTPSHandler)
 
 
-def download(url: str, checksum: str, blobs: BlobStore, again: bool = False) -> tuple[str, int]:
+class _Outward(http.client.HTTPConnection):
+    """A connection to another machine."""
+
+    def connect(self) -> None:
+        """Raises OSError: it is to this one."""
+        super().connect()
+        _require_other(self.sock)
+
+
+class _OutwardTLS(http.client.HTTPSConnection):
+    """The same with TLS."""
+
+    def connect(self) -> None:
+        """Raises OSError: it is to this one."""
+        super().connect()
+        _require_other(self.sock)
+
+
+class _OutwardHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(http.client.HTTPConnection if req.has_proxy() else _Outward, req)
+
+
+class _OutwardTLSHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> Any:
+        through_proxy = getattr(req, "_tunnel_host", None)
+        return self.do_open(http.client.HTTPSConnection if through_proxy else _OutwardTLS, req)
+
+
+_OUTWARD = (_OutwardHandler, _OutwardTLSHandler)
+
+
+def _require_other(sock: Any) -> None:
+    """Raise OSError when the peer is this machine, or one that knows it by its link, as the metadata of a cloud do."""
+    peer, own = (ip_address(name[0].partition("%")[0]) for name in (sock.getpeername(), sock.getsockname()))
+    if isinstance(peer, IPv6Address) and peer.ipv4_mapped:
+        peer = peer.ipv4_mapped
+    if peer == own or peer.is_loopback or peer.is_link_local:
+        raise OSError(f"{peer} is for the server alone, and your role is not for all nodes")
+
+
+def download(url: str, checksum: str, blobs: BlobStore, bounded: bool = False) -> tuple[str, int]:
     """Download `url` into the blob store; returns its sha256 and its size in bytes.
 
     Args:
         checksum: the sha256 it must have, "" for any; a blob that the store has already is not downloaded.
-        again: download it all the same, as it may be of a job that the submitter may not look at.
+        bounded: the submitter has some nodes only: it gets no content for a checksum, as that may be of another job,
+            and none of a service that only this machine reaches.
 
     Raises:
         UsageError: no answer, another status than 2xx, another checksum, or more than `LIMIT` bytes.
         StoreError: the disk is full.
     """
-    if checksum and not again and blobs.has(checksum):
+    if checksum and not bounded and blobs.has(checksum):
         return checksum, os.path.getsize(blobs.path(checksum))
-    return blobs.put(_pieces(url, checksum))
+    return blobs.put(_pieces(url, checksum, bounded))
 
 
-def _pieces(url: str, checksum: str) -> Iterator[bytes]:
+def _pieces(url: str, checksum: str, bounded: bool) -> Iterator[bytes]:
     opener = urllib.request.OpenerDirector()
-    for handler in _HANDLERS:
+    for handler in (*_HANDLERS, *(_OUTWARD if bounded else _ANYWHERE)):
         opener.add_handler(handler())
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "director"})

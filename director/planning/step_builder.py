@@ -47,7 +47,7 @@ class PlanState:
         faults: the errors of the text so far; when there is one no plan is made.
         members: all nodes of the job.
         extend_args: whether ARGs append to lists and merge mappings.
-        bounded: the submitter has some nodes only, so it gets no content for a digest.
+        bounded: the submitter has some nodes only: it gets no content for a digest, and none of the server's services.
         notes: lines for the submitter.
         warnings: lines for `--plan`.
         own: sha256 to size in bytes of the blobs that a step needs on some of its nodes only.
@@ -196,7 +196,7 @@ class StepBuilder:
             return Entry("", "file")
         if want not in self._state.answers:
             try:
-                digest, size = download(url, checksum, self._state.blobs, again=self._state.bounded)
+                digest, size = download(url, checksum, self._state.blobs, self._state.bounded)
             except DirectorError as error:
                 raise self.fail(str(error)) from None
             self._state.answers[want] = [Entry("", "file", size=size, digest=digest)]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -293,7 +296,8 @@ def test_listings_have_only_what_is_inside(ask: Ask, jobs: dict[str, str]) -> No
             fields = {"ids": [jobs[name]]} if do in ("wait", "cancel") else {"id": jobs[name][:20]}
             more = {"new_id": ids.new_job_id(), "options": {"target": ["web-1"]}} if do == "resume" else {}
             found = ask(role, do, **fields, **more)
-            assert found.exit == 7 and "db-1 is outside" in found.error, (name, do, found)
+            assert found.exit == 7 and "reaches nodes outside of your nodes" in found.error, (name, do, found)
+            assert "db-1" not in found.error
     for do in ("list-nodes", "export-nodes"):
         assert listed("viewer", do) == {"web-1", "web-2"} and "db-1" in listed("admin", do)
     assert ask("viewer", "hello").items[0]["nodes"] == {"online": 2}
@@ -439,6 +443,35 @@ def reply(channel: Channel) -> dict[str, Any]:
         if "alive" not in frame[0]:
             return frame[0]
     raise AssertionError("the server ended the connection")
+
+
+def test_services_of_the_server_alone_give_nothing_to_a_role_for_some_nodes(server: Fleet, ask: Ask) -> None:
+    asked: list[str] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(302 if self.path == "/away" else 200)
+            self.send_header("Location", "/there")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    class Everywhere(HTTPServer):
+        address_family = socket.AF_INET6
+
+    with Everywhere(("::", 0), Service) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        port = service.server_port
+        for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0"):
+            found = ask("operator", "submit", **submission("web-1", f"ADD http://{host}:{port}/here /tmp/x"))
+            assert found.exit == 2 and "cannot be fetched" in found.error, (host, found)
+        assert not asked
+        text = f"ADD http://127.0.0.1:{port}/away {server.folder}/x"
+        assert ask("admin", "submit", **submission("web-1", text)).exit == 0
+        assert asked == ["/away", "/there"]
+        service.shutdown()
 
 
 def test_one_cancel_has_one_line_for_a_job(server: Fleet, ask: Ask) -> None:
