@@ -20,7 +20,7 @@ from director.server.scheduler import Scheduler
 from director.targets import resolve
 
 PACE = 0.02  # seconds between two answers, in which lines gather
-CALM = 5.0  # seconds after which an empty answer shows that there is nothing new
+CALM = 2.5  # seconds after which an empty answer shows that there is nothing new
 AT_ONCE = 500  # results in one question to the ledger
 LOOK = 0.25  # seconds between two looks whether the job has ended
 
@@ -50,7 +50,7 @@ class OutputFeed:
         self._scheduler, self._roster, self._ledger, self._access = scheduler, roster, ledger, access
 
     def follow(self, request: Follow, caller: Caller) -> Iterator[bytes]:
-        """Lists of pieces and of ended tasks until the job is final, at least every five seconds.
+        """Lists of pieces and of ended tasks until the job is final, at least every three seconds.
 
         A piece is `{node, step, number, attempt, stream, offset, data}`, an ended task `{node, step, number, attempt,
         state, exit_code, reason, truncated, stdout, stderr}`; data and outputs are base64. A task's pieces rise in

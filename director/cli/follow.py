@@ -14,6 +14,8 @@ from director.errors import EXIT_INTERRUPTED, EXIT_WAIT_TIMEOUT
 from director.library.connection import Connection, Patience, ServerGoneError, again
 from director.report.follow import Joined, Lines
 
+FIRST, SEVERAL = 4, 22  # empty answers, which come every 2.7 seconds, until the first note and the next one
+
 
 def follow(settings: Settings) -> int:
     """Show the output of a job from its start until it ends; the exit code is that of --wait."""
@@ -88,7 +90,11 @@ class _Follower:
     def _read(self, connection: Connection) -> None:
         step = None if self._settings.step is None else self._settings.step - 1
         connection.send({"do": "follow", "id": self._job, "node": self._settings.node, "step": step})
+        empty = 0
         for items in connection.answer(*connection.receive()):
+            empty = 0 if items else empty + 1
+            if empty and empty % SEVERAL == FIRST and not self._settings.quiet:
+                note(f"nothing new; `director --why {self._job}` says what the job waits for")
             for item in items:
                 for row in self._joined.take(item):
                     assert self._show is not None

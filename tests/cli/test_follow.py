@@ -85,6 +85,18 @@ def test_a_form_that_cannot_come_line_by_line_is_refused(server: FakeServer, run
     assert server.requests == []
 
 
+def test_a_follower_of_a_job_that_stands_still_is_told_where_to_look(server: FakeServer, run: Run) -> None:
+    def nothing(header: dict[str, Any], channel: Channel) -> None:
+        for _ in range(6):
+            send(channel, [], more=True)
+        end(header, channel)
+
+    server.handlers["list-jobs"] = body([job(A)])
+    server.handlers["follow"] = nothing
+    assert run("--follow", A).stderr == f"director: nothing new; `director --why {A}` says what the job waits for\n"
+    assert run("--follow", A, "--quiet").stderr == ""
+
+
 def test_a_reader_that_leaves_ends_the_call(server: FakeServer, start: Callable[..., subprocess.Popen[str]]) -> None:
     left = threading.Event()
 
