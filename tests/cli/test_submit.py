@@ -100,7 +100,7 @@ def wants(want: dict[str, Any], seen: list[tuple[dict[str, Any], list[bytes]]], 
             frame = channel.receive()
             assert frame is not None
             part, _, fds = frame
-            seen.append((part, [os.read(fd, 100) for fd in fds]))
+            seen.append((part, [os.read(fd, 1 << 20) for fd in fds]))
             close_all(fds)
             if not part.get("entries"):
                 return final(header, channel)
