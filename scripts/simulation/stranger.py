@@ -76,11 +76,11 @@ class Stranger:
                     return "enrolled", ""
         return "silence", ""
 
-    def hello(self, name: str, **more: Any) -> dict[str, Any] | None:
-        """Say hello under a name; the welcome, None without one."""
+    def hello(self, name: str, within: float = 5.0, **more: Any) -> dict[str, Any] | None:
+        """Say hello under a name; the welcome, None when there is none within so many seconds."""
         fields = {"v": messages.VERSION, "name": name, "version": __version__, "instance": self.pair.public[:8]}
         self.send("hello", **{**fields, "journal_position": 0, "jobs": [], "process_token": self.pair.public, **more})
-        return self.next("welcome", 5.0)
+        return self.next("welcome", within)
 
     def kinds(self) -> set[str]:
         """What has been received so far."""

@@ -64,7 +64,7 @@ def test_no_stranger_gets_a_known_name(fleet: Fleet, holder: str) -> None:
         for _ in range(3):
             outcome, reason = peer.enroll("web")
             assert outcome == "refused" and "belongs to another key" in reason
-            assert peer.hello("web") is None
+            assert peer.hello("web", within=1.0) is None
         assert not peer.kinds() - {"identify", "refused"}
         assert list(waiting(fleet)) == ["web"]
     if holder != "online":
