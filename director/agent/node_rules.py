@@ -16,6 +16,7 @@ from director.config.values import nearest
 from director.errors import RefusedError, UsageError
 from director.verbs.base import Verb
 
+COMMANDS = frozenset(("cmd", "argv"))  # of the body of a step that runs a command
 OWN = "own"  # in the settings: every verb that the operator wrote
 
 
@@ -44,6 +45,8 @@ class NodeRules:
 
     def check_step(self, verb: Verb, step: Step) -> None:
         """Check what a verb does with the body of a step. Raises RefusedError."""
+        if "own" not in step and not step["body"].keys().isdisjoint(COMMANDS):
+            self._check_named(verbs.RUNS_COMMANDS, f"{verbs.RUNS_COMMANDS}, and no commands of {step['verb']}")
         if self.read_only and not verb.only_reads(step["body"]):
             raise RefusedError(f"this node runs nothing that may change it (--read-only), so not {step['verb']}")
 

@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
 }
 ALIASES = {"APT": "PACKAGE", "DNF": "PACKAGE"}
 GIVES_FILES = "FETCH"  # a node that refuses it gives no files to `COPY --from` either
+RUNS_COMMANDS = "RUN"  # the verb that a node must not refuse to run commands of others
 
 
 _own: dict[str, Verb] = {}

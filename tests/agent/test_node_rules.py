@@ -52,6 +52,16 @@ def test_read_only_runs_no_command_of_a_probe(verb: str, body: dict[str, Any]) -
     assert "--read-only" in refusal(rules(read_only=True), verb, body)
 
 
+@pytest.mark.parametrize("verb", ["WAIT", "HEALTHCHECK"])
+@pytest.mark.parametrize("body", [{"cmd": "true"}, {"argv": ["true"]}])
+@pytest.mark.parametrize("settings", [{"deny_verbs": ("run",)}, {"allow_verbs": ("WAIT", "HEALTHCHECK")}])
+def test_a_node_that_does_not_run_run_runs_no_command_of_a_probe(
+    verb: str, body: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    assert f"does not run RUN, and no commands of {verb} (--" in refusal(rules(**settings), verb, body)
+    assert not refusal(rules(**settings), verb)
+
+
 def test_read_only_runs_no_file_of_the_operator() -> None:
     assert "--read-only" in refusal(rules(read_only=True), "HELLO", own=True)
     assert "--read-only" in refusal(rules(read_only=True), "ECHO", own=True), "an own verb by another's name"
