@@ -34,6 +34,8 @@ def in_flags(argv: Sequence[str]) -> list[str]:
         if not word.startswith("-") or word == "-":
             if command is None and not by_flag and word in BY_COMMAND:
                 command = BY_COMMAND[word]
+            elif word == "help" and at == 0:
+                flags.append("--help")
             elif command is None:
                 flags.append(word)
             elif command.name == "exec" and not plain and is_bare_verb(word):

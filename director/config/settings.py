@@ -232,7 +232,7 @@ def _unknown(words: Sequence[str], action: str) -> str:
     if word.startswith("-"):
         names = ["--" + name for name in (*ACTION_NAMES, "help", *BY_NAME)]
         return f"{_what(word)}{nearest(word, names)}"
-    return f"{_what(word)}{nearest(word, ACTION_NAMES, '--')}"
+    return f"{_what(word)}{nearest(word, ACTION_NAMES, '--') or '; see director --help'}"
 
 
 def _what(word: str) -> str:

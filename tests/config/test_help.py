@@ -36,7 +36,7 @@ def test_the_first_screen_has_every_action_and_examples(capsys: pytest.CaptureFi
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.name)
 def test_an_action_shows_its_examples_and_options(capsys: pytest.CaptureFixture[str], action):
     text = shown(capsys, action.command, "--help")
-    assert text == shown(capsys, f"--{action.name}", "--help") == shown(capsys, "--help", action.name)
+    assert text == shown(capsys, f"--{action.name}", "--help") == shown(capsys, "help", action.command)
     for example, _ in help.EXAMPLES.get(action.name, ()):
         assert example in text
     options = set(re.findall(r"^  (?:-\w, )?--([\w-]+)", text, re.M))

@@ -80,7 +80,7 @@ def test_a_subcommand_does_what_its_flag_does():
         (["jobs", "-t", "a"], "--list-jobs cannot use --target; did you mean --node?"),
         (["ps"], "unexpected word 'ps'; did you mean --list-jobs?"),
         (["jobs", "--list-nodes"], "one action a call; --list-"),
-        (["info", "a", "b"], "unexpected word 'b'"),
+        (["info", "a", "b"], "unexpected word 'b'; see director --help"),
         (["run"], "--orchestrate needs FILE; see director run --help"),
         (["exec"], "--exec needs TEXT; see director exec --help"),
         (["delete", "last"], "did you mean --purge-jobs?"),
