@@ -18,7 +18,7 @@ from director.language.origin import QUERY
 from director.language.scope import Scope
 from director.language.substitution import render_shell, render_text, render_word
 from director.language.types import Names
-from director.runtime.greenlets import breathe
+from director.runtime.greenlets import Pace
 from director.transfer.unfinished import Unfinished
 
 NO_ID = 0xFFFFFFFF  # as a uid or gid it means "leave it as it is"
@@ -37,6 +37,7 @@ class LocalNode:
         "_env",
         "_names",
         "_only_user",
+        "_pace",
         "_step",
         "_used",
         "facts",
@@ -57,6 +58,7 @@ class LocalNode:
         self._env, self._step, self._only_user = env, step, only_user
         self.unfinished: Unfinished | None = None
         self._names: Names | None = None
+        self._pace = Pace()
         self._used: set[str] = set()
 
     def text(self, raw: str) -> str:
@@ -114,8 +116,8 @@ class LocalNode:
         return uid, gid
 
     def breathe(self) -> None:
-        """Let other greenlets run."""
-        breathe()
+        """Let other greenlets run, when this step has run for a while."""
+        self._pace.pause()
 
     @property
     def _braces(self) -> bool:

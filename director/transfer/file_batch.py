@@ -31,13 +31,14 @@ class NewFile:
 
     Attributes:
         fd: its descriptor, -1 once it was closed.
+        folder: that it is in.
         size: bytes that were written.
     """
 
-    __slots__ = ("_extents", "_folder", "_owner", "_room", "_temp", "fd", "name", "size")
+    __slots__ = ("_extents", "_owner", "_room", "_temp", "fd", "folder", "name", "size")
 
     def __init__(self, folder: Folder, name: str, uid: int, gid: int, mode: int) -> None:
-        self._folder, self._owner, self._temp = folder, (uid, gid, mode), temporary_name(name)
+        self.folder, self._owner, self._temp = folder, (uid, gid, mode), temporary_name(name)
         self.name, self.size = name, 0
         self._extents: Iterator[tuple[int, int]] | None = None
         self._room = 0  # bytes of the present part that were not written
@@ -75,14 +76,14 @@ class NewFile:
 
     def rename(self) -> None:
         """Give it its name."""
-        os.rename(self._temp, self.name, src_dir_fd=self._folder.fd, dst_dir_fd=self._folder.fd)
-        self._folder.touched = True
+        os.rename(self._temp, self.name, src_dir_fd=self.folder.fd, dst_dir_fd=self.folder.fd)
+        self.folder.touched = True
 
     def drop(self) -> None:
         """Remove it, if it does not have its name."""
         self.close()
         with suppress(OSError):
-            os.unlink(self._temp, dir_fd=self._folder.fd)
+            os.unlink(self._temp, dir_fd=self.folder.fd)
 
 
 class Batch:
@@ -127,7 +128,7 @@ class Batch:
         if ours is None:
             if self._unfinished is not None:
                 self._unfinished.note(folder.real)
-            ours = self._folders[path] = Folder(os.dup(folder.fd), folder.real)
+            ours = self._folders[path] = Folder(os.dup(folder.fd), folder.real, device=os.fstat(folder.fd).st_dev)
         return ours
 
     def begin(self, folder: Folder, name: str, uid: int, gid: int, mode: int) -> NewFile:
@@ -172,14 +173,14 @@ class Batch:
 
     def _keep_one_of_each_device(self) -> None:
         for new in self._open:
-            if self._devices.setdefault(os.fstat(new.fd).st_dev, new) is not new:
+            if self._devices.setdefault(new.folder.device, new) is not new:
                 new.close()
         self._open.clear()
 
     def _sync_names(self) -> None:
         folders = list(self._folders.values())
         many = len(folders) > EACH
-        for folder in {os.fstat(folder.fd).st_dev: folder for folder in folders}.values() if many else folders:
+        for folder in {folder.device: folder for folder in folders}.values() if many else folders:
             folder.sync(whole=many)
         self._close_folders()
 

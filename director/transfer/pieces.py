@@ -16,7 +16,7 @@ from director.transfer.blobs import is_digest
 
 PIECE = 256 * 1024  # bytes of contents in one message, at most
 RANGES = 500  # in one message, at most
-WINDOW, LARGEST_WINDOW = 2 << 20, 32 << 20  # bytes that are requested and have not come
+WINDOW, LARGEST_WINDOW = 4 << 20, 32 << 20  # bytes that are requested and have not come
 FASTER = 1.25  # times the bytes a second of the fastest round so far, with which the window is doubled
 END = 1 << 42  # bytes of a blob, at most
 

@@ -42,11 +42,13 @@ class Folder:
         fd: a descriptor for looking names up (O_PATH); -1 for a folder that a dry walk would make.
         real: its path without links.
         touched: names in it have changed and are not yet on disk.
+        device: of its file system, 0 if it was not asked for.
     """
 
     fd: int
     real: str
     touched: bool = False
+    device: int = 0
 
     def status(self, name: str = "") -> os.stat_result | None:
         """Of an entry itself, not of what a link leads to; without a name that of the folder. None when missing."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from director.errors import VerbError
@@ -61,6 +60,8 @@ class Installer:
         self._lines: list[str] = []
         self._size = 0
         self._all_new = True
+        self._new_folders: set[str] = set()  # that this step has made
+        self._written: set[str] = set()  # paths in these
         self._fresh: set[str] = set()  # folders of which this step set owner and mode, which is no change to report
         self._closed: dict[str, int] = {}  # folders, with modes, that their owner may not write to after the step
         self._batch = Batch(unfinished)
@@ -78,22 +79,28 @@ class Installer:
     def file(self, path: str, content: Holding, mode: int) -> None:
         """Let `path` hold `content`; `mode` are the source's permission bits."""
         mode = self._asked.bits(mode, False)
-        with self._entry(path, "file") as (folder, name, status):
+        try:
+            folder, name, status = self._entry(path, "file")
             if status is None or not self._keep_file(folder, name, path, content, mode):
-                difference = self._difference(folder, name, path, content)
+                difference = self._difference(folder, name, path, content, status)
                 self._write(folder, name, path, content, mode)
                 self._change(difference)
+        except OSError as error:
+            raise broken(path, error) from error
+        self._end_entry(path)
 
     def link(self, path: str, target: str) -> None:
         """Let `path` be a symbolic link to `target`."""
-        with self._entry(path, "link") as (folder, name, status):
-            if status is None or not stat.S_ISLNK(status.st_mode) or folder.target(name) != target:
+        with naming(path):
+            folder, name, status = self._entry(path, "link")
+            is_there = status is not None and stat.S_ISLNK(status.st_mode) and folder.target(name) == target
+            if not is_there:
                 self._change(f"{path}: a link to {target}")
-            elif not self._differs(path, status, None):
-                return
-            if not self.dry:
+            is_same = is_there and status is not None and not self._differs(path, status, None)
+            if not is_same and not self.dry:
                 self._reopen(folder, path)
                 folder.link(name, target, self._uid, self._gid)
+        self._end_entry(path)
 
     def folder(self, path: str, mode: int) -> None:
         """Let `path` be a folder with this mode, or the one that the step's flags ask for."""
@@ -121,22 +128,23 @@ class Installer:
             self._settle_folder(folder, mode)
         self.walk.sync()
 
-    @contextmanager
-    def _entry(self, path: str, kind: str) -> Iterator[tuple[Folder, str, os.stat_result | None]]:
-        """The folder of a path, the name in it, and what is there now."""
+    def _entry(self, path: str, kind: str) -> tuple[Folder, str, os.stat_result | None]:
+        """The folder of a path, the name in it, and what is there now. Raises OSError."""
         if path in self._unnamed or self._batch.is_full:
             self._flush()
-        above, name = os.path.split(path)
-        folder = self.walk.open(above)
-        try:
-            status = folder.status(name)
-            self._all_new = self._all_new and status is None
-            if status is not None and stat.S_ISDIR(status.st_mode):
+        above, _, name = path.rpartition("/")
+        folder = self.walk.open(above or "/")
+        is_new = above in self._new_folders and path not in self._new_folders and path not in self._written
+        status = None if is_new else folder.status(name)
+        if status is not None:
+            self._all_new = False
+            if stat.S_ISDIR(status.st_mode):
                 raise VerbError(f"{path}: is a folder; a {kind} cannot replace it")
             refuse_special(path, status)
-            yield folder, name, status
-        except OSError as error:
-            raise broken(path, error) from error
+        return folder, name, status
+
+    def _end_entry(self, path: str) -> None:
+        self._written.add(path)
         self.placed.append(path)
         self.breathe()
 
@@ -188,8 +196,8 @@ class Installer:
         self._size += len(text)
         self._lines.append(f"{text}\n" if self._size <= self.said_limit else "… and more changes\n")
 
-    def _difference(self, folder: Folder, name: str, path: str, content: Holding) -> str:
-        return f"{path}: its content" if folder.status(name) else f"{path}: a new file"
+    def _difference(self, folder: Folder, name: str, path: str, content: Holding, status: os.stat_result | None) -> str:
+        return f"{path}: its content" if status else f"{path}: a new file"
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -197,13 +205,14 @@ class Installer:
         if folder not in self._fresh:
             self._change(f"{folder}/: a new folder")
             self._fresh.add(folder)
+            self._new_folders.add(folder)
 
     def _write(self, folder: Folder, name: str, path: str, content: Holding, mode: int) -> None:
         if self.dry:
             return
         if self._closed:
             self._reopen(folder, path)
-        held = self._batch.hold(os.path.dirname(path), folder)
+        held = self._batch.hold(path.rpartition("/")[0], folder)
         self._unnamed.add(path)
         if isinstance(content, Remote) and content.content.size:
             self._waiting.append(Waiting(content.content, path, held, name, mode))

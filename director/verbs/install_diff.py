@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import stat
 from collections.abc import Callable
 
@@ -29,9 +30,8 @@ class InstallDiff(Installer):
         super().__init__(asked, breathe, receive)
         self._all_new = False  # new files are shown as well
 
-    def _difference(self, folder: Folder, name: str, path: str, content: Holding) -> str:
+    def _difference(self, folder: Folder, name: str, path: str, content: Holding, status: os.stat_result | None) -> str:
         """A unified diff of two small texts, else the sizes."""
-        status = folder.status(name)
         size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else -1
         old, new = _lines(_bytes_at(folder, name, size)), _lines(_bytes_of(content))
         if old is None or new is None:
