@@ -7,7 +7,7 @@ import grp
 import logging
 import struct
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -21,7 +21,7 @@ from director.api.commands import Commands
 from director.api.requests import Caller
 from director.errors import EXIT_FAILED, DirectorError, ProtocolError, UsageError
 from director.protocol import unix_socket
-from director.protocol.framing import READ, Channel, Cut, close_all, encode
+from director.protocol.framing import READ, Channel, Cut, Frame, close_all, encode
 from director.runtime.accept_loop import accept_all
 from director.runtime.greenlets import spawn
 from director.runtime.logs import Seldom
@@ -185,34 +185,41 @@ class CallerSources:
     def __init__(self, channel: CallersChannel) -> None:
         self._channel = channel
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], bytes, list[int]]]:
+    def fetch(self, want: Mapping[str, Any]) -> Generator[tuple[list[Any], bytes, list[int]], None, None]:
         """See `Sources.fetch`. Raises UsageError: a source cannot be read. DirectorError: the caller left."""
         self._channel.send({"want": want})
-        held = self._channel.held
-        while True:
-            with gevent.Timeout(SOURCES_PATIENCE, UsageError("the sources did not come within a minute")):
-                frame = self._channel.receive()
-            if frame is None:
-                raise DirectorError("the submitter left")
-            header, body, fds = frame
-            if not header.get("entries"):
-                close_all(fds)
-                if "error" in header:
-                    raise UsageError(str(header["error"]))
-                return
-            yield header["entries"], body, fds
-            self._channel.release(held)
-            self._channel.send({"next": True})
+        held, is_awaited = self._channel.held, True
+        try:
+            while True:
+                is_awaited = False
+                header, body, fds = self._part()
+                if not header.get("entries"):
+                    close_all(fds)
+                    if "error" in header:
+                        raise UsageError(str(header["error"]))
+                    return
+                self._channel.send({"next": True})  # the caller reads on while the planner digests this part
+                is_awaited = True
+                yield header["entries"], body, fds
+                self._channel.release(held)
+        finally:
+            if is_awaited:  # nobody wants the rest
+                with contextlib.suppress(OSError, DirectorError):
+                    close_all(self._part()[2])
+
+    def _part(self) -> Frame:
+        """The next part of the sources. Raises as `fetch`."""
+        with gevent.Timeout(SOURCES_PATIENCE, UsageError("the sources did not come within a minute")):
+            frame = self._channel.receive()
+        if frame is None:
+            raise DirectorError("the submitter left")
+        return frame
 
     def seal(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `Sources.seal`. Raises UsageError: no answer. DirectorError: the caller left."""
         self._channel.send({"seal": question})
         held = self._channel.held
-        with gevent.Timeout(SOURCES_PATIENCE, UsageError("the secrets did not come within a minute")):
-            frame = self._channel.receive()
-        if frame is None:
-            raise DirectorError("the submitter left")
-        header, _, fds = frame
+        header, _, fds = self._part()
         close_all(fds)
         self._channel.release(held)
         if "error" in header:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -28,8 +28,8 @@ Part = tuple[list[Any], bytes, list[int]]
 class Sources(Protocol):
     """The files that a submission names, from where its caller has them."""
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[Part]:
-        """The files of one source, in parts; each part is requested once the planner has read the one before.
+    def fetch(self, want: Mapping[str, Any]) -> Generator[Part, None, None]:
+        """The files of one source, in parts; it is closed when the rest is not wanted.
 
         Args:
             want: `base`, the folder; `pattern`, a path or glob; `exclude`, `hidden` and `parents` as the flags of COPY.
@@ -60,7 +60,7 @@ class Sources(Protocol):
 class NoSources:
     """Sources of a caller that has none."""
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[Part]:
+    def fetch(self, want: Mapping[str, Any]) -> Generator[Part, None, None]:
         """Raises UsageError."""
         raise UsageError("no files came with this request")
 
@@ -70,7 +70,6 @@ class NoSources:
 
 
 NO_SOURCES = NoSources()
-NO_PARTS: Iterator[Part] = iter(())
 
 
 class PlannerPool:
@@ -154,18 +153,26 @@ class PlannerPool:
 def _follow(plan: Request, sources: Sources) -> tuple[dict[str, Any], list[bytes]]:
     """Send the planner the files that it wants; the meta and the chunks at the end."""
     chunks: list[bytes] = []
-    spec, parts = 0, NO_PARTS
-    while True:
-        header, body = plan.next(PLAN_SECONDS)
-        if plan.ended:
-            return header["planned"], chunks
-        if "chunk" in header:
-            chunks.append(body)
-            continue
-        if "want" in header:
-            spec, parts = header["want"]["spec"], sources.fetch(header["want"])
-        answer, body, fds = _next_part(parts)
-        plan.worker.send({"source": plan.number, "spec": spec, **answer}, body, fds)
+    spec, parts = 0, _no_parts()
+    try:
+        while True:
+            header, body = plan.next(PLAN_SECONDS)
+            if plan.ended:
+                return header["planned"], chunks
+            if "chunk" in header:
+                chunks.append(body)
+                continue
+            if "want" in header:
+                parts.close()
+                spec, parts = header["want"]["spec"], sources.fetch(header["want"])
+            answer, body, fds = _next_part(parts)
+            plan.worker.send({"source": plan.number, "spec": spec, **answer}, body, fds)
+    finally:
+        parts.close()
+
+
+def _no_parts() -> Generator[Part, None, None]:
+    yield from ()
 
 
 def _next_part(parts: Iterator[Part]) -> tuple[dict[str, Any], bytes, list[int]]:

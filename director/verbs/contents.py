@@ -124,6 +124,18 @@ class Arriving:
             raise broken(file.path, error) from error
 
 
+def check_room(files: Sequence[Waiting]) -> None:
+    """Before bytes are requested: whether there is room for them. Raises VerbError with the path of the first file."""
+    by_device: dict[int, tuple[Waiting, int]] = {}
+    for file in files:
+        first, size = by_device.get(file.folder.device, (file, 0))
+        by_device[file.folder.device] = first, size + file.content.size
+    for first, size in by_device.values():
+        disk = os.fstatvfs(first.folder.fd)
+        if disk.f_bavail * disk.f_frsize < size:
+            raise VerbError(f"{first.path}: no room for {size} bytes on its file system; nothing was sent")
+
+
 def sha256_of(fd: int, breathe: Breathe) -> str:
     """The digest of an open file in hex. Raises OSError when it cannot be read."""
     sha = hashlib.sha256()

@@ -18,7 +18,7 @@ from director.transfer.file_kinds import refuse_special
 from director.transfer.pieces import Content
 from director.transfer.safe_write import Folder, Walk, broken, naming, settle
 from director.transfer.unfinished import Unfinished
-from director.verbs.contents import Arriving, Holding, Remote, Waiting
+from director.verbs.contents import Arriving, Holding, Remote, Waiting, check_room
 from director.verbs.ownership import Asked
 
 OUTPUT_LIMIT = 1 << 20  # bytes of destinations that are reported
@@ -231,6 +231,7 @@ class Installer:
         """Request what waits and write it while it comes; then give the new files their names."""
         if self._waiting and self._receive is not None:
             files, self._waiting, self._awaited = self._waiting, [], 0
+            check_room(files)
             self._receive([one.content for one in files], Arriving(files, self._batch, self._uid, self._gid).take)
         with naming("the new files"):
             self._batch.commit()

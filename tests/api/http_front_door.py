@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import ujson
@@ -20,7 +20,7 @@ class SentFiles:
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[tuple[list[Any], bytes, list[int]]]:
+    def fetch(self, want: Mapping[str, Any]) -> Generator[tuple[list[Any], bytes, list[int]], None, None]:
         name = want["pattern"]
         if name not in self._texts:
             raise UsageError(f"{name} did not come with the request")

@@ -11,7 +11,7 @@ import contextlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Iterator, Mapping  # noqa: E402
+from collections.abc import Generator, Mapping  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
@@ -29,7 +29,7 @@ class GivenUp(Exception):
 class Sources:
     """Files of a submitter that leaves."""
 
-    def fetch(self, want: Mapping[str, Any]) -> Iterator[Any]:
+    def fetch(self, want: Mapping[str, Any]) -> Generator[Any, None, None]:
         raise GivenUp
 
 

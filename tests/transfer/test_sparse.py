@@ -8,8 +8,10 @@ import random
 from pathlib import Path
 
 import pytest
-from verb_node import FakeNode, apply
+from verb_node import FakeNode, apply, step_of
 
+from director import verbs
+from director.errors import VerbError
 from director.states import CACHED, SUCCESS
 from director.transfer.blobs import BlobStore
 from director.transfer.manifests import check, contents
@@ -98,3 +100,13 @@ def test_rows_with_extents() -> None:
             check([row(100, last)], own=True)
     with pytest.raises(Exception, match="wrong shape"):
         check([good])
+
+
+def test_room_is_asked_for_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    node = FakeNode(tmp_path / "there", BlobStore(str(tmp_path / "blobs")))
+    step = step_of("COPY big there", make(tmp_path / "big", 5, (0, b"hello")).parent, node.blobs)  # type: ignore[arg-type]
+    step["body"]["sources"][0][3] = 1 << 42
+    with pytest.raises(VerbError, match="there: no room for 4398046511104 bytes"):
+        verbs.load("COPY").apply(step["body"], step["flags"], node)  # type: ignore[arg-type]
+    assert not node.fetched and not os.listdir(tmp_path / "there")
