@@ -16,13 +16,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from director.runtime.durable import in_thread, sync_file_system
+from director.runtime.durable import begin_flush, in_thread, sync_file_system
 from director.transfer.blobs import write_all
 from director.transfer.safe_write import Folder, settle, temporary_name
 from director.transfer.unfinished import Unfinished
 
 EACH = 8  # files, or folders, that are flushed one by one; for more of them the whole file system is flushed
 FILES, BYTES, FOLDERS = 10_000, 64 << 20, 48  # the most that wait for their names
+FLUSHED = 8 << 20  # bytes of a file that go to disk together while more come
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,12 +36,13 @@ class NewFile:
         size: bytes that were written.
     """
 
-    __slots__ = ("_extents", "_owner", "_room", "_temp", "fd", "folder", "name", "size")
+    __slots__ = ("_extents", "_flushed", "_owner", "_room", "_temp", "fd", "folder", "name", "size")
 
     def __init__(self, folder: Folder, name: str, uid: int, gid: int, mode: int) -> None:
         self.folder, self._owner, self._temp = folder, (uid, gid, mode), temporary_name(name)
         self.name, self.size = name, 0
         self._extents: Iterator[tuple[int, int]] | None = None
+        self._flushed = 0  # bytes that the system has been asked to write to disk
         self._room = 0  # bytes of the present part that were not written
         is_ours = uid in (-1, os.geteuid()) and gid in (-1, os.getegid())
         self.fd = os.open(self._temp, _NEW, mode & 0o777 if is_ours else 0o600, dir_fd=folder.fd)
@@ -55,6 +57,9 @@ class NewFile:
         self.size += len(data)
         if self._extents is None:
             write_all(self.fd, data)
+            if self.size - self._flushed >= FLUSHED:
+                begin_flush(self.fd, self._flushed, self.size - self._flushed)
+                self._flushed = self.size
             return
         while len(data):
             if not self._room:

@@ -80,3 +80,14 @@ def test_many_folders_are_held_open_for_a_while_only(tmp_path: Path, monkeypatch
         assert len(os.listdir("/proc/self/fd")) < before + 64 + 10 + EACH + 5
         batch.finish()
     assert len(list(tmp_path.glob("*/f"))) == 200
+
+
+def test_a_large_file_goes_to_disk_while_it_is_written(tmp_path: Path) -> None:
+    data = os.urandom(1 << 20)
+    with Walk() as walk, Batch() as batch:
+        new = batch.begin(batch.hold("", walk.open(str(tmp_path))), "large", -1, -1, 0o644)
+        for _ in range(20):
+            new.write(data)
+        batch.end(new)
+        batch.finish()
+    assert (tmp_path / "large").read_bytes() == data * 20
