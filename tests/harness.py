@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 CGROUPS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 MARK = "FLEET_FOLDER"  # in the environment of all that is started, tasks included
+SECRET = "s3cr3t-Kanarienvogel-42"  # what tests give as a secret; no file of any fleet may have it
 PATIENCE = 120.0  # seconds; ends a test that waits for what never comes, and says nothing of speed
 T = TypeVar("T")
 
@@ -144,6 +145,12 @@ def cpu_seconds(pid: int) -> float:
     """User and system time the process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def files_with(text: str, folder: Path) -> list[str]:
+    """The files below a folder that have this text."""
+    words = ["grep", "--recursive", "--files-with-matches", "--fixed-strings", "--text", "--devices=skip", "--", text]
+    return subprocess.run([*words, str(folder)], capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 class Fleet:
@@ -335,7 +342,9 @@ class Fleet:
             time.sleep(0.02)
         for cgroup in cgroups:
             remove_cgroup(cgroup)
+        leaks = files_with(SECRET, self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert not leaks, f"a secret is in {leaks}"
 
     def cgroups(self) -> set[Path]:
         """Those of its clients: of those that run, whose state folder may be unmounted, and of those that ran."""

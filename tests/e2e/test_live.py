@@ -7,10 +7,11 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Fleet, wait_until
+from harness import SECRET, Fleet, wait_until
 
 from director.protocol.framing import Channel
 
@@ -149,12 +150,13 @@ def test_nothing_is_sent_when_nobody_follows(trio: Fleet) -> None:
     assert trio.wait_job(job)["state"] == "success"
 
 
-def test_what_is_secret_is_masked_while_it_comes(trio: Fleet) -> None:
-    secret = trio.folder / "secret"
-    secret.write_text("correct-horse-battery")
+def test_what_is_secret_is_masked_while_it_comes(trio: Fleet, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    begin = SECRET[:7]
     text = (
-        "RUN --mount=type=secret,id=token,env=T for n in 1 2 3; do printf 'it is correct-'; sleep 0.3; "
-        'echo "${T#correct-}"; sleep 0.2; done'
+        f"RUN --mount=type=secret,id=token,env=T for n in 1 2 3; do printf 'it is {begin}'; sleep 0.3; "
+        f'echo "${{T#{begin}}}"; sleep 0.2; done'
     )
     done = trio.director("--target", "node-1", "--secret", f"id=token,src={secret}", "--exec", text, "--stream")
     assert done.returncode == 0, done.stderr

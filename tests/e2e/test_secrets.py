@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Fleet, wait_until
+from harness import SECRET, Fleet, wait_until
 
 from director.process.spawn import CAP
 
-VALUE = "s3cr3t-Kanarienvogel-42"
+VALUE = SECRET
 NOBODY = pwd.getpwnam("nobody")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as other users")
 
@@ -45,7 +45,7 @@ def test_a_command_has_it_as_a_variable_and_as_a_file_while_it_runs(trio: Fleet,
         RUN --mount=type=secret,id=db,target={there} wc -c < {there}; stat -L -c %a {there}; df --output=fstype {there}
         RUN --mount=type=secret,id=db,env=PW echo "it is $PW"; echo "$PW" >&2
         RUN test ! -e {there} && test -z "$PW"
-        ECHO after {VALUE} nothing shows it""",
+        ECHO after {{{{ '{VALUE[:6]}' ~ '{VALUE[6:]}' }}}} nothing shows it""",
         *given(tmp_path),
     )
     count, file, shown, _, after = outputs(job)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Fleet
+from harness import ROOT, SECRET, Fleet
 
 import director
 
@@ -93,7 +93,7 @@ def test_files_with_sources_secrets_and_events(web: Fleet, tmp_path: Path) -> No
         assert (result.name, result.ok, len(result.tasks), result.counts["total"]) == ("place", True, 4, 4)
         assert {task.verb for task in result.tasks} == {"COPY", "RUN"} and not result.failed
         text = "RUN --mount=type=secret,id=word,env=WORD echo length ${#WORD}"
-        assert d.exec(text, target="web-1", secrets={"word": "twelve chars"}).wait().tasks[0].stdout == "length 12\n"
+        assert d.exec(text, target="web-1", secrets={"word": SECRET}).wait().tasks[0].stdout == "length 23\n"
         assert [node.id for node in d.nodes(state="online")] == ["web-1", "web-2"]
         assert d.node("web-1").facts["cpu"]["count"] and d.nodes("web-1")[0].online
     assert (web.folder / "placed/motd").read_text() == "hello\n"
