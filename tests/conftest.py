@@ -14,6 +14,7 @@ from harness import Fleet
 from shipping import build_sdist
 
 FAILED = pytest.StashKey[bool]()
+PROCESSES = {"e2e", "cli", "library", "process", "workers"}  # folders whose tests start processes
 ROOM = pytest.StashKey["Room"]()
 
 # How long an example takes depends on what else the machine does.
@@ -49,16 +50,15 @@ class Room:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with a fleet of processes count as slow, but for the few marked `quick` that stand for them.
+    """Tests that start processes count as slow, but for the few marked `quick` that stand for them.
 
-    Those of one file run in one process, so that they share the file's fleet.
+    Those of one file with a fleet run in one process, so that they share it.
     """
     for item in items:
-        if "e2e" in item.path.parts:
-            if item.get_closest_marker("quick") is None:
-                item.add_marker(pytest.mark.slow)
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if PROCESSES & {*item.path.parts} and item.get_closest_marker("quick") is None:
+            item.add_marker(pytest.mark.slow)
+        if "e2e" in item.path.parts and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(hookwrapper=True)

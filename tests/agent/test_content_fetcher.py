@@ -48,9 +48,9 @@ def test_tasks_that_wait_for_a_blob_that_fails_share_the_next(server: Server) ->
     tasks = [gevent.spawn(server.fetcher.get, "j", 5, DIGEST, len(DATA)) for _ in range(3)]
     gevent.sleep(0)
     assert [(request["step"], request["ranges"]) for request in server.requests] == [(5, [[DIGEST, 0, len(DATA)]])]
+    server.requests.clear()
     server.fetcher.take({"job": "j", "step": 5, "ranges": [], "error": "no such content"})
     assert gevent.wait(tasks, timeout=120, count=1) and str(tasks[0].exception) == "no such content"
-    server.requests.clear()
     while not server.requests:
         gevent.sleep(0)
     server.answer()
