@@ -22,12 +22,16 @@ class _Last:
     faults = 0
 
 
-def set_up() -> None:
-    """Fix glibc's thresholds, which otherwise grow to the largest block ever freed."""
+def set_up(kept: int = KEPT) -> None:
+    """Fix glibc's thresholds, which otherwise grow to the largest block ever freed.
+
+    Args:
+        kept: bytes of free memory that may stay at the end of the heap.
+    """
     with contextlib.suppress(OSError, AttributeError):  # another C library has neither the settings nor the growth
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, MAPPED)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_TRIM_THRESHOLD, kept)
 
 
 def has_grown() -> bool:
@@ -36,7 +40,10 @@ def has_grown() -> bool:
 
 
 def trim() -> None:
-    """Give freed memory back, if there may be some; takes about a millisecond then. Call it when there is time."""
+    """Give freed memory back, if there may be some. Call it when there is time.
+
+    It takes about a millisecond, in a process with hundreds of MiB a hundred.
+    """
     if has_grown():
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

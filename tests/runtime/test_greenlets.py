@@ -111,7 +111,7 @@ def test_a_vital_greenlet_that_is_killed_on_purpose_ends_nothing(ended: AsyncRes
 SERVER = (
     "sessions", "authenticator", "enrolment port", "operator's socket", "assigner", "dispatcher", "acknowledgements",
     "queries", "node transfer", "liveness", "last seen", "history", "ledger supervisor", "planner 1 supervisor",
-    "ledger writer", "service manager", "connections", "strangers", "audit counts", "freed memory", "contents",
+    "ledger writer", "service manager", "connections", "strangers", "audit counts", "contents",
 )  # fmt: skip
 CLIENT = ("connection", "facts", "step cache", "adopted processes", "blob cache")
 
