@@ -22,16 +22,22 @@ class _Last:
     faults = 0
 
 
-def set_up(kept: int = KEPT) -> None:
+def set_up(kept: int = KEPT, mapped: int = MAPPED) -> None:
     """Fix glibc's thresholds, which otherwise grow to the largest block ever freed.
 
     Args:
         kept: bytes of free memory that may stay at the end of the heap.
+        mapped: bytes of a block that is mapped by itself.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library has neither the settings nor the growth
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, MAPPED)
+        mallopt(M_MMAP_THRESHOLD, mapped)
         mallopt(M_TRIM_THRESHOLD, kept)
+
+
+def set_up_without_contents() -> None:
+    """For a process that carries no contents of files, and may never have time to trim: what is freed goes back."""
+    set_up(256 * 1024, 128 * 1024)
 
 
 def has_grown() -> bool:

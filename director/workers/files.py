@@ -23,6 +23,7 @@ from typing import Any
 
 from director.errors import DirectorError, VerbError
 from director.protocol.framing import Channel
+from director.runtime import heap
 from director.transfer import fetch_writer
 from director.transfer.blobs import KEEP_FREE, BlobStore, DamagedError, write_all
 from director.transfer.manifests import BYTES_LIMIT, contents
@@ -300,6 +301,7 @@ def _bounded(lines: list[str]) -> list[str]:
 def main() -> None:
     """Serve the parent until it closes the channel."""
     channel, settings = connect()
+    heap.set_up()
     with serving(channel):
         intake = Intake(channel, BlobStore(settings["blobs"]))
         serve(channel, lambda header, body, fds: intake.handle(header, body), intake.work)

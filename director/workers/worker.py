@@ -33,7 +33,7 @@ def connect() -> tuple[Channel, dict[str, Any]]:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    heap.set_up()
+    heap.set_up_without_contents()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(True)
     channel = Channel(sock, take_fds=True, limit=WORKER_HEADER_LIMIT)
