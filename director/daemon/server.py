@@ -143,23 +143,8 @@ class Server:
         self._keep(EnrolmentPort(pair.public)).listen(paths.bind_host(s.bind_address), s.enroll_port)
         self._await(lambda: self.planners.wait_ready(READY_SECONDS), "no planner got ready")
         self.lag = LoopLag("server")
-        addresses = s.advertise_address or [own_address(s.bind_address, s.port)]
-        waiting = WaitingNodes(self.scheduler, self.roster, s.lost_after)
-        access = JobAccess(self.scheduler, self.roster, self.ledger)
-        self.commands = Commands(
-            Jobs(self.scheduler, self.roster, self.ledger, waiting),
-            nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag, rotation),
-            Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
-            Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
-            Labels(self.roster, labels, self.ledger, nodes.select),
-            Audit(self.ledger),
-            health := Health(s, self._folder, self.roster, self.scheduler, self.ledger, enrolment, self.lag),
-            self._permissions.permit,
-            self._trail,
-            EventFeed(self.scheduler.events, access, self.roster),
-            OutputFeed(self.scheduler, self.roster, self.ledger, access),
-            Explanations(self.scheduler, self.ledger, access, waiting),
-        )
+        health = Health(s, self._folder, self.roster, self.scheduler, self.ledger, enrolment, self.lag)
+        self.commands = self._make_commands(membership, enrolment, rotation, labels, dry_run, health, grace)
         offered = paths.sockets_to_offer(s.socket_path, os.path.dirname(self._folder))
         operators = self._keep(OperatorSocket(self.commands, offered, s.socket_group))
         health.socket = operators.path
@@ -181,6 +166,29 @@ class Server:
             self.ledger, s.enrollment, Networks(s.enroll_from), sender.identify, s.heartbeat_interval,
             self._trail.count, self.scheduler.events.waits,
         )  # fmt: skip
+
+    def _make_commands(
+        self, membership: Membership, enrolment: Enrolment, rotation: Rotation, labels: NodeLabels, dry_run: DryRun,
+        health: Health, grace: float,
+    ) -> Commands:  # fmt: skip
+        s = self._settings
+        addresses = s.advertise_address or [own_address(s.bind_address, s.port)]
+        waiting = WaitingNodes(self.scheduler, self.roster, s.lost_after)
+        access = JobAccess(self.scheduler, self.roster, self.ledger)
+        return Commands(
+            Jobs(self.scheduler, self.roster, self.ledger, waiting),
+            nodes := Nodes(self.roster, membership, enrolment, self.ledger, grace, self.lag, rotation),
+            Submissions(self.scheduler, self.planners, self.ledger, self.roster, dry_run),
+            Enrolments(enrolment, self.roster, self.ledger, addresses, nodes.select, nodes.revoke),
+            Labels(self.roster, labels, self.ledger, nodes.select),
+            Audit(self.ledger),
+            health,
+            self._permissions.permit,
+            self._trail,
+            EventFeed(self.scheduler.events, access, self.roster),
+            OutputFeed(self.scheduler, self.roster, self.ledger, access),
+            Explanations(self.scheduler, self.ledger, access, waiting),
+        )
 
     def _open_sessions(
         self, router: Router, sender: NodeSender, enrolment: Enrolment, rotation: Rotation,
